@@ -1,0 +1,54 @@
+# Everything a newcomer needs: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV   ?= .venv
+OUT    ?= demo
+BIN    := $(VENV)/bin
+# `make TORCH=cpu ...` installs the smaller torch build without GPU libraries.
+TORCH  ?= default
+JOBS   ?= 2
+
+.PHONY: help demo test check format bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+ifeq ($(TORCH),cpu)
+	grep -A1000 -v '^$$' requirements.lock | $(BIN)/python tools/without_torch.py > $(VENV)/requirements.lock
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --torch-backend cpu $$($(BIN)/python tools/without_torch.py --torch < requirements.lock)
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r $(VENV)/requirements.lock
+else
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+endif
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(VENV)/ready ## the whole system at small scale on synthetic studies, into ./demo
+	$(BIN)/lumbargrade demo --out $(OUT)
+
+test: $(VENV)/ready ## run the tests
+	$(BIN)/python -m pytest -n $(JOBS) tests
+
+check: $(VENV)/ready ## format, lint, types, import rules, links in the docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_links.py
+
+format: $(VENV)/ready ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/ready ## run every benchmark and rewrite docs/benchmarks.md
+	$(BIN)/python -m benchmarks.run_all
+
+lock: $(VENV)/ready ## renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --quiet --group dev pyproject.toml --generate-hashes --no-header \
+		--no-annotate --universal --python-version 3.11 --output-file requirements.lock
+
+clean: ## remove the environment and the demo
+	rm -rf $(VENV) $(OUT)

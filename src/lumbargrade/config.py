@@ -1,0 +1,276 @@
+"""Recipes: frozen, typed definitions of an experiment, read from and written to strict TOML.
+
+One definition serves the TOML files in ``recipes/``, the command line (``--train.epochs 3``), the
+``--help`` text (the docstrings below each field) and the copy saved beside every model.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import cattrs
+from cattrs.errors import BaseValidationError
+from cattrs.v import transform_error
+
+from lumbargrade.domain.errors import UsageError
+
+TaskName = Literal["foraminal", "canal"]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The 2-D image encoder, by its timm name."""
+
+    name: str = "pvt_v2_b4"
+    """timm model name, with the tag of its pretrained weights where it has one."""
+    pretrained: bool = True
+    """start from timm's pretrained weights"""
+    weights: str = ""
+    """local file with encoder weights, instead of timm's download"""
+    whole_model: bool = False
+    """keep the layout of a whole timm model in state_dict (one published checkpoint does)"""
+    stages: int = 4
+    """how many encoder stages (strides 4, 8, 16, 32) are used"""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The decoder and heads around the encoder."""
+
+    decoder: Literal["2d", "3d"] = "3d"
+    """3d: points by softmax over the volume (foraminal); 2d: slice first, then plane (canal)"""
+    widths: tuple[int, ...] = (384, 192, 96)
+    """decoder channels, coarse to fine"""
+    features: int = 128
+    """grade features of the 3d head"""
+    hidden: int = 64
+    """hidden channels of the 2d heads"""
+    neighbours: int = 3
+    """2d: slices on each side of the expected slice that are averaged"""
+    checkpoint_gradients: bool = False
+    """recompute activations in the backward pass: less memory, more time"""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a training sample is."""
+
+    size: int = 320
+    """side of the square network input, pixels"""
+    include_wrong_left_points: bool = False
+    """put back the three studies whose left T1 point is wrong, as the published runs did"""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of a training sample; lengths are pixels of a 512 frame."""
+
+    flip: float = 0.5
+    """probability of reversing the slice order"""
+    flip_exchanges_sides: bool = True
+    """exchange left and right points and grades with the flip; false is the published bug"""
+    similarity: float = 0.7
+    """probability of align-to-mean-shape, then rotate, scale, recentre"""
+    homography: float = 0.2
+    """probability of a random homography; the rest (1 - similarity - homography) is unchanged"""
+    scale_min: float = -0.25
+    """similarity: smallest change of scale"""
+    scale_max: float = 0.35
+    """similarity: largest change of scale"""
+    rotation: float = 20.0
+    """similarity: largest rotation, degrees either way"""
+    border: float = 5.0
+    """points stay this far inside the frame"""
+    corners: float = 0.25
+    """homography: largest move of a corner, as a share of the frame"""
+    blackout: float = 0.5
+    """probability of a black rectangle above the topmost point"""
+    brightness_contrast: float = 0.75
+    """probability of a change of brightness and contrast"""
+    brightness_limit: float = 0.2
+    """largest change of brightness and of contrast"""
+    blur_or_noise: float = 0.5
+    """probability of one of motion, median, Gaussian blur (5 px) or noise"""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Losses of the task."""
+
+    class_weights: tuple[float, ...] = (1.0, 2.0, 4.0)
+    """weights of normal/mild, moderate, severe"""
+    heatmap_sigma: float = 0.0
+    """true heatmap: Gaussian sigma in mask pixels; 0 is one voxel"""
+    match_distance: float = 3.0
+    """foraminal: a prediction is graded against the nearest true point this close in y (mask px)"""
+    coordinate: float = 1.0
+    """weight of the coordinate losses (xy and z)"""
+    heatmap: float = 1.0
+    """weight of the heatmap loss"""
+    grade: float = 1.0
+    """weight of the grade loss"""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one learning rate; tuples hold one value, or one per fold."""
+
+    lr: tuple[float, ...] = (5e-5,)
+    """learning rate"""
+    until: tuple[int, ...] = (80,)
+    """the epoch at which the phase ends, counted from the start of training"""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the trainer runs."""
+
+    phases: tuple[Phase, ...] = (Phase(),)
+    """learning rates and epochs, one phase after another"""
+    epochs: int = 0
+    """stop after this many epochs whatever the phases say; 0 leaves it to them"""
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    """learning rate inside the phases: constant, or warm-up and cosine decay over all epochs"""
+    batch_size: int = 4
+    """volumes per step"""
+    accumulate: int = 1
+    """steps whose gradients are added before the optimiser moves"""
+    weight_decay: float = 0.01
+    """AdamW weight decay"""
+    ema_decay: float = 0.99
+    """decay of the averaged weights that are validated and saved"""
+    clip_gradient: float = 0.0
+    """largest gradient norm; 0 leaves gradients alone"""
+    amp: Literal["auto", "bf16", "fp16", "off"] = "auto"
+    """mixed precision on CUDA; a CPU always computes in fp32"""
+    patience: int = 0
+    """stop after this many epochs without a better score; 0 never stops early"""
+    validate_every: int = 1
+    """epochs between validations"""
+    workers: int = 2
+    """processes that load samples; 0 loads in the training process"""
+    threads: int = 0
+    """torch CPU threads; 0 leaves the choice to torch"""
+    seed: int = 42
+    """seed of weights, sample order and augmentation"""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures of the published run, shown beside ours; all empty for our own recipes."""
+
+    score: float | None = None
+    """5-fold local score"""
+    score_flip: float | None = None
+    """5-fold local score with flip averaging"""
+    any_severe: float | None = None
+    """any-severe loss"""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment."""
+
+    name: str
+    """name of the experiment; its runs are kept in a folder of this name"""
+    task: TaskName
+    """which group of conditions it learns"""
+    summary: str = ""
+    """one line for `lumbargrade recipes`"""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    published: Published = field(default_factory=Published)
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def _strict_number(kind: type) -> Any:
+    def structure(value: Any, _: Any) -> Any:
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        if kind is bool and isinstance(value, bool):
+            return value
+        if kind is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if kind is float and numeric:
+            return float(value)
+        if kind is str and isinstance(value, str):
+            return value
+        raise ValueError(f"expected {kind.__name__}, got {value!r}")
+
+    return structure
+
+
+for _kind in (bool, int, float, str):
+    _converter.register_structure_hook(_kind, _strict_number(_kind))
+
+
+def recipe_from_dict(data: Mapping[str, Any], origin: str = "recipe") -> Recipe:
+    """A recipe from nested plain data.
+
+    Raises:
+        UsageError: for unknown keys and wrong types, each named with its path.
+    """
+    try:
+        return _converter.structure(dict(data), Recipe)
+    except BaseValidationError as error:
+        raise UsageError(f"{origin}: " + "; ".join(transform_error(error, path="recipe"))) from None
+
+
+def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Nested plain data (JSON-able) that :func:`recipe_from_dict` reads back to an equal recipe."""
+    plain: dict[str, Any] = _plain(asdict(recipe))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that come with the package, sorted."""
+    root = resources.files("lumbargrade") / "recipes"
+    found = []
+    for entry in root.iterdir():
+        if entry.name.endswith(".toml"):
+            found.append(entry.name.removesuffix(".toml"))
+        elif entry.is_dir():
+            found += [
+                f"{entry.name}/{f.name.removesuffix('.toml')}"
+                for f in entry.iterdir()
+                if f.name.endswith(".toml")
+            ]
+    return tuple(sorted(found))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A recipe by its name, or from a TOML file of the user's own.
+
+    Raises:
+        UsageError: for a name that does not exist (listing those that do) or a bad file.
+    """
+    if name_or_path in recipe_names():
+        text = (resources.files("lumbargrade") / "recipes" / f"{name_or_path}.toml").read_text()
+    elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
+        text = Path(name_or_path).read_text()
+    else:
+        names = "\n  ".join(recipe_names())
+        raise UsageError(f"no recipe {name_or_path!r}; recipes are:\n  {names}")
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{name_or_path}: not valid TOML: {error}") from None
+    return recipe_from_dict(data, name_or_path)

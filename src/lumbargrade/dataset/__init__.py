@@ -1,0 +1,1 @@
+"""LSDC tables to typed labels, the volume store, samples and their augmentation."""

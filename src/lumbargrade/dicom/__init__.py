@@ -1,0 +1,1 @@
+"""DICOM files to slices, series and studies, with every problem that was found."""

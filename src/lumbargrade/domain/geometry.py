@@ -1,0 +1,92 @@
+"""Where things are: slice planes in patient space and in-plane maps between pixel frames.
+
+Frames and conventions, used everywhere:
+
+* Patient coordinates are DICOM LPS (x to the patient's left, y to the back, z to the head), mm.
+* Pixel coordinates are ``(x, y)`` = (column, row) with pixel centres at integers, as in the
+  DICOM image plane equation (PS3.3 C.7.6.2.1.1) and in the LSDC coordinate table.
+* A volume's third coordinate ``z`` is the (fractional) slice index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePlane:
+    """One image plane in patient space.
+
+    Attributes:
+        position: LPS mm of the centre of the first pixel (ImagePositionPatient), (3,).
+        row: unit vector along increasing column index x, (3,).
+        column: unit vector along increasing row index y, (3,).
+        spacing: mm between (rows, columns), as DICOM PixelSpacing: (dy, dx).
+    """
+
+    position: tuple[float, float, float]
+    row: tuple[float, float, float]
+    column: tuple[float, float, float]
+    spacing: tuple[float, float]
+
+    @property
+    def normal(self) -> FloatArray:
+        """Unit slice normal, row x column, (3,)."""
+        return np.cross(np.asarray(self.row, float), np.asarray(self.column, float))
+
+    @property
+    def projection(self) -> float:
+        """Position along the normal, mm."""
+        return float(np.asarray(self.position) @ self.normal)
+
+    def to_patient(self, xy: ArrayLike) -> FloatArray:
+        """Pixels ``(..., 2)`` to LPS mm ``(..., 3)``."""
+        p = np.asarray(xy, float)
+        dy, dx = self.spacing
+        along_row = p[..., :1] * dx * np.asarray(self.row)
+        along_column = p[..., 1:2] * dy * np.asarray(self.column)
+        return np.asarray(self.position) + along_row + along_column
+
+    def from_patient(self, lps: ArrayLike) -> FloatArray:
+        """LPS mm ``(..., 3)`` to ``(..., 3)``: x, y in pixels and signed distance to the plane, mm."""
+        d = np.asarray(lps, float) - np.asarray(self.position)
+        dy, dx = self.spacing
+        axes = np.stack([np.asarray(self.row) / dx, np.asarray(self.column) / dy, self.normal])
+        return np.asarray(d @ axes.T)
+
+
+def apply_homography(matrix: ArrayLike, xy: ArrayLike) -> FloatArray:
+    """Map points ``(..., 2)`` by a 3 x 3 matrix acting on (x, y, 1)."""
+    p = np.asarray(xy, float)
+    m = np.asarray(matrix, float)
+    h = p @ m[:, :2].T + m[:, 2]
+    return np.asarray(h[..., :2] / h[..., 2:])
+
+
+def fit_to_frame(shape: tuple[int, int], size: int) -> FloatArray:
+    """The 3 x 3 map from image pixels to a square frame: longest side fills it, centred.
+
+    Args:
+        shape: (height, width) of the image.
+        size: side of the frame in pixels.
+
+    Pixel centres sit at integers in both frames, so an image of ``size`` x ``size`` maps to
+    itself. The inverse is ``numpy.linalg.inv``.
+    """
+    height, width = shape
+    s = size / max(height, width)
+    tx = (size - s * width) / 2 + 0.5 * s - 0.5
+    ty = (size - s * height) / 2 + 0.5 * s - 0.5
+    return np.array([[s, 0, tx], [0, s, ty], [0, 0, 1.0]])
+
+
+def scale_frame(old: int, new: int) -> FloatArray:
+    """The 3 x 3 map between two square frames of different resolution (pixel-centre exact)."""
+    s = new / old
+    t = 0.5 * s - 0.5
+    return np.array([[s, 0, t], [0, s, t], [0, 0, 1.0]])

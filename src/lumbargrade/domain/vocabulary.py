@@ -1,0 +1,187 @@
+"""The field's words, once: conditions, levels, sides, grades, series kinds and the 25 findings.
+
+Every other module takes its names and orders from here; nothing else types a condition name or
+an index list of left and right. Names follow the RSNA 2024 LSDC tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
+
+
+class Condition(StrEnum):
+    """What is graded at a level; the value is the name used in LSDC column names."""
+
+    CANAL = "spinal_canal_stenosis"
+    FORAMINAL = "neural_foraminal_narrowing"
+    SUBARTICULAR = "subarticular_stenosis"
+
+    @property
+    def sided(self) -> bool:
+        """Whether left and right are graded apart."""
+        return self is not Condition.CANAL
+
+
+class Side(StrEnum):
+    """The patient's side."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
+    def mirror(self) -> Side:
+        return Side.RIGHT if self is Side.LEFT else Side.LEFT
+
+
+class Level(StrEnum):
+    """A lumbar disc level, top to bottom."""
+
+    L1_L2 = "l1_l2"
+    L2_L3 = "l2_l3"
+    L3_L4 = "l3_l4"
+    L4_L5 = "l4_l5"
+    L5_S1 = "l5_s1"
+
+    @property
+    def label(self) -> str:
+        """As the coordinate table writes it, for example ``L1/L2``."""
+        return self.value.upper().replace("_", "/")
+
+
+class Grade(IntEnum):
+    """Severity; the integer is the class index of networks and probabilities."""
+
+    NORMAL_MILD = 0
+    MODERATE = 1
+    SEVERE = 2
+
+    @property
+    def column(self) -> str:
+        """Submission column, for example ``normal_mild``."""
+        return self.name.lower()
+
+    @property
+    def label(self) -> str:
+        """As ``train.csv`` writes it, for example ``Normal/Mild``."""
+        return self.name.replace("_", "/").title()
+
+
+class SeriesKind(StrEnum):
+    """The three kinds of series of an LSDC study; the value is the LSDC series description."""
+
+    SAGITTAL_T1 = "Sagittal T1"
+    SAGITTAL_T2 = "Sagittal T2/STIR"
+    AXIAL_T2 = "Axial T2"
+
+    @property
+    def sagittal(self) -> bool:
+        return self is not SeriesKind.AXIAL_T2
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One of the 25 things that are graded: a condition at a level, on a side where it has one."""
+
+    condition: Condition
+    level: Level
+    side: Side | None = None
+
+    def __post_init__(self) -> None:
+        if self.condition.sided != (self.side is not None):
+            need = "needs a side" if self.condition.sided else "has no side"
+            raise ValueError(f"{self.condition.value} {need}, got side {self.side!r}")
+
+    @property
+    def sided_condition(self) -> str:
+        """The LSDC condition with its side, for example ``left_neural_foraminal_narrowing``."""
+        return self.condition.value if self.side is None else f"{self.side}_{self.condition}"
+
+    @property
+    def column(self) -> str:
+        """Column of ``train.csv`` and end of a submission row id."""
+        return f"{self.sided_condition}_{self.level}"
+
+    @property
+    def coordinate_label(self) -> str:
+        """Condition as ``train_label_coordinates.csv`` writes it."""
+        return self.sided_condition.replace("_", " ").title()
+
+    def mirror(self) -> Target:
+        """The same finding in the left-right mirrored patient."""
+        return self if self.side is None else replace(self, side=self.side.mirror())
+
+
+def _targets(condition: Condition, sides: Sequence[Side | None]) -> tuple[Target, ...]:
+    return tuple(Target(condition, level, side) for side in sides for level in Level)
+
+
+_BOTH = (Side.LEFT, Side.RIGHT)
+
+#: Targets of each condition in the order networks use: left L1/L2..L5/S1, then right.
+TARGETS: dict[Condition, tuple[Target, ...]] = {
+    c: _targets(c, _BOTH if c.sided else (None,)) for c in Condition
+}
+
+#: All 25 findings in submission order (alphabetical by row name, as the sample submission).
+FINDINGS: tuple[Target, ...] = tuple(
+    sorted((t for targets in TARGETS.values() for t in targets), key=lambda t: t.column)
+)
+
+#: Sample weight of each grade in the official score and in the published losses.
+GRADE_WEIGHTS: dict[Grade, int] = {Grade.NORMAL_MILD: 1, Grade.MODERATE: 2, Grade.SEVERE: 4}
+
+_BY_COLUMN = {t.column: t for t in FINDINGS}
+_GRADE_BY_LABEL = {g.label: g for g in Grade}
+
+
+def mirror(targets: Sequence[Target]) -> tuple[int, ...]:
+    """Where each target's mirror image stands: ``mirrored[i] = values[mirror(targets)[i]]``.
+
+    An involution wherever ``targets`` is closed under mirroring.
+
+    Raises:
+        ValueError: if the mirror image of a target is not among ``targets``.
+    """
+    position = {t: i for i, t in enumerate(targets)}
+    try:
+        return tuple(position[t.mirror()] for t in targets)
+    except KeyError as missing:
+        raise ValueError(f"targets are not closed under mirroring: {missing} is absent") from None
+
+
+def target_from_column(column: str) -> Target:
+    """The finding of a ``train.csv`` column name such as ``spinal_canal_stenosis_l1_l2``.
+
+    Raises:
+        ValueError: for a name that is not one of the 25, naming it.
+    """
+    try:
+        return _BY_COLUMN[column]
+    except KeyError:
+        raise ValueError(f"unknown condition and level {column!r}") from None
+
+
+def target_from_labels(condition: str, level: str) -> Target:
+    """The finding of a coordinate-table row, in either spelling (``L1/L2`` or ``l1_l2``).
+
+    Raises:
+        ValueError: for an unknown condition or level, naming both.
+    """
+    column = f"{condition.strip().replace(' ', '_')}_{level.strip().replace('/', '_')}".lower()
+    if column not in _BY_COLUMN:
+        raise ValueError(f"unknown condition {condition!r} or level {level!r}")
+    return _BY_COLUMN[column]
+
+
+def grade_from_label(label: str) -> Grade:
+    """The grade ``train.csv`` spells ``Normal/Mild``, ``Moderate`` or ``Severe``.
+
+    Raises:
+        ValueError: for any other text, naming it.
+    """
+    try:
+        return _GRADE_BY_LABEL[label]
+    except KeyError:
+        expected = ", ".join(_GRADE_BY_LABEL)
+        raise ValueError(f"unknown grade {label!r}; expected one of {expected}") from None

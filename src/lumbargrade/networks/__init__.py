@@ -1,0 +1,1 @@
+"""Encoders, decoders, heatmaps, the one-stage networks and their losses."""

@@ -1,0 +1,1 @@
+"""Synthetic studies: anatomy in millimetres, contrast and acquisition, files in the LSDC layout."""

@@ -1,0 +1,1 @@
+"""Studies to predictions: batching, flip averaging, ensembles, out-of-fold files."""

@@ -1,0 +1,1 @@
+"""The official score, the local scores, and point errors."""

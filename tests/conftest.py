@@ -1,0 +1,20 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data that is not part of the project; skips where it is absent."""
+    root = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("LUMBARGRADE_SHARED", root.parent / "shared"))
+    if not (folder / "reference").is_dir():
+        pytest.skip(f"no shared reference data at {folder} (set LUMBARGRADE_SHARED)")
+    return folder
