@@ -37,7 +37,7 @@ class SlicePlane:
     @property
     def normal(self) -> FloatArray:
         """Unit slice normal, row x column, (3,)."""
-        return np.cross(np.asarray(self.row, float), np.asarray(self.column, float))
+        return np.asarray(np.cross(np.asarray(self.row, float), np.asarray(self.column, float)))
 
     @property
     def projection(self) -> float:
@@ -53,7 +53,7 @@ class SlicePlane:
         return np.asarray(self.position) + along_row + along_column
 
     def from_patient(self, lps: ArrayLike) -> FloatArray:
-        """LPS mm ``(..., 3)`` to ``(..., 3)``: x, y in pixels and signed distance to the plane, mm."""
+        """LPS mm ``(..., 3)`` to (x px, y px, signed distance to the plane in mm) ``(..., 3)``."""
         d = np.asarray(lps, float) - np.asarray(self.position)
         dy, dx = self.spacing
         axes = np.stack([np.asarray(self.row) / dx, np.asarray(self.column) / dy, self.normal])

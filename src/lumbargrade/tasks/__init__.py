@@ -1,1 +1,1 @@
-"""All that one group of conditions needs to be trained and read: samples, network, loss, decoding."""
+"""What one group of conditions needs to be trained and read: samples, network, loss, decoding."""

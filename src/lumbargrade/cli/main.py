@@ -1,0 +1,109 @@
+"""The `lumbargrade` command: finds the subcommand, parses its options, turns errors into exit codes.
+
+Only the module of the command that was asked for is imported, so that `--help` and the light
+commands start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from lumbargrade import __version__
+from lumbargrade.domain.errors import LumbargradeError, UsageError
+
+#: Commands in the order of a project's life: name -> (module, one line).
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "the whole system at small scale on synthetic studies"),
+    "phantom": ("phantom", "write a synthetic data set in the LSDC layout"),
+    "inspect": ("inspect", "what is in a data set or DICOM folder, and what is wrong with it"),
+    "prepare": ("prepare", "DICOM to a volume store with training tables; resumable"),
+    "recipes": ("recipes", "list the experiments, or show one"),
+    "train": ("train", "train a recipe on one or more folds; resumable"),
+    "validate": ("validate", "out-of-fold predictions, scores, point errors, ensemble table"),
+    "submit": ("submit", "predict a data set and write the 25-rows-per-study submission"),
+    "score": ("score", "official and local scores of a submission"),
+    "grade": ("grade", "grade any DICOM study: findings, pictures, report"),
+    "import-weights": ("import_weights", "a published checkpoint as one of our models"),
+}
+
+OK, SOME_FAILED, USAGE, NOTHING_DONE = 0, 1, 2, 3
+
+
+def help_text() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items())
+    return (
+        "usage: lumbargrade COMMAND [options]\n\n"
+        "Grades lumbar-spine MRI: canal, foraminal and subarticular stenosis at five levels.\n"
+        "Research software, not a medical device.\n\n"
+        f"commands:\n{rows}\n\n"
+        "`lumbargrade COMMAND --help` explains one.\n"
+        "exit codes: 0 all good, 1 some inputs failed (named), 2 usage, 3 nothing could be done\n"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the arguments after the program's name; ``sys.argv`` when None.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(help_text(), end="")
+        return OK if arguments else USAGE
+    if arguments[0] in ("-V", "--version"):
+        print(f"lumbargrade {__version__}")
+        return OK
+    name, *rest = arguments
+    if name not in COMMANDS:
+        print(f"lumbargrade: unknown command {name!r}\n\n{help_text()}", end="", file=sys.stderr)
+        return USAGE
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    return _run(name, importlib.import_module(f"lumbargrade.cli.{COMMANDS[name][0]}"), rest)
+
+
+def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
+    import tyro
+
+    try:
+        options = tyro.cli(
+            command.Options,
+            args=arguments,
+            prog=f"lumbargrade {name}",
+            description=command.__doc__,
+        )
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        return int(command.run(options))
+    except UsageError as error:
+        print(f"lumbargrade {name}: {error}", file=sys.stderr)
+        return USAGE
+    except LumbargradeError as error:
+        print(f"lumbargrade {name}: {error}", file=sys.stderr)
+        return NOTHING_DONE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"lumbargrade {name}: {error.strerror or error}{where}", file=sys.stderr)
+        return NOTHING_DONE
+    except KeyboardInterrupt:
+        print(f"lumbargrade {name}: interrupted; finished work is kept", file=sys.stderr)
+        return 130
+
+
+def entry() -> None:
+    """Console entry point."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()
