@@ -1,0 +1,169 @@
+"""The 2-D encoder: any timm network, read at strides 4, 8, 16, 32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from lumbargrade.config import EncoderConfig
+from lumbargrade.domain.errors import UsageError
+
+#: Slices that go through the encoder at once where each slice is computed on its own.
+CHUNK = 8
+
+
+class Encoder(nn.Module):
+    """Feature maps of single-channel slices, fine to coarse.
+
+    A slice becomes ``x / 127.5 - 1`` and stands for all three colour channels of the timm network.
+    Three equal channels are never made: the first convolution is applied once with its weights
+    summed over colours, which is the same function. Parameters keep timm's names and shapes.
+
+    Args:
+        model: maps (N, 3, H, W) to a sequence of feature maps.
+        stem: name in ``model`` of the first convolution.
+        channels: channels of each feature map, fine to coarse.
+        strides: stride of each feature map, fine to coarse.
+        recompute: keep no activations for the backward pass but compute them again.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        stem: str,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        *,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.channels = tuple(channels)
+        self.strides = tuple(strides)
+        self._stem = f"{stem}.weight"
+        self._recompute = recompute
+        self._batch_norm = any(isinstance(m, _BatchNorm) for m in model.modules())
+
+    def forward(self, slices: Tensor) -> list[Tensor]:
+        """(N, H, W) uint8 slices to feature maps (N, channels[i], H/strides[i], W/strides[i]).
+
+        In evaluation, and in training without BatchNorm, slices do not see each other; they then
+        go through in chunks wherever that saves memory.
+        """
+        recompute = self._recompute and torch.is_grad_enabled()
+        alone = not (self.training and self._batch_norm)
+        if alone and (recompute or not torch.is_grad_enabled()):
+            parts = [self._run(chunk, recompute) for chunk in slices.split(CHUNK)]
+            return [torch.cat(maps) for maps in zip(*parts, strict=True)]
+        return self._run(slices, recompute)
+
+    def _run(self, slices: Tensor, recompute: bool) -> list[Tensor]:
+        return list(recomputed(self, self._features, slices) if recompute else self._features(slices))
+
+    def _features(self, slices: Tensor) -> tuple[Tensor, ...]:
+        x = slices.unsqueeze(1).to(torch.get_default_dtype()) / 127.5 - 1
+        stem = self.model.get_parameter(self._stem).sum(dim=1, keepdim=True)
+        return tuple(functional_call(self.model, {self._stem: stem}, (x,), tie_weights=False))
+
+
+class WholeModel(nn.Module):
+    """Feature maps of a whole timm model, whose parameters keep the layout of that model."""
+
+    def __init__(self, model: nn.Module, indices: Sequence[int]) -> None:
+        super().__init__()
+        self.model = model
+        self._indices = list(indices)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) images to the chosen feature maps."""
+        maps: list[Tensor] = self.model.forward_intermediates(
+            x, indices=self._indices, intermediates_only=True
+        )
+        return maps
+
+
+def recomputed(module: nn.Module, function: Any, *inputs: Any) -> Any:
+    """``function(*inputs)`` whose activations are computed again in the backward pass.
+
+    ``module`` holds the BatchNorm layers that ``function`` uses; their running statistics count
+    the batch once, as without recomputation.
+    """
+    contexts = partial(_contexts, module)
+    return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+def _contexts(module: nn.Module) -> tuple[Any, Any]:
+    return nullcontext(), _frozen_statistics(module)
+
+
+@contextmanager
+def _frozen_statistics(module: nn.Module) -> Iterator[None]:
+    layers = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if not module.training:
+        layers = []
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+def build_encoder(config: EncoderConfig, *, recompute: bool = False) -> Encoder:
+    """An encoder with fresh weights; :mod:`lumbargrade.networks.pretrained` fills them.
+
+    Raises:
+        UsageError: for a name timm does not know, or a network without the strides asked for.
+    """
+    strides = [4 * 2**i for i in range(config.stages)]
+    try:
+        if config.whole_model:
+            model = timm.create_model(config.name, pretrained=False, num_classes=0)
+        else:
+            everything = _feature_info(config.name)
+            picked = _indices(config.name, [f["reduction"] for f in everything], strides)
+            model = timm.create_model(
+                config.name, pretrained=False, features_only=True, out_indices=picked
+            )
+    except RuntimeError as error:
+        raise UsageError(f"encoder {config.name!r} cannot be made: {error}") from None
+    stem = str(model.pretrained_cfg["first_conv"])
+    if not config.whole_model:
+        return Encoder(
+            model, _flat(model, stem), model.feature_info.channels(), strides, recompute=recompute
+        )
+    picked = _indices(config.name, [f["reduction"] for f in model.feature_info], strides)
+    channels = [model.feature_info[i]["num_chs"] for i in picked]
+    whole = WholeModel(model, picked)
+    return Encoder(whole, f"model.{stem}", channels, strides, recompute=recompute)
+
+
+def _feature_info(name: str) -> list[dict[str, Any]]:
+    with torch.device("meta"):
+        model = timm.create_model(name, pretrained=False, features_only=True)
+    info: list[dict[str, Any]] = model.feature_info.info
+    return info
+
+
+def _indices(name: str, available: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
+    if missing := [s for s in strides if s not in available]:
+        raise UsageError(
+            f"encoder {name!r} has feature maps at strides {list(available)}, not at {missing}"
+        )
+    return tuple(max(i for i, r in enumerate(available) if r == s) for s in strides)
+
+
+def _flat(model: nn.Module, stem: str) -> str:
+    # timm's feature wrapper flattens one level of sequential modules: stem.0 becomes stem_0
+    names = dict(model.named_modules())
+    return stem if stem in names else stem.replace(".", "_", 1)

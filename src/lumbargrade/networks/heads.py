@@ -1,0 +1,131 @@
+"""Heads: from decoded features to points, grades and the maps that losses need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lumbargrade.networks.heatmap import expected_index, pooled, spatial_softmax
+from lumbargrade.networks.output import OneStageOutput
+
+
+class VolumePoints(NamedTuple):
+    """Points of one volume: heatmaps (P, D, h, w), xyz (P, 3), grade features (P, features)."""
+
+    heatmaps: Tensor
+    xyz: Tensor
+    features: Tensor
+
+
+class VolumeHead(nn.Module):
+    """Points by softmax over a whole volume; grades from features pooled under each heatmap.
+
+    The grade features are a 1x1x1 convolution of the volume, pooled with the heatmaps. Both are
+    linear and a heatmap sums to 1, so the volume is pooled first and the few pooled vectors are
+    projected (weights and bias) after: the same function for a fraction of the work.
+    """
+
+    def __init__(self, width: int, targets: int, features: int, grades: int = 3) -> None:
+        super().__init__()
+        self.points = nn.Conv3d(width, targets, 1)
+        self.project = nn.Linear(width, features)
+        self.grade = nn.Sequential(
+            nn.Linear(features, features),
+            nn.BatchNorm1d(features),
+            nn.ReLU(inplace=True),
+            nn.Linear(features, grades),
+        )
+
+    def locate(self, volume: Tensor) -> VolumePoints:
+        """Points and grade features of one decoded volume (1, width, D, h, w)."""
+        heatmaps = spatial_softmax(self.points(volume), spatial=3)
+        features = self.project(pooled(heatmaps, volume)[0])
+        return VolumePoints(heatmaps[0], expected_index(heatmaps[0], spatial=3), features)
+
+    def forward(self, volumes: Sequence[VolumePoints]) -> OneStageOutput:
+        """Grades of all points of a batch, beside the points."""
+        xyz = torch.stack([v.xyz for v in volumes])
+        features = torch.stack([v.features for v in volumes])
+        logits = self.grade(features.flatten(0, 1)).float().view(*features.shape[:2], -1)
+        return OneStageOutput(
+            grade=logits.softmax(dim=-1),
+            log_grade=logits.log_softmax(dim=-1),
+            xy=xyz[..., :2],
+            z=xyz[..., 2],
+            counts=tuple(v.heatmaps.shape[1] for v in volumes),
+            volume_heatmaps=tuple(v.heatmaps for v in volumes),
+        )
+
+
+class PlaneHead(nn.Module):
+    """Slices first, then the plane: for targets that lie in about the same slice.
+
+    Args:
+        width: channels of the decoded slices.
+        targets: P.
+        hidden: channels inside the three small heads.
+        neighbours: slices on each side of the expected slice that are averaged with it.
+    """
+
+    def __init__(
+        self, width: int, targets: int, hidden: int, neighbours: int, grades: int = 3
+    ) -> None:
+        super().__init__()
+        self.slices = nn.Sequential(
+            nn.Linear(width, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, targets),
+        )
+        self.points = _pixelwise(width, hidden, targets)
+        self.grade = _pixelwise(width, hidden, grades)
+        self.neighbours = neighbours
+
+    def forward(self, maps: Tensor, counts: Sequence[int]) -> OneStageOutput:
+        """Decoded slices (sum of counts, width, h, w) of volumes with these slice counts."""
+        logits = self.slices(maps.mean(dim=(2, 3))).float()
+        log_probs = tuple(part.T.log_softmax(dim=-1) for part in logits.split(list(counts)))
+        centre = torch.stack([_expected_slice(p.detach()) for p in log_probs])
+        plane = self._average(maps, counts, centre.tolist())
+
+        heatmaps = spatial_softmax(self.points(plane), spatial=2)
+        grade_map = self.grade(plane).float().log_softmax(dim=1)
+        grade = pooled(heatmaps, grade_map.exp())
+        # mean of probabilities in the log domain: exact, and finite where exp() underflows
+        weighted = heatmaps.clamp_min(torch.finfo(heatmaps.dtype).tiny).log().unsqueeze(2)
+        log_grade = (weighted + grade_map.unsqueeze(1)).flatten(3).logsumexp(dim=-1)
+        return OneStageOutput(
+            grade=grade,
+            log_grade=log_grade,
+            xy=expected_index(heatmaps, spatial=2),
+            z=torch.stack([p.argmax(dim=-1) for p in log_probs]).float(),
+            counts=tuple(counts),
+            plane_heatmaps=heatmaps,
+            slice_log_probs=log_probs,
+            grade_map=grade_map,
+            centre=centre,
+        )
+
+    def _average(self, maps: Tensor, counts: Sequence[int], centre: Sequence[int]) -> Tensor:
+        planes = []
+        for volume, middle in zip(maps.split(list(counts)), centre, strict=True):
+            near = volume[max(0, middle - self.neighbours) : middle + self.neighbours + 1]
+            planes.append(near.mean(dim=0))
+        return torch.stack(planes)
+
+
+def _expected_slice(log_probs: Tensor) -> Tensor:
+    """Rounded expected slice of the mean of P distributions (P, D)."""
+    return expected_index(log_probs.exp().mean(dim=0), spatial=1)[0].round().long()
+
+
+def _pixelwise(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, hidden, 1),
+        nn.BatchNorm2d(hidden),
+        nn.SiLU(inplace=True),
+        nn.Conv2d(hidden, outputs, 1),
+    )

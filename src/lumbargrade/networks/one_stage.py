@@ -1,0 +1,111 @@
+"""One-stage networks: all slices of a series in, points and grades of every level out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lumbargrade.config import EncoderConfig, NetworkConfig
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.networks.decoder import UNetDecoder
+from lumbargrade.networks.encoder import Encoder, build_encoder
+from lumbargrade.networks.heads import PlaneHead, VolumeHead
+from lumbargrade.networks.output import OneStageOutput
+from lumbargrade.networks.pretrained import load_pretrained
+
+
+class VolumeNetwork(nn.Module):
+    """Points and grades by softmax over the volume ("3d": foraminal).
+
+    The encoder sees all slices of the batch at once. Decoder and point head run volume by volume,
+    so in training their BatchNorm statistics are those of one volume.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: UNetDecoder, head: VolumeHead) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.head = head
+
+    def forward(self, slices: Tensor, counts: Sequence[int]) -> OneStageOutput:
+        """Slices uint8 (sum of counts, H, W), volume after volume, to points and grades.
+
+        Raises:
+            UsageError: for a shape that does not fit the counts or the encoder's strides.
+        """
+        _check(slices, counts, self.encoder.strides[-1])
+        maps = [m.split(list(counts)) for m in self.encoder(slices)]
+        located = []
+        for volume in zip(*maps, strict=True):
+            # slices become the depth of one volume: (D, C, h, w) -> (1, C, D, h, w)
+            decoded = self.decoder([m.transpose(0, 1).unsqueeze(0) for m in volume])
+            located.append(self.head.locate(decoded))
+        result: OneStageOutput = self.head(located)
+        return result
+
+
+class PlaneNetwork(nn.Module):
+    """The slice first, then points and grades in the plane around it ("2d": canal)."""
+
+    def __init__(self, encoder: Encoder, decoder: UNetDecoder, head: PlaneHead) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.head = head
+
+    def forward(self, slices: Tensor, counts: Sequence[int]) -> OneStageOutput:
+        """Slices uint8 (sum of counts, H, W), volume after volume, to points and grades.
+
+        Raises:
+            UsageError: for a shape that does not fit the counts or the encoder's strides.
+        """
+        _check(slices, counts, self.encoder.strides[-1])
+        result: OneStageOutput = self.head(self.decoder(self.encoder(slices)), counts)
+        return result
+
+
+OneStageNetwork = VolumeNetwork | PlaneNetwork
+
+
+def build_network(
+    encoder: EncoderConfig,
+    network: NetworkConfig,
+    targets: int,
+    pretrained: bool | None = None,
+) -> OneStageNetwork:
+    """The network of a recipe.
+
+    Args:
+        encoder: the encoder by its timm name.
+        network: decoder and heads.
+        targets: how many points are found and graded.
+        pretrained: start the encoder from pretrained weights; None does as the recipe says.
+
+    Raises:
+        UsageError: for settings that do not fit together.
+        BadModel: if pretrained weights are asked for and cannot be had.
+    """
+    recompute = network.checkpoint_gradients
+    body = build_encoder(encoder, recompute=recompute)
+    if encoder.pretrained if pretrained is None else pretrained:
+        load_pretrained(body, encoder)
+    if network.decoder == "3d":
+        decoder = UNetDecoder(body.channels, network.widths, 3, recompute=recompute)
+        return VolumeNetwork(body, decoder, VolumeHead(decoder.width, targets, network.features))
+    decoder = UNetDecoder(body.channels, network.widths, 2, recompute=recompute)
+    head = PlaneHead(decoder.width, targets, network.hidden, network.neighbours)
+    return PlaneNetwork(body, decoder, head)
+
+
+def _check(slices: Tensor, counts: Sequence[int], stride: int) -> None:
+    if slices.dtype != torch.uint8 or slices.ndim != 3:
+        raise UsageError(f"slices must be uint8 (N, H, W), not {slices.dtype} {slices.shape}")
+    if min(counts, default=0) < 1 or sum(counts) != len(slices):
+        raise UsageError(f"{len(slices)} slices cannot be volumes of {list(counts)} slices")
+    if slices.shape[1] % stride or slices.shape[2] % stride:
+        raise UsageError(
+            f"image of {slices.shape[1]} x {slices.shape[2]} pixels: "
+            f"both sides must be multiples of {stride}, the encoder's coarsest stride"
+        )

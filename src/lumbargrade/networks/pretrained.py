@@ -1,0 +1,106 @@
+"""Pretrained encoder weights: through timm, or from a local file, strictly either way."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lumbargrade.config import EncoderConfig
+from lumbargrade.domain.errors import BadModel
+from lumbargrade.networks.encoder import Encoder
+
+
+def load_pretrained(encoder: Encoder, config: EncoderConfig) -> None:
+    """Fill an encoder with the weights of ``config.weights``, or else with timm's.
+
+    Raises:
+        BadModel: if the weights cannot be downloaded (saying how to give a local file), the file
+            cannot be read, or its parameters are not those of this encoder (listing them).
+    """
+    if config.weights:
+        weights, origin = read_weights(Path(config.weights)), config.weights
+    else:
+        weights, origin = _download(config.name), f"timm's {config.name}"
+    _fill(encoder, config, weights, origin)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a ``.safetensors`` or torch file, by name; nothing in the file is executed.
+
+    A torch file may hold the tensors themselves or have them under ``state_dict`` or ``model``.
+
+    Raises:
+        BadModel: for a file that is absent, damaged, or holds something else.
+    """
+    if not path.is_file():
+        raise BadModel(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadModel(f"{path}: not a readable weight file: {reason[0]}") from None
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise BadModel(f"{path}: holds no parameters, but {type(content).__name__}")
+    if other := [str(k) for k, v in content.items() if not isinstance(v, Tensor)]:
+        raise BadModel(f"{path}: not only parameters: {', '.join(other[:5])}")
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    try:
+        model = timm.create_model(name, pretrained=True)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadModel(
+            f"pretrained weights of {name!r} cannot be downloaded: {reason[0]}\n"
+            "Give a local file: set encoder.weights to the path of the timm weight file "
+            f"(model.safetensors of https://huggingface.co/timm, model {name}), "
+            "or set encoder.pretrained to false to start from random weights."
+        ) from None
+    weights: dict[str, Tensor] = model.state_dict()
+    return weights
+
+
+def _fill(
+    encoder: Encoder, config: EncoderConfig, weights: Mapping[str, Tensor], origin: str
+) -> None:
+    """Copy weights into the encoder; only what comes after its last feature map may be left over.
+
+    timm's feature networks flatten one level of names (``stages.0`` is ``stages_0``), so names
+    are compared with dots and underscores taken as the same.
+    """
+    prefix = "model.model." if config.whole_model else "model."
+    ours = {_plain(k.removeprefix(prefix)): v for k, v in encoder.state_dict().items()}
+    given = {_plain(k): v for k, v in weights.items()}
+    with torch.device("meta"):
+        whole = timm.create_model(config.name, pretrained=False)
+    known = {_plain(k) for k in whole.state_dict()} | set(ours)
+
+    faults = [f"missing {k}" for k in ours if k not in given]
+    faults += [f"unknown {k}" for k in weights if _plain(k) not in known]
+    faults += [
+        f"{k} has shape {tuple(given[k].shape)}, not {tuple(v.shape)}"
+        for k, v in ours.items()
+        if k in given and given[k].shape != v.shape
+    ]
+    if faults:
+        raise BadModel(f"{origin} does not fit encoder {config.name!r}:\n  " + "\n  ".join(faults))
+    with torch.no_grad():
+        for name, tensor in ours.items():
+            tensor.copy_(given[name])
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", ".")

@@ -1,0 +1,87 @@
+"""Names of parameters in the published checkpoints, and what they are called here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from lumbargrade.domain.errors import BadModel
+from lumbargrade.networks.one_stage import OneStageNetwork, VolumeNetwork
+
+#: (published beginning, our beginning) of parameter names; the rest of a name is the same.
+_COMMON = (
+    ("encoder.", "encoder.model."),
+    ("decoder.block.{i}.conv1.", "decoder.blocks.{i}.first."),
+    ("decoder.block.{i}.conv2.", "decoder.blocks.{i}.second."),
+)
+_VOLUME = (
+    ("zxy_mask.", "head.points."),
+    ("grade_mask.", "head.project."),
+    ("grade.", "head.grade."),
+)
+_PLANE = (
+    ("z_mask.", "head.slices."),
+    ("level_mask.", "head.points."),
+    ("grade_mask.", "head.grade."),
+)
+
+#: Buffers in published files that no computation uses.
+_UNUSED = ("D",)
+
+
+def published_names(network: OneStageNetwork) -> dict[str, str]:
+    """Published name of every parameter and buffer of a network: {ours: published}."""
+    heads = _VOLUME if isinstance(network, VolumeNetwork) else _PLANE
+    pairs = [
+        (published.format(i=i), ours.format(i=i))
+        for published, ours in _COMMON + heads
+        for i in range(len(network.decoder.blocks))
+    ]
+    # a whole timm model sits one attribute deeper in our encoder
+    if any(name.startswith("encoder.model.model.") for name in network.state_dict()):
+        pairs.insert(0, ("encoder.", "encoder.model.model."))
+    return {name: _rename(name, pairs) for name in network.state_dict()}
+
+
+def published_shapes(network: OneStageNetwork) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor a published file of this network holds, by its published name."""
+    state = network.state_dict()
+    shapes = {
+        published: _published_shape(ours, tuple(state[ours].shape))
+        for ours, published in published_names(network).items()
+    }
+    return {**shapes, **dict.fromkeys(_UNUSED, ())}
+
+
+def fill_from_published(network: OneStageNetwork, weights: Mapping[str, Tensor]) -> None:
+    """Load published weights into a network: every parameter, and nothing else.
+
+    Raises:
+        BadModel: listing every missing, unknown and misshapen parameter.
+    """
+    expected = published_shapes(network)
+    faults = [f"missing {name}" for name in expected if name not in weights]
+    faults += [f"unknown {name}" for name in weights if name not in expected]
+    faults += [
+        f"{name} has shape {tuple(weights[name].shape)}, not {shape}"
+        for name, shape in expected.items()
+        if name in weights and tuple(weights[name].shape) != shape
+    ]
+    if faults:
+        raise BadModel("parameters do not fit the network:\n  " + "\n  ".join(faults))
+    state = network.state_dict()
+    ours = {n: weights[p].reshape(state[n].shape) for n, p in published_names(network).items()}
+    network.load_state_dict(ours, strict=True)
+
+
+def _rename(name: str, pairs: list[tuple[str, str]]) -> str:
+    for published, ours in pairs:
+        if name.startswith(ours):
+            return published + name.removeprefix(ours)
+    raise AssertionError(f"parameter {name} has no published name")
+
+
+def _published_shape(ours: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    # we project pooled vectors with a linear layer where the published code convolves 1x1x1
+    return (*shape, 1, 1, 1) if ours == "head.project.weight" else shape
