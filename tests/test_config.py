@@ -1,0 +1,55 @@
+"""Recipes: strict in, exact out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lumbargrade.config import Recipe, load_recipe, recipe_from_dict, recipe_names, recipe_to_dict
+from lumbargrade.domain.errors import UsageError
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_reads_back_to_itself(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.summary
+    assert recipe_from_dict(recipe_to_dict(recipe)) == recipe
+
+
+@given(st.text(min_size=1))
+def test_an_unknown_key_is_an_error_that_names_it(key: str) -> None:
+    if key in {f for f in Recipe.__dataclass_fields__}:
+        return
+    with pytest.raises(UsageError, match="extra fields"):
+        recipe_from_dict({"name": "x", "task": "canal", key: 1})
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        ({"name": "x", "task": "knee"}, "task"),
+        ({"name": "x", "task": "canal", "data": {"size": "big"}}, "size"),
+        ({"name": "x", "task": "canal", "train": {"phases": [{"lr": [True]}]}}, "lr"),
+        ({"name": "x", "task": "canal", "augment": {"flip_exchange_sides": False}}, "augment"),
+        ({"task": "canal"}, "name"),
+    ],
+)
+def test_wrong_values_are_named_with_their_path(data: dict, where: str) -> None:
+    with pytest.raises(UsageError, match=where):
+        recipe_from_dict(data)
+
+
+def test_an_unknown_recipe_lists_those_that_exist() -> None:
+    with pytest.raises(UsageError, match="one-stage-scs/pvt_v2_b4-decoder2d-01"):
+        load_recipe("no-such")
+
+
+def test_a_file_of_ones_own_is_a_recipe_and_a_broken_one_is_named(tmp_path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\ntask = "canal"\n[train]\nbatch_size = 2\n')
+    assert load_recipe(str(file)).train.batch_size == 2
+    file.write_text("name = \n")
+    with pytest.raises(UsageError, match=r"mine\.toml"):
+        load_recipe(str(file))
