@@ -1,3 +1,30 @@
 """Grades lumbar-spine MRI studies: canal, foraminal and subarticular stenosis at five disc levels."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lumbargrade.checkpoint import load_model as load_model
+    from lumbargrade.dicom.reader import read_study as read_study
+
 __version__ = "0.1.0"
+
+# imported when first asked for, so that light commands never wait for torch
+_LAZY = {
+    "load_model": "lumbargrade.checkpoint",
+    "read_study": "lumbargrade.dicom.reader",
+}
+
+__all__ = ["__version__", "load_model", "read_study"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'lumbargrade' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -62,12 +62,14 @@ class Encoder(nn.Module):
         recompute = self._recompute and torch.is_grad_enabled()
         alone = not (self.training and self._batch_norm)
         if alone and (recompute or not torch.is_grad_enabled()):
-            parts = [self._run(chunk, recompute) for chunk in slices.split(CHUNK)]
+            parts = [self._run(chunk, recompute) for chunk in torch.split(slices, CHUNK)]
             return [torch.cat(maps) for maps in zip(*parts, strict=True)]
         return self._run(slices, recompute)
 
     def _run(self, slices: Tensor, recompute: bool) -> list[Tensor]:
-        return list(recomputed(self, self._features, slices) if recompute else self._features(slices))
+        return list(
+            recomputed(self, self._features, slices) if recompute else self._features(slices)
+        )
 
     def _features(self, slices: Tensor) -> tuple[Tensor, ...]:
         x = slices.unsqueeze(1).to(torch.get_default_dtype()) / 127.5 - 1
@@ -78,7 +80,7 @@ class Encoder(nn.Module):
 class WholeModel(nn.Module):
     """Feature maps of a whole timm model, whose parameters keep the layout of that model."""
 
-    def __init__(self, model: nn.Module, indices: Sequence[int]) -> None:
+    def __init__(self, model: Any, indices: Sequence[int]) -> None:
         super().__init__()
         self.model = model
         self._indices = list(indices)

@@ -87,7 +87,7 @@ class PlaneHead(nn.Module):
     def forward(self, maps: Tensor, counts: Sequence[int]) -> OneStageOutput:
         """Decoded slices (sum of counts, width, h, w) of volumes with these slice counts."""
         logits = self.slices(maps.mean(dim=(2, 3))).float()
-        log_probs = tuple(part.T.log_softmax(dim=-1) for part in logits.split(list(counts)))
+        log_probs = tuple(part.T.log_softmax(dim=-1) for part in torch.split(logits, list(counts)))
         centre = torch.stack([_expected_slice(p.detach()) for p in log_probs])
         plane = self._average(maps, counts, centre.tolist())
 
@@ -111,7 +111,7 @@ class PlaneHead(nn.Module):
 
     def _average(self, maps: Tensor, counts: Sequence[int], centre: Sequence[int]) -> Tensor:
         planes = []
-        for volume, middle in zip(maps.split(list(counts)), centre, strict=True):
+        for volume, middle in zip(torch.split(maps, list(counts)), centre, strict=True):
             near = volume[max(0, middle - self.neighbours) : middle + self.neighbours + 1]
             planes.append(near.mean(dim=0))
         return torch.stack(planes)

@@ -36,7 +36,7 @@ class VolumeNetwork(nn.Module):
             UsageError: for a shape that does not fit the counts or the encoder's strides.
         """
         _check(slices, counts, self.encoder.strides[-1])
-        maps = [m.split(list(counts)) for m in self.encoder(slices)]
+        maps = [torch.split(m, list(counts)) for m in self.encoder(slices)]
         located = []
         for volume in zip(*maps, strict=True):
             # slices become the depth of one volume: (D, C, h, w) -> (1, C, D, h, w)

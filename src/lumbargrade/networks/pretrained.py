@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from lumbargrade.config import EncoderConfig
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.networks.encoder import Encoder
+from lumbargrade.networks.weights import first_line, read_weights
 
 
 def load_pretrained(encoder: Encoder, config: EncoderConfig) -> None:
@@ -25,46 +23,18 @@ def load_pretrained(encoder: Encoder, config: EncoderConfig) -> None:
             cannot be read, or its parameters are not those of this encoder (listing them).
     """
     if config.weights:
-        weights, origin = read_weights(Path(config.weights)), config.weights
+        weights, origin = read_weights(Path(config.weights)).tensors, config.weights
     else:
         weights, origin = _download(config.name), f"timm's {config.name}"
     _fill(encoder, config, weights, origin)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a ``.safetensors`` or torch file, by name; nothing in the file is executed.
-
-    A torch file may hold the tensors themselves or have them under ``state_dict`` or ``model``.
-
-    Raises:
-        BadModel: for a file that is absent, damaged, or holds something else.
-    """
-    if not path.is_file():
-        raise BadModel(f"{path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadModel(f"{path}: not a readable weight file: {reason[0]}") from None
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content:
-        raise BadModel(f"{path}: holds no parameters, but {type(content).__name__}")
-    if other := [str(k) for k, v in content.items() if not isinstance(v, Tensor)]:
-        raise BadModel(f"{path}: not only parameters: {', '.join(other[:5])}")
-    return {str(name): tensor for name, tensor in content.items()}
 
 
 def _download(name: str) -> dict[str, Tensor]:
     try:
         model = timm.create_model(name, pretrained=True)
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise BadModel(
-            f"pretrained weights of {name!r} cannot be downloaded: {reason[0]}\n"
+            f"pretrained weights of {name!r} cannot be downloaded: {first_line(error)}\n"
             "Give a local file: set encoder.weights to the path of the timm weight file "
             f"(model.safetensors of https://huggingface.co/timm, model {name}), "
             "or set encoder.pretrained to false to start from random weights."

@@ -1,0 +1,265 @@
+"""Models as files: weights with the recipe, fold, data and scores they come from.
+
+A model is a folder with ``model.safetensors`` and ``model.json``. The metadata stands in the header
+of the weight file, so that one atomic write keeps both in step; the JSON file beside it holds the
+same text for people and for tools that do not read safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lumbargrade import __version__
+from lumbargrade.config import Recipe, TaskName, load_recipe, recipe_from_dict, recipe_to_dict
+from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.domain.files import atomic_path, write_text
+from lumbargrade.domain.vocabulary import TARGETS, Condition
+from lumbargrade.networks.one_stage import OneStageNetwork, build_network
+from lumbargrade.networks.output import OneStageOutput
+from lumbargrade.networks.published import fill_from_published
+from lumbargrade.networks.weights import read_weights
+
+MODEL_WEIGHTS = "model.safetensors"
+MODEL_META = "model.json"
+
+#: Version of the model format; raised when older programs could misread a newer model.
+FORMAT = 1
+
+_HEADER = "lumbargrade"
+_CONDITIONS: dict[TaskName, Condition] = {
+    "foraminal": Condition.FORAMINAL,
+    "canal": Condition.CANAL,
+}
+
+
+@dataclass(frozen=True)
+class ModelMeta:
+    """What a model is and where it comes from.
+
+    Attributes:
+        recipe: the experiment, with every setting it was trained with.
+        fold: the fold it was validated on and has not seen; -1 where that is not known.
+        data: fingerprint of the store it was trained on; empty where not known.
+        scores: validation scores by name.
+        provenance: anything else worth knowing, as plain JSON data.
+        version: version of this package that wrote the model.
+    """
+
+    recipe: Recipe
+    fold: int = -1
+    data: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    version: str = __version__
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Column names of what the model grades, in the order of its outputs."""
+        return tuple(t.column for t in TARGETS[_CONDITIONS[self.recipe.task]])
+
+
+class Model(nn.Module):
+    """A trained network with its metadata.
+
+    Attributes:
+        network: the network itself.
+        meta: recipe, fold, scores and provenance.
+    """
+
+    def __init__(self, network: OneStageNetwork, meta: ModelMeta) -> None:
+        super().__init__()
+        self.network = network
+        self.meta = meta
+
+    def forward(self, slices: Tensor, counts: Sequence[int]) -> OneStageOutput:
+        """uint8 slices (sum of counts, H, W) and slice counts to ``.grade``, ``.xy``, ``.z``."""
+        result: OneStageOutput = self.network(slices, counts)
+        return result
+
+
+def save_model(
+    path: Path | str, network: nn.Module | Mapping[str, Tensor], meta: ModelMeta
+) -> None:
+    """Write a model folder; what was there before stays whole until the new weights are.
+
+    Args:
+        path: the folder; made if absent.
+        network: the network (or a loaded :class:`Model`), or its ``state_dict``.
+        meta: what the model is.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    folder = Path(path)
+    network = network.network if isinstance(network, Model) else network
+    state = network.state_dict() if isinstance(network, nn.Module) else network
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
+    text = json.dumps(_meta_to_dict(meta), indent=1)
+    with atomic_path(folder / MODEL_WEIGHTS) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={_HEADER: text})
+        except SafetensorError as error:
+            raise OSError(f"{folder / MODEL_WEIGHTS}: {error}") from None
+    write_text(folder / MODEL_META, text + "\n")
+
+
+def read_meta(path: Path | str) -> ModelMeta:
+    """Metadata of a model folder, without reading its weights.
+
+    Raises:
+        BadModel: if it is not a model, is damaged, or is of a newer format.
+    """
+    file = _weight_file(path)
+    try:
+        with safe_open(file, framework="pt") as content:
+            text = (content.metadata() or {}).get(_HEADER)
+    except (SafetensorError, OSError) as error:
+        raise BadModel(f"{file}: damaged or not a model: {error}") from None
+    if text is None:
+        raise BadModel(f"{file}: weights without lumbargrade metadata, so the recipe is not known")
+    try:
+        return _meta_from_dict(json.loads(text), str(file))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise BadModel(f"{file}: damaged metadata: {error}") from None
+
+
+def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
+    """A model in evaluation mode, on the CPU.
+
+    Args:
+        path: model folder (or its weight file).
+        expect_task: refuse a model of another task.
+
+    Raises:
+        BadModel: if it is not a model, is damaged, of a newer format or of another task, or its
+            parameters are not those of its recipe (listing them).
+    """
+    meta = read_meta(path)
+    if expect_task is not None and meta.recipe.task != expect_task:
+        raise BadModel(
+            f"{path}: a {meta.recipe.task} model ({meta.recipe.name}), not a {expect_task} one"
+        )
+    file = _weight_file(path)
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise BadModel(f"{file}: damaged: {error}") from None
+    return Model(_filled(meta, weights, str(file)), meta).eval()
+
+
+def import_published(
+    file: Path | str, recipe_name: str, out: Path | str, fold: int = -1
+) -> ModelMeta:
+    """A published checkpoint as one of our models.
+
+    Args:
+        file: ``.pth`` with ``state_dict`` (or the parameters themselves); read ``weights_only``.
+        recipe_name: the experiment it comes from.
+        out: model folder to write.
+        fold: the fold it was validated on; -1 where that is not known.
+
+    Raises:
+        BadModel: if the file is damaged or its parameters are not exactly the recipe's.
+        UsageError: if there is no such recipe, or the fold is not 0 to 4.
+    """
+    if not -1 <= fold <= 4:
+        raise UsageError(f"fold {fold}: the published folds are 0 to 4")
+    recipe = load_recipe(recipe_name)
+    file = Path(file)
+    content = read_weights(file)
+    network = _fresh(recipe)
+    try:
+        fill_from_published(network, content.tensors)
+    except BadModel as error:
+        raise BadModel(f"{file} is not a checkpoint of {recipe.name}: {error}") from None
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    origin = {"imported_from": file.name, "sha256": digest, **content.notes}
+    meta = ModelMeta(recipe=recipe, fold=fold, provenance=origin)
+    save_model(out, network, meta)
+    return meta
+
+
+def _weight_file(path: Path | str) -> Path:
+    path = Path(path)
+    file = path / MODEL_WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise BadModel(f"{path}: no model there (a model is a folder with {MODEL_WEIGHTS})")
+    return file
+
+
+def _fresh(recipe: Recipe) -> OneStageNetwork:
+    targets = len(TARGETS[_CONDITIONS[recipe.task]])
+    with torch.random.fork_rng(devices=[]):
+        return build_network(recipe.encoder, recipe.network, targets, pretrained=False)
+
+
+def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> OneStageNetwork:
+    # on the meta device no random weights are made only to be overwritten
+    with torch.device("meta"):
+        network = _fresh(meta.recipe)
+    expected = network.state_dict()
+    if any(name not in expected for name, _ in network.named_buffers()):
+        network = _fresh(meta.recipe)  # buffers that are computed, not saved, must be made
+    faults = [f"missing {name}" for name in expected if name not in weights]
+    faults += [f"unknown {name}" for name in weights if name not in expected]
+    faults += [
+        f"{name} has shape {tuple(weights[name].shape)}, not {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    if faults:
+        raise BadModel(
+            f"{origin}: parameters are not those of recipe {meta.recipe.name}:\n  "
+            + "\n  ".join(faults)
+        )
+    network.load_state_dict(weights, strict=True, assign=True)
+    return network
+
+
+def _meta_to_dict(meta: ModelMeta) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "lumbargrade": meta.version,
+        "recipe": recipe_to_dict(meta.recipe),
+        "fold": meta.fold,
+        "data": meta.data,
+        "targets": list(meta.targets),
+        "scores": dict(meta.scores),
+        "provenance": dict(meta.provenance),
+    }
+
+
+def _meta_from_dict(data: Mapping[str, Any], origin: str) -> ModelMeta:
+    if data["format"] != FORMAT:
+        raise BadModel(
+            f"{origin}: model format {data['format']} written by lumbargrade "
+            f"{data.get('lumbargrade', '?')}; this is {__version__} and reads format {FORMAT}"
+        )
+    try:
+        recipe = recipe_from_dict(data["recipe"], origin)
+    except UsageError as error:
+        raise BadModel(
+            f"{error} (written by lumbargrade {data['lumbargrade']}, this is {__version__})"
+        ) from None
+    meta = ModelMeta(
+        recipe=recipe,
+        fold=data["fold"],
+        data=data["data"],
+        scores=data["scores"],
+        provenance=data["provenance"],
+        version=data["lumbargrade"],
+    )
+    if tuple(data["targets"]) != meta.targets:
+        raise BadModel(f"{origin}: grades {data['targets']}, but {recipe.task} is {meta.targets}")
+    return meta

@@ -1,0 +1,71 @@
+"""Reading weight files that others wrote, without executing anything in them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lumbargrade.domain.errors import BadModel
+
+# what torch.load raises for truncated and garbage files, as found by cutting and flipping bytes
+_UNREADABLE = (
+    SafetensorError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """Tensors of a file by name, and the plain values that stood beside them (epoch and such)."""
+
+    tensors: Mapping[str, Tensor]
+    notes: Mapping[str, int | float | str] = field(default_factory=dict)
+
+
+def read_weights(path: Path) -> WeightFile:
+    """Read a ``.safetensors`` or torch file.
+
+    A torch file may hold the tensors themselves or have them under ``state_dict`` or ``model``.
+
+    Raises:
+        BadModel: for a file that is absent, damaged, or holds something else.
+    """
+    if not path.is_file():
+        raise BadModel(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return WeightFile(load_file(path))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise BadModel(f"{path}: not a readable weight file: {first_line(error)}") from None
+    if not isinstance(content, Mapping):
+        raise BadModel(f"{path}: holds no parameters, but {type(content).__name__}")
+    wrapped = [k for k in ("state_dict", "model") if isinstance(content.get(k), Mapping)]
+    tensors = content[wrapped[0]] if wrapped else content
+    if other := [str(k) for k, v in tensors.items() if not isinstance(v, Tensor)]:
+        raise BadModel(f"{path}: not only parameters: {', '.join(other[:5])}")
+    if not tensors:
+        raise BadModel(f"{path}: holds no parameters")
+    notes = {str(k): v for k, v in content.items() if isinstance(v, int | float | str)}
+    return WeightFile({str(name): tensor for name, tensor in tensors.items()}, notes)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its name where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
