@@ -46,6 +46,8 @@ class NetworkConfig:
     """3d: points by softmax over the volume (foraminal); 2d: slice first, then plane (canal)"""
     widths: tuple[int, ...] = (384, 192, 96)
     """decoder channels, coarse to fine"""
+    depths: tuple[int, ...] = (3, 3, 3)
+    """3d: kernel size along the slices, block by block; 1 looks at each slice alone"""
     features: int = 128
     """grade features of the 3d head"""
     hidden: int = 64

@@ -14,22 +14,29 @@ from lumbargrade.networks.encoder import recomputed
 
 
 class ConvBlock(nn.Sequential):
-    """3x3(x3) convolution without bias, BatchNorm, ReLU."""
+    """3x3 or ``depth`` x 3 x 3 convolution without bias, BatchNorm, ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, dimensions: Literal[2, 3]) -> None:
-        conv, norm = {2: (nn.Conv2d, nn.BatchNorm2d), 3: (nn.Conv3d, nn.BatchNorm3d)}[dimensions]
-        super().__init__(
-            conv(inputs, outputs, 3, padding=1, bias=False), norm(outputs), nn.ReLU(inplace=True)
-        )
+    def __init__(
+        self, inputs: int, outputs: int, dimensions: Literal[2, 3], depth: int = 3
+    ) -> None:
+        conv: nn.Module = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        norm: nn.Module = nn.BatchNorm2d(outputs)
+        if dimensions == 3:
+            kernel, padding = (depth, 3, 3), (depth // 2, 1, 1)
+            conv = nn.Conv3d(inputs, outputs, kernel, padding=padding, bias=False)
+            norm = nn.BatchNorm3d(outputs)
+        super().__init__(conv, norm, nn.ReLU(inplace=True))
 
 
 class UpBlock(nn.Module):
     """Doubles the plane of a coarse map (never its slices), joins the skip, convolves twice."""
 
-    def __init__(self, coarse: int, skip: int, outputs: int, dimensions: Literal[2, 3]) -> None:
+    def __init__(
+        self, coarse: int, skip: int, outputs: int, dimensions: Literal[2, 3], depth: int = 3
+    ) -> None:
         super().__init__()
-        self.first = ConvBlock(coarse + skip, outputs, dimensions)
-        self.second = ConvBlock(outputs, outputs, dimensions)
+        self.first = ConvBlock(coarse + skip, outputs, dimensions, depth)
+        self.second = ConvBlock(outputs, outputs, dimensions, depth)
         scale = (2.0, 2.0) if dimensions == 2 else (1.0, 2.0, 2.0)
         self._upsample = nn.Upsample(scale_factor=scale, mode="nearest")
 
@@ -47,6 +54,7 @@ class UNetDecoder(nn.Module):
         channels: encoder channels, fine to coarse.
         widths: channels of the blocks, coarse to fine; one fewer than ``channels``.
         dimensions: 2 decodes slices (N, C, h, w); 3 decodes volumes (N, C, D, h, w).
+        depths: in three dimensions, odd kernel size along the slices of each block; all 3 if empty.
         recompute: keep no activations inside a block for the backward pass.
 
     Raises:
@@ -59,6 +67,7 @@ class UNetDecoder(nn.Module):
         widths: Sequence[int],
         dimensions: Literal[2, 3],
         *,
+        depths: Sequence[int] = (),
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -67,11 +76,16 @@ class UNetDecoder(nn.Module):
                 f"network.widths has {len(widths)} values; "
                 f"{len(channels)} encoder stages need {len(channels) - 1}"
             )
+        depths = depths or (3,) * len(widths)
+        if len(depths) != len(widths) or any(d < 1 or d % 2 == 0 for d in depths):
+            raise UsageError(
+                f"network.depths {tuple(depths)}: give an odd size for each of {len(widths)} blocks"
+            )
         coarse_to_fine = list(reversed(channels))
         inputs = pairwise([coarse_to_fine[0], *widths])
         self.blocks = nn.ModuleList(
-            UpBlock(coarse, skip, width, dimensions)
-            for (coarse, width), skip in zip(inputs, coarse_to_fine[1:], strict=True)
+            UpBlock(coarse, skip, width, dimensions, depth)
+            for (coarse, width), skip, depth in zip(inputs, coarse_to_fine[1:], depths, strict=True)
         )
         self.width = widths[-1]
         self._recompute = recompute

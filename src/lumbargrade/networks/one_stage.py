@@ -92,7 +92,9 @@ def build_network(
     if encoder.pretrained if pretrained is None else pretrained:
         load_pretrained(body, encoder)
     if network.decoder == "3d":
-        decoder = UNetDecoder(body.channels, network.widths, 3, recompute=recompute)
+        decoder = UNetDecoder(
+            body.channels, network.widths, 3, depths=network.depths, recompute=recompute
+        )
         return VolumeNetwork(body, decoder, VolumeHead(decoder.width, targets, network.features))
     decoder = UNetDecoder(body.channels, network.widths, 2, recompute=recompute)
     head = PlaneHead(decoder.width, targets, network.hidden, network.neighbours)
