@@ -1,4 +1,4 @@
-"""The `lumbargrade` command: finds the subcommand, parses its options, turns errors into exit codes.
+"""The `lumbargrade` command: finds the subcommand, parses options, turns errors into exit codes.
 
 Only the module of the command that was asked for is imported, so that `--help` and the light
 commands start at once.
@@ -71,17 +71,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
     import tyro
 
+    defaults = getattr(command, "defaults", None)
     try:
         options = tyro.cli(
             command.Options,
             args=arguments,
+            default=defaults(arguments) if defaults else None,
             prog=f"lumbargrade {name}",
             description=command.__doc__,
         )
+        return int(command.run(options))
     except SystemExit as stop:
         return int(stop.code or 0)
-    try:
-        return int(command.run(options))
     except UsageError as error:
         print(f"lumbargrade {name}: {error}", file=sys.stderr)
         return USAGE

@@ -1,0 +1,96 @@
+"""The models that take part: found in folders, loaded, and asked about volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lumbargrade.checkpoint import MODEL_META, ModelMeta, load_model, read_meta
+from lumbargrade.dataset.rows import SeriesRow
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.findings import ModelSource, StudyPrediction
+from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.domain.volume import Volume
+from lumbargrade.prediction.ensemble import average, study_prediction
+from lumbargrade.tasks import get_task
+from lumbargrade.tasks.base import Task
+from lumbargrade.tasks.inference import predict_volumes, unlabelled_row
+
+
+@dataclass(frozen=True)
+class Member:
+    """One loaded model with its task.
+
+    Attributes:
+        path: the model's folder.
+        meta: recipe, fold, scores and provenance.
+        task: samples and decoding.
+        network: in eval mode, on its device.
+    """
+
+    path: Path
+    meta: ModelMeta
+    task: Task
+    network: nn.Module
+
+    @property
+    def source(self) -> ModelSource:
+        return ModelSource(self.meta.recipe.name, self.meta.fold)
+
+
+def find_models(paths: Iterable[Path | str]) -> list[Path]:
+    """Model folders at or below the paths, sorted, each once.
+
+    Raises:
+        UsageError: if a path does not exist or holds no model.
+    """
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if not path.exists():
+            raise UsageError(f"{path} does not exist")
+        here = sorted(p.parent for p in path.rglob(MODEL_META))
+        if not here:
+            raise UsageError(f"{path} holds no model (no {MODEL_META} in it or below)")
+        found |= dict.fromkeys(here)
+    return list(found)
+
+
+def load_member(path: Path, device: torch.device) -> Member:
+    """Load one model folder."""
+    meta = read_meta(path)
+    network = load_model(path).to(device).eval()
+    return Member(path, meta, get_task(meta.recipe), network)
+
+
+def predict_study(
+    study_id: str,
+    volumes: Sequence[tuple[SeriesKind, Volume]],
+    members: Sequence[Member],
+    *,
+    device: torch.device,
+    flip: bool = False,
+) -> StudyPrediction:
+    """All that the members say of a study, averaged over models and series of one kind.
+
+    Args:
+        study_id: the study.
+        volumes: its series with their kinds.
+        members: models of any task; each sees the series of its kind.
+        device: where the networks are.
+        flip: average with the mirrored volume where the task has sides.
+    """
+    found = []
+    for member in members:
+        for kind, volume in volumes:
+            if kind is not member.task.kind:
+                continue
+            row: SeriesRow = unlabelled_row(member.task, volume, study_id)
+            for one in predict_volumes(
+                member.task, member.network, [(row, volume)], device=device, flip=flip
+            ):
+                found.append(study_prediction(one, (member.source,)))
+    return average(found) if found else StudyPrediction(study_id, {})

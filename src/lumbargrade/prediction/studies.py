@@ -1,0 +1,95 @@
+"""Whole data sets through the models, one study in memory at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from lumbargrade.dataset.tables import read_series_table
+from lumbargrade.dicom.reader import read_series
+from lumbargrade.domain.errors import BadDicom, NothingDone, Problem, UsageError
+from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.domain.volume import Volume
+from lumbargrade.prediction.members import Member, predict_study
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LsdcStudies:
+    """The studies of a data set in the LSDC layout, read on demand.
+
+    Attributes:
+        images: folder ``train_images`` or ``test_images``.
+        series: study id -> its (series id, kind) pairs, by the descriptions table.
+    """
+
+    images: Path
+    series: dict[str, list[tuple[str, SeriesKind]]]
+
+    @classmethod
+    def open(cls, data: Path, split: str = "auto") -> LsdcStudies:
+        """Find images and table of a split.
+
+        Raises:
+            UsageError: for an unknown split, or if ``data`` has no such split.
+            BadTable: if the descriptions table cannot be used.
+        """
+        if split not in ("auto", "test", "train"):
+            raise UsageError(f"--split {split!r}: it is test, train or auto")
+        if not data.is_dir():
+            raise UsageError(f"{data} is not a folder")
+        wanted = ("test", "train") if split == "auto" else (split,)
+        for name in wanted:
+            table = data / f"{name}_series_descriptions.csv"
+            if table.exists() and (data / f"{name}_images").is_dir():
+                series: dict[str, list[tuple[str, SeriesKind]]] = {}
+                for row in read_series_table(table):
+                    found = series.setdefault(str(row.study_id), [])
+                    found.append((str(row.series_id), row.kind))
+                return cls(data / f"{name}_images", series)
+        tables = " or ".join(f"{n}_series_descriptions.csv with {n}_images" for n in wanted)
+        raise UsageError(f"{data} has no {tables}")
+
+    def read(
+        self, study_id: str, kinds: set[SeriesKind]
+    ) -> tuple[list[tuple[SeriesKind, Volume]], list[Problem]]:
+        """The volumes of a study's series of some kinds, and what was wrong with them."""
+        volumes, problems = [], []
+        for series_id, kind in self.series[study_id]:
+            if kind not in kinds:
+                continue
+            folder = self.images / study_id / series_id
+            try:
+                result = read_series(folder, study_id=study_id, series_id=series_id, kind=kind)
+            except BadDicom as error:
+                problems.append(Problem(str(error), study=study_id, series=series_id))
+                continue
+            volumes.append((kind, result.volume))
+            problems += result.problems
+        return volumes, problems
+
+
+def predict_studies(
+    studies: LsdcStudies, members: Sequence[Member], *, device: torch.device, flip: bool
+) -> Iterator[StudyPrediction]:
+    """One prediction per study of the table; a study without usable images has no findings.
+
+    Raises:
+        NothingDone: if the table lists no study.
+    """
+    if not studies.series:
+        raise NothingDone("the table of series descriptions lists no study")
+    kinds = {m.task.kind for m in members}
+    for study_id in tqdm(studies.series, desc="studies", unit="study", disable=None):
+        volumes, problems = studies.read(study_id, kinds)
+        prediction = predict_study(study_id, volumes, members, device=device, flip=flip)
+        for kind in sorted(kinds - {k for k, _ in volumes}):
+            problems.append(Problem(f"no usable {kind} series", study=study_id, fatal=False))
+        yield replace(prediction, problems=(*prediction.problems, *problems))

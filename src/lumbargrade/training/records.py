@@ -1,0 +1,90 @@
+"""The written record of a run: one line an epoch, a CSV, TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from lumbargrade.domain.files import write_text
+
+log = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.csv"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch did.
+
+    Attributes:
+        epoch: epochs finished, counted from 1.
+        lr: learning rate of the last step.
+        seconds: wall-clock time of training and validation.
+        train: mean of each loss part, and counts such as matched points.
+        validation: scores on the fold, empty where this epoch was not validated.
+    """
+
+    epoch: int
+    lr: float
+    seconds: float
+    train: Mapping[str, float]
+    validation: Mapping[str, float] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, float]:
+        """Column -> value as in the CSV: ``train_loss``, ``val_score`` and so on."""
+        row: dict[str, float] = {"epoch": self.epoch, "lr": self.lr, "seconds": self.seconds}
+        row |= {f"train_{k}": v for k, v in self.train.items()}
+        row |= {f"val_{k}": v for k, v in self.validation.items()}
+        return row
+
+
+class RunRecords:
+    """Writes the records of one fold; the CSV is rewritten whole, so a resumed run has no gaps."""
+
+    def __init__(self, folder: Path, label: str, epochs: int, history: Sequence[dict[str, Any]]):
+        self.folder = folder
+        self.label = label
+        self.epochs = epochs
+        self.history = [dict(row) for row in history]
+        start = len(self.history) + 1
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+
+    def add(self, record: EpochRecord) -> None:
+        row = record.flat()
+        self.history.append(row)
+        self._write_csv()
+        for key, value in row.items():
+            if key != "epoch":
+                self.board.add_scalar(key.replace("_", "/", 1), value, record.epoch)
+        self.board.flush()
+        log.info(self._line(record))
+
+    def close(self) -> None:
+        self.board.close()
+
+    def _line(self, record: EpochRecord) -> str:
+        def listed(values: Mapping[str, float]) -> str:
+            return " ".join(f"{k} {v:.3f}" for k, v in values.items())
+
+        text = (
+            f"{self.label} epoch {record.epoch}/{self.epochs} lr {record.lr:.2e} "
+            f"{listed(record.train)}"
+        )
+        if record.validation:
+            text += f" | {listed(record.validation)}"
+        return f"{text} | {record.seconds:.0f} s"
+
+    def _write_csv(self) -> None:
+        columns = list(dict.fromkeys(key for row in self.history for key in row))
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_text(self.folder / METRICS_FILE, buffer.getvalue())

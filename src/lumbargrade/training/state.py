@@ -1,0 +1,86 @@
+"""All that a run must remember to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lumbargrade.domain.errors import BadModel
+from lumbargrade.domain.files import atomic_path
+
+STATE_FILE = "state.pt"
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: epoch in work, counted from 0.
+        step: batches of that epoch that are done.
+        sums: running sums of loss parts and counts over those batches.
+        seconds: wall-clock time spent on that epoch so far.
+        best: best validation score so far.
+        best_epoch: the epoch it belongs to, counted from 1; 0 while there is none.
+        history: metrics row of each finished epoch.
+        finished: True when the run has reached its end.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    best: float = float("inf")
+    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    finished: bool = False
+
+
+def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: str) -> None:
+    """Write the state atomically.
+
+    Args:
+        folder: the run's folder.
+        progress: where the run stands.
+        parts: objects with ``state_dict`` (network, averaged network, optimiser, scaler).
+        stamp: identifies recipe, fold and data; a state is only resumed under the same stamp.
+    """
+    state = {
+        "stamp": stamp,
+        "progress": vars(progress),
+        "parts": {name: part.state_dict() for name, part in parts.items()},
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    with atomic_path(folder / STATE_FILE) as temporary:
+        torch.save(state, temporary)
+
+
+def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | None:
+    """Put a saved state back into ``parts`` and return where the run stood; None where none is.
+
+    Raises:
+        BadModel: if the state is damaged or belongs to another recipe, fold or data set.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise BadModel(f"{path} is damaged ({error}); remove it to start the run anew") from None
+    if state["stamp"] != stamp:
+        raise BadModel(
+            f"{folder} holds a run with other settings, data or version; "
+            "give another --out, or --restart to begin anew"
+        )
+    for name, part in parts.items():
+        part.load_state_dict(state["parts"][name])
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    return Progress(**state["progress"])
