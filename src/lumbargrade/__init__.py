@@ -1,4 +1,4 @@
-"""Grades lumbar-spine MRI studies: canal, foraminal and subarticular stenosis at five disc levels."""
+"""Grades lumbar-spine MRI: canal, foraminal and subarticular stenosis at five disc levels."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from lumbargrade.domain.vocabulary import TARGETS, Condition
 from lumbargrade.networks.one_stage import OneStageNetwork, build_network
 from lumbargrade.networks.output import OneStageOutput
 from lumbargrade.networks.published import fill_from_published
-from lumbargrade.networks.weights import read_weights
+from lumbargrade.networks.weights import read_weights, require_fit
 
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_META = "model.json"
@@ -206,23 +206,16 @@ def _fresh(recipe: Recipe) -> OneStageNetwork:
 
 def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> OneStageNetwork:
     # on the meta device no random weights are made only to be overwritten
-    with torch.device("meta"):
-        network = _fresh(meta.recipe)
+    try:
+        with torch.device("meta"):
+            network = _fresh(meta.recipe)
+    except UsageError as error:
+        raise BadModel(f"{origin}: {error}") from None
     expected = network.state_dict()
     if any(name not in expected for name, _ in network.named_buffers()):
         network = _fresh(meta.recipe)  # buffers that are computed, not saved, must be made
-    faults = [f"missing {name}" for name in expected if name not in weights]
-    faults += [f"unknown {name}" for name in weights if name not in expected]
-    faults += [
-        f"{name} has shape {tuple(weights[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    if faults:
-        raise BadModel(
-            f"{origin}: parameters are not those of recipe {meta.recipe.name}:\n  "
-            + "\n  ".join(faults)
-        )
+    shapes = {name: tensor.shape for name, tensor in expected.items()}
+    require_fit(weights, shapes, f"{origin}: not the parameters of recipe {meta.recipe.name}")
     network.load_state_dict(weights, strict=True, assign=True)
     return network
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from lumbargrade.config import EncoderConfig
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.networks.encoder import Encoder
-from lumbargrade.networks.weights import first_line, read_weights
+from lumbargrade.networks.weights import first_line, read_weights, require_fit
 
 
 def load_pretrained(encoder: Encoder, config: EncoderConfig) -> None:
@@ -56,17 +56,11 @@ def _fill(
     given = {_plain(k): v for k, v in weights.items()}
     with torch.device("meta"):
         whole = timm.create_model(config.name, pretrained=False)
-    known = {_plain(k) for k in whole.state_dict()} | set(ours)
-
-    faults = [f"missing {k}" for k in ours if k not in given]
-    faults += [f"unknown {k}" for k in weights if _plain(k) not in known]
-    faults += [
-        f"{k} has shape {tuple(given[k].shape)}, not {tuple(v.shape)}"
-        for k, v in ours.items()
-        if k in given and given[k].shape != v.shape
-    ]
-    if faults:
-        raise BadModel(f"{origin} does not fit encoder {config.name!r}:\n  " + "\n  ".join(faults))
+    # what the whole timm model has after the last feature map (its classifier) is not used
+    unused = {_plain(name) for name in whole.state_dict()} - set(ours)
+    used = {name: tensor for name, tensor in given.items() if name not in unused}
+    shapes = {name: tensor.shape for name, tensor in ours.items()}
+    require_fit(used, shapes, f"{origin} does not fit encoder {config.name!r}")
     with torch.no_grad():
         for name, tensor in ours.items():
             tensor.copy_(given[name])

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from lumbargrade.domain.errors import BadModel
 from lumbargrade.networks.one_stage import OneStageNetwork, VolumeNetwork
+from lumbargrade.networks.weights import require_fit
 
 #: (published beginning, our beginning) of parameter names; the rest of a name is the same.
 _COMMON = (
@@ -60,16 +60,7 @@ def fill_from_published(network: OneStageNetwork, weights: Mapping[str, Tensor])
     Raises:
         BadModel: listing every missing, unknown and misshapen parameter.
     """
-    expected = published_shapes(network)
-    faults = [f"missing {name}" for name in expected if name not in weights]
-    faults += [f"unknown {name}" for name in weights if name not in expected]
-    faults += [
-        f"{name} has shape {tuple(weights[name].shape)}, not {shape}"
-        for name, shape in expected.items()
-        if name in weights and tuple(weights[name].shape) != shape
-    ]
-    if faults:
-        raise BadModel("parameters do not fit the network:\n  " + "\n  ".join(faults))
+    require_fit(weights, published_shapes(network), "parameters do not fit the network")
     state = network.state_dict()
     ours = {n: weights[p].reshape(state[n].shape) for n, p in published_names(network).items()}
     network.load_state_dict(ours, strict=True)

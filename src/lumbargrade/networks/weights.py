@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,6 +63,25 @@ def read_weights(path: Path) -> WeightFile:
         raise BadModel(f"{path}: holds no parameters")
     notes = {str(k): v for k, v in content.items() if isinstance(v, int | float | str)}
     return WeightFile({str(name): tensor for name, tensor in tensors.items()}, notes)
+
+
+def require_fit(
+    given: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]], what: str
+) -> None:
+    """Make sure that tensors are the expected ones, by name and shape.
+
+    Raises:
+        BadModel: listing every missing, unknown and misshapen parameter after ``what``.
+    """
+    faults = [f"missing {name}" for name in expected if name not in given]
+    faults += [f"unknown {name}" for name in given if name not in expected]
+    faults += [
+        f"{name} has shape {tuple(given[name].shape)}, not {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in given and tuple(given[name].shape) != tuple(shape)
+    ]
+    if faults:
+        raise BadModel(f"{what}:\n  " + "\n  ".join(faults))
 
 
 def first_line(error: BaseException) -> str:
