@@ -1,0 +1,286 @@
+"""The LSDC tables as typed records: grades, series descriptions and labelled points.
+
+Every table is read strictly. What no program could mean (a missing column, an unknown condition,
+a number that is none, a row given twice) stops the reading and names file, row and reason. What
+merely does not fit together (a study that another table does not know) becomes a Problem. Rows
+are counted as lines of the file, so the header is row 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from lumbargrade.domain.errors import BadTable, Problem, UsageError
+from lumbargrade.domain.vocabulary import (
+    FINDINGS,
+    Condition,
+    Grade,
+    SeriesKind,
+    Target,
+    grade_from_label,
+    target_from_labels,
+)
+
+Grades = dict[int, dict[Target, Grade]]
+
+
+class SeriesEntry(NamedTuple):
+    """One row of the series descriptions table."""
+
+    study_id: int
+    series_id: int
+    kind: SeriesKind
+
+
+class TablePoint(NamedTuple):
+    """One labelled point: x, y in pixels of the instance it was drawn on."""
+
+    study_id: int
+    series_id: int
+    instance_number: int
+    target: Target
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class LsdcTables:
+    """All tables of one split of a data set.
+
+    Attributes:
+        folder: the data set.
+        split: ``train`` or ``test``.
+        grades: study -> target -> grade; every study of train.csv is there, empty grades are not.
+        series: rows of the series descriptions.
+        points: labelled points, canal points by the corrected table where one was given.
+        problems: what does not fit together.
+        label_fixes: the corrected table, or None.
+    """
+
+    folder: Path
+    split: str
+    grades: Grades
+    series: tuple[SeriesEntry, ...]
+    points: tuple[TablePoint, ...]
+    problems: tuple[Problem, ...] = field(default=())
+    label_fixes: Path | None = None
+
+    @property
+    def images(self) -> Path:
+        """The folder that holds ``<study>/<series>/<instance>.dcm``."""
+        return self.folder / f"{self.split}_images"
+
+    @property
+    def studies(self) -> tuple[int, ...]:
+        """Ids of all studies of the split, ascending."""
+        return tuple(sorted({*self.grades, *(s.study_id for s in self.series)}))
+
+
+def is_lsdc_folder(folder: Path) -> bool:
+    """Whether a folder holds the series descriptions of an LSDC split."""
+    return any((folder / f"{s}_series_descriptions.csv").is_file() for s in ("train", "test"))
+
+
+def read_tables(
+    folder: Path, *, split: str = "auto", label_fixes: Path | None = None
+) -> LsdcTables:
+    """Read all tables of a split; ``auto`` takes train where there is one, else test.
+
+    Raises:
+        UsageError: if the folder is no LSDC folder or lacks the split.
+        BadTable: for a table that cannot be used.
+    """
+    if split not in ("auto", "train", "test"):
+        raise UsageError(f"split {split!r}: it is train, test or auto")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder")
+    for name in ("train", "test") if split == "auto" else (split,):
+        if (folder / f"{name}_series_descriptions.csv").is_file():
+            return _read_split(folder, name, label_fixes)
+    wanted = "train or test" if split == "auto" else split
+    raise UsageError(f"{folder} has no {wanted}_series_descriptions.csv: not an LSDC data set")
+
+
+def _read_split(folder: Path, split: str, label_fixes: Path | None) -> LsdcTables:
+    series = read_series_table(folder / f"{split}_series_descriptions.csv")
+    grades: Grades = {}
+    points: list[TablePoint] = []
+    if split == "train":
+        grades = read_grade_table(folder / "train.csv")
+        points = read_point_table(folder / "train_label_coordinates.csv")
+    if label_fixes is not None:
+        if split != "train":
+            raise UsageError("--label-fixes: the test split has no labels to correct")
+        points = apply_label_fixes(points, read_point_table(label_fixes))
+    problems = _cross_check(grades, series, points) if split == "train" else []
+    return LsdcTables(
+        folder, split, grades, tuple(series), tuple(points), tuple(problems), label_fixes
+    )
+
+
+def apply_label_fixes(
+    points: Sequence[TablePoint], corrected: Sequence[TablePoint]
+) -> list[TablePoint]:
+    """Canal points of the corrected table in place of the original ones; others as they were.
+
+    Raises:
+        BadTable: if the corrected table holds no canal point.
+    """
+    canal = [p for p in corrected if p.target.condition is Condition.CANAL]
+    if not canal:
+        raise BadTable("the corrected coordinate table holds no canal point")
+    return [p for p in points if p.target.condition is not Condition.CANAL] + canal
+
+
+def read_grade_table(path: Path) -> Grades:
+    """``train.csv``: study -> target -> grade.
+
+    Raises:
+        BadTable: for missing columns, unknown grades, bad ids, studies given twice.
+    """
+    columns = ("study_id", *(t.column for t in FINDINGS))
+    grades: Grades = {}
+    for row, (study, *labels) in _rows(path, columns):
+        study_id = _integer(path, row, "study_id", study)
+        if study_id in grades:
+            raise BadTable(f"{path}, row {row}: study {study_id} stands in the table twice")
+        found = {}
+        for target, label in zip(FINDINGS, labels, strict=True):
+            if not label.strip():
+                continue
+            try:
+                found[target] = grade_from_label(label)
+            except ValueError as error:
+                raise BadTable(f"{path}, row {row}, {target.column}: {error}") from None
+        grades[study_id] = found
+    return grades
+
+
+def read_series_table(path: Path) -> list[SeriesEntry]:
+    """``train_series_descriptions.csv`` or its test sister.
+
+    Raises:
+        BadTable: for missing columns, unknown descriptions, bad ids, series given twice.
+    """
+    kinds = {k.value: k for k in SeriesKind}
+    entries: dict[tuple[int, int], SeriesEntry] = {}
+    for row, (study, series, text) in _rows(path, ("study_id", "series_id", "series_description")):
+        if text not in kinds:
+            expected = ", ".join(kinds)
+            reason = f"unknown series description {text!r}; expected one of {expected}"
+            raise BadTable(f"{path}, row {row}: {reason}")
+        entry = SeriesEntry(
+            _integer(path, row, "study_id", study),
+            _integer(path, row, "series_id", series),
+            kinds[text],
+        )
+        if entry[:2] in entries:
+            raise BadTable(f"{path}, row {row}: series {series} stands in the table twice")
+        entries[entry[:2]] = entry
+    return list(entries.values())
+
+
+def read_point_table(path: Path) -> list[TablePoint]:
+    """``train_label_coordinates.csv``, in its own spelling or that of the corrected table.
+
+    Raises:
+        BadTable: for missing columns, unknown conditions or levels, values that are no numbers,
+            and two points for one target in one series.
+    """
+    columns = ("study_id", "series_id", "instance_number", "condition", "level", "x", "y")
+    targets: dict[tuple[str, str], Target] = {}
+    points: dict[tuple[int, int, Target], TablePoint] = {}
+    for row, (study, series, instance, condition, level, x, y) in _rows(path, columns):
+        target = targets.get((condition, level))
+        if target is None:
+            try:
+                target = targets[condition, level] = target_from_labels(condition, level)
+            except ValueError as error:
+                raise BadTable(f"{path}, row {row}: {error}") from None
+        point = TablePoint(
+            _integer(path, row, "study_id", study),
+            _integer(path, row, "series_id", series),
+            _integer(path, row, "instance_number", instance),
+            target,
+            _number(path, row, "x", x),
+            _number(path, row, "y", y),
+        )
+        key = (point.study_id, point.series_id, target)
+        if key in points:
+            reason = f"a second point for {target.column} in series {series}"
+            raise BadTable(f"{path}, row {row}: {reason}")
+        points[key] = point
+    return list(points.values())
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Line number and the values of ``columns`` of every data row; other columns are ignored."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream, strict=True)
+            header = next(reader, None)
+            if header is None:
+                raise BadTable(f"{path}: the file is empty")
+            missing = [c for c in columns if c not in header]
+            if missing:
+                raise BadTable(f"{path}: missing columns: {', '.join(missing)}")
+            take = [header.index(c) for c in columns]
+            for values in reader:
+                if not values:
+                    continue
+                if len(values) != len(header):
+                    counts = f"{len(values)} values for {len(header)} columns"
+                    raise BadTable(f"{path}, row {reader.line_num}: {counts}")
+                yield reader.line_num, [values[i] for i in take]
+    except FileNotFoundError:
+        raise BadTable(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise BadTable(f"{path}: not a text file in UTF-8") from None
+    except csv.Error as error:
+        raise BadTable(f"{path}: not a CSV table: {error}") from None
+
+
+def _integer(path: Path, row: int, column: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a whole number") from None
+
+
+def _number(path: Path, row: int, column: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a finite number")
+    return value
+
+
+def _cross_check(
+    grades: Grades, series: Sequence[SeriesEntry], points: Sequence[TablePoint]
+) -> list[Problem]:
+    """Ids that one table has and another lacks; each named once."""
+    described = {s.study_id for s in series}
+    known = {s[:2] for s in series}
+    problems = [
+        Problem("study is not in the table of series descriptions", study=str(s))
+        for s in sorted(set(grades) - described)
+    ]
+    problems += [
+        Problem("study is not in train.csv", study=str(s)) for s in sorted(described - set(grades))
+    ]
+    strangers = sorted({p[:2] for p in points} - known)
+    return problems + [
+        Problem(
+            "points on a series that is not in the table of series descriptions",
+            study=str(study),
+            series=str(s),
+        )
+        for study, s in strangers
+    ]
