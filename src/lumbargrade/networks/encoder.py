@@ -18,7 +18,7 @@ from lumbargrade.config import EncoderConfig
 from lumbargrade.domain.errors import UsageError
 
 #: Slices that go through the encoder at once where each slice is computed on its own.
-CHUNK = 8
+CHUNK = 4
 
 
 class Encoder(nn.Module):
@@ -109,16 +109,21 @@ def _contexts(module: nn.Module) -> tuple[Any, Any]:
 
 @contextmanager
 def _frozen_statistics(module: nn.Module) -> Iterator[None]:
-    layers = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    if not module.training:
-        layers = []
+    """No BatchNorm below ``module`` moves its running statistics inside the block."""
+    layers = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    batches = [layer.num_batches_tracked for layer in layers]
+    before = [None if n is None else n.clone() for n in batches]
     for layer in layers:
-        layer.track_running_stats = False
+        layer.momentum = 0.0
     try:
         yield
     finally:
-        for layer in layers:
-            layer.track_running_stats = True
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        for number, old in zip(batches, before, strict=True):
+            if number is not None and old is not None:
+                number.copy_(old)
 
 
 def build_encoder(config: EncoderConfig, *, recompute: bool = False) -> Encoder:
