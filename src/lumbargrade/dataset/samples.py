@@ -1,0 +1,118 @@
+"""From a volume and its labels to one network input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lumbargrade.dataset.augment import AugmentDraw, apply_to_image, apply_to_points
+from lumbargrade.dataset.rows import SeriesRow
+from lumbargrade.domain.geometry import FloatArray, fit_to_frame, scale_frame
+from lumbargrade.domain.vocabulary import mirror
+from lumbargrade.domain.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One series as a network sees it.
+
+    Attributes:
+        image: uint8 (D, size, size).
+        points: float32 (P, 3): x, y in pixels of ``image`` and its slice index z; nan where
+            not annotated.
+        annotated: (P,) which points are marked.
+        grades: int8 (P,), -1 where not graded.
+        to_native: 3 x 3, pixels of ``image`` to native pixels.
+        study_id, series_id: where it comes from.
+    """
+
+    image: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    annotated: NDArray[np.bool_]
+    grades: NDArray[np.int8]
+    to_native: FloatArray
+    study_id: int
+    series_id: int
+
+
+def annotated_points(row: SeriesRow) -> NDArray[np.bool_]:
+    """Which points of a row are marked, (P,)."""
+    return np.asarray(np.isfinite(row.points).all(axis=1))
+
+
+def make_sample(
+    volume: Volume, row: SeriesRow, *, size: int, draw: AugmentDraw | None = None
+) -> Sample:
+    """Resize a volume to a square frame, or to where an augmentation puts it.
+
+    Args:
+        volume: the series.
+        row: its labels.
+        size: side of the network input, pixels.
+        draw: what augmentation does; None leaves image and labels as they are.
+    """
+    depth, height, width = volume.pixels.shape
+    if draw is None:
+        draw = AugmentDraw(matrix=fit_to_frame((height, width), size))
+    image = warp_volume(volume.pixels, draw.matrix, size)
+    if draw.flip:
+        image = np.ascontiguousarray(image[::-1])
+    apply_to_image(draw, image)
+    order = list(mirror(row.targets)) if draw.exchange_sides else list(range(len(row.targets)))
+    return Sample(
+        image=image,
+        points=apply_to_points(draw, row.points, depth)[order],
+        annotated=annotated_points(row)[order],
+        grades=row.grades[order],
+        to_native=np.asarray(np.linalg.inv(draw.matrix), np.float64),
+        study_id=row.study_id,
+        series_id=row.series_id,
+    )
+
+
+def warp_volume(pixels: NDArray[np.uint8], matrix: FloatArray, size: int) -> NDArray[np.uint8]:
+    """Every slice through one 3 x 3 map from native pixels to a black square frame.
+
+    Linear interpolation. Where the map shrinks more than twofold, blocks of pixels are averaged
+    first: linear interpolation alone would skip pixels, and turn fine detail into false coarse one.
+
+    Args:
+        pixels: uint8 (D, H, W).
+        matrix: native pixels to frame pixels; pixel centres at integers in both.
+        size: side of the frame.
+
+    Returns:
+        uint8 (D, size, size).
+    """
+    block = int(1 / shrinkage(matrix, pixels.shape[1:]) + 1e-6)
+    block = max(1, min(block, *pixels.shape[1:]))
+    if block > 1:
+        matrix = matrix @ np.linalg.inv(scale_frame(block, 1))
+    affine = bool(np.abs(matrix[2, :2]).max() < 1e-12)
+    warped = np.empty((len(pixels), size, size), np.uint8)
+    for plane, target in zip(pixels, warped, strict=True):
+        source = _block_means(plane, block) if block > 1 else plane
+        if affine:
+            cv2.warpAffine(
+                source, matrix[:2] / matrix[2, 2], (size, size), dst=target, flags=cv2.INTER_LINEAR
+            )
+        else:
+            cv2.warpPerspective(source, matrix, (size, size), dst=target, flags=cv2.INTER_LINEAR)
+    return warped
+
+
+def shrinkage(matrix: FloatArray, shape: tuple[int, ...]) -> float:
+    """Frame pixels per native pixel (root of the area ratio) in the middle of an image."""
+    height, width = shape
+    u, v, w = matrix @ np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
+    jacobian = (matrix[:2, :2] - np.outer([u / w, v / w], matrix[2, :2])) / w
+    return float(np.sqrt(abs(np.linalg.det(jacobian))))
+
+
+def _block_means(plane: NDArray[np.uint8], block: int) -> NDArray[np.uint8]:
+    height, width = (n // block for n in plane.shape)
+    whole = np.ascontiguousarray(plane[: height * block, : width * block])
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))

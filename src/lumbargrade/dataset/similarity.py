@@ -1,0 +1,124 @@
+"""Random plane maps of the training frame that keep every marked point inside it.
+
+All lengths are pixels of a square frame of ``FRAME`` x ``FRAME``, pixel centres at integers.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lumbargrade.config import AugmentConfig
+from lumbargrade.domain.geometry import FloatArray, apply_homography
+
+#: Side of the frame in which augmentation is described.
+FRAME = 512
+
+#: How often parameters are redrawn before a sample is left as it is.
+TRIES = 20
+
+#: Random shift of the recentred points, frame pixels either way along x and y.
+SHIFT = 10.0
+
+
+def align_similarity(source: FloatArray, target: FloatArray) -> FloatArray | None:
+    """The rotation, scale and shift that bring points nearest to others, by least squares.
+
+    In the complex plane a similarity without reflection is ``z -> a z + b``, so the least-squares
+    solution (Umeyama, PAMI 1991) is one complex division.
+
+    Args:
+        source, target: (N, 2) points x, y in the same order.
+
+    Returns:
+        3 x 3 matrix, or None where fewer than two distinct points leave it undetermined.
+    """
+    if len(source) < 2:
+        return None
+    s, t = _complex(source), _complex(target)
+    spread = float((np.abs(s - s.mean()) ** 2).sum())
+    if spread < 1e-9:
+        return None
+    a = (np.conj(s - s.mean()) * (t - t.mean())).sum() / spread
+    b = t.mean() - a * s.mean()
+    return _from_complex(complex(a), complex(b))
+
+
+def draw_similarity(
+    rng: np.random.Generator, config: AugmentConfig, points: FloatArray, mean_shape: FloatArray
+) -> FloatArray | None:
+    """Align to the mean shape, then turn, scale and recentre at random.
+
+    The bounding box of the points is put in the middle of the frame, give or take ``SHIFT``, and
+    never nearer to its edge than ``config.border``.
+
+    Args:
+        rng: source of randomness.
+        config: ranges of scale and rotation, border.
+        points: (N, 2) marked points in the frame.
+        mean_shape: (N, 2) where these points lie on average.
+
+    Returns:
+        3 x 3 map of the frame, or None where no draw keeps the points inside.
+    """
+    aligned = align_similarity(points, mean_shape)
+    if aligned is None:
+        return None
+    middle = (FRAME - 1) / 2
+    for _ in range(TRIES):
+        scale = 1 + rng.uniform(config.scale_min, config.scale_max)
+        angle = np.deg2rad(rng.uniform(-config.rotation, config.rotation))
+        turned = _from_complex(scale * complex(np.cos(angle), np.sin(angle)), 0j) @ aligned
+        moved = apply_homography(turned, points)
+        low, high = moved.min(axis=0), moved.max(axis=0)
+        room = (FRAME - 1 - 2 * config.border - (high - low)) / 2
+        if (room < 0).any():
+            continue
+        shift = middle - (low + high) / 2 + rng.uniform(-1, 1, 2) * np.minimum(SHIFT, room)
+        turned[:2, 2] += shift
+        return turned
+    return None
+
+
+def draw_homography(
+    rng: np.random.Generator, config: AugmentConfig, points: FloatArray
+) -> FloatArray | None:
+    """Move the four corners of the frame at random, until every point stays inside.
+
+    Args:
+        rng: source of randomness.
+        config: ``corners``, the largest move as a share of the frame, and ``border``.
+        points: (N, 2) marked points in the frame.
+
+    Returns:
+        3 x 3 map of the frame, or None where no draw of ``TRIES`` keeps the points inside.
+    """
+    last = FRAME - 1.0
+    corners = np.array([[0, 0], [last, 0], [last, last], [0, last]])
+    for _ in range(TRIES):
+        moved = corners + rng.uniform(-config.corners, config.corners, (4, 2)) * FRAME
+        matrix: FloatArray = np.asarray(
+            cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32)), float
+        )
+        if _keeps_inside(matrix, corners, points, config.border):
+            return matrix
+    return None
+
+
+def _keeps_inside(
+    matrix: FloatArray, corners: FloatArray, points: FloatArray, border: float
+) -> bool:
+    # a quadrangle that folds over has its horizon inside the frame
+    if (corners @ matrix[2, :2] + matrix[2, 2] <= 0).any() or np.linalg.det(matrix) <= 0:
+        return False
+    moved = apply_homography(matrix, points)
+    return bool(((moved >= border) & (moved <= FRAME - 1 - border)).all())
+
+
+def _complex(points: FloatArray) -> NDArray[np.complex128]:
+    return np.asarray(points[:, 0] + 1j * points[:, 1], np.complex128)
+
+
+def _from_complex(a: complex, b: complex) -> FloatArray:
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag], [0, 0, 1.0]])

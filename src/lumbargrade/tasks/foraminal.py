@@ -1,0 +1,56 @@
+"""Neural foraminal narrowing on sagittal T1: ten points and grades by softmax over the volume."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.vocabulary import Condition, SeriesKind, Side
+from lumbargrade.networks import losses
+from lumbargrade.networks.output import OneStageOutput
+from lumbargrade.tasks.base import LossTerms
+from lumbargrade.tasks.batch import Batch
+from lumbargrade.tasks.one_stage import OneStageTask
+
+
+class ForaminalTask(OneStageTask):
+    """Ten foramina in a sagittal T1 series."""
+
+    condition = Condition.FORAMINAL
+    kind = SeriesKind.SAGITTAL_T1
+    decoder = "3d"
+
+    def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
+        """Squared errors of xy and z, heatmap divergence, and grades by dynamic matching."""
+        if output.volume_heatmaps is None:
+            raise UsageError(f"{self.recipe.name}: the network gives no volume heatmaps")
+        config = self.recipe.loss
+        matching = losses.match_grades(
+            output.xy[..., 1],
+            batch.xy[..., 1],
+            batch.annotated,
+            batch.grade,
+            self._sides(output.xy),
+            config.match_distance,
+        )
+        weights = self._class_weights(output.xy)
+        parts = {
+            "xy": losses.coordinate_error(output.xy, batch.xy, batch.annotated),
+            "z": losses.coordinate_error(output.z, batch.z, batch.annotated),
+            "heatmap": losses.volume_heatmap_loss(
+                output.volume_heatmaps, batch.xy, batch.z, batch.annotated, config.heatmap_sigma
+            ),
+            "grade": losses.grade_nll(output.log_grade, matching.grades, weights),
+        }
+        total = (
+            config.coordinate * (parts["xy"] + parts["z"])
+            + config.heatmap * parts["heatmap"]
+            + config.grade * parts["grade"]
+        )
+        matched = int(matching.matched.sum())
+        counts = {"matched": matched, "unmatched": matching.matched.numel() - matched}
+        return LossTerms(total, parts, counts)
+
+    def _sides(self, like: Tensor) -> Tensor:
+        return torch.tensor([t.side is Side.RIGHT for t in self.targets], device=like.device)

@@ -1,0 +1,149 @@
+"""What the one-stage tasks have in common: everything but the loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lumbargrade.config import Recipe
+from lumbargrade.dataset.augment import draw_augmentation
+from lumbargrade.dataset.rows import SeriesRow
+from lumbargrade.dataset.samples import Sample, annotated_points, make_sample
+from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target, mirror
+from lumbargrade.networks.one_stage import build_network
+from lumbargrade.networks.output import OneStageOutput
+from lumbargrade.scoring.local import local_score
+from lumbargrade.tasks.base import LossTerms, SeriesScores
+from lumbargrade.tasks.batch import MASK_STRIDE, Batch, collate
+
+
+class OneStageTask(ABC):
+    """A task whose network sees a whole series of one kind.
+
+    Args:
+        recipe: the experiment.
+
+    Raises:
+        UsageError: if the recipe's decoder or class weights do not fit the task.
+    """
+
+    condition: ClassVar[Condition]
+    kind: ClassVar[SeriesKind]
+    decoder: ClassVar[Literal["2d", "3d"]]
+
+    def __init__(self, recipe: Recipe) -> None:
+        if recipe.network.decoder != self.decoder:
+            raise UsageError(
+                f"{recipe.name}: the {recipe.task} task needs network.decoder {self.decoder!r}, "
+                f"not {recipe.network.decoder!r}"
+            )
+        if len(recipe.loss.class_weights) != 3:
+            raise UsageError(f"{recipe.name}: loss.class_weights needs 3 numbers, one per grade")
+        self.recipe = recipe
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return TARGETS[self.condition]
+
+    def build_network(self, pretrained: bool | None = None) -> nn.Module:
+        """A fresh network; ``pretrained`` None does as the recipe says."""
+        recipe = self.recipe
+        return build_network(recipe.encoder, recipe.network, len(self.targets), pretrained)
+
+    def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[SeriesRow]:
+        """Labelled series of a store, of all folds or of some."""
+        wrong = self.recipe.data.include_wrong_left_points
+        rows = store.rows(self.condition, include_wrong_left_points=wrong)
+        return [row for row in rows if folds is None or row.fold in folds]
+
+    def sample(
+        self, store: VolumeStore, row: SeriesRow, rng: np.random.Generator | None = None
+    ) -> Sample:
+        """One network input; augmented where a source of randomness is given."""
+        volume = store.volume(row.study_id, row.series_id)
+        size = self.recipe.data.size
+        draw = None
+        if rng is not None:
+            _, height, width = volume.pixels.shape
+            draw = draw_augmentation(
+                rng,
+                self.recipe.augment,
+                row.points,
+                annotated_points(row),
+                (height, width),
+                size,
+                store.mean_shape(self.condition),
+            )
+        return make_sample(volume, row, size=size, draw=draw)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Samples to a batch."""
+        return collate(samples)
+
+    @abstractmethod
+    def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
+        """The training loss of a batch."""
+
+    def decode(self, output: OneStageOutput, batch: Batch) -> SeriesScores:
+        """A network's output as numbers, points in input pixels."""
+        probabilities = _numpy(output.grade)
+        return SeriesScores(
+            probabilities=probabilities / probabilities.sum(axis=-1, keepdims=True),
+            xy=_numpy(output.xy) * MASK_STRIDE,
+            z=_numpy(output.z),
+        )
+
+    def predict(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
+        """Run a network (in eval mode); with ``flip``, average with the mirrored volumes."""
+        scores = self._run(network, batch.slices, batch)
+        if not flip:
+            return scores
+        reversed_slices = torch.cat([v.flip(0) for v in torch.split(batch.slices, batch.counts)])
+        mirrored = mirror_scores(
+            self._run(network, reversed_slices, batch), batch.counts, self.targets
+        )
+        return SeriesScores(
+            probabilities=(scores.probabilities + mirrored.probabilities) / 2,
+            xy=(scores.xy + mirrored.xy) / 2,
+            z=(scores.z + mirrored.z) / 2,
+        )
+
+    @torch.inference_mode()
+    def _run(self, network: nn.Module, slices: Tensor, batch: Batch) -> SeriesScores:
+        return self.decode(network(slices, batch.counts), batch)
+
+    def score(self, probabilities: NDArray[np.floating], grades: NDArray[np.integer]) -> float:
+        """Weighted log loss of (..., 3) against grades (...,), -1 left out; lower is better."""
+        known = np.asarray(grades) >= 0
+        return float(local_score(probabilities[known], grades[known]).weighted)
+
+    def _class_weights(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.recipe.loss.class_weights, device=like.device)
+
+
+def mirror_scores(
+    scores: SeriesScores, counts: Sequence[int], targets: Sequence[Target]
+) -> SeriesScores:
+    """What scores of volumes with reversed slices say of the volumes themselves.
+
+    Left and right change places, and slice z becomes D - 1 - z; x and y of a sagittal slice stay.
+    """
+    order = list(mirror(targets))
+    last = np.asarray(counts)[:, None] - 1
+    return SeriesScores(
+        probabilities=scores.probabilities[:, order],
+        xy=scores.xy[:, order],
+        z=last - scores.z[:, order],
+    )
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float64]:
+    return np.asarray(tensor.detach().double().cpu().numpy())
