@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lumbargrade.domain.errors import BadStore, Problem
 from lumbargrade.domain.files import atomic_path, write_text
@@ -71,12 +72,12 @@ def write_series(
     else:
         pixels = np.ascontiguousarray(volume.pixels)
         with atomic_path(pixel_file) as temporary:
-            np.save(temporary, pixels, allow_pickle=False)
+            _save_pixels(temporary, pixels)
         depth, height, width = pixels.shape
         record = SeriesRecord(
             signature,
             (depth, height, width),
-            hashlib.sha256(pixels).hexdigest(),
+            hashlib.sha256(pixels.data).hexdigest(),
             volume.slices,
             volume.frame_of_reference,
             problems,
@@ -119,6 +120,15 @@ def load_volume(store: Path, study_id: int, series_id: int, kind: SeriesKind) ->
     return Volume(
         pixels, record.slices, str(study_id), str(series_id), kind, record.frame_of_reference
     )
+
+
+def _save_pixels(path: Path, pixels: NDArray[np.uint8]) -> None:
+    # np.save hides the cause of a short write; writing the bytes ourselves keeps errno (disk full).
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(
+            stream, np.lib.format.header_data_from_array_1_0(pixels)
+        )
+        stream.write(pixels.data)
 
 
 def _has_size(pixel_file: Path, shape: tuple[int, int, int]) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.dataset.rows import SeriesRow
+from lumbargrade.domain.geometry import FloatArray, apply_homography, fit_to_frame
 
 #: Side of the square frame in which mean shapes are given, pixels.
 FRAME = 512
@@ -67,3 +70,17 @@ def fit_similarity(source: ArrayLike, target: ArrayLike) -> FloatArray:
             [0.0, 0.0, 1.0],
         ]
     )
+
+
+def frame_shapes(rows: Iterable[SeriesRow], sizes: Mapping[int, tuple[int, int]]) -> FloatArray:
+    """The in-plane points of all rows that have every point, in the 512 frame, (N, P, 2).
+
+    Args:
+        sizes: series id -> (height, width) of its volume.
+    """
+    shapes = [
+        apply_homography(fit_to_frame(sizes[row.series_id], FRAME), row.points[:, :2])
+        for row in rows
+        if np.isfinite(row.points).all()
+    ]
+    return np.array(shapes)

@@ -2,7 +2,7 @@
 
 ``prepare`` writes it, :class:`VolumeStore` reads it::
 
-    STORE/store.json               version, whether complete, digests of the tables, fingerprint
+    STORE/store.json               version, whether complete, digests of tables, mean shapes
     STORE/series.csv               every usable series: ids, kind, shape, digest of its pixels
     STORE/points.csv               labelled points: in the image, in voxels, in patient mm
     STORE/grades.csv               grades and fold of every study, columns as train.csv
@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -22,26 +21,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from lumbargrade.dataset.rows import SeriesRow, select_rows
 from lumbargrade.dataset.series_file import load_volume
-from lumbargrade.dataset.shapes import FRAME, mean_shape
+from lumbargrade.dataset.store_tables import (
+    StoredPoint,
+    parse_grades,
+    parse_points,
+    parse_problems,
+    parse_series,
+)
 from lumbargrade.dataset.tables import Grades, SeriesEntry
 from lumbargrade.domain.errors import BadStore, Problem
-from lumbargrade.domain.geometry import FloatArray, apply_homography, fit_to_frame
-from lumbargrade.domain.vocabulary import (
-    FINDINGS,
-    TARGETS,
-    Condition,
-    Grade,
-    SeriesKind,
-    Target,
-    grade_from_label,
-    target_from_column,
-)
+from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Target
 from lumbargrade.domain.volume import Volume
 
 #: Raised when files of the store change their meaning.
@@ -53,22 +49,6 @@ TABLES = ("series.csv", "points.csv", "grades.csv", "problems.csv")
 FINGERPRINTED = ("series.csv", "points.csv", "grades.csv")
 
 _AGAIN = "run `lumbargrade prepare` again"
-
-
-class StoredPoint(NamedTuple):
-    """A labelled point; x, y in native pixels, z the slice index; NaN where it has no place.
-
-    ``patient`` is LPS mm.
-    """
-
-    study_id: int
-    series_id: int
-    instance_number: int
-    target: Target
-    x: float
-    y: float
-    z: float
-    patient: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -84,6 +64,7 @@ class VolumeStore:
         folds: study -> fold that validates it.
         problems: what could not be used, and why.
         fingerprint: sha256 over all that training sees; equal for equal data.
+        mean_shapes: condition -> (P, 2) pixels of a 512 x 512 frame, where rows allow one.
     """
 
     path: Path
@@ -94,6 +75,7 @@ class VolumeStore:
     folds: dict[int, int]
     problems: tuple[Problem, ...]
     fingerprint: str
+    mean_shapes: Mapping[Condition, FloatArray]
 
     @classmethod
     def open(cls, path: Path | str) -> VolumeStore:
@@ -110,14 +92,28 @@ class VolumeStore:
             raise BadStore(f"{path}: `lumbargrade prepare` did not finish; {_AGAIN}")
         texts = {name: _checked_table(path, name, index) for name in TABLES}
         try:
-            shapes = _parse_series(texts["series.csv"])
-            grades, folds = _parse_grades(texts["grades.csv"])
-            points = _parse_points(texts["points.csv"])
-            problems = _parse_problems(texts["problems.csv"])
+            return cls.from_tables(path, texts, index)
         except (KeyError, ValueError, TypeError) as error:
             raise BadStore(f"{path}: a table is damaged ({error}); {_AGAIN}") from None
-        fingerprint = str(index.get("fingerprint", ""))
-        return cls(path, list(shapes), shapes, points, grades, folds, problems, fingerprint)
+
+    @classmethod
+    def from_tables(
+        cls, path: Path, texts: Mapping[str, str], index: Mapping[str, Any]
+    ) -> VolumeStore:
+        """A store from the text of its tables and what ``store.json`` says."""
+        shapes = parse_series(texts["series.csv"])
+        grades, folds = parse_grades(texts["grades.csv"])
+        return cls(
+            path,
+            list(shapes),
+            shapes,
+            parse_points(texts["points.csv"]),
+            grades,
+            folds,
+            parse_problems(texts["problems.csv"]),
+            str(index["fingerprint"]),
+            {Condition(c): np.array(m) for c, m in index["mean_shapes"].items()},
+        )
 
     def volume(self, study_id: int | str, series_id: int | str) -> Volume:
         """A series with memory-mapped pixels.
@@ -185,28 +181,13 @@ class VolumeStore:
         Raises:
             BadStore: if no row of the condition has all its points.
         """
-        if condition not in self._mean_shapes:
-            self._mean_shapes[condition] = self._compute_mean_shape(condition)
-        return self._mean_shapes[condition].copy()
-
-    def _compute_mean_shape(self, condition: Condition) -> FloatArray:
-        shapes = []
-        for row in self.rows(condition):
-            if np.isfinite(row.points).all():
-                _, height, width = self.shapes[SeriesEntry(row.study_id, row.series_id, row.kind)]
-                to_frame = fit_to_frame((height, width), FRAME)
-                shapes.append(apply_homography(to_frame, row.points[:, :2]))
-        if not shapes:
+        if condition not in self.mean_shapes:
             raise BadStore(f"{self.path}: no series has all points of {condition}: no mean shape")
-        return mean_shape(np.array(shapes))
+        return self.mean_shapes[condition].copy()
 
     @cached_property
     def _by_id(self) -> dict[tuple[int, int], SeriesEntry]:
         return {(s.study_id, s.series_id): s for s in self.series}
-
-    @cached_property
-    def _mean_shapes(self) -> dict[Condition, FloatArray]:
-        return {}
 
 
 def read_index(path: Path) -> dict[str, Any] | None:
@@ -248,47 +229,3 @@ def _checked_table(path: Path, name: str, index: Mapping[str, Any]) -> str:
     if table_digest(text) != index.get("tables", {}).get(name):
         raise BadStore(f"{path}: {name} was changed after it was written; {_AGAIN}")
     return text
-
-
-def _records(text: str) -> csv.DictReader[str]:
-    return csv.DictReader(text.splitlines())
-
-
-def _parse_series(text: str) -> dict[SeriesEntry, tuple[int, int, int]]:
-    return {
-        SeriesEntry(int(r["study_id"]), int(r["series_id"]), SeriesKind(r["kind"])): (
-            int(r["depth"]),
-            int(r["height"]),
-            int(r["width"]),
-        )
-        for r in _records(text)
-    }
-
-
-def _parse_grades(text: str) -> tuple[Grades, dict[int, int]]:
-    grades: Grades = {}
-    folds: dict[int, int] = {}
-    for record in _records(text):
-        study = int(record["study_id"])
-        folds[study] = int(record["fold"])
-        grades[study] = {
-            t: grade_from_label(record[t.column]) for t in FINDINGS if record[t.column]
-        }
-    return grades, folds
-
-
-def _parse_points(text: str) -> tuple[StoredPoint, ...]:
-    targets = {t.column: target_from_column(t.column) for t in FINDINGS}
-    points = []
-    for study, series, target, instance, *rest in list(csv.reader(text.splitlines()))[1:]:
-        x, y, z, px, py, pz = (float(v) if v else math.nan for v in rest)
-        points.append(
-            StoredPoint(
-                int(study), int(series), int(instance), targets[target], x, y, z, (px, py, pz)
-            )
-        )
-    return tuple(points)
-
-
-def _parse_problems(text: str) -> tuple[Problem, ...]:
-    return tuple(Problem(**{**r, "fatal": r["fatal"] == "True"}) for r in _records(text))  # type: ignore[arg-type]

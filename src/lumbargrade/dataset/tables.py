@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,40 +101,38 @@ def read_tables(
         raise UsageError(f"{folder} is not a folder")
     for name in ("train", "test") if split == "auto" else (split,):
         if (folder / f"{name}_series_descriptions.csv").is_file():
-            return _read_split(folder, name, label_fixes)
+            tables = _read_split(folder, name)
+            return tables if label_fixes is None else with_label_fixes(tables, label_fixes)
     wanted = "train or test" if split == "auto" else split
     raise UsageError(f"{folder} has no {wanted}_series_descriptions.csv: not an LSDC data set")
 
 
-def _read_split(folder: Path, split: str, label_fixes: Path | None) -> LsdcTables:
-    series = read_series_table(folder / f"{split}_series_descriptions.csv")
-    grades: Grades = {}
-    points: list[TablePoint] = []
-    if split == "train":
-        grades = read_grade_table(folder / "train.csv")
-        points = read_point_table(folder / "train_label_coordinates.csv")
-    if label_fixes is not None:
-        if split != "train":
-            raise UsageError("--label-fixes: the test split has no labels to correct")
-        points = apply_label_fixes(points, read_point_table(label_fixes))
-    problems = _cross_check(grades, series, points) if split == "train" else []
-    return LsdcTables(
-        folder, split, grades, tuple(series), tuple(points), tuple(problems), label_fixes
-    )
-
-
-def apply_label_fixes(
-    points: Sequence[TablePoint], corrected: Sequence[TablePoint]
-) -> list[TablePoint]:
-    """Canal points of the corrected table in place of the original ones; others as they were.
+def with_label_fixes(tables: LsdcTables, path: Path) -> LsdcTables:
+    """The tables with the canal points of a corrected coordinate table; other points stay.
 
     Raises:
-        BadTable: if the corrected table holds no canal point.
+        UsageError: for the test split, which has no labels.
+        BadTable: if the corrected table cannot be used or holds no canal point.
     """
-    canal = [p for p in corrected if p.target.condition is Condition.CANAL]
+    if tables.split != "train":
+        raise UsageError("--label-fixes: the test split has no labels to correct")
+    canal = [p for p in read_point_table(path) if p.target.condition is Condition.CANAL]
     if not canal:
-        raise BadTable("the corrected coordinate table holds no canal point")
-    return [p for p in points if p.target.condition is not Condition.CANAL] + canal
+        raise BadTable(f"{path}: the corrected table holds no canal point")
+    others = [p for p in tables.points if p.target.condition is not Condition.CANAL]
+    points = (*others, *canal)
+    problems = tuple(_cross_check(tables.grades, tables.series, points))
+    return replace(tables, points=points, problems=problems, label_fixes=path)
+
+
+def _read_split(folder: Path, split: str) -> LsdcTables:
+    series = tuple(read_series_table(folder / f"{split}_series_descriptions.csv"))
+    if split == "test":
+        return LsdcTables(folder, split, {}, series, ())
+    grades = read_grade_table(folder / "train.csv")
+    points = tuple(read_point_table(folder / "train_label_coordinates.csv"))
+    problems = tuple(_cross_check(grades, series, points))
+    return LsdcTables(folder, split, grades, series, points, problems)
 
 
 def read_grade_table(path: Path) -> Grades:

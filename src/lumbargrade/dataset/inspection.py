@@ -1,0 +1,249 @@
+"""What is in a data set of the LSDC layout, and what is wrong with it.
+
+Everything but the list of missing images comes from the tables alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lumbargrade.dataset.corrections import exclusions
+from lumbargrade.dataset.folds import assign_folds, fold_sizes
+from lumbargrade.dataset.rows import select_rows
+from lumbargrade.dataset.tables import LsdcTables, read_tables, with_label_fixes
+from lumbargrade.domain.errors import Problem
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade, SeriesKind
+
+
+@dataclass(frozen=True)
+class MissingImages:
+    """What the tables name and the image folder lacks.
+
+    Attributes:
+        folder: where the images should be.
+        present: number of series of the tables that have a folder with files.
+        studies: studies without any image.
+        series: (study, series) without images, of studies that have some.
+        instances: (study, series, instance) that carry a point and have no ``<instance>.dcm``,
+            of series that have images.
+    """
+
+    folder: Path
+    present: int = 0
+    studies: tuple[int, ...] = ()
+    series: tuple[tuple[int, int], ...] = ()
+    instances: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def any(self) -> bool:
+        return bool(self.studies or self.series or self.instances)
+
+
+@dataclass(frozen=True)
+class LsdcSummary:
+    """The facts of a data set; :meth:`as_dict` names every one of them."""
+
+    folder: Path
+    split: str
+    studies: int
+    series: dict[SeriesKind, int]
+    foraminal_rows_published: int
+    foraminal_rows: int
+    canal_rows: int
+    canal_rows_corrected: int | None
+    folds: list[int]
+    without_sagittal_kind: tuple[int, ...]
+    several_axial: tuple[int, ...]
+    several_of_a_kind: int
+    empty_grades: int
+    prevalence: dict[Condition, dict[Grade, int]]
+    missing: MissingImages
+    problems: tuple[Problem, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether the tables agree with each other and every image is there."""
+        return not self.missing.any and not any(p.fatal for p in self.problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder),
+            "split": self.split,
+            "studies": self.studies,
+            "series": {k.value: n for k, n in self.series.items()},
+            "rows": {
+                "foraminal_published": self.foraminal_rows_published,
+                "foraminal": self.foraminal_rows,
+                "canal": self.canal_rows,
+                "canal_corrected": self.canal_rows_corrected,
+            },
+            "folds": self.folds,
+            "studies_without_a_sagittal_kind": list(self.without_sagittal_kind),
+            "studies_with_several_axial_series": list(self.several_axial),
+            "studies_with_several_series_of_a_kind": self.several_of_a_kind,
+            "empty_grades": self.empty_grades,
+            "grades": {
+                c.value: {g.column: n for g, n in counts.items()}
+                for c, counts in self.prevalence.items()
+            },
+            "images": {
+                "folder": str(self.missing.folder),
+                "series_present": self.missing.present,
+                "missing_studies": list(self.missing.studies),
+                "missing_series": [list(s) for s in self.missing.series],
+                "missing_instances": [list(i) for i in self.missing.instances],
+            },
+            "problems": [p.as_dict() for p in self.problems],
+            "ok": self.ok,
+        }
+
+    def text(self) -> str:
+        kinds = ", ".join(f"{n:,} {k.value}" for k, n in self.series.items())
+        lines = [
+            f"LSDC data set {self.folder} ({self.split})",
+            f"  studies in the tables            {self.studies:,}",
+            f"  series                           {kinds}",
+            f"  studies without a sagittal kind  {len(self.without_sagittal_kind):,}",
+            f"  studies with several axial       {len(self.several_axial):,}"
+            f"   (several series of any kind: {self.several_of_a_kind:,})",
+        ]
+        if self.split == "train":
+            lines += self._label_lines()
+        return "\n".join([*lines, *self._image_lines(), *self._problem_lines()])
+
+    def _label_lines(self) -> list[str]:
+        excluded = self.foraminal_rows_published - self.foraminal_rows
+        if self.canal_rows_corrected is None:
+            canal = f"{self.canal_rows:,}   (as labelled; --label-fixes counts a corrected table)"
+        else:
+            canal = f"{self.canal_rows_corrected:,} with the corrected table"
+            canal += f", {self.canal_rows:,} as labelled"
+        lines = [
+            f"  foraminal training rows          {self.foraminal_rows_published:,} as published, "
+            f"{self.foraminal_rows:,} after our {excluded} further exclusions",
+            f"  canal training rows              {canal}",
+            f"  fold sizes                       {'/'.join(map(str, self.folds))}",
+            f"  empty grades                     {self.empty_grades:,}",
+            "",
+            f"  {'graded':<28}{'number':>8}{'normal/mild':>14}{'moderate':>10}{'severe':>8}",
+        ]
+        for condition, counts in self.prevalence.items():
+            total = sum(counts.values())
+            normal, moderate, severe = (100 * n / max(total, 1) for n in counts.values())
+            shares = f"{normal:>13.1f}%{moderate:>9.1f}%{severe:>7.1f}%"
+            lines.append(f"  {condition.value.replace('_', ' '):<28}{total:>8,}{shares}")
+        return [*lines, ""]
+
+    def _image_lines(self) -> list[str]:
+        m = self.missing
+        total = sum(self.series.values())
+        lines = [f"  series with images               {m.present:,} of {total:,}  ({m.folder})"]
+        for what, ids in (
+            ("studies without any image", m.studies),
+            ("series without images", m.series),
+            ("labelled instances without file", m.instances),
+        ):
+            if ids:
+                lines.append(f"  {what:<32} {len(ids):,}: {_some(ids)}")
+        return lines
+
+    def _problem_lines(self) -> list[str]:
+        lines = [f"  problem: {p}" for p in self.problems[:10]]
+        more = len(self.problems) - len(lines)
+        return [*lines, f"  ... and {more:,} more problems"] if more else lines
+
+
+def _some(ids: tuple[Any, ...], limit: int = 4) -> str:
+    texts = ["/".join(map(str, i)) if isinstance(i, tuple) else str(i) for i in ids[:limit]]
+    return ", ".join(texts) + (", ..." if len(ids) > limit else "")
+
+
+def inspect_lsdc(
+    folder: Path, *, split: str = "auto", label_fixes: Path | None = None
+) -> LsdcSummary:
+    """Read the tables of a data set and look which images are there.
+
+    Raises:
+        UsageError: if the folder is no LSDC data set.
+        BadTable: for a table that cannot be used.
+    """
+    labelled = read_tables(folder, split=split)
+    tables = labelled if label_fixes is None else with_label_fixes(labelled, label_fixes)
+    of_a_kind = Counter((s.study_id, s.kind) for s in tables.series)
+    axial = SeriesKind.AXIAL_T2
+    sagittal = [k for k in SeriesKind if k.sagittal]
+    lacking = [s for s in tables.studies if any((s, kind) not in of_a_kind for kind in sagittal)]
+    several_axial = sorted(s for (s, kind), n in of_a_kind.items() if kind is axial and n > 1)
+    return LsdcSummary(
+        folder=folder,
+        split=tables.split,
+        studies=len(tables.studies),
+        series={k: sum(s.kind is k for s in tables.series) for k in SeriesKind},
+        foraminal_rows_published=_count_rows(tables, Condition.FORAMINAL, published=True),
+        foraminal_rows=_count_rows(tables, Condition.FORAMINAL),
+        canal_rows=_count_rows(labelled, Condition.CANAL),
+        canal_rows_corrected=None if label_fixes is None else _count_rows(tables, Condition.CANAL),
+        folds=fold_sizes(assign_folds(tables.grades)),
+        without_sagittal_kind=tuple(lacking),
+        several_axial=tuple(several_axial),
+        several_of_a_kind=len({s for (s, _), n in of_a_kind.items() if n > 1}),
+        empty_grades=sum(len(FINDINGS) - len(found) for found in tables.grades.values()),
+        prevalence=_count_grades(tables),
+        missing=find_missing(tables),
+        problems=tables.problems,
+    )
+
+
+def _count_rows(tables: LsdcTables, condition: Condition, *, published: bool = False) -> int:
+    return len(
+        select_rows(condition, tables.series, tables.points, include_wrong_left_points=published)
+    )
+
+
+def _count_grades(tables: LsdcTables) -> dict[Condition, dict[Grade, int]]:
+    counts = {c: dict.fromkeys(Grade, 0) for c in Condition}
+    for found in tables.grades.values():
+        for target, grade in found.items():
+            counts[target.condition][grade] += 1
+    return counts
+
+
+def find_missing(tables: LsdcTables) -> MissingImages:
+    """Compare the tables with the image folder; opens no image."""
+    instances: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for point in tables.points:
+        instances[point.study_id, point.series_id].add(point.instance_number)
+    there = set(_names(tables.images))
+    missing_studies = [s for s in tables.studies if str(s) not in there]
+    present, series, lost = 0, [], []
+    for entry in tables.series:
+        if str(entry.study_id) not in there:
+            continue
+        files = set(_names(tables.images / str(entry.study_id) / str(entry.series_id)))
+        if not files:
+            series.append((entry.study_id, entry.series_id))
+            continue
+        present += 1
+        wanted = sorted(instances.get(entry[:2], ()))
+        lost += [(*entry[:2], i) for i in wanted if f"{i}.dcm" not in files]
+    return MissingImages(tables.images, present, tuple(missing_studies), tuple(series), tuple(lost))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 (names only, of thousands of folders)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def excluded_text() -> str:
+    """The excluded series and studies, one line each with the reason."""
+    lines = []
+    for e in exclusions():
+        what = f"series {e.series}" if e.series is not None else f"study {e.study}"
+        lines.append(f"  left out of {e.condition.value}: {what}: {e.reason}")
+    return "\n".join(lines)

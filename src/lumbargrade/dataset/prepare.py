@@ -1,0 +1,282 @@
+"""A data set in the LSDC layout into a volume store: parallel, resumable, safe to kill.
+
+Every series is written by one worker, its JSON file last (:mod:`.series_file`). The store is
+marked incomplete before the first write and complete after the last, so that whatever moment the
+program dies at, the next run does only what is missing, and nobody trains on half a store.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lumbargrade.dataset.folds import assign_folds
+from lumbargrade.dataset.prepare_series import SeriesJob, SeriesOutcome, prepare_series
+from lumbargrade.dataset.rows import KIND_OF
+from lumbargrade.dataset.shapes import frame_shapes, mean_shape
+from lumbargrade.dataset.store import (
+    INDEX,
+    STORE_VERSION,
+    VolumeStore,
+    read_index,
+    store_fingerprint,
+    table_digest,
+)
+from lumbargrade.dataset.store_tables import (
+    render_grades,
+    render_points,
+    render_problems,
+    render_series,
+)
+from lumbargrade.dataset.tables import LsdcTables, TablePoint, read_tables
+from lumbargrade.domain.errors import LumbargradeError, NothingDone, Problem, UsageError
+from lumbargrade.domain.files import write_text
+from lumbargrade.domain.vocabulary import Condition, SeriesKind
+
+log = logging.getLogger(__name__)
+
+_PARENT_CHECK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class PrepareSummary:
+    """What a run of ``prepare`` did.
+
+    Attributes:
+        store: the store.
+        studies: studies with at least one usable series.
+        series: usable series.
+        written: series read in this run; the others were there already.
+        failed: series of the tables that gave no volume.
+        rows: training rows by condition.
+        problems: everything that could not be used, also in ``problems.csv``.
+        fingerprint: of the store.
+    """
+
+    store: Path
+    studies: int
+    series: int
+    written: int
+    failed: int
+    rows: dict[Condition, int]
+    problems: tuple[Problem, ...]
+    fingerprint: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "store": str(self.store),
+            "studies": self.studies,
+            "series": self.series,
+            "written": self.written,
+            "kept": self.series + self.failed - self.written,
+            "failed": self.failed,
+            "rows": {c.value: n for c, n in self.rows.items()},
+            "problems": len(self.problems),
+            "fingerprint": self.fingerprint,
+        }
+
+    def text(self) -> str:
+        rows = ", ".join(f"{n:,} {c.value}" for c, n in self.rows.items())
+        return (
+            f"{self.store}: {self.series:,} series of {self.studies:,} studies "
+            f"({self.written:,} series read now), {self.failed:,} without a volume\n"
+            f"training rows: {rows}\n"
+            f"problems: {len(self.problems):,}"
+            + (f", listed in {self.store / 'problems.csv'}" if self.problems else "")
+        )
+
+
+def prepare(
+    data: Path,
+    out: Path,
+    *,
+    label_fixes: Path | None = None,
+    workers: int = 1,
+    kinds: Sequence[SeriesKind] = tuple(SeriesKind),
+    split: str = "auto",
+) -> PrepareSummary:
+    """Write or update the store of a data set.
+
+    Args:
+        workers: processes; 1 works in this process, 0 takes one per CPU core.
+        kinds: series of other kinds are left out of the store.
+
+    Raises:
+        UsageError: if ``data`` is no LSDC data set or ``out`` cannot be a store.
+        BadTable, BadStore: for unusable tables, a store of another version.
+        NothingDone: if no series could be read.
+        OSError: if the store cannot be written.
+    """
+    tables = read_tables(data, split=split, label_fixes=label_fixes)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file, not a folder")
+    index = read_index(out)
+    if index is None and out.is_dir() and any(out.glob("[!.]*")):
+        raise UsageError(f"--out {out} holds other files and is not a store; give a new folder")
+    jobs = _jobs(tables, out, kinds)
+    out.mkdir(parents=True, exist_ok=True)
+    with _locked(out):
+        _write_index(out, {"version": STORE_VERSION, "complete": False})
+        _remove_leftovers(out)
+        outcomes = _run(jobs, workers or os.cpu_count() or 1)
+        return _consolidate(out, tables, outcomes)
+
+
+def _jobs(tables: LsdcTables, out: Path, kinds: Sequence[SeriesKind]) -> list[SeriesJob]:
+    points: dict[tuple[int, int], list[TablePoint]] = defaultdict(list)
+    for point in tables.points:
+        points[point.study_id, point.series_id].append(point)
+    return [
+        SeriesJob(
+            entry,
+            tables.images / str(entry.study_id) / str(entry.series_id),
+            out,
+            tuple(points.get(entry[:2], ())),
+        )
+        for entry in tables.series
+        if entry.kind in kinds
+    ]
+
+
+def _run(jobs: Sequence[SeriesJob], workers: int) -> list[SeriesOutcome]:
+    """All outcomes, in the order of the jobs."""
+    outcomes: dict[int, SeriesOutcome] = {}
+    # Where nobody watches a progress bar, a line every half minute is enough.
+    interval = 0.2 if sys.stderr.isatty() else 30.0
+    with tqdm(total=len(jobs), desc="series", unit="series", mininterval=interval) as bar:
+        for number, outcome in _outcomes(jobs, min(workers, len(jobs))):
+            outcomes[number] = outcome
+            bar.update()
+    return [outcomes[i] for i in range(len(jobs))]
+
+
+def _outcomes(jobs: Sequence[SeriesJob], workers: int) -> Iterator[tuple[int, SeriesOutcome]]:
+    """(Job number, outcome) as they come."""
+    if workers <= 1:
+        yield from ((i, prepare_series(job)) for i, job in enumerate(jobs))
+        return
+    # Spawned, not forked: the caller may run threads (torch does), which a fork does not survive.
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+    )
+    try:
+        numbers = {pool.submit(prepare_series, job): i for i, job in enumerate(jobs)}
+        for future in as_completed(numbers):
+            yield numbers[future], future.result()
+    except BrokenProcessPool:
+        raise LumbargradeError(
+            "a worker process died, perhaps for want of memory; what was finished is kept: "
+            "run again, with fewer --workers"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(parent: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the parent alone decides what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
+
+
+def _leave_with_parent(parent: int) -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_SECONDS)
+    os._exit(1)
+
+
+def _consolidate(
+    out: Path, tables: LsdcTables, outcomes: Sequence[SeriesOutcome]
+) -> PrepareSummary:
+    """Write the tables, mark the store complete, and say what happened."""
+    usable = {o.entry: o.record for o in outcomes if o.record.shape is not None}
+    problems = [*tables.problems, *(p for o in outcomes for p in o.problems)]
+    for problem in problems[:20]:
+        log.warning("%s", problem)
+    if len(problems) > 20:
+        log.warning("... and %d more problems, in %s", len(problems) - 20, out / "problems.csv")
+    folds = assign_folds(tables.grades)
+    texts = {
+        "series.csv": render_series(usable),
+        "points.csv": render_points(p for o in outcomes for p in o.points),
+        "grades.csv": render_grades(tables.grades, folds),
+        "problems.csv": render_problems(problems),
+    }
+    for name, text in texts.items():
+        write_text(out / name, text)
+    if not usable:
+        raise NothingDone(f"{tables.images}: no series could be read; see {out / 'problems.csv'}")
+    digests = {name: table_digest(text) for name, text in texts.items()}
+    index = {
+        "version": STORE_VERSION,
+        "complete": True,
+        "split": tables.split,
+        "tables": digests,
+        "fingerprint": store_fingerprint(digests),
+        "mean_shapes": {},
+    }
+    store = VolumeStore.from_tables(out, texts, index)
+    _write_index(out, {**index, "mean_shapes": _mean_shapes(store)})
+    return PrepareSummary(
+        store=out,
+        studies=len({e.study_id for e in usable}),
+        series=len(usable),
+        written=sum(o.written for o in outcomes),
+        failed=len(outcomes) - len(usable),
+        rows={c: len(store.rows(c)) for c in KIND_OF},
+        problems=tuple(problems),
+        fingerprint=store.fingerprint,
+    )
+
+
+def _mean_shapes(store: VolumeStore) -> dict[str, list[list[float]]]:
+    """Condition -> (P, 2) in the 512 frame, for conditions with a row that has all its points."""
+    means = {}
+    sizes = {entry.series_id: shape[1:] for entry, shape in store.shapes.items()}
+    for condition in KIND_OF:
+        shapes = frame_shapes(store.rows(condition), sizes)
+        if len(shapes):
+            means[condition.value] = mean_shape(shapes).tolist()
+    return means
+
+
+def _write_index(out: Path, index: dict[str, Any]) -> None:
+    write_text(out / INDEX, json.dumps(index, indent=1) + "\n")
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Delete the temporary files of a run that was killed."""
+    for pattern in (".*.npy", ".*.json", ".*.csv"):
+        for file in [*out.glob(pattern), *out.glob(f"volumes/*/{pattern}")]:
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep a second ``prepare`` out; the lock ends with the process, however it ends."""
+    with (out / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another `lumbargrade prepare` is writing {out}") from None
+        yield

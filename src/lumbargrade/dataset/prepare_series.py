@@ -1,0 +1,165 @@
+"""One series from DICOM into the store, and its labelled points into the volume.
+
+This is what a worker process does. It touches the files of its own series only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lumbargrade.dataset.series_file import SeriesRecord, read_record, write_series
+from lumbargrade.dataset.store_tables import StoredPoint
+from lumbargrade.dataset.tables import SeriesEntry, TablePoint
+from lumbargrade.dicom.reader import read_series
+from lumbargrade.domain.errors import BadDicom, Problem
+from lumbargrade.domain.volume import VolumeSlice
+
+#: Raised when the same files give other pixels or planes than before.
+READER_VERSION = 1
+
+_NOWHERE = (math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesJob:
+    """What a worker is told.
+
+    Attributes:
+        entry: which series.
+        folder: its DICOM files.
+        store: the store.
+        points: its labelled points.
+    """
+
+    entry: SeriesEntry
+    folder: Path
+    store: Path
+    points: tuple[TablePoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesOutcome:
+    """What a worker reports; small, since a data set has thousands.
+
+    Attributes:
+        entry: which series.
+        record: what the store now says of it, without the slices.
+        points: its labelled points, placed.
+        problems: of its files and of its points.
+        written: False where the store had it already.
+    """
+
+    entry: SeriesEntry
+    record: SeriesRecord
+    points: tuple[StoredPoint, ...]
+    problems: tuple[Problem, ...]
+    written: bool
+
+
+def prepare_series(job: SeriesJob) -> SeriesOutcome:
+    """Read a series unless the store has it from the same files, and place its points.
+
+    Raises:
+        OSError: if the store cannot be written, naming the store.
+    """
+    study, series, _ = job.entry
+    try:
+        signature = folder_signature(job.folder, job.entry)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        what = "no image folder" if missing else f"cannot be read: {error.strerror}"
+        problem = Problem(what, str(study), str(series), str(job.folder))
+        return SeriesOutcome(job.entry, SeriesRecord(""), (), (problem,), written=False)
+    record = read_record(job.store, study, series)
+    written = record is None or record.signature != signature
+    if record is None or written:
+        record = _read_and_write(job, signature)
+    points, point_problems = place_points(job.points, record.slices)
+    if record.shape is None:
+        points, point_problems = (), ()
+    return SeriesOutcome(
+        job.entry,
+        replace(record, slices=()),
+        points,
+        (*record.problems, *point_problems),
+        written=written,
+    )
+
+
+def _read_and_write(job: SeriesJob, signature: str) -> SeriesRecord:
+    study, series, kind = job.entry
+    volume = None
+    try:
+        result = read_series(job.folder, series_id=str(series), study_id=str(study), kind=kind)
+        volume, problems = result.volume, tuple(result.problems)
+    except BadDicom as error:
+        problems = (Problem(str(error), str(study), str(series), str(job.folder)),)
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        problems = (Problem(what, str(study), str(series), str(error.filename or job.folder)),)
+    try:
+        return write_series(
+            job.store, study, series, signature=signature, volume=volume, problems=problems
+        )
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(job.store)) from None
+
+
+def folder_signature(folder: Path, entry: SeriesEntry) -> str:
+    """Changes when a file of the folder comes, goes, grows or is written, or the reader changes.
+
+    Raises:
+        OSError: if the folder cannot be listed.
+    """
+    parts = [f"reader {READER_VERSION}", entry.kind.value]
+    with os.scandir(folder) as entries:
+        for file in sorted(entries, key=lambda e: e.name):
+            status = file.stat()
+            parts.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def place_points(
+    points: tuple[TablePoint, ...], slices: tuple[VolumeSlice, ...]
+) -> tuple[tuple[StoredPoint, ...], tuple[Problem, ...]]:
+    """Points in voxels and patient mm.
+
+    A point on an instance that the volume lacks, or outside its image, is a problem; it keeps its
+    pixel position, and its z and patient position are NaN.
+    """
+    by_instance = {s.instance_number: (z, s) for z, s in enumerate(slices)}
+    placed, problems = [], []
+    for p in points:
+        z, patient = math.nan, _NOWHERE
+        found = by_instance.get(p.instance_number)
+        if found is None:
+            problems.append(_point_problem(p, f"instance {p.instance_number} is not in the volume"))
+        elif not _inside(p, found[1].shape):
+            size = f"{found[1].shape[1]} x {found[1].shape[0]}"
+            problems.append(_point_problem(p, f"({p.x:.1f}, {p.y:.1f}) is outside {size} pixels"))
+        else:
+            z = float(found[0])
+            x_mm, y_mm, z_mm = found[1].plane.to_patient((p.x, p.y)).tolist()
+            patient = (x_mm, y_mm, z_mm)
+        placed.append(StoredPoint(*p, z, patient))
+    return tuple(placed), tuple(problems)
+
+
+def _inside(point: TablePoint, shape: tuple[int, int]) -> bool:
+    # Pixel centres sit at integers, so the image reaches half a pixel further on every side.
+    height, width = shape
+    return -0.5 <= point.x <= width - 0.5 and -0.5 <= point.y <= height - 0.5
+
+
+def _point_problem(point: TablePoint, what: str) -> Problem:
+    return Problem(
+        f"point of {point.target.column} left out: {what}",
+        str(point.study_id),
+        str(point.series_id),
+    )
