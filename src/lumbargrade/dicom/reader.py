@@ -128,5 +128,7 @@ def _padded(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     bottom, right = height - image.shape[0], width - image.shape[1]
     if not bottom and not right:
         return image
-    mode = "reflect" if bottom < image.shape[0] and right < image.shape[1] else "symmetric"
-    return np.pad(image, ((0, bottom), (0, right)), mode=mode)
+    padding = ((0, int(bottom)), (0, int(right)))
+    if bottom < image.shape[0] and right < image.shape[1]:
+        return np.pad(image, padding, mode="reflect")
+    return np.pad(image, padding, mode="symmetric")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from lumbargrade.checkpoint import MODEL_META, ModelMeta, load_model, read_meta
-from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import ModelSource, StudyPrediction
-from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.prediction.ensemble import average, study_prediction
 from lumbargrade.tasks import get_task
@@ -88,9 +90,25 @@ def predict_study(
         for kind, volume in volumes:
             if kind is not member.task.kind:
                 continue
-            row: SeriesRow = unlabelled_row(member.task, volume, study_id)
-            for one in predict_volumes(
-                member.task, member.network, [(row, volume)], device=device, flip=flip
-            ):
-                found.append(study_prediction(one, (member.source,)))
+            pair = (unlabelled_row(member.task, volume), volume)
+            one = predict_volumes(member.task, member.network, [pair], device=device, flip=flip)[0]
+            found.append(study_prediction(one, (member.source,)))
     return average(found) if found else StudyPrediction(study_id, {})
+
+
+def training_prevalence(metas: Iterable[ModelMeta]) -> dict[Target, tuple[float, float, float]]:
+    """Share of each grade in the data the models were trained on, for findings nothing predicts.
+
+    Models that do not carry it (imported published files) count as trained on the LSDC data.
+    """
+    carried = [m.provenance["prevalence"] for m in metas if "prevalence" in m.provenance]
+    tables = carried or [published_prevalence()]
+    mean = {t: np.mean([table[t.column] for table in tables], axis=0) for t in FINDINGS}
+    return {t: (float(p[0]), float(p[1]), float(p[2])) for t, p in mean.items()}
+
+
+def published_prevalence() -> dict[str, tuple[float, ...]]:
+    """Share of each grade in the 1,975 LSDC training studies, by column."""
+    text = (resources.files("lumbargrade") / "prediction/data/lsdc_prevalence.csv").read_text()
+    rows = csv.DictReader(text.splitlines())
+    return {r["finding"]: tuple(float(r[g.column]) for g in Grade) for r in rows}

@@ -1,4 +1,4 @@
-"""Out-of-fold evaluation: each model on the studies it has not seen, tables of scores and errors."""
+"""Out-of-fold predictions: each model on the studies it has not seen."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lumbargrade.tasks.inference import SeriesPrediction, predict_rows
 log = logging.getLogger(__name__)
 
 #: Fingerprint of the fold of every study of the published training set (see `fold_fingerprint`).
-PUBLISHED_FOLDS = ""
+PUBLISHED_FOLDS = "7469186af81fa0c6c9343ffb2d89d526c44dd00bb3ec61e1e9faa97a3ee55b3d"
 
 
 @dataclass(frozen=True)

@@ -74,14 +74,14 @@ def predict_volumes(
     batch = task.collate(samples).to(device or torch.device("cpu"))
     scores = task.predict(network, batch, flip=flip)
     found = []
-    for i, (row, volume) in enumerate(volumes):
+    for i, (_, volume) in enumerate(volumes):
         xy = apply_homography(samples[i].to_native, scores.xy[i])
         voxels = np.concatenate([xy, scores.z[i][:, None]], axis=1).astype(np.float64)
         patient, instances = locate(volume, voxels)
         found.append(
             SeriesPrediction(
-                study_id=str(row.study_id),
-                series_id=str(row.series_id),
+                study_id=volume.study_id,
+                series_id=volume.series_id,
                 targets=task.targets,
                 probabilities=np.asarray(scores.probabilities[i], np.float64),
                 voxels=voxels,
@@ -90,6 +90,20 @@ def predict_volumes(
             )
         )
     return found
+
+
+def unlabelled_row(task: Task, volume: Volume) -> SeriesRow:
+    """A row for a series without labels, so that it can be predicted like any other."""
+    count = len(task.targets)
+    return SeriesRow(
+        study_id=int(volume.study_id) if volume.study_id.isdecimal() else -1,
+        series_id=int(volume.series_id) if volume.series_id.isdecimal() else -1,
+        fold=-1,
+        kind=task.kind,
+        targets=task.targets,
+        points=np.full((count, 3), np.nan, np.float32),
+        grades=np.full(count, -1, np.int8),
+    )
 
 
 def predict_rows(

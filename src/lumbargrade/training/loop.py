@@ -104,16 +104,14 @@ class FoldTrainer:
         self.network: nn.Module = self.task.build_network().to(self.device)
         self.average = AveragedModel(
             self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay),
+            multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay),  # type: ignore[no-untyped-call]  # torch has no types here
             use_buffers=True,
         )
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=1e-4, weight_decay=self.config.weight_decay
         )
         self.dtype = amp_dtype(self.config, self.device)
-        self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=self.dtype == torch.float16
-        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.epochs = total_epochs(self.config, fold)
         self.stop_asked = False
 
@@ -244,7 +242,7 @@ class FoldTrainer:
         terms = self.task.loss(output, batch)
         if not torch.isfinite(terms.total):
             self._refuse(batch, terms, step)
-        self.scaler.scale(terms.total / self.config.accumulate).backward()
+        self.scaler.scale(terms.total / self.config.accumulate).backward()  # type: ignore[no-untyped-call]  # torch has no types here
         if (step + 1) % self.config.accumulate == 0 or last:
             if self.config.clip_gradient:
                 self.scaler.unscale_(self.optimizer)
@@ -296,6 +294,7 @@ class FoldTrainer:
                 provenance={
                     "epoch": number,
                     "trained_on": sorted({r.study_id for r in self.training_rows}),
+                    "prevalence": {t.column: p for t, p in self.store.prevalence().items()},
                 },
             )
             save_model(self.folder / MODEL_FOLDER, network, meta)

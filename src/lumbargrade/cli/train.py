@@ -1,0 +1,149 @@
+"""Train a recipe on one or more folds.
+
+Every key of the recipe can be overridden, for example `--train.epochs 3 --data.size 256`.
+A run that was interrupted goes on where it stopped when the same command is given again.
+Each fold's folder holds the best model, metrics.csv, curves.png, TensorBoard events and, per
+epoch, pictures of a few validation slices.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+
+import tyro
+
+from lumbargrade.config import (
+    AugmentConfig,
+    DataConfig,
+    EncoderConfig,
+    LossConfig,
+    NetworkConfig,
+    Recipe,
+    TrainConfig,
+    load_recipe,
+)
+from lumbargrade.domain.errors import TrainingFailed, UsageError
+
+log = logging.getLogger(__name__)
+
+_SECTIONS = ("encoder", "network", "data", "augment", "loss", "train")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lumbargrade train`; the sections default to the values of the recipe."""
+
+    recipe: tyro.conf.Positional[str]
+    """name of an experiment (see `lumbargrade recipes`) or a TOML file"""
+    store: Path
+    """volume store made by `lumbargrade prepare`"""
+    out: Path = Path("runs")
+    """folder of runs; this one goes to OUT/NAME/foldN"""
+    name: str = ""
+    """name of the run, if not the recipe's"""
+    folds: str = "0,1,2,3,4"
+    """folds to train, comma-separated"""
+    jobs: int = 1
+    """folds trained at the same time, each in its own process"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    restart: bool = False
+    """begin anew instead of resuming"""
+    pictures: int = 4
+    """validation series drawn per epoch; 0 draws none"""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def defaults(arguments: Sequence[str]) -> Options | None:
+    """Options with the values of the recipe that is named, so that `--help` shows them."""
+    names = [a for a in arguments[:1] if not a.startswith("-")]
+    if not names:
+        return None
+    recipe = load_recipe(names[0])
+    sections = {s: getattr(recipe, s) for s in _SECTIONS}
+    return Options(recipe=names[0], store=tyro.MISSING, **sections)
+
+
+def parse_folds(text: str) -> list[int]:
+    """Fold numbers from ``0,1``.
+
+    Raises:
+        UsageError: for anything that is not a list of numbers 0 to 4.
+    """
+    try:
+        folds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--folds {text!r}: give fold numbers such as 0,1,2") from None
+    if not folds or any(not 0 <= f < 5 for f in folds) or len(set(folds)) != len(folds):
+        raise UsageError(f"--folds {text!r}: folds are 0 to 4, each once")
+    return folds
+
+
+def run(options: Options) -> int:
+    recipe = load_recipe(options.recipe)
+    recipe = replace(recipe, **{s: getattr(options, s) for s in _SECTIONS})
+    recipe = replace(recipe, name=options.name or recipe.name)
+    folds = parse_folds(options.folds)
+    if options.jobs > 1 and len(folds) > 1:
+        finished = _fan_out(options, recipe, folds)
+    else:
+        finished = [_train_fold(options, recipe, fold) for fold in folds]
+    return 0 if all(finished) else 1
+
+
+def _train_fold(options: Options, recipe: Recipe, fold: int) -> bool:
+    from lumbargrade.dataset.store import VolumeStore
+    from lumbargrade.outputs.curves import draw_curves
+    from lumbargrade.outputs.epoch import EpochPictures
+    from lumbargrade.training.loop import FoldTrainer
+    from lumbargrade.training.records import METRICS_FILE
+
+    store = VolumeStore.open(options.store)
+    folder = options.out / recipe.name / f"fold{fold}"
+    hook = EpochPictures(store, folder, options.pictures) if options.pictures else None
+    trainer = FoldTrainer(recipe, fold, store, folder, options.device, hook)
+    result = trainer.run(restart=options.restart)
+    if (folder / METRICS_FILE).exists():
+        draw_curves(folder / METRICS_FILE, folder / "curves.png", title=f"{recipe.name} {fold}")
+    state = "finished" if result.finished else "stopped; the same command resumes it"
+    best = f"best {result.best:.4f} at epoch {result.best_epoch}" if result.best_epoch else "-"
+    log.info("%s fold %d %s: %s (%s)", recipe.name, fold, state, best, folder)
+    return result.finished
+
+
+def _fan_out(options: Options, recipe: Recipe, folds: Sequence[int]) -> list[bool]:
+    """Train folds in processes of their own, `jobs` at a time; SIGTERM reaches all of them."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for child in multiprocessing.active_children():
+            child.terminate()
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(options.jobs, context, max_tasks_per_child=1) as pool:
+            waiting = [pool.submit(_train_in_child, options, recipe, fold) for fold in folds]
+            return [future.result() for future in waiting]
+    except BrokenProcessPool:
+        raise TrainingFailed("a training process died; see its last lines above") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _train_in_child(options: Options, recipe: Recipe, fold: int) -> bool:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    return _train_fold(options, recipe, fold)

@@ -1,0 +1,56 @@
+"""Out-of-fold predictions, local scores, point errors and the ensemble table.
+
+Every model is judged on the studies of its own fold, which it has not seen; a model that has seen
+one is refused. For recipes with published figures these stand beside ours. OUT gets oof.csv (one
+row per study, condition and level), scores.csv, points.csv and a page with pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lumbargrade validate`."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """model or run folders; every model below them takes part"""
+    store: Path
+    """volume store the runs were trained on"""
+    out: Path = Path("validation")
+    """folder for the results"""
+    flip: bool = True
+    """also score with flip averaging, where a condition has sides"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    pictures: int = 12
+    """studies drawn on the page"""
+    json: bool = False
+    """print one JSON object as the last line"""
+
+
+def run(options: Options) -> int:
+    from lumbargrade.dataset.store import VolumeStore
+    from lumbargrade.outputs.validation import write_validation
+    from lumbargrade.prediction.members import find_models
+    from lumbargrade.prediction.validation import predict_out_of_fold
+    from lumbargrade.training.device import choose_device
+
+    store = VolumeStore.open(options.store)
+    folds = predict_out_of_fold(
+        find_models(options.runs), store, device=choose_device(options.device), flip=options.flip
+    )
+    result = write_validation(options.out, folds, store, pictures=options.pictures)
+    print(result.text())
+    log.info("results in %s", options.out)
+    if options.json:
+        print(json.dumps(result.as_dict()))
+    return 0

@@ -1,0 +1,71 @@
+"""The local scores the published runs were selected by: weighted log loss and any-severe loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lumbargrade.domain.vocabulary import GRADE_WEIGHTS, Grade
+
+WEIGHTS = np.array([GRADE_WEIGHTS[g] for g in Grade], float)
+
+
+@dataclass(frozen=True)
+class LocalScore:
+    """Weighted log loss of one condition.
+
+    Attributes:
+        weighted: mean log loss with sample weights 1, 2, 4 by true grade.
+        per_grade: mean log loss of the samples of each grade; nan where there are none.
+    """
+
+    weighted: float
+    per_grade: tuple[float, float, float]
+
+
+def sample_losses(probabilities: ArrayLike, grades: ArrayLike) -> np.ndarray:
+    """Log loss of each sample, (N,).
+
+    Rows are normalised and clipped to the float64 epsilon as scikit-learn's ``log_loss`` does.
+    """
+    p = np.asarray(probabilities, float)
+    y = np.asarray(grades, int)
+    p = p / p.sum(axis=1, keepdims=True)
+    eps = np.finfo(float).eps
+    losses: np.ndarray = -np.log(np.clip(p, eps, 1 - eps)[np.arange(len(y)), y])
+    return losses
+
+
+def local_score(probabilities: ArrayLike, grades: ArrayLike) -> LocalScore:
+    """Weighted log loss of probabilities (N, 3) against grades (N,) 0..2; nan if there are none."""
+    y = np.asarray(grades, int)
+    losses = sample_losses(probabilities, y)
+    weights = WEIGHTS[y]
+    per_grade = [float(losses[y == g].mean()) if (y == g).any() else float("nan") for g in Grade]
+    weighted = float((losses * weights).sum() / weights.sum()) if len(y) else float("nan")
+    return LocalScore(weighted, (per_grade[0], per_grade[1], per_grade[2]))
+
+
+def any_severe(severe_probabilities: ArrayLike, severe: ArrayLike) -> float:
+    """Any-severe loss: per study, log loss of the largest P(severe) over levels.
+
+    Args:
+        severe_probabilities: (S, L) probability of severe per study and level.
+        severe: (S, L) 1 where the level is severe, 0 where not, -1 where not graded.
+
+    Studies with a severe level weigh 4, others 1; ungraded levels are left out, and studies
+    without a graded level.
+    """
+    p = np.asarray(severe_probabilities, float)
+    y = np.asarray(severe, int)
+    graded = (y >= 0).any(axis=1)
+    p, y = p[graded], y[graded]
+    p = np.where(y >= 0, p, -np.inf).max(axis=1)
+    label = (y == 1).any(axis=1)
+    eps = np.finfo(float).eps
+    p = np.clip(p, eps, 1 - eps)
+    losses = np.where(label, -np.log(p), -np.log1p(-p))
+    weights = np.where(label, 4.0, 1.0)
+    return float((losses * weights).sum() / weights.sum())
