@@ -9,6 +9,11 @@ from numpy.typing import ArrayLike
 
 from lumbargrade.domain.vocabulary import GRADE_WEIGHTS, Grade
 
+#: The local scores clip probabilities here (older scikit-learn), the official score at the float64
+#: epsilon (newer scikit-learn).
+LOCAL_CLIP = 1e-15
+OFFICIAL_CLIP = float(np.finfo(float).eps)
+
 WEIGHTS = np.array([GRADE_WEIGHTS[g] for g in Grade], float)
 
 
@@ -25,23 +30,23 @@ class LocalScore:
     per_grade: tuple[float, float, float]
 
 
-def sample_losses(probabilities: ArrayLike, grades: ArrayLike) -> np.ndarray:
-    """Log loss of each sample, (N,).
-
-    Rows are normalised and clipped to the float64 epsilon as scikit-learn's ``log_loss`` does.
-    """
+def sample_losses(
+    probabilities: ArrayLike, grades: ArrayLike, clip: float = LOCAL_CLIP
+) -> np.ndarray:
+    """Log loss of each sample, (N,): rows are normalised, then clipped away from 0 and 1."""
     p = np.asarray(probabilities, float)
     y = np.asarray(grades, int)
     p = p / p.sum(axis=1, keepdims=True)
-    eps = np.finfo(float).eps
-    losses: np.ndarray = -np.log(np.clip(p, eps, 1 - eps)[np.arange(len(y)), y])
+    losses: np.ndarray = -np.log(np.clip(p, clip, 1 - clip)[np.arange(len(y)), y])
     return losses
 
 
-def local_score(probabilities: ArrayLike, grades: ArrayLike) -> LocalScore:
+def local_score(
+    probabilities: ArrayLike, grades: ArrayLike, clip: float = LOCAL_CLIP
+) -> LocalScore:
     """Weighted log loss of probabilities (N, 3) against grades (N,) 0..2; nan if there are none."""
     y = np.asarray(grades, int)
-    losses = sample_losses(probabilities, y)
+    losses = sample_losses(probabilities, y, clip)
     weights = WEIGHTS[y]
     per_grade = [float(losses[y == g].mean()) if (y == g).any() else float("nan") for g in Grade]
     weighted = float((losses * weights).sum() / weights.sum()) if len(y) else float("nan")
@@ -64,8 +69,7 @@ def any_severe(severe_probabilities: ArrayLike, severe: ArrayLike) -> float:
     p, y = p[graded], y[graded]
     p = np.where(y >= 0, p, -np.inf).max(axis=1)
     label = (y == 1).any(axis=1)
-    eps = np.finfo(float).eps
-    p = np.clip(p, eps, 1 - eps)
+    p = np.clip(p, LOCAL_CLIP, 1 - LOCAL_CLIP)
     losses = np.where(label, -np.log(p), -np.log1p(-p))
     weights = np.where(label, 4.0, 1.0)
     return float((losses * weights).sum() / weights.sum())

@@ -1,0 +1,186 @@
+"""The competition's score: tables read strictly, weighted log losses, any-severe canal.
+
+Mean of the weighted log losses of the canal, the foramina, the recesses, and of a binary loss on
+whether any canal level is severe. Sample weights are 1, 2, 4 by true grade; rows are normalised
+and clipped to the float64 epsilon, as scikit-learn's ``log_loss`` does.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.vocabulary import (
+    FINDINGS,
+    Condition,
+    Grade,
+    Level,
+    Target,
+    grade_from_label,
+    target_from_column,
+)
+from lumbargrade.scoring.local import OFFICIAL_CLIP, WEIGHTS, local_score
+
+GRADE_COLUMNS = tuple(g.column for g in Grade)
+SUBMISSION_COLUMNS = ("row_id", *GRADE_COLUMNS)
+
+#: Study -> target -> grade; an ungraded target is absent.
+Solution = Mapping[str, Mapping[Target, Grade]]
+#: Study -> target -> probabilities.
+Submission = Mapping[str, Mapping[Target, tuple[float, float, float]]]
+
+
+@dataclass(frozen=True)
+class OfficialScore:
+    """The official score and its four parts, lower is better.
+
+    Attributes:
+        score: mean of the parts.
+        conditions: weighted log loss of each condition.
+        any_severe: any-severe canal loss.
+    """
+
+    score: float
+    conditions: Mapping[Condition, float]
+    any_severe: float
+
+
+def read_solution(path: Path | str) -> dict[str, dict[Target, Grade]]:
+    """Read true grades in the layout of ``train.csv``; empty cells are left out.
+
+    Raises:
+        BadTable: for missing columns, unknown grades or repeated studies, naming the row.
+    """
+    solution: dict[str, dict[Target, Grade]] = {}
+    for row, values in _rows(path, ("study_id", *(t.column for t in FINDINGS))):
+        study = values["study_id"]
+        if study in solution:
+            raise BadTable(f"{path}, row {row}: study {study} stands twice")
+        grades = {}
+        for target in FINDINGS:
+            label = values[target.column]
+            if not label:
+                continue
+            try:
+                grades[target] = grade_from_label(label)
+            except ValueError as error:
+                raise BadTable(f"{path}, row {row}, {target.column}: {error}") from None
+        solution[study] = grades
+    return solution
+
+
+def read_submission(path: Path | str) -> dict[str, dict[Target, tuple[float, float, float]]]:
+    """Read a submission: ``row_id`` and a probability for each grade.
+
+    Raises:
+        BadTable: for missing columns, unknown or repeated rows, and values that are no
+            probabilities, naming the row and the reason.
+    """
+    submission: dict[str, dict[Target, tuple[float, float, float]]] = {}
+    for row, values in _rows(path, SUBMISSION_COLUMNS):
+        study, _, column = values["row_id"].partition("_")
+        try:
+            target = target_from_column(column)
+        except ValueError as error:
+            raise BadTable(f"{path}, row {row}, row_id {values['row_id']!r}: {error}") from None
+        found = submission.setdefault(study, {})
+        if target in found:
+            raise BadTable(f"{path}, row {row}: row_id {values['row_id']} stands twice")
+        a, b, c = (_probability(path, row, column, values[column]) for column in GRADE_COLUMNS)
+        if a + b + c <= 0:
+            raise BadTable(f"{path}, row {row}: all three probabilities are zero")
+        found[target] = (a, b, c)
+    return submission
+
+
+def check_complete(submission: Submission, studies: Sequence[str], path: Path | str) -> None:
+    """Make sure that a submission has all 25 rows of every study and of no other.
+
+    Raises:
+        BadTable: naming the first missing or unknown row.
+    """
+    wanted = set(studies)
+    unknown = [s for s in submission if s not in wanted]
+    if unknown:
+        raise BadTable(f"{path}: study {unknown[0]} is not in the solution")
+    for study in studies:
+        for target in FINDINGS:
+            if target not in submission.get(study, {}):
+                raise BadTable(f"{path}: row {study}_{target.column} is missing")
+
+
+def condition_arrays(
+    solution: Solution, submission: Submission, condition: Condition
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (N, 3) and grades (N,) of all graded findings of a condition."""
+    pairs = [
+        (submission[study][target], grade)
+        for study, grades in solution.items()
+        for target, grade in grades.items()
+        if target.condition is condition
+    ]
+    probabilities = np.array([p for p, _ in pairs], float).reshape(-1, 3)
+    return probabilities, np.array([int(g) for _, g in pairs], int)
+
+
+def official_score(solution: Solution, submission: Submission) -> OfficialScore:
+    """Score a complete submission (see :func:`check_complete`)."""
+    conditions = {
+        c: local_score(*condition_arrays(solution, submission, c), OFFICIAL_CLIP).weighted
+        for c in Condition
+    }
+    severe = official_any_severe(solution, submission)
+    parts = [*conditions.values(), severe]
+    return OfficialScore(float(np.mean(parts)), conditions, severe)
+
+
+def official_any_severe(solution: Solution, submission: Submission) -> float:
+    """Binary weighted log loss of any severe canal level.
+
+    Per study over its graded levels: largest label, largest weight, largest P(severe).
+    """
+    labels, weights, predictions = [], [], []
+    canal = [Target(Condition.CANAL, level) for level in Level]
+    for study, grades in solution.items():
+        known = [t for t in canal if t in grades]
+        if not known:
+            continue
+        severe = [submission[study][t][2] / sum(submission[study][t]) for t in known]
+        labels.append(any(grades[t] is Grade.SEVERE for t in known))
+        weights.append(max(WEIGHTS[grades[t]] for t in known))
+        predictions.append(max(severe))
+    p = np.clip(np.array(predictions, float), OFFICIAL_CLIP, 1 - OFFICIAL_CLIP)
+    losses = np.where(labels, -np.log(p), -np.log(1 - p))
+    return float(np.average(losses, weights=weights)) if labels else float("nan")
+
+
+def _rows(path: Path | str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Row number (as a spreadsheet counts, header is 1) and values of each row of a CSV table."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            missing = [c for c in columns if c not in (reader.fieldnames or ())]
+            if missing:
+                raise BadTable(f"{path}: column {', '.join(missing)} is missing")
+            for number, values in enumerate(reader, start=2):
+                if None in values or any(values[c] is None for c in columns):
+                    raise BadTable(f"{path}, row {number}: wrong number of fields")
+                yield number, values
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BadTable(f"{path}: not a CSV table ({error})") from None
+
+
+def _probability(path: Path | str, row: int, column: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a number") from None
+    if not math.isfinite(value) or value < 0:
+        raise BadTable(f"{path}, row {row}, {column}: {text} is not a probability")
+    return value
