@@ -1,0 +1,75 @@
+"""List the experiments, or show one with every setting."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+
+from lumbargrade.config import Recipe, load_recipe, recipe_names, recipe_to_dict
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lumbargrade recipes`."""
+
+    name: tyro.conf.Positional[str] = ""
+    """show this one with every setting"""
+    json: bool = False
+    """print one JSON object as the last line"""
+
+
+def run(options: Options) -> int:
+    if options.name:
+        settings = recipe_to_dict(load_recipe(options.name))
+        print(json.dumps(settings) if options.json else "\n".join(_toml(settings)))
+        return 0
+    recipes = [load_recipe(name) for name in recipe_names()]
+    if options.json:
+        print(json.dumps({r.name: recipe_to_dict(r) for r in recipes}))
+        return 0
+    from lumbargrade.outputs.tables import text_table
+
+    header = ("recipe", "task", "encoder", "size", "lr", "epochs", "published")
+    print(text_table(header, [_line(r) for r in recipes]))
+    print("\n`lumbargrade recipes NAME` shows every setting of one.")
+    return 0
+
+
+def _line(recipe: Recipe) -> tuple[object, ...]:
+    phases = recipe.train.phases
+    rates = ", then ".join("/".join(f"{v:g}" for v in p.lr) for p in phases)
+    epochs = ", then ".join("/".join(map(str, p.until)) for p in phases)
+    return (
+        recipe.name,
+        recipe.task,
+        recipe.encoder.name,
+        recipe.data.size,
+        rates,
+        epochs,
+        recipe.published.score,
+    )
+
+
+def _toml(settings: dict[str, Any]) -> Iterator[str]:
+    """Settings as TOML; every value is a number, word, flag, list or table of those."""
+    for key, value in settings.items():
+        if not isinstance(value, dict):
+            yield f"{key} = {_value(value)}"
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield f"\n[{key}]"
+            yield from (f"{k} = {_value(v)}" for k, v in value.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {_value(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, float) and value == int(value):
+        return f"{value:.1f}"
+    return json.dumps(value)

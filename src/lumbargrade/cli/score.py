@@ -1,0 +1,54 @@
+"""Official and local scores of a submission against true grades.
+
+A malformed submission is refused with the row and the reason. Beside each condition stand the
+loss of predicting the prevalence in the true grades themselves (plain, and weighted 1/2/4, the
+best any constant can do), so that a score can be read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lumbargrade score`."""
+
+    submission: tyro.conf.Positional[Path]
+    """CSV with row_id, normal_mild, moderate, severe"""
+    truth: tyro.conf.Positional[Path]
+    """true grades in the layout of train.csv"""
+    training: Path | None = None
+    """grades that the baseline's prevalence is counted in; the truth itself if not given"""
+    subset: bool = False
+    """score only the studies that the submission has"""
+    json: bool = False
+    """print one JSON object as the last line"""
+
+
+def run(options: Options) -> int:
+    from lumbargrade.outputs.tables import text_table
+    from lumbargrade.scoring.official import read_solution, read_submission
+    from lumbargrade.scoring.report import score_report
+
+    truth = read_solution(options.truth)
+    submission = read_submission(options.submission)
+    if options.subset:
+        truth = {study: grades for study, grades in truth.items() if study in submission}
+    training = read_solution(options.training) if options.training else truth
+    report = score_report(truth, submission, training, options.submission)
+    rows: list[list[Any]] = [
+        [name, *(line[key] for key in ("official", "local", "prevalence", "weighted_prevalence"))]
+        for name, line in report["parts"].items()
+    ]
+    header = ["", "official", "local", "prevalence", "weighted prevalence"]
+    print(text_table(header, rows))
+    print(f"official score {report['official']:.6f} over {report['studies']} studies")
+    if options.json:
+        print(json.dumps(report))
+    return 0
