@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
 
-#: Called after each validated epoch with the epoch number and what was predicted.
-EpochHook = Callable[[int, Sequence[SeriesPrediction]], None]
+#: Called after each validated epoch with its number, the rows and what was predicted for them.
+EpochHook = Callable[[int, Sequence[SeriesRow], Sequence[SeriesPrediction]], None]
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ class FoldTrainer:
             )
             save_model(self.folder / MODEL_FOLDER, network, meta)
         if self.hook is not None:
-            self.hook(number, predictions)
+            self.hook(number, self.validation_rows, predictions)
         return scores
 
     @contextmanager
