@@ -45,7 +45,7 @@ from lumbargrade.dataset.store_tables import (
     render_problems,
     render_series,
 )
-from lumbargrade.dataset.tables import LsdcTables, TablePoint, read_tables
+from lumbargrade.dataset.tables import LsdcTables, SeriesEntry, TablePoint, read_tables
 from lumbargrade.domain.errors import LumbargradeError, NothingDone, Problem, UsageError
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
@@ -63,7 +63,7 @@ class PrepareSummary:
         store: the store.
         studies: studies with at least one usable series.
         series: usable series.
-        written: series read in this run; the others were there already.
+        written: series that were read in this run; the store had the others already.
         failed: series of the tables that gave no volume.
         rows: training rows by condition.
         problems: everything that could not be used, also in ``problems.csv``.
@@ -85,7 +85,6 @@ class PrepareSummary:
             "studies": self.studies,
             "series": self.series,
             "written": self.written,
-            "kept": self.series + self.failed - self.written,
             "failed": self.failed,
             "rows": {c.value: n for c, n in self.rows.items()},
             "problems": len(self.problems),
@@ -130,29 +129,37 @@ def prepare(
     index = read_index(out)
     if index is None and out.is_dir() and any(out.glob("[!.]*")):
         raise UsageError(f"--out {out} holds other files and is not a store; give a new folder")
-    jobs = _jobs(tables, out, kinds)
+    jobs, absent = _jobs(tables, out, kinds)
+    if not jobs:
+        raise NothingDone(f"{tables.images} holds no study of the tables")
     out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
         _write_index(out, {"version": STORE_VERSION, "complete": False})
         _remove_leftovers(out)
         outcomes = _run(jobs, workers or os.cpu_count() or 1)
-        return _consolidate(out, tables, outcomes)
+        return _consolidate(out, tables, outcomes, absent)
 
 
-def _jobs(tables: LsdcTables, out: Path, kinds: Sequence[SeriesKind]) -> list[SeriesJob]:
+def _jobs(
+    tables: LsdcTables, out: Path, kinds: Sequence[SeriesKind]
+) -> tuple[list[SeriesJob], list[SeriesEntry]]:
+    """What there is to do, and the series of studies that have no image folder."""
+    there = {p.name for p in tables.images.iterdir()} if tables.images.is_dir() else set()
     points: dict[tuple[int, int], list[TablePoint]] = defaultdict(list)
     for point in tables.points:
         points[point.study_id, point.series_id].append(point)
-    return [
+    wanted = [entry for entry in tables.series if entry.kind in kinds]
+    jobs = [
         SeriesJob(
             entry,
             tables.images / str(entry.study_id) / str(entry.series_id),
             out,
             tuple(points.get(entry[:2], ())),
         )
-        for entry in tables.series
-        if entry.kind in kinds
+        for entry in wanted
+        if str(entry.study_id) in there
     ]
+    return jobs, [entry for entry in wanted if str(entry.study_id) not in there]
 
 
 def _run(jobs: Sequence[SeriesJob], workers: int) -> list[SeriesOutcome]:
@@ -206,11 +213,18 @@ def _leave_with_parent(parent: int) -> None:
 
 
 def _consolidate(
-    out: Path, tables: LsdcTables, outcomes: Sequence[SeriesOutcome]
+    out: Path,
+    tables: LsdcTables,
+    outcomes: Sequence[SeriesOutcome],
+    absent: Sequence[SeriesEntry],
 ) -> PrepareSummary:
     """Write the tables, mark the store complete, and say what happened."""
     usable = {o.entry: o.record for o in outcomes if o.record.shape is not None}
     problems = [*tables.problems, *(p for o in outcomes for p in o.problems)]
+    problems += [
+        Problem("no image folder for the study", study=str(study), file=str(tables.images))
+        for study in dict.fromkeys(e.study_id for e in absent)
+    ]
     for problem in problems[:20]:
         log.warning("%s", problem)
     if len(problems) > 20:
@@ -242,7 +256,7 @@ def _consolidate(
         studies=len({e.study_id for e in usable}),
         series=len(usable),
         written=sum(o.written for o in outcomes),
-        failed=len(outcomes) - len(usable),
+        failed=len(outcomes) - len(usable) + len(absent),
         rows={c: len(store.rows(c)) for c in KIND_OF},
         problems=tuple(problems),
         fingerprint=store.fingerprint,

@@ -1,0 +1,142 @@
+"""The figures of the real tables, which every change of the row rules would move."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lumbargrade.cli.main import main
+from lumbargrade.dataset.corrections import exclusions
+from lumbargrade.dataset.inspection import LsdcSummary, inspect_lsdc
+from lumbargrade.dataset.rows import select_rows
+from lumbargrade.dataset.shapes import fit_similarity, mean_shape
+from lumbargrade.dataset.tables import LsdcTables, read_tables
+from lumbargrade.domain.geometry import FloatArray, apply_homography
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, SeriesKind
+
+
+@pytest.fixture(scope="module")
+def fixes(shared: Path) -> Path:
+    return shared / "reference/published/train_label_coordinates.fix01b.csv"
+
+
+@pytest.fixture(scope="module")
+def summary(shared: Path, fixes: Path) -> LsdcSummary:
+    return inspect_lsdc(shared / "realdata/rsna2024", label_fixes=fixes)
+
+
+@pytest.fixture(scope="module")
+def tables(shared: Path, fixes: Path) -> LsdcTables:
+    return read_tables(shared / "realdata/rsna2024", label_fixes=fixes)
+
+
+def test_studies_and_series(summary):
+    assert summary.studies == 1975
+    assert summary.series == {
+        SeriesKind.SAGITTAL_T1: 1980,
+        SeriesKind.SAGITTAL_T2: 1974,
+        SeriesKind.AXIAL_T2: 2340,
+    }
+    assert len(summary.without_sagittal_kind) == 3
+
+
+def test_studies_with_several_series_of_a_kind(summary):
+    # 1,640 studies have one axial series, 306 two, 28 three and 1 four.
+    assert len(summary.several_axial) == 306 + 28 + 1
+    assert summary.several_of_a_kind == 340
+
+
+def test_training_rows(summary):
+    assert summary.foraminal_rows_published == 1959
+    assert summary.foraminal_rows == 1956
+    assert summary.canal_rows == 1898
+    assert summary.canal_rows_corrected == 1973
+
+
+def test_folds_and_grades(summary):
+    assert summary.folds == [410, 395, 374, 391, 405]
+    assert summary.empty_grades == 572
+    graded = sum(sum(counts.values()) for counts in summary.prevalence.values())
+    assert graded == 1975 * 25 - 572
+    assert summary.prevalence[Condition.CANAL] == {
+        Grade.NORMAL_MILD: 8664,
+        Grade.MODERATE: 736,
+        Grade.SEVERE: 470,
+    }
+
+
+def test_images_that_are_missing_are_counted_and_listed(summary):
+    assert summary.missing.present == 3
+    assert len(summary.missing.studies) == 1974
+    assert 100206310 not in summary.missing.studies
+    assert not summary.missing.series
+    assert not summary.missing.instances
+    assert not summary.ok
+
+
+def test_tables_alone_are_enough(shared, tmp_path, fixes, summary):
+    source = shared / "realdata/rsna2024"
+    for name in ("train.csv", "train_series_descriptions.csv", "train_label_coordinates.csv"):
+        (tmp_path / name).symlink_to(source / name)
+    bare = inspect_lsdc(tmp_path, label_fixes=fixes)
+    assert len(bare.missing.studies) == 1975
+    mine, theirs = bare.as_dict(), summary.as_dict()
+    assert mine["rows"] == theirs["rows"]
+    assert mine["folds"] == theirs["folds"]
+
+
+def test_the_command_says_it_and_ends_in_json(shared, capsys):
+    assert main(["inspect", str(shared / "realdata/rsna2024"), "--json"]) == 1
+    said = capsys.readouterr().out
+    for fact in ("1,975", "1,959 as published", "1,956", "410/395/374/391/405", "572", "1,898"):
+        assert fact in said
+    last = json.loads(said.splitlines()[-1])
+    assert last["rows"] == {
+        "foraminal_published": 1959,
+        "foraminal": 1956,
+        "canal": 1898,
+        "canal_corrected": None,
+    }
+    assert len(last["images"]["missing_studies"]) == 1974
+
+
+def test_every_exclusion_names_something_that_exists(tables):
+    series = {s.series_id for s in tables.series}
+    studies = set(tables.grades)
+    for e in exclusions():
+        assert e.reason
+        assert e.series in series if e.study is None else e.study in studies
+
+
+def row_shapes(tables: LsdcTables, condition: Condition) -> FloatArray:
+    chosen = select_rows(condition, tables.series, tables.points, include_wrong_left_points=True)
+    return np.array([[p[t][4:6] for t in TARGETS[condition]] for p in chosen.values()])
+
+
+def published_shape(shared: Path, condition: Condition) -> FloatArray:
+    folder = shared / "reference/published"
+    if condition is Condition.FORAMINAL:
+        return np.load(folder / "nfn_sag_t1_mean_shape.512.npy")
+    both = np.load(folder / "scs_sag_t2_mean.512.npy").reshape(5, 2, 2)
+    return both[:, 1] + 256.0
+
+
+@pytest.mark.parametrize("condition", [Condition.FORAMINAL, Condition.CANAL])
+def test_mean_shapes_agree_with_the_published_ones(shared, tables, condition):
+    """Shape to 0.2 px after a similarity; orientation to 2 degrees.
+
+    Size and place depend on the image sizes, which the tables do not have.
+    """
+    ours = mean_shape(row_shapes(tables, condition))
+    published = published_shape(shared, condition)
+    fit = fit_similarity(ours, published)
+    distance = np.linalg.norm(apply_homography(fit, ours) - published, axis=1)
+    assert distance.max() < 0.2
+    assert abs(np.degrees(np.arctan2(fit[1, 0], fit[0, 0]))) < 2
+    centred = published - published.mean(0)
+    scale = np.linalg.norm(centred) / np.linalg.norm(ours - ours.mean(0))
+    difference = (ours - ours.mean(0)) * scale - centred
+    assert np.linalg.norm(difference, axis=1).max() < 5
