@@ -27,8 +27,9 @@ def write_slice(
     position: list[float],
     orientation: list[float],
     shape: tuple[int, int] = SHAPE,
+    seed: int = 0,
 ) -> None:
-    rng = np.random.default_rng(instance)
+    rng = np.random.default_rng((instance, seed))
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = MRImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(path)])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from lsdc import write_lsdc
+from lsdc import AXIAL, SAGITTAL, write_lsdc, write_slice
 
 from lumbargrade.dataset.prepare import prepare
 from lumbargrade.dataset.series_file import read_record, series_paths
@@ -107,7 +107,7 @@ def test_dying_at_each_single_step_of_writing_does_no_harm(tmp_path, monkeypatch
     """Death before every rename and every deletion, one after the other, of new and old files."""
     data, out = tmp_path / "data", tmp_path / "store"
     write_lsdc(data, 1)
-    expected = prepare(data, tmp_path / "undisturbed").fingerprint
+    prepare(data, out)
     real_replace, real_unlink = Path.replace, Path.unlink
     steps = {"left": 0}
 
@@ -122,9 +122,11 @@ def test_dying_at_each_single_step_of_writing_does_no_harm(tmp_path, monkeypatch
 
     deaths = 0
     for allowed in range(100):
-        # Every file is new to the store each time, so that all steps happen again.
-        for n, file in enumerate(sorted(data.rglob("*.dcm"))):
-            file.touch() if n else file.write_bytes(file.read_bytes())
+        # Other pixels every time, so that all steps happen again and old pixels are wrong.
+        for series, orientation in ((10000, SAGITTAL), (10001, SAGITTAL), (10002, AXIAL)):
+            file = data / f"train_images/1000/{series}/1.dcm"
+            write_slice(file, 1, [0.0, -10.0, 0.0], orientation, seed=allowed + 1)
+        expected = prepare(data, tmp_path / f"undisturbed{allowed}").fingerprint
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", stepping(real_replace))
             patch.setattr(Path, "unlink", stepping(real_unlink))

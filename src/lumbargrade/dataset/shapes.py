@@ -51,8 +51,8 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 50, tolerance: float = 1e
         mean = new
         if moved < tolerance:
             break
-    turn = np.vdot(mean, upright)
-    mean = mean * (turn / abs(turn)) * sizes.mean() + centres.mean()
+    # No step turns the mean, so it stands as the average of the shapes stood.
+    mean = mean * sizes.mean() + centres.mean()
     return np.stack([mean.real, mean.imag], axis=-1)
 
 
