@@ -1,0 +1,158 @@
+"""From an anatomy to the arrays a scanner would give: contrast, blur, coil, noise, matrix.
+
+`Contrast` says how bright each tissue is, `Faults` what the scanner adds. Both can be drawn at
+random for a kind of series, or given, so that the same anatomy can be rendered in any contrast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lumbargrade.domain.geometry import SlicePlane
+from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.phantom.anatomy import Anatomy
+from lumbargrade.phantom.tissue import Image, Tissue, paint
+
+_T1 = {
+    Tissue.FAT: 0.95, Tissue.MUSCLE: 0.27, Tissue.MARROW: 0.52, Tissue.CORTEX: 0.06,
+    Tissue.ANNULUS: 0.24, Tissue.NUCLEUS: 0.30, Tissue.LIGAMENT: 0.13, Tissue.CSF: 0.15,
+    Tissue.ROOT: 0.27, Tissue.CORD: 0.34, Tissue.EPIDURAL_FAT: 0.9, Tissue.JOINT: 0.2,
+    Tissue.VESSEL: 0.07, Tissue.BOWEL: 0.28, Tissue.KIDNEY: 0.33, Tissue.SKIN: 0.4,
+}  # fmt: skip
+_T2 = {
+    Tissue.FAT: 0.72, Tissue.MUSCLE: 0.16, Tissue.MARROW: 0.36, Tissue.CORTEX: 0.05,
+    Tissue.ANNULUS: 0.13, Tissue.NUCLEUS: 0.52, Tissue.LIGAMENT: 0.08, Tissue.CSF: 0.95,
+    Tissue.ROOT: 0.30, Tissue.CORD: 0.34, Tissue.EPIDURAL_FAT: 0.66, Tissue.JOINT: 0.5,
+    Tissue.VESSEL: 0.06, Tissue.BOWEL: 0.28, Tissue.KIDNEY: 0.5, Tissue.SKIN: 0.3,
+}  # fmt: skip
+_STIR = {
+    Tissue.FAT: 0.09, Tissue.MUSCLE: 0.20, Tissue.MARROW: 0.15, Tissue.CORTEX: 0.04,
+    Tissue.ANNULUS: 0.10, Tissue.NUCLEUS: 0.45, Tissue.LIGAMENT: 0.07, Tissue.CSF: 0.95,
+    Tissue.ROOT: 0.32, Tissue.CORD: 0.38, Tissue.EPIDURAL_FAT: 0.10, Tissue.JOINT: 0.55,
+    Tissue.VESSEL: 0.10, Tissue.BOWEL: 0.3, Tissue.KIDNEY: 0.6, Tissue.SKIN: 0.2,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """How bright each tissue is, 0 to about 1; ``values`` is indexed by `Tissue`."""
+
+    name: str
+    values: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What the scanner adds.
+
+    Attributes:
+        noise: deviation of the complex noise, as a share of the brightest tissue.
+        blur: in-plane blur, pixels of the acquired matrix.
+        coil_depth: mm over which the signal falls with distance from the surface coil.
+        coil_floor: share of the signal left far from the coil.
+        shading: strength of a slow random variation of brightness.
+        marrow_noise: strength of the fine texture of tissue.
+        gain: stored value of brightness 1.
+    """
+
+    noise: float
+    blur: float
+    coil_depth: float
+    coil_floor: float
+    shading: float
+    marrow_noise: float
+    gain: float
+
+
+def contrast_values(table: dict[Tissue, float]) -> Image:
+    """A table of brightness as an array; tissues that are left out are black."""
+    return np.array([table.get(t, 0.0) for t in Tissue], np.float32)
+
+
+def sample_contrast(rng: np.random.Generator, kind: SeriesKind) -> Contrast:
+    """A usual contrast of a kind of series; sagittal T2 is fat-suppressed in a third of studies."""
+    if kind is SeriesKind.SAGITTAL_T1:
+        name, table = "T1", _T1
+    elif kind is SeriesKind.SAGITTAL_T2 and rng.random() < 0.35:
+        name, table = "STIR", _STIR
+    else:
+        name, table = "T2", _T2
+    values = contrast_values(table) * np.exp(rng.normal(0, 0.1, len(Tissue)))
+    floor = rng.uniform(0, 0.03)
+    values[Tissue.AIR] = 0
+    return Contrast(name, (values + floor * (values > 0)).astype(np.float32))
+
+
+def sample_faults(rng: np.random.Generator, kind: SeriesKind) -> Faults:
+    """Usual faults of a kind of series."""
+    return Faults(
+        noise=float(rng.uniform(0.008, 0.035)),
+        blur=float(rng.uniform(0.25, 0.6)),
+        coil_depth=float(rng.uniform(60, 160)),
+        coil_floor=float(rng.uniform(0.25, 0.7)),
+        shading=float(rng.uniform(0.02, 0.12)),
+        marrow_noise=float(rng.uniform(0.02, 0.07)),
+        gain=float(rng.uniform(450, 1400)) * (1.4 if kind is SeriesKind.SAGITTAL_T1 else 1.0),
+    )
+
+
+def acquire(
+    anatomy: Anatomy,
+    plane: SlicePlane,
+    shape: tuple[int, int],
+    contrast: Contrast,
+    faults: Faults,
+    rng: np.random.Generator,
+    *,
+    pixel: float = 1.1,
+) -> Image:
+    """One slice as acquired and stored, float32 of ``shape``, not negative.
+
+    Args:
+        anatomy: the patient.
+        plane: the slice as stored.
+        shape: (rows, columns) as stored.
+        contrast: brightness of the tissues.
+        faults: what the scanner adds.
+        rng: of noise and texture.
+        pixel: mm of the acquired matrix; the stored one is interpolated from it, as scanners do.
+    """
+    step = max(pixel / min(plane.spacing), 1.0)
+    small = (int(np.ceil(shape[0] / step)) + 1, int(np.ceil(shape[1] / step)) + 1)
+    dy, dx = plane.spacing
+    coarse = SlicePlane(plane.position, plane.row, plane.column, (dy * step, dx * step))
+    image = paint(anatomy, coarse, small, contrast.values)
+    image *= 1 + faults.marrow_noise * rng.standard_normal(small, np.float32)
+    image = np.asarray(cv2.GaussianBlur(image, (0, 0), faults.blur), np.float32)
+    image *= _sensitivity(anatomy, coarse, small, faults, rng)
+    image += faults.noise * rng.standard_normal(small, np.float32)
+    image = np.hypot(image, faults.noise * rng.standard_normal(small, np.float32))
+    matrix = np.array([[1 / step, 0, 0], [0, 1 / step, 0]])
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    stored = cv2.warpAffine(
+        image, matrix, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(np.clip(stored * faults.gain, 0, 4095), np.float32)
+
+
+def _sensitivity(
+    anatomy: Anatomy,
+    plane: SlicePlane,
+    shape: tuple[int, int],
+    faults: Faults,
+    rng: np.random.Generator,
+) -> Image:
+    """The surface coil behind the back and a slow random field, on a coarse grid, enlarged."""
+    rows, columns = np.mgrid[0 : shape[0] : 9j, 0 : shape[1] : 9j]
+    points = plane.to_patient(np.stack([columns, rows], -1))
+    ys = np.array([b.wall[1] for b in anatomy.bodies[3:9]])
+    depth = ys.mean() + anatomy.back - points[..., 1]
+    coil = faults.coil_floor + (1 - faults.coil_floor) * np.exp(
+        -np.clip(depth, 0, None) / faults.coil_depth
+    )
+    slow = 1 + faults.shading * cv2.GaussianBlur(rng.standard_normal((9, 9)), (0, 0), 1.5) * 3
+    field = (coil / coil.max() * 1.25 * slow).astype(np.float32)
+    return np.asarray(cv2.resize(field, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)

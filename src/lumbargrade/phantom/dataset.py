@@ -1,0 +1,186 @@
+"""A data set of phantom studies in the LSDC layout, made by several processes.
+
+What a study is follows from seed and study number alone, so the number of workers changes nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.files import atomic_path, write_text
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Target
+from lumbargrade.phantom.acquisition import acquire
+from lumbargrade.phantom.identity import STUDIES, study_number
+from lumbargrade.phantom.study import StudyPlan, plan_study
+from lumbargrade.phantom.writer import TransferSyntax, write_instance
+
+log = logging.getLogger(__name__)
+
+#: Names the settings of a phantom data set; written first, and `complete` is set last.
+MARKER = "phantom.json"
+
+#: Columns of train.csv in their LSDC order.
+COLUMNS: tuple[Target, ...] = tuple(
+    t for c in (Condition.CANAL, Condition.FORAMINAL, Condition.SUBARTICULAR) for t in TARGETS[c]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides the content of a phantom data set; ``version`` changes with the generator."""
+
+    studies: int
+    seed: int
+    first: int
+    split: Literal["train", "test"]
+    transfer_syntax: TransferSyntax
+    version: int = 1
+
+
+def make_dataset(out: Path, settings: Settings, *, workers: int = 1) -> int:
+    """Write a phantom data set; a finished one with the same settings is left as it is.
+
+    Args:
+        out: folder to write into: new, empty, or a phantom data set with the same settings.
+        settings: what to make.
+        workers: processes; 0 means one per processor.
+
+    Returns:
+        The number of image files.
+
+    Raises:
+        UsageError: if the folder holds something else, or the settings cannot be.
+        OSError: if the folder cannot be written.
+    """
+    if settings.studies < 1:
+        raise UsageError(f"--studies must be at least 1, got {settings.studies}")
+    study_number(settings.seed, settings.first)
+    if settings.first + settings.studies > STUDIES:
+        raise UsageError(f"study numbers must stay below {STUDIES}")
+    known = _claim(out, settings)
+    if known is not None:
+        return known
+    images = out / f"{settings.split}_images"
+    jobs = [
+        (settings.seed, settings.first + i, images, settings.transfer_syntax)
+        for i in range(settings.studies)
+    ]
+    plans, files = [], 0
+    for plan, count in tqdm(_map(jobs, workers), total=len(jobs), unit="study", desc="phantom"):
+        plans.append(plan)
+        files += count
+    _write_tables(out, settings.split, sorted(plans, key=lambda p: p.study_id))
+    write_text(out / MARKER, json.dumps({**asdict(settings), "complete": True, "files": files}))
+    return files
+
+
+def _claim(out: Path, settings: Settings) -> int | None:
+    """Make the folder ours; the number of files where the data set is already there."""
+    marker = out / MARKER
+    if marker.is_file():
+        try:
+            there = json.loads(marker.read_text(encoding="utf-8"))
+        except ValueError:
+            raise UsageError(f"{marker} is damaged; remove {out} and start again") from None
+        if {k: there.get(k) for k in asdict(settings)} != asdict(settings):
+            raise UsageError(
+                f"{out} holds a phantom data set with other settings "
+                f"({ {k: there.get(k) for k in asdict(settings)} }); choose another folder"
+            )
+        return int(there["files"]) if there.get("complete") else None
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is not empty and not a phantom data set; choose another folder")
+    write_text(marker, json.dumps({**asdict(settings), "complete": False}))
+    return None
+
+
+_Job = tuple[int, int, Path, TransferSyntax]
+
+
+def _map(jobs: list[_Job], workers: int) -> Iterator[tuple[StudyPlan, int]]:
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    if workers == 1:
+        yield from map(_make_study, jobs)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield from pool.map(_make_study, jobs)
+
+
+def _make_study(job: _Job) -> tuple[StudyPlan, int]:
+    """Plan, acquire and write one study."""
+    cv2.setNumThreads(1)
+    seed, number, images, syntax = job
+    plan = plan_study(seed, number)
+    count = 0
+    for place, series in enumerate(plan.series):
+        folder = images / str(plan.study_id) / str(series.series_id)
+        for i, plane in enumerate(series.planes):
+            rng = np.random.default_rng([seed, number, 2, place, i])
+            image = acquire(
+                plan.anatomy,
+                plane,
+                series.shape,
+                series.contrast,
+                series.faults,
+                rng,
+                pixel=series.pixel,
+            )
+            pixels = np.rint(image).astype(np.uint16)
+            path = folder / f"{i + 1}.dcm"
+            write_instance(path, plan.study_id, series, i + 1, pixels, syntax)
+            count += 1
+    return plan, count
+
+
+def _write_tables(out: Path, split: Literal["train", "test"], plans: list[StudyPlan]) -> None:
+    """The tables of a training or a test set; the truth of a test set is solution.csv."""
+    truth = "train.csv" if split == "train" else "solution.csv"
+    header = ["study_id", *(t.column for t in COLUMNS)]
+    _write(out / truth, header, ([p.study_id, *_labels(p.grades)] for p in plans))
+    _write(
+        out / f"{split}_series_descriptions.csv",
+        ["study_id", "series_id", "series_description"],
+        ([p.study_id, s.series_id, s.kind.value] for p in plans for s in p.series),
+    )
+    points = "train_label_coordinates.csv" if split == "train" else "solution_coordinates.csv"
+    _write(
+        out / points,
+        ["study_id", "series_id", "instance_number", "condition", "level", "x", "y"],
+        (
+            [p.study_id, i, q.instance, q.target.coordinate_label, q.target.level.label, q.x, q.y]
+            for p in plans
+            for i, q in p.points
+        ),
+    )
+    if split == "test":
+        third = repr(1 / 3)
+        _write(
+            out / "sample_submission.csv",
+            ["row_id", *(g.column for g in Grade)],
+            ([f"{p.study_id}_{t.column}", third, third, third] for p in plans for t in FINDINGS),
+        )
+
+
+def _labels(grades: dict[Target, Grade]) -> list[str]:
+    return [grades[t].label if t in grades else "" for t in COLUMNS]
+
+
+def _write(path: Path, header: list[str], rows: Iterable[list[object]]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
