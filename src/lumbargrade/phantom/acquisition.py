@@ -55,6 +55,7 @@ class Faults:
         coil_floor: share of the signal left far from the coil.
         shading: strength of a slow random variation of brightness.
         marrow_noise: strength of the fine texture of tissue.
+        front: share of the signal left in front of the spine (a saturation band lowers it).
         gain: stored value of brightness 1.
     """
 
@@ -64,6 +65,7 @@ class Faults:
     coil_floor: float
     shading: float
     marrow_noise: float
+    front: float
     gain: float
 
 
@@ -90,11 +92,12 @@ def sample_faults(rng: np.random.Generator, kind: SeriesKind) -> Faults:
     """Usual faults of a kind of series."""
     return Faults(
         noise=float(rng.uniform(0.008, 0.035)),
-        blur=float(rng.uniform(0.25, 0.6)),
+        blur=float(rng.uniform(0.4, 0.8)),
         coil_depth=float(rng.uniform(60, 160)),
         coil_floor=float(rng.uniform(0.25, 0.7)),
         shading=float(rng.uniform(0.02, 0.12)),
         marrow_noise=float(rng.uniform(0.02, 0.07)),
+        front=float(rng.uniform(0.1, 0.5) if kind.sagittal and rng.random() < 0.7 else 1.0),
         gain=float(rng.uniform(450, 1400)) * (1.4 if kind is SeriesKind.SAGITTAL_T1 else 1.0),
     )
 
@@ -125,11 +128,13 @@ def acquire(
     dy, dx = plane.spacing
     coarse = SlicePlane(plane.position, plane.row, plane.column, (dy * step, dx * step))
     image = paint(anatomy, coarse, small, contrast.values)
-    image *= 1 + faults.marrow_noise * rng.standard_normal(small, np.float32)
+    grain = rng.standard_normal((2, *small), np.float32)
+    image *= 1 + np.float32(faults.marrow_noise) * grain[0, ::-1]
     image = np.asarray(cv2.GaussianBlur(image, (0, 0), faults.blur), np.float32)
     image *= _sensitivity(anatomy, coarse, small, faults, rng)
-    image += faults.noise * rng.standard_normal(small, np.float32)
-    image = np.hypot(image, faults.noise * rng.standard_normal(small, np.float32))
+    grain *= np.float32(faults.noise)
+    image += grain[0]
+    image = cv2.magnitude(image, grain[1])
     matrix = np.array([[1 / step, 0, 0], [0, 1 / step, 0]])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     stored = cv2.warpAffine(
@@ -151,8 +156,10 @@ def _sensitivity(
     ys = np.array([b.wall[1] for b in anatomy.bodies[3:9]])
     depth = ys.mean() + anatomy.back - points[..., 1]
     coil = faults.coil_floor + (1 - faults.coil_floor) * np.exp(
-        -np.clip(depth, 0, None) / faults.coil_depth
+        -np.clip(depth - 25, 0, None) / faults.coil_depth
     )
+    before = np.clip((depth - anatomy.back - 55) / 25, 0, 1)
+    coil *= 1 - (1 - faults.front) * before
     slow = 1 + faults.shading * cv2.GaussianBlur(rng.standard_normal((9, 9)), (0, 0), 1.5) * 3
     field = (coil / coil.max() * 1.25 * slow).astype(np.float32)
     return np.asarray(cv2.resize(field, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)

@@ -33,7 +33,10 @@ SACRUM = BODIES.index("S1")
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """One vertebral body; ``frame`` rows are the unit vectors left, back, up."""
+    """One vertebral body; ``frame`` rows are the unit vectors left, back, up.
+
+    ``taper`` is the share of depth lost from top to bottom (sacrum only).
+    """
 
     centre: Vector
     frame: Vector
@@ -42,6 +45,7 @@ class Body:
     half_width: float
     boxiness: float
     marrow: float
+    taper: float
 
     @property
     def wall(self) -> Vector:
@@ -216,8 +220,8 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
         bodies=_sample_bodies(rng, cells, size),
         cells=cells,
         conus=float(np.clip(rng.normal(3.2, 0.5), 2.0, 4.4)),
-        fat=float(np.clip(rng.gamma(4, 5), 4, 60)),
-        back=float(rng.uniform(58, 78) * size),
+        fat=float(np.clip(rng.gamma(3, 5), 4, 50)),
+        back=float(rng.uniform(52, 66) * size),
         muscle=float(rng.uniform(0.85, 1.15)),
         fatty=float(rng.beta(1.5, 4)),
         seed=int(rng.integers(2**31)),
@@ -277,7 +281,7 @@ def _sample_bodies(
     """The chain from S1, at the origin, upwards and downwards."""
     count = len(BODIES)
     tilt = _sample_tilts(rng)
-    side_curve = rng.normal(0, 3.5) + rng.normal(0, 3.0) * np.array([0, 1, 0.5])
+    side_curve = rng.normal(0, 2.0) + rng.normal(0, 2.5) * np.array([0, 1, 0.5])
     turn = np.deg2rad(rng.normal(0, 2.5)) + np.deg2rad(rng.normal(0, 2.0, count)).cumsum() * 0.2
     lean = np.deg2rad(np.interp(np.arange(count), [0, 4, 7, 12], [*side_curve, 0]))
     frames = [_frame(tilt[i], lean[i], turn[i]) for i in range(count)]
@@ -300,6 +304,7 @@ def _sample_bodies(
             float(widths[i]),
             float(boxiness),
             float(marrow[i]),
+            0.22 if i > SACRUM else 0.08 if i == SACRUM else 0.0,
         )
         for i in range(count)
     )
@@ -337,7 +342,7 @@ def _sample_tilts(rng: np.random.Generator) -> Vector:
 def _sample_sizes(rng: np.random.Generator, size: float) -> tuple[Vector, Vector, Vector]:
     lumbar = np.array([22, 23, 24.5, 25.5, 26, 26.5, 26.5, 26.5])
     heights = np.concatenate([lumbar, [27, 23, 20, 17, 14]]) * size * rng.uniform(0.95, 1.03)
-    depths = np.array([27, 28, 29.5, 31, 32, 33, 34, 34, 31, 22, 16, 12, 9]) * size
+    depths = np.array([27, 28, 29.5, 31, 32, 33, 34, 34, 31, 25, 19, 15, 11]) * size
     widths = np.array([17, 18, 19.5, 20.5, 21.5, 22.5, 24, 25.5, 25, 19, 15, 12, 10]) * size
     heights = heights * (1 + rng.normal(0, 0.025, len(BODIES)))
     return heights, depths * rng.uniform(0.94, 1.06), widths * rng.uniform(0.95, 1.05)

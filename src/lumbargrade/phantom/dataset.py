@@ -26,7 +26,7 @@ from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, T
 from lumbargrade.phantom.acquisition import acquire
 from lumbargrade.phantom.identity import STUDIES, study_number
 from lumbargrade.phantom.study import StudyPlan, plan_study
-from lumbargrade.phantom.writer import TransferSyntax, write_instance
+from lumbargrade.phantom.writer import TransferSyntax, series_header, write_instance
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +128,7 @@ def _make_study(job: _Job) -> tuple[StudyPlan, int]:
     count = 0
     for place, series in enumerate(plan.series):
         folder = images / str(plan.study_id) / str(series.series_id)
+        header = series_header(plan.study_id, series)
         for i, plane in enumerate(series.planes):
             rng = np.random.default_rng([seed, number, 2, place, i])
             image = acquire(
@@ -141,7 +142,7 @@ def _make_study(job: _Job) -> tuple[StudyPlan, int]:
             )
             pixels = np.rint(image).astype(np.uint16)
             path = folder / f"{i + 1}.dcm"
-            write_instance(path, plan.study_id, series, i + 1, pixels, syntax)
+            write_instance(path, header, series, i + 1, pixels, syntax)
             count += 1
     return plan, count
 

@@ -125,7 +125,7 @@ def _plan_series(
                 shape=shape,
                 thickness=thickness,
                 interval=interval,
-                pixel=float(rng.uniform(0.95, 1.25) if kind.sagittal else rng.uniform(0.75, 0.95)),
+                pixel=float(rng.uniform(1.0, 1.35) if kind.sagittal else rng.uniform(0.8, 1.05)),
                 contrast=sample_contrast(rng, kind),
                 faults=sample_faults(rng, kind),
             )

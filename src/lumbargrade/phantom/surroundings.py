@@ -6,8 +6,11 @@ posterior wall of the bodies at the same height.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.phantom.anatomy import BODIES, Anatomy
@@ -25,8 +28,8 @@ def paint_surroundings(
     patient = Affine.of(plane, np.eye(3), np.zeros(3))
     px, py, pz = (patient.at(x, y, k) for k in range(3))
     walls = np.array([b.wall for b in anatomy.bodies])[::-1]
-    spine_x, spine_y = (np.interp(pz, walls[:, 2], walls[:, k]).astype(np.float32) for k in (0, 1))
-    order = np.interp(pz, walls[:, 2], np.arange(len(BODIES))[::-1]).astype(np.float32)
+    places = np.arange(len(BODIES))[::-1]
+    spine_x, spine_y, order = _along(pz, walls[:, 2], [walls[:, 0], walls[:, 1], places])
     u, v = px - spine_x, py - spine_y
     canvas = Canvas(
         np.full(u.shape, values[Tissue.FAT], np.float32),
@@ -38,6 +41,14 @@ def paint_surroundings(
     _skin(canvas, anatomy, py, pz, walls)
     size = (u.shape[1] * _HALF, u.shape[0] * _HALF)
     return _enlarge(canvas.image, size)[: shape[0], : shape[1]].copy()
+
+
+def _along(pz: Image, heights: Image, curves: list[NDArray[Any]]) -> list[Image]:
+    """Curves over height looked up at every pixel, from tables with steps of 0.25 mm."""
+    low, step = float(heights[0]), 0.25
+    knots = np.arange(low, float(heights[-1]) + step, step)
+    at = np.clip((pz - low) * (1 / step), 0, len(knots) - 1).astype(np.int32)
+    return [np.interp(knots, heights, c).astype(np.float32)[at] for c in curves]
 
 
 def _enlarge(image: Image, size: tuple[int, int]) -> Image:
@@ -70,9 +81,9 @@ def _front(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
     rng = _texture_rng(anatomy, plane)
     bowel = _blobs(rng, u.shape, 9) + 0.4 * _blobs(rng, u.shape, 4)
     inside = np.clip((-v - depth - 22) / 6, 0, 1)
-    shade = values[Tissue.BOWEL] * (1 + 0.35 * bowel)
-    gas = np.clip((bowel - 1.1) * 4, 0, 1)
-    fatty = np.clip((-bowel - 0.2) * 4, 0, 1)
+    shade = values[Tissue.BOWEL] * (1 + 0.25 * bowel)
+    gas = np.clip((bowel - 1.4) * 3, 0, 1)
+    fatty = np.clip((-bowel - 0.3) * 1.5, 0, 0.8)
     shade = shade + fatty * (values[Tissue.FAT] - shade)
     shade = shade + gas * (values[Tissue.AIR] - shade)
     canvas.image += inside * (shade - canvas.image)
@@ -126,13 +137,13 @@ def _skin(
     """Fat between muscle and skin, skin, and the air behind it."""
     values = canvas.values
     ys = walls[:, 1]
-    flat = ys.mean() + 0.45 * (ys - ys.mean())
+    flat = ys.mean() + 0.6 * (ys - ys.mean())
     room = np.where(np.arange(len(ys)) < 3, 32.0, anatomy.back + anatomy.fat * 0.5)
     surface = flat + np.max(ys + room - flat)
-    line = np.interp(pz, walls[:, 2], surface).astype(np.float32)
-    furrow = 7 * np.exp(-((canvas.u / 16) ** 2)) - (canvas.out / 60) ** 2 * -6
+    (line,) = _along(pz, walls[:, 2], [surface])
+    furrow = 7 * np.exp(-((canvas.u / 16) ** 2)) + 5 * np.clip((canvas.out - 50) / 60, 0, 2) ** 2
     behind = py - (line - furrow.astype(np.float32))
     fascia = -behind - np.float32(anatomy.fat)
-    canvas.lay(-behind * 0 + fascia, float(values[Tissue.FAT]))
+    canvas.lay(fascia, float(values[Tissue.FAT]))
     canvas.lay(np.abs(behind + 1) - 1.2, float(values[Tissue.SKIN]))
     canvas.lay(-behind, float(values[Tissue.AIR]))

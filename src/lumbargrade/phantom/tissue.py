@@ -20,6 +20,9 @@ from lumbargrade.phantom.anatomy import Anatomy
 #: Painted in float32; distances may pass through float64.
 Image = NDArray[np.floating[Any]]
 
+#: Rows and columns of a part of an image.
+Window = tuple[slice, slice]
+
 
 class Tissue(IntEnum):
     """What can be seen; the integer indexes the values given to `paint`."""
@@ -65,10 +68,26 @@ class Canvas:
 
     def lay(self, distance: Image, value: float | Image) -> None:
         """Paint a structure given its signed distance in mm."""
+        if distance.min() > self.softness / 2:
+            return
         cover = distance * np.float32(-1 / self.softness)
         cover += np.float32(0.5)
         np.clip(cover, 0, 1, out=cover)
         self.image += cover * (value - self.image)
+
+    def part(self, front: float, back: float, outward: float) -> tuple[Canvas, Window] | None:
+        """The part with ``front <= v <= back`` and ``|u| <= outward``, sharing its pixels.
+
+        None where no pixel lies there.
+        """
+        near = (self.v >= front) & (self.v <= back) & (self.out <= outward)
+        rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
+        if not rows.size:
+            return None
+        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        image, u, v = self.image[window], self.u[window], self.v[window]
+        w, out = self.w[window], self.out[window]
+        return Canvas(image, u, v, w, out, self.values, self.softness), window
 
     def sees(self, low: float, high: float) -> bool:
         """Whether any pixel has ``low <= |u| <= high``."""
@@ -139,7 +158,7 @@ def paint(anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: I
     from lumbargrade.phantom.vertebra import paint_cell
 
     image = paint_surroundings(anatomy, plane, shape, values)
-    for index in range(len(anatomy.cells)):
+    for index in map(int, np.flatnonzero(_crossed(anatomy, plane))):
         found = _cell_canvas(anatomy, plane, index, image, values)
         if found is None:
             continue
@@ -155,7 +174,19 @@ REACH = (44.0, -46.0, 66.0)
 
 _COARSE = 6
 
-_Found = tuple[Canvas, NDArray[np.bool_], tuple[slice, slice], tuple[Image, Image, Image, Image]]
+
+def _crossed(anatomy: Anatomy, plane: SlicePlane) -> NDArray[np.bool_]:
+    """Which cells the plane meets at all, from the corners of what is painted of each."""
+    reach = np.array([[u, v, 0.0] for u in (-REACH[0], REACH[0]) for v in REACH[1:]])
+    normal = plane.normal
+    away = np.array([reach @ (b.frame @ normal) + b.wall @ normal for b in anatomy.bodies])
+    away -= plane.projection
+    low = np.minimum(away[:-1].min(1), away[1:].min(1))
+    high = np.maximum(away[:-1].max(1), away[1:].max(1))
+    return np.asarray((low <= 1) & (high >= -1))
+
+
+_Found = tuple[Canvas, NDArray[np.bool_], Window, tuple[Image, Image, Image, Image]]
 
 
 def _cell_canvas(
@@ -193,7 +224,7 @@ def _cell_canvas(
     return canvas, inside, window, (wa, wb, va, vb)
 
 
-def _window(above: Affine, below: Affine, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
+def _window(above: Affine, below: Affine, shape: tuple[int, ...]) -> Window | None:
     """The bounding box of a cell in the image, found on a coarse grid."""
     x = np.arange(0, shape[1] + _COARSE, _COARSE, dtype=np.float32)
     y = np.arange(0, shape[0] + _COARSE, _COARSE, dtype=np.float32)

@@ -27,17 +27,20 @@ def paint_cell(
     """
     cell = anatomy.cells[index]
     sacral = index >= SACRUM
-    if canvas.sees(0, 34):
-        _posterior(canvas, cell, sacral)
+    if part := canvas.part(6, 66, 20):
+        _posterior(part[0], cell, sacral)
     if sacral:
         _ala(canvas, index)
-    elif canvas.sees(6, 34):
-        _pillars(canvas, cell, anatomy.bodies[index + 1], index + 1 >= SACRUM)
-        _foramina(canvas, cell)
-    if canvas.sees(0, 34):
-        _bodies(canvas, anatomy, index, (wa, va), (wb, vb))
-    if canvas.sees(0, 16):
-        _canal(canvas, anatomy, index)
+    elif canvas.sees(6, 44):
+        if part := canvas.part(-8, 34, 44):
+            _pillars(part[0], cell, anatomy.bodies[index + 1], index + 1 >= SACRUM)
+        if part := canvas.part(-6, 18, 38):
+            _foramina(part[0], cell)
+    if part := canvas.part(-46, 8, 34):
+        at = part[1]
+        _bodies(part[0], anatomy, index, (wa[at], va[at]), (wb[at], vb[at]))
+    if part := canvas.part(-4, 28, 17):
+        _canal(part[0], anatomy, index)
 
 
 def _bone(canvas: Canvas, distance: Image, marrow: float = 1.0, shell: float = 0.9) -> None:
@@ -76,13 +79,14 @@ def _pillars(canvas: Canvas, cell: Cell, lower: Body, first_sacral: bool) -> Non
     outward = canvas.sided(left.foramen[0], right.foramen[0])
     low = -(cell.gap / 2 + 7.0)
     across = out - outward
-    pad = np.maximum(np.maximum(np.abs(across) - 10, np.abs(w - 1) - 14), np.abs(v - 12) - 13)
-    canvas.lay(pad, float(0.5 * values[Tissue.FAT] + 0.5 * values[Tissue.MUSCLE]))
+    pad = ellipse(across, v - 12, 11, 15)
+    shade = float(0.4 * values[Tissue.FAT] + 0.6 * values[Tissue.MUSCLE])
+    canvas.image += np.clip(-pad / 5, 0, 1) * (shade - canvas.image)
     if canvas.sees(14, 44):
         wing = 60.0 if first_sacral else 26.0
         thick = 10.0 if first_sacral else 4.0
-        process = box(out - wing / 2 - 10, v - 8, wing / 2, thick, 3)
-        _bone(canvas, np.maximum(process, np.abs(w - low) - thick))
+        process = ellipse(out - wing / 2 - 10, v - 8, wing / 2, thick)
+        _bone(canvas, process + 0.5 * (w - low) ** 2 / thick)
     behind = 0.16 * w
     upper_dw = np.maximum(np.abs(w + 5) - 6.5, 0)
     upper = np.sqrt((across - 2.5) ** 2 + (v - 13.5 + behind) ** 2 + upper_dw**2) - 4.4 * size
@@ -128,7 +132,7 @@ def _outline(canvas: Canvas, body: Body, v: Image, inset: float | Image = 0.0) -
     """Signed distance of a body's outline seen from above; ``inset`` narrows it."""
     half = np.float32(body.depth / 2)
     y = (v + half) / (half - inset)
-    x = canvas.out / (body.half_width - inset)
+    x = canvas.out / (np.float32(body.half_width) - inset)
     if canvas.out.min() > body.half_width + 4:
         return np.full_like(v, 9.0)
     notch = 0.10 * np.exp(-((canvas.out / 8) ** 2))
@@ -167,6 +171,8 @@ def _bodies(
 
 def _waist(height: Image, body: Body) -> Image:
     """How much narrower a body is at its middle than at its endplates, mm."""
+    if body.taper:
+        return np.asarray(body.depth / 2 * body.taper * (0.5 - height / body.height), np.float32)
     share = np.clip(1 - (height / (body.height / 2)) ** 2, 0, 1)
     return np.asarray(share * np.float32(0.05 * body.depth), np.float32)
 
@@ -183,20 +189,20 @@ def _canal(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     cell = anatomy.cells[index]
     u, v, w, out, values = canvas.u, canvas.v, canvas.w, canvas.out, canvas.values
     narrow = np.exp(-((w / cell.flavum) ** 2))
-    size = np.sqrt(cell.wide_area / 195)
+    size = float(np.sqrt(cell.wide_area / 195))
     bony = ellipse(u, v - 8.8 * size, 12.0 * size, 9.2 * size)
     canvas.lay(bony, float(values[Tissue.EPIDURAL_FAT]))
     ligament = float(values[Tissue.LIGAMENT])
     level = index < SACRUM
     if level:
-        flavum = np.maximum(ellipse(u, v - 9, 13.5, 10.5), np.abs(w) - cell.flavum * 0.8)
+        flavum = ellipse(u, v - 9, 13.5, 10.5) + 3.5 * (w / cell.flavum) ** 2
         canvas.lay(flavum, ligament)
         fat_behind = box(out, v - (cell.sac_front + 2 * cell.sac_axes[1] + 2.2), 3.0, 2.2, 1.5)
         canvas.lay(fat_behind, float(values[Tissue.EPIDURAL_FAT]))
         _recesses(canvas, cell)
     else:
         canvas.lay(np.abs(v) - 0.8, ligament)
-    wide = np.sqrt(cell.wide_area / np.pi / 1.25)
+    wide = float(np.sqrt(cell.wide_area / np.pi / 1.25))
     half_width, half_depth = cell.sac_axes
     a = wide * 1.25 + (half_width - wide * 1.25) * narrow
     b = wide + (half_depth - wide) * narrow
@@ -228,7 +234,7 @@ def _sac_filling(
     """CSF darkened by the roots in it: they keep their room, so a narrow sac has little CSF."""
     u, w, values = canvas.u, canvas.w, canvas.values
     rng = np.random.default_rng([anatomy.seed, index])
-    phase = rng.uniform(0, 6.28, 4)
+    phase = [float(p) for p in rng.uniform(0, 6.28, 3)]
     strands = np.sin(2.3 * u + 0.03 * w + phase[0]) + np.sin(2.1 * behind + phase[1] + 0.06 * w)
     strands += np.sin(1.7 * u - 1.5 * behind + phase[2])
     below = np.clip(index - 2.2, 0, 1)

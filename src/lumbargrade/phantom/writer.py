@@ -22,7 +22,7 @@ TransferSyntax = Literal["explicit", "rle"]
 
 def write_instance(
     path: Path,
-    study_id: int,
+    header: Dataset,
     plan: SeriesPlan,
     instance: int,
     pixels: NDArray[np.uint16],
@@ -32,14 +32,17 @@ def write_instance(
 
     Args:
         path: file to write.
-        study_id: LSDC study id.
-        plan: its series.
+        header: from `series_header`; its instance's elements are overwritten.
+        plan: the series.
         instance: instance number, from 1.
         pixels: stored values, 0 to 4095, (rows, columns).
         syntax: ``explicit`` (uncompressed) or ``rle`` (as LSDC).
     """
-    ds = _header(study_id, plan, instance)
-    _pixel_module(ds, pixels, plan)
+    ds = header
+    _instance_elements(ds, plan, instance)
+    low, high = np.percentile(pixels[::4, ::4], [2, 99.5])
+    ds.WindowCenter = str(int((low + high) / 2))
+    ds.WindowWidth = str(max(int(high - low), 1))
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = MRImageStorage
     meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
@@ -72,12 +75,12 @@ def _rle(raw: bytes, shape: tuple[int, ...]) -> bytes:
     return get_encoder(RLELossless).encode(raw, index=0, **options)
 
 
-def _header(study_id: int, plan: SeriesPlan, instance: int) -> Dataset:
-    plane = plan.planes[instance - 1]
+def series_header(study_id: int, plan: SeriesPlan) -> Dataset:
+    """The elements that all instances of a series share, made once because they are many."""
+    plane = plan.planes[0]
     ds = Dataset()
     ds.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
     ds.SOPClassUID = MRImageStorage
-    ds.SOPInstanceUID = uid(study_id, plan.series_id, instance)
     ds.StudyDate = ds.ContentDate = "20240503"
     ds.StudyTime = ds.ContentTime = "120000"
     ds.AccessionNumber = ""
@@ -94,13 +97,23 @@ def _header(study_id: int, plan: SeriesPlan, instance: int) -> Dataset:
     ds.SeriesInstanceUID = uid(study_id, plan.series_id)
     ds.StudyID = ""
     ds.SeriesNumber = "1"
+    ds.FrameOfReferenceUID = uid(study_id, 0)
+    ds.PositionReferenceIndicator = ""
+    ds.SamplesPerPixel = 1
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.Rows, ds.Columns = plan.shape
+    ds.PixelSpacing = [_decimal(s) for s in plane.spacing]
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
+    return ds
+
+
+def _instance_elements(ds: Dataset, plan: SeriesPlan, instance: int) -> None:
+    plane = plan.planes[instance - 1]
+    ds.SOPInstanceUID = f"{ds.SeriesInstanceUID}.{instance}"
     ds.InstanceNumber = str(instance)
     ds.ImagePositionPatient = [_decimal(c) for c in plane.position]
     ds.ImageOrientationPatient = [_decimal(c) for c in (*plane.row, *plane.column)]
-    ds.FrameOfReferenceUID = uid(study_id, 0)
-    ds.PositionReferenceIndicator = ""
     ds.SliceLocation = _decimal(plane.projection)
-    return ds
 
 
 def _mr_image(ds: Dataset, plan: SeriesPlan) -> None:
@@ -118,17 +131,6 @@ def _mr_image(ds: Dataset, plan: SeriesPlan) -> None:
         ds.InversionTime = "160"
     ds.SpacingBetweenSlices = _decimal(plan.interval)
     ds.EchoTrainLength = "3" if t1 else "16"
-
-
-def _pixel_module(ds: Dataset, pixels: NDArray[np.uint16], plan: SeriesPlan) -> None:
-    low, high = np.percentile(pixels[::4, ::4], [2, 99.5])
-    ds.SamplesPerPixel = 1
-    ds.PhotometricInterpretation = "MONOCHROME2"
-    ds.Rows, ds.Columns = pixels.shape
-    ds.PixelSpacing = [_decimal(s) for s in plan.planes[0].spacing]
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
-    ds.WindowCenter = str(int((low + high) / 2))
-    ds.WindowWidth = str(max(int(high - low), 1))
 
 
 def _decimal(value: float) -> str:
