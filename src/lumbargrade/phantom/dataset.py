@@ -48,7 +48,7 @@ class Settings:
     first: int
     split: Literal["train", "test"]
     transfer_syntax: TransferSyntax
-    version: int = 1
+    version: int = 2
 
 
 def make_dataset(out: Path, settings: Settings, *, workers: int = 1) -> int:

@@ -79,11 +79,11 @@ def _front(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
     u, v, order, values = canvas.u, canvas.v, canvas.w, canvas.values
     depth = anatomy.bodies[5].depth
     rng = _texture_rng(anatomy, plane)
-    bowel = _blobs(rng, u.shape, 9) + 0.4 * _blobs(rng, u.shape, 4)
+    bowel = 0.7 * _blobs(rng, u.shape, 11) + 0.5 * _blobs(rng, u.shape, 5)
     inside = np.clip((-v - depth - 22) / 6, 0, 1)
     shade = values[Tissue.BOWEL] * (1 + 0.25 * bowel)
     gas = np.clip((bowel - 1.4) * 3, 0, 1)
-    fatty = np.clip((-bowel - 0.3) * 1.5, 0, 0.8)
+    fatty = np.clip((-bowel - 0.2) * 1.1, 0, 0.7)
     shade = shade + fatty * (values[Tissue.FAT] - shade)
     shade = shade + gas * (values[Tissue.AIR] - shade)
     canvas.image += inside * (shade - canvas.image)

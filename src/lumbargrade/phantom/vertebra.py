@@ -189,7 +189,8 @@ def _canal(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     cell = anatomy.cells[index]
     u, v, w, out, values = canvas.u, canvas.v, canvas.w, canvas.out, canvas.values
     narrow = np.exp(-((w / cell.flavum) ** 2))
-    size = float(np.sqrt(cell.wide_area / 195))
+    wide = np.sqrt(_wide_area(canvas, anatomy, index) / np.float32(np.pi * 1.25))
+    size = wide * np.float32(np.sqrt(np.pi * 1.25 / 195))
     bony = ellipse(u, v - 8.8 * size, 12.0 * size, 9.2 * size)
     canvas.lay(bony, float(values[Tissue.EPIDURAL_FAT]))
     ligament = float(values[Tissue.LIGAMENT])
@@ -202,7 +203,6 @@ def _canal(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
         _recesses(canvas, cell)
     else:
         canvas.lay(np.abs(v) - 0.8, ligament)
-    wide = float(np.sqrt(cell.wide_area / np.pi / 1.25))
     half_width, half_depth = cell.sac_axes
     a = wide * 1.25 + (half_width - wide * 1.25) * narrow
     b = wide + (half_depth - wide) * narrow
@@ -211,6 +211,17 @@ def _canal(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     canvas.lay(sac - 0.7, ligament)
     canvas.lay(sac, _sac_filling(canvas, anatomy, index, np.pi * a * b, v - (front + b), b))
     _cord(canvas, anatomy, index, v - (front + b))
+
+
+def _wide_area(canvas: Canvas, anatomy: Anatomy, index: int) -> Image:
+    """Sac area away from the discs, joined without a step to the neighbouring cells."""
+    areas = [cell.wide_area for cell in anatomy.cells]
+    here = areas[index]
+    top = (here + areas[max(index - 1, 0)]) / 2
+    bottom = (here + areas[min(index + 1, len(areas) - 1)]) / 2
+    length, origin = anatomy.cell_lengths(index)
+    share = canvas.w * np.float32(1 / length) + np.float32(origin)
+    return np.asarray(bottom + (top - bottom) * share)
 
 
 def _recesses(canvas: Canvas, cell: Cell) -> None:
