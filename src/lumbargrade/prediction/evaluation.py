@@ -78,7 +78,7 @@ def errors_of_pairs(pairs: Pairs, store: VolumeStore, size: int) -> PointErrors:
         store: gives true patient points and image sizes.
         size: side of the network input; a mask pixel is four input pixels.
     """
-    voxels, truth, patient, true_patient, scale = [], [], [], [], []
+    voxels, truth, patient, true_patient, scale, normals = [], [], [], [], [], []
     for row, prediction in pairs:
         volume = store.volume(row.study_id, row.series_id)
         marked = np.isfinite(row.points).all(axis=1)
@@ -88,12 +88,16 @@ def errors_of_pairs(pairs: Pairs, store: VolumeStore, size: int) -> PointErrors:
         truth.append(row.points[marked])
         patient.append(prediction.patient[marked])
         true_patient.append(volume.to_patient(row.points[marked]))
+        last = len(volume.slices) - 1
+        on = np.clip(np.rint(row.points[marked, 2]), 0, last).astype(int)
+        normals.append(np.array([volume.slices[z].plane.normal for z in on]).reshape(-1, 3))
     factor = np.concatenate(scale)[:, None]
     return point_errors(
         _mask_units(np.concatenate(voxels), factor),
         _mask_units(np.concatenate(truth), factor),
         np.concatenate(patient),
         np.concatenate(true_patient),
+        np.concatenate(normals),
     )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 #: Distances at which shares are given, pixels, slices or millimetres.
 WITHIN = (1, 2, 3, 5)
+
+_NONE = (float("nan"),) * len(WITHIN)
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class PointErrors:
         within: axis (``x``, ``y`` in mask pixels, ``z`` in slices) -> share within 1, 2, 3, 5.
         within_mm: share of points within 1, 2, 3, 5 mm in space.
         median_mm, p90_mm: median and 90th percentile of the distance in space, mm.
+        in_plane_within_mm, in_plane_median_mm, in_plane_p90_mm: the same of the distance along
+            the slice, across its normal; nan where no normals were given.
     """
 
     count: int
@@ -28,28 +32,47 @@ class PointErrors:
     within_mm: tuple[float, ...]
     median_mm: float
     p90_mm: float
+    in_plane_within_mm: tuple[float, ...] = _NONE
+    in_plane_median_mm: float = float("nan")
+    in_plane_p90_mm: float = float("nan")
 
 
 def point_errors(
-    predicted: ArrayLike, true: ArrayLike, predicted_mm: ArrayLike, true_mm: ArrayLike
+    predicted: ArrayLike,
+    true: ArrayLike,
+    predicted_mm: ArrayLike,
+    true_mm: ArrayLike,
+    normals: ArrayLike | None = None,
 ) -> PointErrors:
-    """Compare points.
+    """Compare points; a limit counts as within, a nan point as outside every limit.
 
     Args:
         predicted, true: (N, 3) x and y in mask pixels, z in slices.
         predicted_mm, true_mm: (N, 3) patient LPS, mm.
+        normals: (N, 3) unit normals of the slices of the true points, patient LPS; without them
+            there are no in-plane errors.
     """
     off = np.abs(np.asarray(predicted, float) - np.asarray(true, float))
-    distance = np.linalg.norm(np.asarray(predicted_mm, float) - np.asarray(true_mm, float), axis=1)
+    apart = np.asarray(predicted_mm, float) - np.asarray(true_mm, float)
+    distance = np.linalg.norm(apart.reshape(-1, 3), axis=1)
     if not len(distance):
-        nothing = (float("nan"),) * len(WITHIN)
-        return PointErrors(0, dict.fromkeys("xyz", nothing), nothing, float("nan"), float("nan"))
-    return PointErrors(
+        return PointErrors(0, dict.fromkeys("xyz", _NONE), _NONE, float("nan"), float("nan"))
+    errors = PointErrors(
         count=len(distance),
         within={axis: _shares(off[:, i]) for i, axis in enumerate("xyz")},
         within_mm=_shares(distance),
         median_mm=float(np.median(distance)),
         p90_mm=float(np.percentile(distance, 90)),
+    )
+    if normals is None:
+        return errors
+    n = np.asarray(normals, float)
+    in_plane = np.linalg.norm(apart - (apart * n).sum(axis=1, keepdims=True) * n, axis=1)
+    return replace(
+        errors,
+        in_plane_within_mm=_shares(in_plane),
+        in_plane_median_mm=float(np.median(in_plane)),
+        in_plane_p90_mm=float(np.percentile(in_plane, 90)),
     )
 
 

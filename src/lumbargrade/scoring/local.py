@@ -34,7 +34,7 @@ def sample_losses(
     probabilities: ArrayLike, grades: ArrayLike, clip: float = LOCAL_CLIP
 ) -> np.ndarray:
     """Log loss of each sample, (N,): rows are normalised, then clipped away from 0 and 1."""
-    p = np.asarray(probabilities, float)
+    p = np.asarray(probabilities, float).reshape(-1, len(Grade))
     y = np.asarray(grades, int)
     p = p / p.sum(axis=1, keepdims=True)
     losses: np.ndarray = -np.log(np.clip(p, clip, 1 - clip)[np.arange(len(y)), y])
@@ -58,14 +58,16 @@ def any_severe(severe_probabilities: ArrayLike, severe: ArrayLike) -> float:
 
     Args:
         severe_probabilities: (S, L) probability of severe per study and level.
-        severe: (S, L) 1 where the level is severe, 0 where not, -1 where not graded.
+        severe: (S, L) 1 where the level is severe, 0 where not, -1 or nan where not graded.
 
     Studies with a severe level weigh 4, others 1; ungraded levels are left out, and studies
-    without a graded level.
+    without a graded level; nan if nothing is graded.
     """
     p = np.asarray(severe_probabilities, float)
-    y = np.asarray(severe, int)
+    y = np.nan_to_num(np.asarray(severe, float), nan=-1)
     graded = (y >= 0).any(axis=1)
+    if not graded.any():
+        return float("nan")
     p, y = p[graded], y[graded]
     p = np.where(y >= 0, p, -np.inf).max(axis=1)
     label = (y == 1).any(axis=1)

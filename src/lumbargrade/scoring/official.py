@@ -60,6 +60,8 @@ def read_solution(path: Path | str) -> dict[str, dict[Target, Grade]]:
     solution: dict[str, dict[Target, Grade]] = {}
     for row, values in _rows(path, ("study_id", *(t.column for t in FINDINGS))):
         study = values["study_id"]
+        if not study:
+            raise BadTable(f"{path}, row {row}: study_id is empty")
         if study in solution:
             raise BadTable(f"{path}, row {row}: study {study} stands twice")
         grades = {}
@@ -93,6 +95,8 @@ def read_submission(path: Path | str) -> dict[str, dict[Target, tuple[float, flo
         if target in found:
             raise BadTable(f"{path}, row {row}: row_id {values['row_id']} stands twice")
         a, b, c = (_probability(path, row, column, values[column]) for column in GRADE_COLUMNS)
+        if not math.isfinite(a + b + c):
+            raise BadTable(f"{path}, row {row}: probabilities too large to normalise")
         if a + b + c <= 0:
             raise BadTable(f"{path}, row {row}: all three probabilities are zero")
         found[target] = (a, b, c)
@@ -106,9 +110,10 @@ def check_complete(submission: Submission, studies: Sequence[str], path: Path | 
         BadTable: naming the first missing or unknown row.
     """
     wanted = set(studies)
-    unknown = [s for s in submission if s not in wanted]
-    if unknown:
-        raise BadTable(f"{path}: study {unknown[0]} is not in the solution")
+    for study, found in submission.items():
+        if study not in wanted:
+            row = f"{study}_{next(iter(found)).column}"
+            raise BadTable(f"{path}: row {row}: study {study} is not in the solution")
     for study in studies:
         for target in FINDINGS:
             if target not in submission.get(study, {}):
@@ -165,7 +170,11 @@ def _rows(path: Path | str, columns: Sequence[str]) -> Iterator[tuple[int, dict[
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, strict=True)
-            missing = [c for c in columns if c not in (reader.fieldnames or ())]
+            names = reader.fieldnames or ()
+            twice = [c for c in columns if names.count(c) > 1]
+            if twice:
+                raise BadTable(f"{path}: column {', '.join(twice)} stands twice")
+            missing = [c for c in columns if c not in names]
             if missing:
                 raise BadTable(f"{path}: column {', '.join(missing)} is missing")
             for number, values in enumerate(reader, start=2):
@@ -178,7 +187,7 @@ def _rows(path: Path | str, columns: Sequence[str]) -> Iterator[tuple[int, dict[
 
 def _probability(path: Path | str, row: int, column: str, text: str) -> float:
     try:
-        value = float(text)
+        value = float(text.replace("_", "?"))  # Python reads 1_0 as ten, no other reader does
     except ValueError:
         raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a number") from None
     if not math.isfinite(value) or value < 0:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.vocabulary import Condition, Grade, Target
 from lumbargrade.scoring.baseline import prevalence, prevalence_loss
 from lumbargrade.scoring.local import any_severe, local_score
@@ -39,8 +40,10 @@ def score_report(
         weighted_prevalence (losses, lower is better).
 
     Raises:
-        BadTable: if rows are missing or unknown.
+        BadTable: if rows are missing or unknown, or there is no study to score.
     """
+    if not truth:
+        raise BadTable(f"{origin}: no study to score")
     check_complete(submission, list(truth), origin)
     score = official_score(truth, submission)
     parts: dict[str, dict[str, float]] = {}

@@ -1,0 +1,44 @@
+"""The recipes command: every experiment is listed, and what it shows can be read back."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import pytest
+
+from lumbargrade.cli.main import main
+from lumbargrade.config import load_recipe, recipe_names, recipe_to_dict
+
+
+def test_all_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    out = capsys.readouterr().out
+    assert len(recipe_names()) >= 9
+    assert all(name in out for name in recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shown_recipe_is_toml_with_every_setting(name: str, capsys) -> None:
+    assert main(["recipes", name, "--json"]) == 0
+    settings = json.loads(capsys.readouterr().out)
+    assert settings == json.loads(json.dumps(recipe_to_dict(load_recipe(name))))
+    assert main(["recipes", name]) == 0
+    shown = tomllib.loads(capsys.readouterr().out)
+    assert shown == _without_none(settings)
+
+
+def _without_none(value):
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return value
+
+
+def test_json_list_holds_every_recipe(capsys) -> None:
+    assert main(["recipes", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == list(recipe_names())
+
+
+def test_an_unknown_recipe_is_a_usage_error(capsys) -> None:
+    assert main(["recipes", "no-such"]) == 2
+    assert "no recipe 'no-such'" in capsys.readouterr().err
