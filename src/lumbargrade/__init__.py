@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lumbargrade.checkpoint import load_model as load_model
-    from lumbargrade.dicom.reader import read_study as read_study
+    from lumbargrade.dicom.study import read_study as read_study
 
 __version__ = "0.1.0"
 
 # imported when first asked for, so that light commands never wait for torch
 _LAZY = {
     "load_model": "lumbargrade.checkpoint",
-    "read_study": "lumbargrade.dicom.reader",
+    "read_study": "lumbargrade.dicom.study",
 }
 
 __all__ = ["__version__", "load_model", "read_study"]

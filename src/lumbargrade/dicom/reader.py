@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lumbargrade.dicom.slices import SliceHeader, read_header, read_pixels
+from lumbargrade.dicom.files import file_problem, image_files
+from lumbargrade.dicom.scaling import to_uint8
+from lumbargrade.dicom.slices import Pixels, SliceHeader, read_header, read_pixels
+from lumbargrade.dicom.stacks import (
+    Stack,
+    oddities,
+    partition,
+    published_stacks,
+    single_place,
+    split_copies,
+)
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume, VolumeSlice
-
-Pixels = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,29 @@ class SeriesResult:
     problems: tuple[Problem, ...]
 
 
+@dataclass(frozen=True)
+class SeriesName:
+    """Who a series is, in volumes and in problems.
+
+    Attributes:
+        study_id, series_id: as in the tables, or DICOM UIDs.
+        kind: which of the three kinds, or None where unknown.
+        origin: the folder, for messages.
+    """
+
+    study_id: str
+    series_id: str
+    kind: SeriesKind | None
+    origin: Path
+
+    def file_problem(self, path: Path, error: BadDicom) -> Problem:
+        return file_problem(path, error, self.study_id, self.series_id)
+
+    def note(self, what: str, path: Path | None = None, *, fatal: bool = False) -> Problem:
+        file = "" if path is None else str(path)
+        return Problem(what, self.study_id, self.series_id, file, fatal=fatal)
+
+
 def read_series(
     folder: Path | str,
     *,
@@ -38,97 +69,119 @@ def read_series(
     study_id: str | None = None,
     kind: SeriesKind | None = None,
 ) -> SeriesResult:
-    """Read every DICOM file of a folder as one series.
+    """Read the DICOM files of a folder as one series in the published form.
+
+    All orientation groups are concatenated in one volume, ``pixels`` (D, H, W) uint8. Files of
+    another series than most are left out and reported, as are files that cannot be used; copies
+    of an image count once. No pixel is decoded before its header is accepted.
+
+    Args:
+        folder: the series folder; its subfolders are not searched.
+        series_id, study_id: default to the folder's name and its parent's.
+        kind: decides the order of orientation groups; guessed from the orientation where None.
 
     Raises:
-        BadDicom: if there is no usable slice.
+        BadDicom: if there is no usable slice, or if all slices lie in one place.
     """
     folder = Path(folder)
-    series_id = series_id or folder.name
-    study_id = study_id or folder.parent.name
     if not folder.is_dir():
         raise BadDicom(f"{folder}: no such series folder")
+    name = SeriesName(study_id or folder.parent.name, series_id or folder.name, kind, folder)
     headers, problems = [], []
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
+    for path in image_files(folder, recursive=False):
         try:
             headers.append(read_header(path))
         except BadDicom as error:
-            problems.append(_problem(study_id, series_id, path, str(error)))
-    return build_series(headers, problems, study_id, series_id, kind, folder)
+            problems.append(name.file_problem(path, error))
+    headers, strangers = _own_series(headers)
+    problems += [
+        name.note(f"belongs to another series ({h.series_uid})", h.path, fatal=True)
+        for h in strangers
+    ]
+    return build_series(headers, problems, name)
 
 
-def _problem(study_id: str, series_id: str, path: Path, what: str) -> Problem:
-    text = what.removeprefix(f"{path}: ")
-    return Problem(text, study=study_id, series=series_id, file=str(path))
+def _own_series(headers: list[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:
+    """Files of the series that most files belong to, and the others."""
+    counts = Counter(h.series_uid for h in headers)
+    if len(counts) < 2:
+        return headers, []
+    own = counts.most_common(1)[0][0]
+    parts = partition(headers, lambda h: h.series_uid == own)
+    return (parts[0], parts[1]) if parts[0][0].series_uid == own else (parts[1], parts[0])
 
 
 def build_series(
-    headers: Sequence[SliceHeader],
-    problems: Sequence[Problem],
-    study_id: str,
-    series_id: str,
-    kind: SeriesKind | None,
-    origin: Path,
+    headers: Sequence[SliceHeader], problems: Sequence[Problem], name: SeriesName
 ) -> SeriesResult:
-    """Decode, group, order and scale slices to one volume.
+    """Group, order, decode and scale slices to one volume.
 
     Raises:
-        BadDicom: if no slice can be used.
+        BadDicom: if no slice can be used, or if all slices lie in one place.
     """
     noted = list(problems)
-    pairs: list[tuple[SliceHeader, Pixels]] = []
-    for header in sorted(headers, key=lambda h: h.instance_number):
-        try:
-            pairs.append((header, read_pixels(header)))
-        except BadDicom as error:
-            noted.append(_problem(study_id, series_id, header.path, str(error)))
-    if not pairs:
-        reasons = "; ".join(str(p) for p in noted[:3]) or "it has no files"
-        raise BadDicom(f"{origin}: no usable slice ({reasons})")
-    groups: dict[tuple[float, ...], list[tuple[SliceHeader, Pixels]]] = defaultdict(list)
-    for header, pixels in pairs:
-        orientation = (*header.plane.row, *header.plane.column)
-        groups[tuple(np.round(orientation, 3) + 0.0)].append((header, pixels))
-    stacks = [sorted(g, key=lambda pair: pair[0].plane.projection) for g in groups.values()]
-    normal = stacks[0][0][0].plane.normal
-    axis = 0 if np.argmax(np.abs(normal)) == 0 else 2
-    stacks.sort(key=lambda stack: stack[0][0].plane.position[axis])
-    height = max(h.shape[0] for h, _ in pairs)
-    width = max(h.shape[1] for h, _ in pairs)
-    arrays, slices = [], []
-    for group, stack in enumerate(stacks):
-        scaled = to_uint8([p for _, p in stack])
-        arrays += [_padded(p, height, width) for p in scaled]
-        slices += [
-            VolumeSlice(h.instance_number, h.plane, group, h.shape, h.path.name, h.sop_uid)
-            for h, _ in stack
-        ]
+    kept, copies = split_copies(headers)
+    noted += [name.note("is a copy of another file", h.path) for h in copies]
+    if single_place(kept):
+        raise BadDicom(f"{name.origin}: {len(kept)} images at one place are not a volume")
+    stacks, pixels = _decode(published_stacks(kept, name.kind), noted, name)
+    if not stacks:
+        reasons = "; ".join(dict.fromkeys(p.what for p in noted)) or "it has no files"
+        raise BadDicom(f"{name.origin}: no usable slice ({reasons[:300]})")
+    noted += [name.note(what) for what in oddities(stacks, name.kind)]
+    slices = [
+        VolumeSlice(h.instance_number, h.plane, group, h.shape, h.path.name, h.sop_uid)
+        for group, stack in enumerate(stacks)
+        for h in stack
+    ]
+    scaled = [image for group in pixels for image in to_uint8(group)]
     volume = Volume(
-        np.stack(arrays),
+        _stacked(scaled),
         tuple(slices),
-        study_id,
-        series_id,
-        kind,
-        pairs[0][0].frame_of_reference,
+        name.study_id,
+        name.series_id,
+        name.kind,
+        stacks[0][0].frame_of_reference,
     )
     return SeriesResult(volume, tuple(noted))
 
 
-def to_uint8(stack: Sequence[Pixels]) -> list[NDArray[np.uint8]]:
-    """Clip a stack to its 0.1 and 99.9 percentiles and scale to 0..255, truncating."""
-    values = np.concatenate([p.ravel() for p in stack])
-    low, high = np.percentile(values, (0.1, 99.9))
-    span = high - low
-    if span <= 0:
-        return [np.zeros(p.shape, np.uint8) for p in stack]
-    return [((np.clip(p, low, high) - low) / span * 255).astype(np.uint8) for p in stack]
+def _decode(
+    stacks: Sequence[Stack], noted: list[Problem], name: SeriesName
+) -> tuple[list[Stack], list[list[Pixels]]]:
+    """The slices whose pixels can be read, with them; the others are added to ``noted``."""
+    kept: list[Stack] = []
+    decoded: list[list[Pixels]] = []
+    warned: dict[str, Path] = {}
+    for stack in stacks:
+        headers: Stack = []
+        images: list[Pixels] = []
+        for header in stack:
+            try:
+                image, warnings = read_pixels(header)
+            except BadDicom as error:
+                noted.append(name.file_problem(header.path, error))
+                continue
+            headers.append(header)
+            images.append(image)
+            for text in warnings:
+                warned.setdefault(text, header.path)
+        if headers:
+            kept.append(headers)
+            decoded.append(images)
+    noted += [name.note(f"decoder: {text}", path) for text, path in warned.items()]
+    return kept, decoded
 
 
-def _padded(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    bottom, right = height - image.shape[0], width - image.shape[1]
-    if not bottom and not right:
-        return image
-    padding = ((0, int(bottom)), (0, int(right)))
-    if bottom < image.shape[0] and right < image.shape[1]:
-        return np.pad(image, padding, mode="reflect")
-    return np.pad(image, padding, mode="symmetric")
+def _stacked(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """One array (D, H, W); smaller images are continued by reflection at the bottom and right."""
+    height = max(i.shape[0] for i in images)
+    width = max(i.shape[1] for i in images)
+    out = np.empty((len(images), height, width), np.uint8)
+    for target, image in zip(out, images, strict=True):
+        if image.shape == target.shape:
+            target[:] = image
+        else:
+            bottom, right = height - image.shape[0], width - image.shape[1]
+            target[:] = np.pad(image, ((0, bottom), (0, right)), mode="reflect")
+    return out

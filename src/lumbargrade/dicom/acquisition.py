@@ -1,0 +1,149 @@
+"""How a slice was acquired, and which of the three kinds of series that makes it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydicom.dataset import Dataset
+
+from lumbargrade.domain.vocabulary import SeriesKind
+
+
+class Orientation(StrEnum):
+    """The anatomical plane nearest to a slice."""
+
+    SAGITTAL = "sagittal"
+    CORONAL = "coronal"
+    AXIAL = "axial"
+
+
+def orientation_of(normal: ArrayLike) -> Orientation:
+    """The plane whose LPS axis is nearest to a slice normal, (3,)."""
+    return tuple(Orientation)[int(np.argmax(np.abs(np.asarray(normal, float))))]
+
+
+@dataclass(frozen=True, slots=True)
+class Acquisition:
+    """What a header says of how the image was made; empty or None where it does not say.
+
+    Attributes:
+        modality: DICOM modality, ``MR`` for usable images.
+        description: SeriesDescription and ProtocolName.
+        echo_time, repetition_time, inversion_time: ms.
+        sequence: ScanningSequence values, such as ``SE`` or ``GR``.
+        image_type: ImageType values.
+        contrast: whether a contrast agent is named.
+        repeats: what tells images of one place apart: frame of reference aside, echo, acquisition
+            number, temporal position, b-value and image type, as text.
+    """
+
+    modality: str
+    description: str
+    echo_time: float | None
+    repetition_time: float | None
+    inversion_time: float | None
+    sequence: frozenset[str]
+    image_type: tuple[str, ...]
+    contrast: bool
+    repeats: tuple[tuple[str, str], ...]
+
+
+_REPEAT_TAGS = (
+    "EchoTime",
+    "EchoNumbers",
+    "TemporalPositionIdentifier",
+    "DiffusionBValue",
+    "ImageType",
+    "AcquisitionNumber",
+)
+
+
+def acquisition_of(dataset: Dataset) -> Acquisition:
+    """Collect what a header says of the acquisition."""
+    words = [str(dataset.get(k) or "") for k in ("SeriesDescription", "ProtocolName")]
+    return Acquisition(
+        modality=str(dataset.get("Modality") or ""),
+        description=" ".join(w for w in words if w),
+        echo_time=_number(dataset, "EchoTime"),
+        repetition_time=_number(dataset, "RepetitionTime"),
+        inversion_time=_number(dataset, "InversionTime"),
+        sequence=frozenset(_texts(dataset, "ScanningSequence")),
+        image_type=_texts(dataset, "ImageType"),
+        contrast=bool(str(dataset.get("ContrastBolusAgent") or "").strip()),
+        repeats=tuple((k, str(dataset.get(k))) for k in _REPEAT_TAGS if k in dataset),
+    )
+
+
+def _number(dataset: Dataset, keyword: str) -> float | None:
+    try:
+        value = float(dataset.get(keyword))
+    except (TypeError, ValueError):
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    value = dataset.get(keyword)
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(str(v) for v in value)
+
+
+_SCOUT = re.compile(r"loc(ali[sz]er)?\b|\bscout|survey|\b3.?pl(ane)?\b", re.IGNORECASE)
+_CONTRAST = re.compile(r"\bgd\b|gad|\+\s*c\b|\bpost\b|\bc\+|contrast|\bkm\b", re.IGNORECASE)
+_T1 = re.compile(r"(?<![a-z0-9])t1", re.IGNORECASE)
+_T2 = re.compile(r"(?<![a-z0-9])t2|stir|tirm", re.IGNORECASE)
+
+#: Echo time, ms: shorter than the first is T1 (with a short TR), longer than the second is T2.
+_SHORT_ECHO, _LONG_ECHO = 30.0, 60.0
+#: Repetition time, ms, below which a spin echo of short echo time is T1-weighted.
+_SHORT_REPETITION = 1200.0
+#: Inversion times, ms, that null fat.
+_FAT_NULL = (80.0, 300.0)
+
+
+def classify(about: Acquisition, normal: ArrayLike) -> tuple[SeriesKind | None, str]:
+    """The kind of a series, or None, with the reason in words.
+
+    The description decides where it names a weighting, else echo, repetition and inversion time.
+    A series of unknown weighting is not guessed.
+    """
+    plane = orientation_of(normal)
+    if about.modality not in ("", "MR"):
+        return None, f"modality {about.modality}, not MR"
+    if plane is Orientation.CORONAL:
+        return None, "coronal"
+    if "LOCALIZER" in about.image_type or _SCOUT.search(about.description):
+        return None, "localizer"
+    if about.contrast or _CONTRAST.search(about.description):
+        return None, "after contrast agent"
+    weighting, why = _weighting(about)
+    if not weighting:
+        return None, f"{plane}, {why}"
+    if plane is Orientation.AXIAL:
+        if weighting == "T1":
+            return None, "axial T1"
+        return SeriesKind.AXIAL_T2, why
+    return (SeriesKind.SAGITTAL_T1 if weighting == "T1" else SeriesKind.SAGITTAL_T2), why
+
+
+def _weighting(about: Acquisition) -> tuple[str, str]:
+    t1, t2 = _T1.search(about.description), _T2.search(about.description)
+    if t1 and t2:
+        return "", f"description {about.description!r} names T1 and T2"
+    if t1 or t2:
+        return ("T1" if t1 else "T2"), f"description {about.description!r}"
+    te, tr, ti = about.echo_time, about.repetition_time, about.inversion_time
+    if "GR" in about.sequence and "SE" not in about.sequence:
+        return "", "gradient echo of unknown weighting"
+    if "IR" in about.sequence and ti is not None and _FAT_NULL[0] <= ti <= _FAT_NULL[1]:
+        return "T2", f"inversion time {ti:g} ms"
+    if te is not None and te >= _LONG_ECHO:
+        return "T2", f"echo time {te:g} ms"
+    if te is not None and tr is not None and te <= _SHORT_ECHO and tr <= _SHORT_REPETITION:
+        return "T1", f"echo time {te:g} ms, repetition time {tr:g} ms"
+    return "", "unknown weighting"

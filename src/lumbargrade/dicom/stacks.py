@@ -1,0 +1,171 @@
+"""Slices of a series in spatial order, from their headers alone, and what is odd about them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+
+import numpy as np
+
+from lumbargrade.dicom.acquisition import Orientation, orientation_of
+from lumbargrade.dicom.slices import SliceHeader
+from lumbargrade.domain.vocabulary import SeriesKind
+
+Stack = list[SliceHeader]
+
+#: A gap this many times the usual one means that slices are missing.
+_MISSING = 1.5
+#: Gaps that differ by more than this share of the usual one are uneven.
+_UNEVEN = 0.1
+#: Usual in-plane shift between neighbours, as a share of the gap, above which a stack is sheared.
+_SHEAR = 0.2
+#: Decimals of a millimetre to which two positions are the same place.
+_PLACE_DECIMALS = 2
+
+
+def published_stacks(headers: Iterable[SliceHeader], kind: SeriesKind | None) -> list[Stack]:
+    """Orientation groups of a series as the published system orders them.
+
+    Groups share ImageOrientationPatient to 3 decimals; inside one, slices follow their projection
+    on the normal; groups follow the position of their first slice, by x for sagittal and z for
+    axial series (by the first group's orientation where the kind is unknown).
+    """
+    groups: dict[Hashable, Stack] = defaultdict(list)
+    for header in sorted(headers, key=lambda h: h.instance_number):
+        groups[_orientation_key(header)].append(header)
+    stacks = [sorted(g, key=lambda h: h.plane.projection) for g in groups.values()]
+    if not stacks:
+        return []
+    if kind is None:
+        sagittal = orientation_of(stacks[0][0].plane.normal) is Orientation.SAGITTAL
+    else:
+        sagittal = kind.sagittal
+    axis = 0 if sagittal else 2
+    return sorted(stacks, key=lambda stack: stack[0].plane.position[axis])
+
+
+def _orientation_key(header: SliceHeader) -> Hashable:
+    # adding zero turns -0.0 into 0.0, which would print apart but compares equal anyway
+    return tuple(np.round((*header.plane.row, *header.plane.column), 3) + 0.0)
+
+
+def _place(header: SliceHeader) -> Hashable:
+    position = np.round(header.plane.position, _PLACE_DECIMALS) + 0.0
+    return (tuple(position), _orientation_key(header))
+
+
+def partition(
+    headers: Iterable[SliceHeader], key: Callable[[SliceHeader], Hashable]
+) -> list[list[SliceHeader]]:
+    """Parts that share a key, in the order in which the keys are first seen."""
+    parts: dict[Hashable, list[SliceHeader]] = defaultdict(list)
+    for header in headers:
+        parts[key(header)].append(header)
+    return list(parts.values())
+
+
+def split_copies(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:
+    """(slices, further files with the same image at the same place)."""
+    kept: list[SliceHeader] = []
+    copies: list[SliceHeader] = []
+    seen: set[Hashable] = set()
+    for header in headers:
+        identity = (header.sop_uid, header.instance_number, _place(header))
+        (copies if header.sop_uid and identity in seen else kept).append(header)
+        seen.add(identity)
+    return kept, copies
+
+
+def repeated_places(headers: Iterable[SliceHeader]) -> int:
+    """How many places hold more than one slice."""
+    return sum(n > 1 for n in Counter(_place(h) for h in headers).values())
+
+
+def single_place(headers: Sequence[SliceHeader]) -> bool:
+    """Whether several slices all lie in one place, so that they are no volume."""
+    return len(headers) > 1 and len({_place(h) for h in headers}) == 1
+
+
+def split_repeats(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]] | None:
+    """Parts in which every place is imaged once, told apart by their headers.
+
+    None where no header value tells the images of one place apart.
+    """
+    if not repeated_places(headers):
+        return [list(headers)]
+    names = {name for h in headers for name, _ in h.about.repeats}
+    choices: list[Callable[[SliceHeader], Hashable]] = [
+        lambda h, name=name: dict(h.about.repeats).get(name, "")  # type: ignore[misc]  # bound now
+        for name in sorted(names)
+    ]
+    for key in (*choices, lambda h: h.about.repeats):
+        parts = partition(headers, key)
+        if len(parts) > 1 and not any(repeated_places(p) for p in parts):
+            return parts
+    return None
+
+
+def split_series(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
+    """Parts of a series that may be one volume: one patient frame and one anatomical plane each."""
+    return partition(
+        headers, lambda h: (h.frame_of_reference, orientation_of(h.plane.normal).value)
+    )
+
+
+def oddities(stacks: Sequence[Stack], kind: SeriesKind | None) -> list[str]:
+    """What a reader of the volume should know; every slice's own plane is right nevertheless."""
+    notes = []
+    headers = [h for stack in stacks for h in stack]
+    if len(headers) == 1:
+        notes.append("has one slice")
+    numbers = Counter(h.instance_number for h in headers)
+    if twice := sorted(n for n, count in numbers.items() if count > 1):
+        notes.append(f"instance numbers used more than once: {_listed(twice)}")
+    if repeated := repeated_places(headers):
+        notes.append(f"{repeated} places hold more than one slice")
+    planes = {orientation_of(s[0].plane.normal).value for s in stacks}
+    if len(planes) > 1:
+        notes.append(f"mixes {' and '.join(sorted(planes))} slices")
+    elif kind is not None and planes != {"sagittal" if kind.sagittal else "axial"}:
+        notes.append(f"is called {kind.value} but its slices are {planes.pop()}")
+    if len({h.frame_of_reference for h in headers}) > 1:
+        notes.append("slices have different frames of reference")
+    if len({h.plane.spacing for h in headers}) > 1:
+        notes.append("slices have different pixel spacing")
+    for stack in stacks:
+        notes += _stack_oddities(stack)
+    return notes
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    text = ", ".join(map(str, numbers[:8]))
+    return text if len(numbers) <= 8 else f"{text} and {len(numbers) - 8} more"
+
+
+def _stack_oddities(stack: Stack) -> list[str]:
+    positions = np.array([h.plane.position for h in stack])
+    normal = stack[0].plane.normal
+    steps = np.diff(positions, axis=0)
+    along = steps @ normal
+    apart = along > 10.0**-_PLACE_DECIMALS
+    if not apart.any():
+        return []
+    notes = []
+    usual = float(np.median(along[apart]))
+    if (gaps := np.flatnonzero(along > _MISSING * usual)).size:
+        between = ", ".join(
+            f"{stack[i].instance_number} and {stack[i + 1].instance_number}" for i in gaps[:4]
+        )
+        notes.append(
+            f"slices seem to be missing between instances {between} "
+            f"(gap up to {along.max():.2f} mm, usually {usual:.2f} mm)"
+        )
+    elif np.abs(along[apart] - usual).max() > _UNEVEN * usual:
+        notes.append(f"slice gaps are uneven ({along[apart].min():.2f} to {along.max():.2f} mm)")
+    shift = np.linalg.norm(steps - along[:, None] * normal, axis=1)
+    if np.median(shift[apart] / along[apart]) > _SHEAR:
+        notes.append(
+            f"slices are shifted in-plane by {np.median(shift[apart]):.2f} mm per slice "
+            "(sheared stack, as with a tilted gantry)"
+        )
+    return notes

@@ -1,0 +1,196 @@
+"""Any folder tree of DICOM files to the series of a study, each with its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lumbargrade.dicom.acquisition import classify
+from lumbargrade.dicom.files import file_problem, image_files
+from lumbargrade.dicom.reader import SeriesName, build_series
+from lumbargrade.dicom.slices import SliceHeader, read_header
+from lumbargrade.dicom.stacks import (
+    partition,
+    published_stacks,
+    single_place,
+    split_copies,
+    split_repeats,
+    split_series,
+)
+from lumbargrade.domain.errors import BadDicom, Problem
+from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.domain.volume import Volume
+
+
+@dataclass(frozen=True)
+class Study:
+    """The readable images of one study.
+
+    Attributes:
+        study_id: StudyInstanceUID (in LSDC files this is the study id), or the folder's name.
+        series: volumes by kind; kinds that the study lacks are absent.
+        problems: every file that could not be used, and what is odd about the rest.
+        other: volumes of no known kind, such as localizers.
+    """
+
+    study_id: str
+    series: dict[SeriesKind, list[Volume]]
+    problems: tuple[Problem, ...] = ()
+    other: tuple[Volume, ...] = field(default=())
+
+
+@dataclass(frozen=True, eq=False)
+class FoundSeries:
+    """Files that claim to be one series.
+
+    Attributes:
+        study_id, series_id: ids as in :class:`Study`; LSDC series go by their folder's name.
+        headers: of its accepted files, sorted by path.
+        published: whether it is an LSDC series, read whole in the published form.
+    """
+
+    study_id: str
+    series_id: str
+    headers: tuple[SliceHeader, ...]
+    published: bool
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The headers of a folder tree: its series, and the files that are none."""
+
+    series: tuple[FoundSeries, ...]
+    problems: tuple[Problem, ...]
+
+
+def scan(path: Path | str, kinds: Mapping[str, SeriesKind] | None = None) -> Scan:
+    """Read all headers below a folder, or of one file, and sort them into series.
+
+    Raises:
+        BadDicom: if there is no such file or folder, or if it cannot be listed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise BadDicom(f"{path}: no such file or folder")
+    try:
+        files = image_files(path, recursive=True)
+    except OSError as error:
+        raise BadDicom(f"{error.filename or path}: cannot be read ({error.strerror})") from None
+    headers, problems = [], []
+    for file in files:
+        try:
+            headers.append(read_header(file))
+        except BadDicom as error:
+            problems.append(file_problem(file, error))
+    # without a UID, a folder is all that holds a series together
+    parts = partition(headers, lambda h: (h.study_uid, h.series_uid or str(h.path.parent)))
+    return Scan(tuple(_found(part, kinds or {}) for part in parts), tuple(problems))
+
+
+def _found(headers: Sequence[SliceHeader], kinds: Mapping[str, SeriesKind]) -> FoundSeries:
+    first = headers[0]
+    folder = first.path.parent.name
+    together = all(h.path.parent == first.path.parent for h in headers)
+    named = folder in kinds or first.series_uid == f"{first.study_uid}.{folder}"
+    return FoundSeries(
+        study_id=first.study_uid or first.path.parent.parent.name,
+        series_id=folder if (together and named) or not first.series_uid else first.series_uid,
+        headers=tuple(headers),
+        published=together and named,
+    )
+
+
+@dataclass(frozen=True)
+class ReadSeries:
+    """The volumes of one series, why each is of its kind, and what was wrong."""
+
+    volumes: tuple[Volume, ...]
+    reasons: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def read_found(found: FoundSeries, kinds: Mapping[str, SeriesKind] | None = None) -> ReadSeries:
+    """Decode a series to one volume, or to several where its slices cannot be one.
+
+    An LSDC series is one volume in the published form. Any other is split by frame of reference,
+    anatomical plane, and repetition (echo, time point); what cannot be told apart is a problem.
+    """
+    kind = (kinds or {}).get(found.series_id)
+    volumes, reasons, problems = [], [], []
+    origin = found.headers[0].path.parent
+    unsplit = SeriesName(found.study_id, found.series_id, kind, origin)
+    headers, copies = split_copies(found.headers)
+    problems += [unsplit.note("is a copy of another file", h.path) for h in copies]
+    parts = [headers] if found.published else _parts(headers, problems, unsplit)
+    if len(parts) > 1:
+        problems.append(unsplit.note(f"is {len(parts)} volumes, not one"))
+    for number, part in enumerate(parts, start=1):
+        guess, why = classify(part[0].about, published_stacks(part, kind)[0][0].plane.normal)
+        if kind is not None:
+            guess, why = kind, "series table"
+        series_id = found.series_id if len(parts) == 1 else f"{found.series_id}#{number}"
+        name = SeriesName(found.study_id, series_id, guess, origin)
+        try:
+            result = build_series(part, (), name)
+        except BadDicom as error:
+            problems.append(name.note(str(error), fatal=True))
+            continue
+        volumes.append(result.volume)
+        reasons.append(why)
+        problems += result.problems
+    return ReadSeries(tuple(volumes), tuple(reasons), tuple(problems))
+
+
+def _parts(
+    headers: Sequence[SliceHeader], problems: list[Problem], name: SeriesName
+) -> list[list[SliceHeader]]:
+    parts: list[list[SliceHeader]] = []
+    for plane in split_series(headers):
+        times = None if single_place(plane) else split_repeats(plane)
+        if times is not None:
+            parts += times
+        elif single_place(plane):
+            what = f"{name.origin}: {len(plane)} images at one place are not a volume"
+            problems.append(name.note(what, fatal=True))
+        else:
+            what = (
+                f"{name.origin}: several images of the same places, with nothing to tell them apart"
+            )
+            problems.append(name.note(what, fatal=True))
+    return parts
+
+
+def read_study(path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = None) -> Study:
+    """Read a study: a folder in the LSDC layout, any folder tree of DICOM files, or one file.
+
+    Args:
+        path: where the files are; they are sorted by what their headers say.
+        kinds: kind by series id (the LSDC descriptions table); other series are classified by
+            orientation, description, and echo and repetition time.
+
+    Raises:
+        BadDicom: if no series can be used, or if the files belong to several studies.
+    """
+    found = scan(path, kinds)
+    studies = sorted({s.study_id for s in found.series})
+    if len(studies) > 1:
+        listed = ", ".join(studies[:5])
+        raise BadDicom(f"{path}: holds {len(studies)} studies ({listed}); give one of them")
+    series: dict[SeriesKind, list[Volume]] = {}
+    other: list[Volume] = []
+    problems = list(found.problems)
+    for item in found.series:
+        result = read_found(item, kinds)
+        problems += result.problems
+        for volume, why in zip(result.volumes, result.reasons, strict=True):
+            if volume.kind is None:
+                other.append(volume)
+                what = f"of no known kind ({why})"
+                problems.append(Problem(what, volume.study_id, volume.series_id, fatal=False))
+            else:
+                series.setdefault(volume.kind, []).append(volume)
+    if not series and not other:
+        reasons = "; ".join(dict.fromkeys(p.what for p in problems)) or "no DICOM files"
+        raise BadDicom(f"{path}: no usable series ({reasons[:400]})")
+    return Study(studies[0], series, tuple(problems), tuple(other))
