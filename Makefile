@@ -17,9 +17,10 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
 ifeq ($(TORCH),cpu)
-	grep -A1000 -v '^$$' requirements.lock | $(BIN)/python tools/without_torch.py > $(VENV)/requirements.lock
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --torch-backend cpu $$($(BIN)/python tools/without_torch.py --torch < requirements.lock)
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r $(VENV)/requirements.lock
+	$(BIN)/python tools/without_torch.py < requirements.lock > $(VENV)/requirements.lock
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r $(VENV)/requirements.lock
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --torch-backend cpu \
+		$$($(BIN)/python tools/without_torch.py --torch < requirements.lock)
 else
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
 endif
