@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,20 @@ COLOURS: Mapping[Grade, tuple[int, int, int]] = {
     Grade.MODERATE: (240, 228, 66),
     Grade.SEVERE: (255, 110, 60),
 }
+_UNKNOWN = (170, 170, 170)
+_PAPER = (230, 230, 230)
 
-#: Longest side of a drawn panel, pixels; smaller slices are enlarged so that labels stay legible.
-PANEL = 560
+#: Longest side of a drawn panel, pixels; slices are enlarged so that labels stay legible.
+PANEL = 640
+_GAP = 4
+_LINE = 19
+
+#: Of the image's size: what a panel shows at least, and leaves around the outermost points.
+_SHOWN = 0.5
+_AROUND = 0.15
+
+#: Least width of a panel, of its height, so that labels have room.
+_LABELLED = 0.85
 
 RGB = NDArray[np.uint8]
 
@@ -49,62 +61,32 @@ class Mark:
     true: bool = False
 
 
-def draw_slice(volume: Volume, z: int, marks: Sequence[Mark], caption: str = "") -> RGB:
-    """One slice with its marks, RGB."""
-    pixels = np.asarray(volume.pixels[z])
-    height, width = volume.slices[z].shape
-    scale = PANEL / max(height, width)
-    size = (round(width * scale), round(height * scale))
-    image = Image.fromarray(pixels[:height, :width]).resize(size, Image.Resampling.BICUBIC)
-    image = image.convert("RGB")
-    draw = ImageDraw.Draw(image)
-    for mark in marks:
-        _draw_mark(draw, mark, scale, size)
-    top = f"{caption}  instance {volume.slices[z].instance_number}".strip()
-    _text(draw, (6, 4), top, (230, 230, 230))
-    return np.asarray(image)
+@dataclass(frozen=True)
+class Window:
+    """The part of a slice that is shown, native pixels, and how many times it is enlarged."""
 
+    left: int
+    top: int
+    width: int
+    height: int
+    scale: float
 
-def _draw_mark(draw: ImageDraw.ImageDraw, mark: Mark, scale: float, size: tuple[int, int]) -> None:
-    x, y = (mark.x + 0.5) * scale, (mark.y + 0.5) * scale
-    colour = COLOURS[mark.grade] if mark.grade is not None else (170, 170, 170)
-    if mark.true:
-        r = 6
-        draw.line((x - r, y - r, x + r, y + r), fill=colour, width=2)
-        draw.line((x - r, y + r, x + r, y - r), fill=colour, width=2)
-        return
-    r = 10
-    draw.ellipse((x - r, y - r, x + r, y + r), outline=colour, width=2)
-    if mark.grade is None:
-        return
-    label = f"{mark.target.level.label} {mark.grade.label.lower()}"
-    if mark.probability is not None:
-        label += f" {mark.probability:.0%}"
-    left, _, right, _ = draw.textbbox((0, 0), label, font=_font())
-    tx = x + r + 6
-    if tx + right - left > size[0]:
-        tx = x - r - 6 - (right - left)
-    _text(draw, (tx, y - 8), label, colour)
+    def place(self, mark: Mark) -> tuple[float, float]:
+        """Where a mark's pixel centre stands in the panel."""
+        return (mark.x + 0.5 - self.left) * self.scale, (mark.y + 0.5 - self.top) * self.scale
 
-
-def _text(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: tuple[int, int, int]
-) -> None:
-    draw.text(at, text, fill=colour, font=_font(), stroke_width=2, stroke_fill=(0, 0, 0))
-
-
-@cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=14)
+    @property
+    def size(self) -> tuple[int, int]:
+        return round(self.width * self.scale), round(self.height * self.scale)
 
 
 def draw_series(
     volume: Volume, predicted: Sequence[Mark], true: Sequence[Mark] = (), most: int = 4
 ) -> RGB:
-    """The slices that hold most of the predicted points, side by side, RGB.
+    """The slices nearest to the points, side by side, RGB.
 
-    Each point is drawn on the shown slice nearest to it; a true point counts as much as a
-    predicted one where there is no prediction.
+    The part of the slices around the points is shown, the same in each. A point is drawn on the
+    shown slice nearest to it. A label says what is predicted, and what is true where that is known.
 
     Args:
         volume: the series.
@@ -112,29 +94,148 @@ def draw_series(
         true: true points, drawn as crosses.
         most: how many slices at most.
     """
-    chosen = _best_slices([m.z for m in predicted or true], len(volume.slices), most)
+    marks = [*true, *predicted]
+    chosen = _nearest_slices([m.z for m in predicted or true], len(volume.slices), most)
+    window = _window(marks, volume.slices[chosen[0]].shape)
+    labels = _labels(predicted, true)
     shown: dict[int, list[Mark]] = {z: [] for z in chosen}
-    for mark in [*true, *predicted]:
+    for mark in marks:
         shown[min(chosen, key=lambda z: abs(z - mark.z))].append(mark)
-    panels = []
-    for z, marks in shown.items():
-        sides = {m.target.side for m in marks if m.target.side is not None and not m.true}
-        caption = "/".join(s.value for s in sorted(sides)) or ""
-        panels.append(draw_slice(volume, z, marks, caption))
-    height = max(p.shape[0] for p in panels)
-    padded = [np.pad(p, ((0, height - p.shape[0]), (0, 4), (0, 0))) for p in panels]
-    return np.concatenate(padded, axis=1)
-
-
-def _best_slices(zs: Sequence[float], depth: int, most: int) -> list[int]:
-    """Slices near the points: rounded, and the most crowded ones if they are too many."""
-    rounded = [int(np.clip(round(z), 0, depth - 1)) for z in zs] or [depth // 2]
-    counts = {z: rounded.count(z) for z in rounded}
-    best = sorted(counts, key=lambda z: (-counts[z], z))[:most]
-    return sorted(best)
+    panels = [_draw_panel(volume, z, here, window, labels) for z, here in shown.items()]
+    gap = np.full((panels[0].shape[0], _GAP, 3), 0, np.uint8)
+    row = [piece for panel in panels for piece in (panel, gap)]
+    return np.concatenate(row[:-1], axis=1)
 
 
 def save_image(path: Path, image: RGB) -> None:
     """Write a PNG or JPEG atomically."""
     with atomic_path(path) as temporary:
         Image.fromarray(image).save(temporary)
+
+
+def _nearest_slices(zs: Sequence[float], depth: int, most: int) -> list[int]:
+    """The at most ``most`` slices that lie nearest to all the points; the middle one without."""
+    near = sorted({int(np.clip(round(z), 0, depth - 1)) for z in zs}) or [depth // 2]
+    if len(near) <= most:
+        return near
+
+    def distance(chosen: tuple[int, ...]) -> float:
+        return sum(min(abs(z - c) for c in chosen) for z in zs)
+
+    best = min(combinations(near, most), key=distance)
+    return list(best)
+
+
+def _window(marks: Sequence[Mark], shape: tuple[int, int]) -> Window:
+    """The part of a slice of this shape that holds the marks and what is around them."""
+    height, width = shape
+    top, rows = _span([m.y for m in marks], height, _SHOWN * height)
+    left, columns = _span([m.x for m in marks], width, max(_SHOWN * width, _LABELLED * rows))
+    return Window(left, top, columns, rows, PANEL / max(rows, columns))
+
+
+def _span(values: Sequence[float], size: int, least: float) -> tuple[int, int]:
+    """First pixel and length of what is shown along one axis: the values, and at least so much."""
+    inside = [float(np.clip(v, 0, size - 1)) for v in values] or [0.0, size - 1.0]
+    low, high = min(inside), max(inside)
+    length = min(size, round(max(least, high - low + 2 * _AROUND * size)))
+    first = round((low + high) / 2 - length / 2)
+    return int(np.clip(first, 0, size - length)), length
+
+
+def _labels(predicted: Sequence[Mark], true: Sequence[Mark]) -> dict[Mark, str]:
+    """What is written beside the marks: every predicted one, and the true ones left over."""
+    truth = {m.target: m for m in true}
+    labels = {}
+    for mark in [*predicted, *true]:
+        seen = any(p.target == mark.target for p in predicted)
+        if mark.grade is None or (mark.true and seen):
+            continue
+        text = f"{mark.target.level.label} {'true ' if mark.true else ''}{_word(mark.grade)}"
+        if mark.probability is not None:
+            text += f" {mark.probability:.0%}"
+        same = truth.get(mark.target)
+        if not mark.true and same is not None and same.grade is not None:
+            text += f", true {_word(same.grade)}"
+        labels[mark] = text
+    return labels
+
+
+def _word(grade: Grade) -> str:
+    return grade.label.lower().split("/")[-1]
+
+
+def _draw_panel(
+    volume: Volume, z: int, marks: Sequence[Mark], window: Window, labels: Mapping[Mark, str]
+) -> RGB:
+    """One slice with the marks on it."""
+    w = window
+    pixels = np.asarray(volume.pixels[z])[w.top : w.top + w.height, w.left : w.left + w.width]
+    image = Image.fromarray(pixels).resize(w.size, Image.Resampling.BICUBIC).convert("RGB")
+    draw = ImageDraw.Draw(image)
+    for mark in marks:
+        _draw_point(draw, mark, window.place(mark))
+    _draw_labels(draw, [m for m in marks if m in labels], window, labels)
+    sides = sorted({m.target.side.value for m in marks if m.target.side is not None})
+    caption = f"{'/'.join(sides)}  instance {volume.slices[z].instance_number}".strip()
+    _write(draw, (8, 6), caption, _PAPER)
+    plane = volume.slices[z].plane
+    bottom = w.size[1] - _LINE - 6
+    _write(draw, (8, bottom), direction_letter([-v for v in plane.row]), _PAPER)
+    letter = direction_letter(plane.row)
+    _write(draw, (w.size[0] - 8 - _width(draw, letter), bottom), letter, _PAPER)
+    return np.asarray(image)
+
+
+def direction_letter(direction: Sequence[float]) -> str:
+    """The nearest of left, right, anterior, posterior, head, foot to a patient LPS vector."""
+    axis = int(np.argmax(np.abs(direction)))
+    return ("RL", "AP", "FH")[axis][int(direction[axis] > 0)]
+
+
+def _draw_point(draw: ImageDraw.ImageDraw, mark: Mark, at: tuple[float, float]) -> None:
+    x, y = at
+    colour = COLOURS[mark.grade] if mark.grade is not None else _UNKNOWN
+    if mark.true:
+        r = 6
+        for line in ((x - r, y - r, x + r, y + r), (x - r, y + r, x + r, y - r)):
+            draw.line(line, fill=(0, 0, 0), width=4)
+            draw.line(line, fill=colour, width=2)
+        return
+    draw.ellipse((x - 12, y - 12, x + 12, y + 12), outline=(0, 0, 0), width=4)
+    draw.ellipse((x - 11, y - 11, x + 11, y + 11), outline=colour, width=2)
+
+
+def _draw_labels(
+    draw: ImageDraw.ImageDraw, marks: Sequence[Mark], window: Window, labels: Mapping[Mark, str]
+) -> None:
+    """Labels beside their points, on the outer side of pairs, pushed down where they meet."""
+    middle = float(np.mean([m.x for m in marks])) if marks else 0.0
+    paired = len({m.target.side for m in marks}) > 1
+    floor = {False: 0.0, True: 0.0}
+    for mark in sorted(marks, key=lambda m: m.y):
+        x, y = window.place(mark)
+        text, colour = labels[mark], COLOURS[mark.grade] if mark.grade is not None else _UNKNOWN
+        width = _width(draw, text)
+        fits = x + 18 + width <= window.size[0] - 4
+        to_left = mark.x < middle if paired else not fits and x - 18 - width >= 4
+        tx = x - 18 - width if to_left else x + 18
+        tx = min(max(tx, 4), window.size[0] - width - 4)
+        ty = min(max(y - _LINE / 2, floor[to_left]), window.size[1] - _LINE)
+        floor[to_left] = ty + _LINE
+        _write(draw, (tx, ty), text, colour)
+
+
+def _width(draw: ImageDraw.ImageDraw, text: str) -> float:
+    return draw.textlength(text, font=_font())
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: tuple[int, int, int]
+) -> None:
+    draw.text(at, text, fill=colour, font=_font(), stroke_width=2, stroke_fill=(0, 0, 0))
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=16)

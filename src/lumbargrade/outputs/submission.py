@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lumbargrade.domain.files import write_text
+from lumbargrade.domain.files import atomic_path, write_text
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Target
 from lumbargrade.scoring.official import SUBMISSION_COLUMNS, check_complete, read_submission
@@ -76,7 +76,8 @@ def write_submission(
         prevalence: stands in for what is not predicted.
 
     Raises:
-        BadTable: if what was written does not read back as a complete submission.
+        BadTable: if what was written does not read back as a complete submission (for example
+            with two predictions of one study); an earlier file of that name stays.
     """
     studies = sorted(predictions, key=lambda p: (len(p.study_id), p.study_id))
     buffer = io.StringIO()
@@ -88,8 +89,9 @@ def write_submission(
             writer.writerow([f"{prediction.study_id}_{target.column}", *finding.probabilities])
             if finding.filled:
                 filled.append((prediction.study_id, target))
-    write_text(path, buffer.getvalue())
-    check_complete(read_submission(path), [p.study_id for p in studies], path)
+    with atomic_path(path) as temporary:
+        temporary.write_text(buffer.getvalue(), encoding="utf-8")
+        check_complete(read_submission(temporary), [p.study_id for p in studies], path)
     summary = _summary(path, studies, filled)
     write_text(path.with_name(path.name + ".json"), json.dumps(summary.as_dict(), indent=1))
     return summary

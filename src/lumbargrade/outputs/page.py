@@ -1,0 +1,119 @@
+"""One HTML page of sections with text, tables and figures; opens without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lumbargrade import __version__
+from lumbargrade.domain.files import write_text
+from lumbargrade.domain.findings import Finding
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Level, Side, Target
+from lumbargrade.outputs.tables import cell_text
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph, or with ``code`` a preformatted block."""
+
+    text: str
+    code: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "code" if self.code else "text"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; numbers are shown with four decimals and stand to the right."""
+
+    header: Sequence[str]
+    values: Sequence[Sequence[object]]
+    caption: str = ""
+    kind: ClassVar[str] = "table"
+
+    @property
+    def rows(self) -> list[list[str]]:
+        return [[cell_text(v) for v in row] for row in self.values]
+
+    @property
+    def numeric(self) -> list[bool]:
+        columns = range(len(self.header))
+        return [
+            all(row[i] is None or isinstance(row[i], int | float) for row in self.values)
+            for i in columns
+        ]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture; ``source`` is relative to the page."""
+
+    source: str
+    caption: str
+    kind: ClassVar[str] = "figure"
+
+
+@dataclass(frozen=True)
+class FindingsTable:
+    """Findings of a study as a table of conditions by levels, with the truth where it is known."""
+
+    findings: Mapping[Target, Finding]
+    truth: Mapping[Target, Grade] = field(default_factory=dict)
+    kind: ClassVar[str] = "findings"
+    levels: ClassVar[list[str]] = [level.label for level in Level]
+
+    @property
+    def rows(self) -> list[tuple[str, list[dict[str, object]]]]:
+        lines = []
+        for condition in Condition:
+            sides: tuple[Side | None, ...] = tuple(Side) if condition.sided else (None,)
+            for side in sides:
+                targets = [t for t in TARGETS[condition] if t.side is side]
+                name = targets[0].sided_condition.replace("_", " ")
+                lines.append((name, [self._cell(t) for t in targets if t in self.findings]))
+        return lines
+
+    def _cell(self, target: Target) -> dict[str, object]:
+        finding = self.findings[target]
+        truth = self.truth.get(target)
+        return {
+            "grade": finding.grade.column,
+            "label": finding.grade.label,
+            "percent": f"{100 * finding.probabilities[finding.grade]:.0f}",
+            "bars": [max(1, round(70 * p)) for p in finding.probabilities],
+            "filled": finding.filled,
+            "truth": truth.label if truth is not None else "",
+            "truth_class": truth.column if truth is not None else "",
+        }
+
+
+Block = Text | Table | Figure | FindingsTable
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of a page."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = "") -> Path:
+    """Write a page atomically and return its path."""
+    environment = Environment(
+        loader=PackageLoader("lumbargrade.outputs"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("page.html")
+    html = template.render(title=title, lead=lead, sections=sections, version=__version__)
+    write_text(path, html)
+    return path
