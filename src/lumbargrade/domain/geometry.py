@@ -50,7 +50,7 @@ class SlicePlane:
         dy, dx = self.spacing
         along_row = p[..., :1] * dx * np.asarray(self.row)
         along_column = p[..., 1:2] * dy * np.asarray(self.column)
-        return np.asarray(self.position) + along_row + along_column
+        return np.asarray(np.asarray(self.position) + along_row + along_column)
 
     def from_patient(self, lps: ArrayLike) -> FloatArray:
         """LPS mm ``(..., 3)`` to (x px, y px, signed distance to the plane in mm) ``(..., 3)``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,47 +72,102 @@ class Volume:
     def to_patient(self, xyz: ArrayLike) -> FloatArray:
         """Voxels ``(..., 3)`` = (x, y, z) to LPS mm; fractional z interpolates inside its group.
 
-        Between two groups, and outside the volume, the nearest slice's plane is used.
+        Between two groups, and outside the volume, the nearest slice's plane is used. Not-a-number
+        goes to not-a-number.
         """
         points = np.asarray(xyz, float)
         flat = points.reshape(-1, 3)
-        out = np.empty_like(flat)
-        for i, (x, y, z) in enumerate(flat):
-            z = float(np.clip(z, 0, len(self.slices) - 1))
-            low = int(np.floor(z))
-            high = min(low + 1, len(self.slices) - 1)
-            if self.slices[low].group != self.slices[high].group:
-                low = high = round(z)
-            t = z - low if high != low else 0.0
-            a = self.slices[low].plane.to_patient((x, y))
-            b = self.slices[high].plane.to_patient((x, y))
-            out[i] = (1 - t) * a + t * b
-        return out.reshape(points.shape)
+        last = len(self.slices) - 1
+        z = np.clip(np.nan_to_num(flat[:, 2]), 0, last)
+        low = np.floor(z).astype(int)
+        high = np.minimum(low + 1, last)
+        groups = np.array([s.group for s in self.slices])
+        nearest = np.rint(z).astype(int)
+        across = groups[low] != groups[high]
+        low, high = np.where(across, nearest, low), np.where(across, nearest, high)
+        t = np.where(high > low, z - low, 0.0)[:, None]
+        planes = _Planes.of(self.slices)
+        out = (1 - t) * planes.to_patient(flat, low) + t * planes.to_patient(flat, high)
+        out[np.isnan(flat[:, 2])] = np.nan
+        return np.asarray(out.reshape(points.shape))
 
     def from_patient(self, lps: ArrayLike) -> FloatArray:
         """LPS mm ``(..., 3)`` to voxels (x, y, z): the inverse of :meth:`to_patient`.
 
-        The group whose nearest slice is nearest to the point is used; z is fractional between the
-        two slices around the point and clamped to the ends of that group.
+        The group with the image (a rectangle in space, not its endless plane: tilted stacks cross)
+        nearest to the point is used; z is fractional between the two slices around the point and
+        clamped to the ends of that group. Slices of a group must be in spatial order, either way.
         """
         points = np.asarray(lps, float)
         flat = points.reshape(-1, 3)
+        planes = _Planes.of(self.slices)
+        local = planes.from_patient(flat)
+        groups = np.array([s.group for s in self.slices])
+        nearest = np.argmin(np.nan_to_num(planes.distance(local), nan=0.0), axis=1)
         out = np.empty_like(flat)
-        for i, p in enumerate(flat):
-            local = np.array([s.plane.from_patient(p) for s in self.slices])
-            nearest = int(np.argmin(np.abs(local[:, 2])))
-            z = float(nearest)
-            for other in (nearest - 1, nearest + 1):
-                if not 0 <= other < len(self.slices):
-                    continue
-                if self.slices[other].group != self.slices[nearest].group:
-                    continue
-                a, b = local[nearest, 2], local[other, 2]
-                if a != b and a * b <= 0:
-                    z = nearest + (other - nearest) * a / (a - b)
-                    break
-            t = abs(z - nearest)
-            neighbour = nearest if t == 0 else nearest + int(np.sign(z - nearest))
-            out[i, :2] = (1 - t) * local[nearest, :2] + t * local[neighbour, :2]
-            out[i, 2] = z
+        for group in np.unique(groups[nearest]):
+            chosen = groups[nearest] == group
+            out[chosen] = _between_slices(local[chosen], planes, np.flatnonzero(groups == group))
         return out.reshape(points.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planes:
+    """Every slice plane as arrays over slices: (D, 3), and spacing (D, 2) as (dy, dx)."""
+
+    position: FloatArray
+    row: FloatArray
+    column: FloatArray
+    spacing: FloatArray
+    shape: FloatArray
+
+    @classmethod
+    def of(cls, slices: Sequence[VolumeSlice]) -> _Planes:
+        planes = [s.plane for s in slices]
+        return cls(
+            np.array([p.position for p in planes], float),
+            np.array([p.row for p in planes], float),
+            np.array([p.column for p in planes], float),
+            np.array([p.spacing for p in planes], float),
+            np.array([s.shape for s in slices], float),
+        )
+
+    @property
+    def normal(self) -> FloatArray:
+        return np.asarray(np.cross(self.row, self.column))
+
+    def to_patient(self, xyz: FloatArray, z: NDArray[np.int_]) -> FloatArray:
+        """Pixels (N, 2+) of slices ``z`` (N,) to LPS mm (N, 3)."""
+        along_row = (xyz[:, 0] * self.spacing[z, 1])[:, None] * self.row[z]
+        along_column = (xyz[:, 1] * self.spacing[z, 0])[:, None] * self.column[z]
+        return np.asarray(self.position[z] + along_row + along_column)
+
+    def from_patient(self, lps: FloatArray) -> FloatArray:
+        """LPS mm (N, 3) to (x px, y px, signed distance mm) in every slice, (N, D, 3)."""
+        dy, dx = self.spacing.T[:, :, None]
+        axes = np.stack([self.row / dx, self.column / dy, self.normal], axis=1)
+        offset = lps[:, None, :] - self.position
+        return np.asarray(np.einsum("nds,das->nda", offset, axes))
+
+    def distance(self, local: FloatArray) -> FloatArray:
+        """Distance in mm (N, D) of points, given in every slice, to the slices' rectangles."""
+        beyond = np.maximum(-0.5 - local[..., :2], local[..., :2] - (self.shape[:, ::-1] - 0.5))
+        in_plane = np.maximum(beyond, 0) * self.spacing[:, ::-1]
+        return np.asarray(np.linalg.norm(np.dstack([in_plane, local[..., 2:]]), axis=-1))
+
+
+def _between_slices(local: FloatArray, planes: _Planes, zs: NDArray[np.intp]) -> FloatArray:
+    """Points (N, D, 3), given in every slice, as voxels (N, 3) of the group with slices ``zs``."""
+    along = planes.position[zs] @ planes.normal[zs[0]]
+    zs = zs[np.argsort(along, kind="stable")]
+    distance = local[:, zs, 2]
+    # signed distance falls from slice to slice: the last that is not yet passed lies below
+    low = np.clip((distance >= 0).sum(axis=1) - 1, 0, max(len(zs) - 2, 0))
+    high = np.minimum(low + 1, len(zs) - 1)
+    each = np.arange(len(local))
+    a, b = distance[each, low], distance[each, high]
+    gap = np.where(a > b, a - b, 1.0)
+    t = np.clip(np.where(a > b, a / gap, 0.0), 0, 1)[:, None]
+    xy = (1 - t) * local[each, zs[low], :2] + t * local[each, zs[high], :2]
+    z = (1 - t[:, 0]) * zs[low] + t[:, 0] * zs[high]
+    return np.column_stack([xy, np.where(np.isnan(distance[:, 0]), np.nan, z)])

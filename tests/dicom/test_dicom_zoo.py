@@ -1,0 +1,146 @@
+"""What each folder of difficult real files gives: a volume, several, or a refusal and its reason.
+
+The truth of each folder was established from its headers (and from the purpose it was collected
+for): gantry tilt is a sheared stack; "not a volume" is one CT position imaged four times; "slice
+count" has two slices; "slice increment" lacks slices; "slice orientation" is a sagittal and an
+axial pair under one SeriesInstanceUID; the Siemens files are mosaics, whose position is that of
+the sheet and not of any slice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pydicom
+import pytest
+
+from lumbargrade.dicom.reader import read_series
+from lumbargrade.dicom.study import Study, read_study
+from lumbargrade.domain.errors import BadDicom
+from lumbargrade.domain.vocabulary import SeriesKind
+
+FAILING = "dicom2nifti_failing"
+SHEARED = "sheared stack"
+
+#: folder -> for each volume: kind, shape, mm between planes, words that its notes must contain.
+VOLUMES = {
+    f"{FAILING}/gantrytilting/001": [(None, (4, 512, 512), [4.851] * 3, [SHEARED])],
+    f"{FAILING}/slicecount/001": [(SeriesKind.SAGITTAL_T2, (2, 256, 256), [1.0], [])],
+    f"{FAILING}/sliceincrement/001": [
+        (None, (4, 512, 512), [5.0, 5.0, 10.0], ["missing between instances 9 and 10"])
+    ],
+    f"{FAILING}/sliceincrement/002": [
+        (None, (4, 512, 512), [0.7497, 0.7497, 1.4994], ["between instances 3 and 5", SHEARED])
+    ],
+    f"{FAILING}/sliceorientation/001": [
+        (SeriesKind.SAGITTAL_T2, (2, 288, 288), [3.3], ["is 2 volumes"]),
+        (SeriesKind.AXIAL_T2, (2, 288, 288), [4.4], ["is 2 volumes"]),
+    ],
+}
+
+#: folder -> the reason for which it is refused.
+REFUSED = {
+    f"{FAILING}/notavolume/001": "4 images at one place are not a volume",
+    "dcm_qa_ts/In": "mosaic of many slices",
+    "cornerstone_wado": "7 images at one place are not a volume",
+}
+
+#: single files of the last folder -> the reason for which each is refused.
+REFUSED_FILES = {
+    "CT0012.fragmented_no_bot_jpeg_baseline.51": "multi-frame",
+    "US-YBR_FULL_422-EVRLE": "colour image",
+    "no-pixel-data": "has no pixel data",
+    "no-pixel-spacing": "colour image",
+    "CTImage.dcm_JPEGProcess10_12TransferSyntax_1.2.840.10008.1.2.4.55": "not supported",
+    "CTImage.dcm_JPEGProcess6_8TransferSyntax_1.2.840.10008.1.2.4.53": "not supported",
+    "CTImage.dcm_JPEGProcess2_4TransferSyntax_1.2.840.10008.1.2.4.51": "12-bit precision",
+}
+
+#: the same image in lossy syntaxes: greatest difference after scaling, in grey values.
+LOSSY_FILES = {
+    "CTImage.dcm_JPEG2000TransferSyntax_1.2.840.10008.1.2.4.91": 40,
+    "CTImage.dcm_JPEGLSLossyTransferSyntax_1.2.840.10008.1.2.4.81": 2,
+    "CTImage.dcm_JPEGProcess1TransferSyntax_1.2.840.10008.1.2.4.50": 40,
+}
+
+LOSSLESS_FILES = (
+    "CTImage",
+    "CTImage.dcm_BigEndianExplicitTransferSyntax_1.2.840.10008.1.2.2",
+    "CTImage.dcm_DeflatedExplicitVRLittleEndianTransferSyntax_1.2.840.10008.1.2.1.99",
+    "CTImage.dcm_JPEG2000LosslessOnlyTransferSyntax_1.2.840.10008.1.2.4.90",
+    "CTImage.dcm_JPEGLSLosslessTransferSyntax_1.2.840.10008.1.2.4.80",
+    "CTImage.dcm_JPEGProcess14SV1TransferSyntax_1.2.840.10008.1.2.4.70",
+    "CTImage.dcm_JPEGProcess14TransferSyntax_1.2.840.10008.1.2.4.57",
+    "CTImage.dcm_LittleEndianExplicitTransferSyntax_1.2.840.10008.1.2.1",
+    "CTImage.dcm_LittleEndianImplicitTransferSyntax_1.2.840.10008.1.2",
+    "CTImage.dcm_RLELosslessTransferSyntax_1.2.840.10008.1.2.5",
+)
+
+
+@pytest.fixture(scope="module")
+def zoo(shared):
+    return shared / "realdata/dicom_zoo"
+
+
+def volumes(study: Study):
+    return [v for vs in study.series.values() for v in vs] + list(study.other)
+
+
+def test_the_tables_name_every_folder_and_file(zoo):
+    folders = {str(p.parent.relative_to(zoo)) for p in zoo.rglob("*.dcm")}
+    assert folders == VOLUMES.keys() | REFUSED.keys()
+    files = {p.stem for p in (zoo / "cornerstone_wado").glob("*.dcm")}
+    assert files == REFUSED_FILES.keys() | LOSSY_FILES.keys() | set(LOSSLESS_FILES)
+
+
+@pytest.mark.parametrize("folder", VOLUMES)
+def test_folder_gives_correct_volumes(zoo, folder):
+    study = read_study(zoo / folder)
+    notes = " ".join(p.what for p in study.problems)
+    found = volumes(study)
+    assert len(found) == len(VOLUMES[folder])
+    assert not any(p.fatal for p in study.problems)
+    for volume, (kind, shape, gaps, words) in zip(found, VOLUMES[folder], strict=True):
+        assert volume.kind == kind
+        assert volume.pixels.shape == shape
+        projections = [s.plane.projection for s in volume.slices]
+        np.testing.assert_allclose(np.diff(projections), gaps, atol=2e-3)
+        assert all(w in notes for w in words)
+        for z, s in enumerate(volume.slices):
+            header = pydicom.dcmread(zoo / folder / s.file, stop_before_pixels=True)
+            assert s.instance_number == header.InstanceNumber
+            np.testing.assert_allclose(
+                volume.to_patient((0, 0, z)), np.array(header.ImagePositionPatient), atol=1e-6
+            )
+
+
+@pytest.mark.parametrize("folder", REFUSED)
+@pytest.mark.parametrize("read", [read_study, read_series])
+def test_folder_is_refused_with_its_reason(zoo, folder, read):
+    with pytest.raises(BadDicom, match=REFUSED[folder]):
+        read(zoo / folder)
+
+
+@pytest.mark.parametrize("name", REFUSED_FILES)
+def test_file_is_refused_with_its_reason(zoo, name):
+    with pytest.raises(BadDicom, match=REFUSED_FILES[name]):
+        read_study(zoo / "cornerstone_wado" / f"{name}.dcm")
+
+
+@pytest.mark.parametrize("name", LOSSLESS_FILES + tuple(LOSSY_FILES))
+def test_every_other_transfer_syntax_gives_the_same_slice(zoo, name):
+    reference = pydicom.dcmread(zoo / "cornerstone_wado" / f"{LOSSLESS_FILES[-3]}.dcm")
+    values = reference.pixel_array.astype(float)
+    low, high = np.percentile(values, (0.1, 99.9))
+    expected = ((np.clip(values, low, high) - low) / (high - low) * 255).astype(np.uint8)
+    (volume,) = volumes(read_study(zoo / "cornerstone_wado" / f"{name}.dcm"))
+    difference = np.abs(volume.pixels[0].astype(int) - expected.astype(int)).max()
+    assert difference <= LOSSY_FILES.get(name, 0)
+    np.testing.assert_allclose(volume.to_patient((0, 0, 0)), reference.ImagePositionPatient)
+
+
+def test_a_series_of_two_planes_read_as_lsdc_keeps_both_as_groups(zoo):
+    result = read_series(zoo / f"{FAILING}/sliceorientation/001")
+    assert [s.group for s in result.volume.slices] == [0, 0, 1, 1]
+    notes = " ".join(p.what for p in result.problems)
+    assert "mixes axial and sagittal slices" in notes
+    assert "instance numbers used more than once: 1, 2" in notes
