@@ -69,23 +69,32 @@ class FindingsTable:
     levels: ClassVar[list[str]] = [level.label for level in Level]
 
     @property
-    def rows(self) -> list[tuple[str, list[dict[str, object]]]]:
+    def filled(self) -> bool:
+        return any(f.filled for f in self.findings.values())
+
+    @property
+    def rows(self) -> list[tuple[str, list[dict[str, object] | None]]]:
         lines = []
         for condition in Condition:
             sides: tuple[Side | None, ...] = tuple(Side) if condition.sided else (None,)
             for side in sides:
                 targets = [t for t in TARGETS[condition] if t.side is side]
                 name = targets[0].sided_condition.replace("_", " ")
-                lines.append((name, [self._cell(t) for t in targets if t in self.findings]))
+                lines.append((name, [self._cell(t) for t in targets]))
         return lines
 
-    def _cell(self, target: Target) -> dict[str, object]:
-        finding = self.findings[target]
+    def _cell(self, target: Target) -> dict[str, object] | None:
+        finding = self.findings.get(target)
+        if finding is None:
+            return None
         truth = self.truth.get(target)
         return {
             "grade": finding.grade.column,
             "label": finding.grade.label,
             "percent": f"{100 * finding.probabilities[finding.grade]:.0f}",
+            "all": ", ".join(
+                f"{g.label} {p:.1%}" for g, p in zip(Grade, finding.probabilities, strict=True)
+            ),
             "bars": [max(1, round(70 * p)) for p in finding.probabilities],
             "filled": finding.filled,
             "truth": truth.label if truth is not None else "",
