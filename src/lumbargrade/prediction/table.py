@@ -1,4 +1,4 @@
-"""The out-of-fold file: one row per study, condition and level, with place, truth and provenance."""
+"""The out-of-fold file: one row per study, condition and level, with place and truth."""
 
 from __future__ import annotations
 

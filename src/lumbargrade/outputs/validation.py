@@ -1,0 +1,141 @@
+"""What `validate` leaves behind: out-of-fold file, score and point tables, a page with pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.domain.files import write_text
+from lumbargrade.domain.findings import ModelSource
+from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.outputs.marks import predicted_marks, true_marks
+from lumbargrade.outputs.overlay import draw_series, save_image
+from lumbargrade.outputs.page import Block, Figure, Section, Table, Text, write_page
+from lumbargrade.outputs.tables import text_table
+from lumbargrade.prediction.ensemble import average, study_prediction
+from lumbargrade.prediction.evaluation import (
+    Pairs,
+    ScoreLine,
+    ensemble_of,
+    errors_of_pairs,
+    score_table,
+)
+from lumbargrade.prediction.table import write_out_of_fold
+from lumbargrade.prediction.validation import FoldPredictions
+from lumbargrade.scoring.keypoints import WITHIN, PointErrors
+from lumbargrade.tasks import get_task
+
+SCORE_HEADER = (
+    *("condition", "model", "fold", "series", "score", "with flip", "any severe"),
+    *("published", "published flip"),
+)
+POINT_HEADER = (
+    *("condition", "points", "median mm", "p90 mm"),
+    *(f"<= {d} mm" for d in WITHIN),
+    *(f"{axis} <= {d}" for axis in "xyz" for d in WITHIN[:3]),
+)
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """Tables of a validation.
+
+    Attributes:
+        scores: per model and fold.
+        points: per condition, errors of the ensemble's points.
+        rows: rows of the out-of-fold file.
+    """
+
+    scores: Sequence[ScoreLine]
+    points: Mapping[Condition, PointErrors]
+    rows: int
+
+    def score_rows(self) -> list[list[object]]:
+        return [list(asdict(line).values()) for line in self.scores]
+
+    def point_rows(self) -> list[list[object]]:
+        lines: list[list[object]] = []
+        for condition, e in self.points.items():
+            along = [share for axis in "xyz" for share in e.within[axis][:3]]
+            lines.append([condition.value, e.count, e.median_mm, e.p90_mm, *e.within_mm, *along])
+        return lines
+
+    def text(self) -> str:
+        scores = text_table(SCORE_HEADER, self.score_rows())
+        points = text_table(POINT_HEADER, self.point_rows())
+        return f"{scores}\n\npoints (x, y in mask pixels, z in slices)\n{points}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "scores": [asdict(line) for line in self.scores],
+            "points": {c.value: asdict(e) for c, e in self.points.items()},
+            "rows": self.rows,
+        }
+
+
+def write_validation(
+    out: Path, folds: Sequence[FoldPredictions], store: VolumeStore, *, pictures: int = 12
+) -> ValidationResult:
+    """Score out-of-fold predictions and write everything to a folder.
+
+    Args:
+        out: gets ``oof.csv``, ``scores.csv``, ``points.csv``, ``index.html`` and ``pictures/``.
+        folds: predictions of every model on its fold.
+        store: labels and volumes.
+        pictures: how many series are drawn, per condition.
+    """
+    scores: list[ScoreLine] = []
+    points: dict[Condition, PointErrors] = {}
+    drawn: list[Block] = []
+    members = []
+    for condition in Condition:
+        mine = [f for f in folds if get_task(f.meta.recipe).condition is condition]
+        if not mine:
+            continue
+        scores += score_table(condition, mine)
+        plain = [pair for one, _ in ensemble_of(mine).values() for pair in one]
+        points[condition] = errors_of_pairs(plain, store, mine[0].meta.recipe.data.size)
+        drawn += _draw(out, condition, plain[:pictures], store)
+        for fold in mine:
+            source = (ModelSource(fold.meta.recipe.name, fold.meta.fold),)
+            chosen = fold.flipped if fold.flipped is not None else fold.plain
+            members += [study_prediction(p, source) for p in chosen]
+    by_study: dict[str, list[Any]] = {}
+    for member in members:
+        by_study.setdefault(member.study_id, []).append(member)
+    studies = [average(same) for same in by_study.values()]
+    rows = write_out_of_fold(out / "oof.csv", studies, store.folds, store.grades)
+    result = ValidationResult(scores, points, rows)
+    _write_csv(out / "scores.csv", SCORE_HEADER, result.score_rows())
+    _write_csv(out / "points.csv", POINT_HEADER, result.point_rows())
+    sections = [
+        Section("Scores", [Table(SCORE_HEADER, result.score_rows())]),
+        Section("Points", [Table(POINT_HEADER, result.point_rows())]),
+        Section("Pictures", [Text("Rings are predicted, crosses true points."), *drawn]),
+    ]
+    write_page(out / "index.html", "Out-of-fold validation", sections)
+    return result
+
+
+def _draw(out: Path, condition: Condition, pairs: Pairs, store: VolumeStore) -> list[Block]:
+    figures: list[Block] = []
+    for row, prediction in pairs:
+        volume = store.volume(row.study_id, row.series_id)
+        image = draw_series(volume, predicted_marks(prediction), true_marks(row), most=3)
+        name = f"pictures/{condition.name.lower()}-{row.study_id}-{row.series_id}.jpg"
+        save_image(out / name, image)
+        figures.append(Figure(name, f"study {row.study_id}, series {row.series_id}, {condition}"))
+    return figures
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())

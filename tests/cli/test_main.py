@@ -1,0 +1,68 @@
+"""The command line as a user meets it: help, exit codes, and light commands that stay light."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from lumbargrade.cli.main import COMMANDS, main
+from lumbargrade.domain.errors import BadInput, LumbargradeError, NothingDone, UsageError
+
+LIGHT = ("phantom", "inspect", "score", "recipes")
+
+
+def modules_after(code: str) -> set[str]:
+    """Names of the modules that a fresh interpreter has loaded after running some code."""
+    text = f"{code}\nimport sys\nprint(' '.join(sys.modules), file=sys.__stdout__)"
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in LIGHT)])
+def test_help_and_light_commands_never_import_torch(arguments: list[str]) -> None:
+    loaded = modules_after(f"from lumbargrade.cli.main import main\nassert main({arguments}) == 0")
+    assert "lumbargrade.cli.main" in loaded
+    assert not {"torch", "timm", "torchvision"} & loaded
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module(f"lumbargrade.cli.{COMMANDS[name][0]}")
+    assert main([name, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"lumbargrade {name}" in text
+    assert (module.__doc__ or "").split("\n")[0].rstrip(".")[:40] in text
+
+
+def test_no_command_and_an_unknown_one_are_usage_errors(capsys) -> None:
+    assert main([]) == 2
+    assert main(["frobnicate"]) == 2
+    assert "unknown command 'frobnicate'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("no such fold"), 2),
+        (BadInput("broken table"), 3),
+        (NothingDone("no series"), 3),
+        (LumbargradeError("other"), 3),
+        (OSError(28, "No space left on device", "/out/x.npy"), 3),
+    ],
+)
+def test_an_error_ends_in_one_line_and_its_exit_code(error, code, monkeypatch, capsys) -> None:
+    import lumbargrade.cli.recipes as command
+
+    def fail(options: object) -> int:
+        raise error
+
+    monkeypatch.setattr(command, "run", fail)
+    assert main(["recipes"]) == code
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("lumbargrade recipes: ")
+    assert "Traceback" not in said
+    if isinstance(error, OSError):
+        assert "No space left on device: /out/x.npy" in said

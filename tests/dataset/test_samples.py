@@ -1,0 +1,147 @@
+"""A sample against the volume it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lumbargrade.dataset.augment import AugmentDraw
+from lumbargrade.dataset.samples import make_sample, shrinkage, warp_volume
+from lumbargrade.domain.geometry import apply_homography, fit_to_frame
+from lumbargrade.domain.vocabulary import Condition, Side
+from made_series import make_row, make_volume
+
+
+def slow_warp(plane: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """Linear interpolation, pixel by pixel, black outside."""
+    inverse = np.linalg.inv(matrix)
+    height, width = plane.shape
+    result = np.zeros((size, size))
+    for row in range(size):
+        for column in range(size):
+            x, y, w = inverse @ [column, row, 1]
+            x, y = x / w, y / w
+            left, top = int(np.floor(x)), int(np.floor(y))
+            for j, i in ((top, left), (top, left + 1), (top + 1, left), (top + 1, left + 1)):
+                if 0 <= j < height and 0 <= i < width:
+                    weight = (1 - abs(x - i)) * (1 - abs(y - j))
+                    result[row, column] += weight * plane[j, i]
+    return result
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        fit_to_frame((60, 50), 48),
+        np.array([[0.8, 0.3, 2], [-0.3, 0.8, 9], [0, 0, 1.0]]),
+        np.array([[0.9, 0.1, 2], [0.05, 0.8, 1], [1e-3, -5e-4, 1.0]]),
+    ],
+    ids=["resize", "similarity", "homography"],
+)
+def test_warp_equals_the_slow_one(matrix):
+    pixels = make_volume(depth=2, height=60, width=50).pixels
+    fast = warp_volume(pixels, matrix, 48)
+    for z in range(2):
+        # OpenCV interpolates on a grid of 1/32 pixel
+        assert np.abs(fast[z] - slow_warp(pixels[z], matrix, 48)).max() < 2.5
+
+
+def test_plain_resize_of_a_square_image_is_opencv_resize():
+    pixels = make_volume(depth=2, height=100, width=100).pixels
+    found = warp_volume(pixels, fit_to_frame((100, 100), 64), 64)
+    for z in range(2):
+        expected = cv2.resize(pixels[z], (64, 64), interpolation=cv2.INTER_LINEAR)
+        assert np.abs(found[z].astype(int) - expected).max() <= 1
+
+
+def test_an_image_of_the_input_size_is_unchanged():
+    pixels = make_volume(depth=2, height=64, width=64).pixels
+    assert (warp_volume(pixels, fit_to_frame((64, 64), 64), 64) == pixels).all()
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_strong_shrinking_averages_blocks(factor):
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 32 * factor, 32 * factor), np.uint8)
+    found = warp_volume(pixels, fit_to_frame(pixels.shape[1:], 32), 32)
+    blocks = pixels.reshape(32, factor, 32, factor).mean(axis=(1, 3))
+    assert np.abs(found[0] - blocks).max() <= 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(301, 200), (199, 500), (640, 640)])
+def test_a_dot_is_found_where_the_map_says_also_after_strong_shrinking(height, width):
+    pixels = np.zeros((1, height, width), np.uint8)
+    cv2.circle(pixels[0], (90, 70), 9, 255, -1)
+    matrix = fit_to_frame((height, width), 96)
+    found = warp_volume(pixels, matrix, 96)[0].astype(float)
+    y, x = np.mgrid[:96, :96]
+    centre = (found * x).sum() / found.sum(), (found * y).sum() / found.sum()
+    np.testing.assert_allclose(centre, apply_homography(matrix, (90, 70)), atol=0.1)
+
+
+def test_shrinkage_of_a_resize_is_its_scale():
+    assert shrinkage(fit_to_frame((200, 100), 50), (200, 100)) == pytest.approx(0.25)
+
+
+@given(st.integers(32, 700), st.integers(32, 700), st.sampled_from([64, 320, 384]))
+def test_native_points_survive_resize_and_back(height, width, size):
+    matrix = fit_to_frame((height, width), size)
+    points = np.array([[0, 0], [width - 1, height - 1], [width / 3, height / 7]])
+    back = apply_homography(np.linalg.inv(matrix), apply_homography(matrix, points))
+    np.testing.assert_allclose(back, points, atol=0.01)
+
+
+def test_validation_sample_holds_labels_as_they_are():
+    row, volume = make_row(Condition.FORAMINAL), make_volume()
+    sample = make_sample(volume, row, size=100)
+    assert sample.image.shape == (9, 100, 100)
+    assert sample.image.dtype == np.uint8
+    assert sample.annotated.all()
+    assert (sample.grades == row.grades).all()
+    assert (sample.points[:, 2] == row.points[:, 2]).all()
+    native = apply_homography(sample.to_native, sample.points[:, :2])
+    np.testing.assert_allclose(native, row.points[:, :2], atol=1e-3)
+
+
+def test_flip_exchanges_sides_by_name():
+    """After the flip, what is called left lies in the slices where the right was."""
+    row, volume = make_row(Condition.FORAMINAL, seed=4), make_volume()
+    matrix = fit_to_frame(volume.pixels.shape[1:], 100)
+    plain = make_sample(volume, row, size=100)
+    flipped = make_sample(
+        volume, row, size=100, draw=AugmentDraw(matrix, flip=True, exchange_sides=True)
+    )
+    assert (flipped.image == plain.image[::-1]).all()
+    for i, target in enumerate(row.targets):
+        j = row.targets.index(replace(target, side=target.side.mirror()))
+        assert flipped.grades[i] == plain.grades[j]
+        assert (flipped.points[i, :2] == plain.points[j, :2]).all()
+        assert flipped.points[i, 2] == 8 - plain.points[j, 2]
+        # left stays on the side of high slice numbers
+        assert (flipped.points[i, 2] > 4) == (target.side is Side.LEFT)
+
+
+def test_bugged_flip_reverses_slices_and_leaves_the_names():
+    row, volume = make_row(Condition.FORAMINAL, seed=4), make_volume()
+    draw = AugmentDraw(fit_to_frame(volume.pixels.shape[1:], 100), flip=True)
+    plain, flipped = (
+        make_sample(volume, row, size=100),
+        make_sample(volume, row, size=100, draw=draw),
+    )
+    assert (flipped.grades == plain.grades).all()
+    assert (flipped.points[:, :2] == plain.points[:, :2]).all()
+    assert (flipped.points[:, 2] == 8 - plain.points[:, 2]).all()
+    for target, point in zip(row.targets, flipped.points, strict=True):
+        assert (point[2] > 4) == (target.side is Side.RIGHT)
+
+
+def test_flip_of_the_canal_changes_slices_only():
+    row, volume = make_row(Condition.CANAL), make_volume()
+    draw = AugmentDraw(fit_to_frame(volume.pixels.shape[1:], 100), flip=True, exchange_sides=True)
+    sample = make_sample(volume, row, size=100, draw=draw)
+    assert (sample.grades == row.grades).all()
+    assert (sample.points[:, 2] == 8 - row.points[:, 2]).all()
