@@ -14,7 +14,8 @@ import numpy as np
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.phantom.anatomy import Anatomy
-from lumbargrade.phantom.tissue import Image, Tissue, paint
+from lumbargrade.phantom.paint import paint
+from lumbargrade.phantom.tissue import Image, Tissue
 
 _T1 = {
     Tissue.FAT: 0.95, Tissue.MUSCLE: 0.27, Tissue.MARROW: 0.52, Tissue.CORTEX: 0.06,
