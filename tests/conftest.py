@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes says nothing about the code: machines are shared, imports are lazy
+settings.register_profile("lumbargrade", deadline=None)
+settings.load_profile("lumbargrade")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -24,7 +24,7 @@ from lumbargrade.config import Recipe, TaskName, load_recipe, recipe_from_dict, 
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.domain.files import atomic_path, write_text
 from lumbargrade.domain.vocabulary import TARGETS, Condition
-from lumbargrade.networks.one_stage import OneStageNetwork, build_network
+from lumbargrade.networks.one_stage import OneStageNetwork, build_network, channels_last
 from lumbargrade.networks.output import OneStageOutput
 from lumbargrade.networks.published import fill_from_published
 from lumbargrade.networks.weights import read_weights, require_fit
@@ -217,7 +217,7 @@ def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> OneS
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     require_fit(weights, shapes, f"{origin}: not the parameters of recipe {meta.recipe.name}")
     network.load_state_dict(weights, strict=True, assign=True)
-    return network
+    return channels_last(network)
 
 
 def _meta_to_dict(meta: ModelMeta) -> dict[str, Any]:

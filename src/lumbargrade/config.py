@@ -90,6 +90,8 @@ class AugmentConfig:
     """points stay this far inside the frame"""
     corners: float = 0.25
     """homography: largest move of a corner, as a share of the frame"""
+    slices: int = 0
+    """train on this many neighbouring slices around the points, placed at random; 0 takes all"""
     blackout: float = 0.5
     """probability of a black rectangle above the topmost point"""
     brightness_contrast: float = 0.75
@@ -108,6 +110,8 @@ class LossConfig:
     """weights of normal/mild, moderate, severe"""
     heatmap_sigma: float = 0.0
     """true heatmap: Gaussian sigma in mask pixels; 0 is one voxel"""
+    heatmap_divergence: Literal["jensen_shannon", "cross_entropy"] = "jensen_shannon"
+    """how a heatmap is compared with the truth; cross_entropy learns faster from scratch"""
     match_distance: float = 3.0
     """foraminal: a prediction is graded against the nearest true point this close in y (mask px)"""
     coordinate: float = 1.0

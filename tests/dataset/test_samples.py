@@ -10,11 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumbargrade.dataset.augment import AugmentDraw
+from lumbargrade.config import AugmentConfig
+from lumbargrade.dataset.augment import AugmentDraw, draw_augmentation
 from lumbargrade.dataset.samples import make_sample, shrinkage, warp_volume
 from lumbargrade.domain.geometry import apply_homography, fit_to_frame
 from lumbargrade.domain.vocabulary import Condition, Side
 from made_series import make_row, make_volume
+
+PLAIN = AugmentConfig(
+    similarity=0.0, homography=0.0, blackout=0.0, brightness_contrast=0.0, blur_or_noise=0.0
+)
 
 
 def slow_warp(plane: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
@@ -123,6 +128,40 @@ def test_flip_exchanges_sides_by_name():
         assert flipped.points[i, 2] == 8 - plain.points[j, 2]
         # left stays on the side of high slice numbers
         assert (flipped.points[i, 2] > 4) == (target.side is Side.LEFT)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(3, 14))
+def test_a_part_of_the_slices_holds_every_point_where_it_was_drawn(seed, count, depth):
+    """Slices are left out at the ends; pixels under the points stay, flipped or not."""
+    config = replace(PLAIN, slices=count, flip=0.5)
+    row, volume = make_row(Condition.FORAMINAL, depth), make_volume(depth, 60, 50)
+    rng = np.random.default_rng(seed)
+    marked = np.ones(10, bool)
+    draw = draw_augmentation(
+        rng, config, row.points, marked, (60, 50), 64, row.points[:, :2], depth
+    )
+    sample = make_sample(volume, row, size=64, draw=draw)
+    whole = make_sample(volume, row, size=64)
+    assert len(sample.image) == min(depth, max(count, depth - 2))  # points are in 1 .. depth - 2
+    order = [row.targets.index(t.mirror() if draw.exchange_sides else t) for t in row.targets]
+    for i, j in enumerate(order):
+        assert (sample.points[i, :2] == whole.points[j, :2]).all()
+        assert sample.grades[i] == whole.grades[j]
+        here, there = int(sample.points[i, 2]), int(whole.points[j, 2])
+        assert (sample.image[here] == whole.image[there]).all()
+
+
+def test_a_part_of_the_slices_lies_anywhere_around_the_points():
+    row = make_row(Condition.CANAL, 15)
+    config = replace(PLAIN, slices=6, flip=0.0)
+    marked, shape = np.ones(5, bool), row.points[:, :2]
+    starts = {
+        draw_augmentation(
+            np.random.default_rng(s), config, row.points, marked, (60, 50), 64, shape, 15
+        ).slices[0]
+        for s in range(200)
+    }
+    assert starts == set(range(2, 8))  # the points are in slice 7
 
 
 def test_bugged_flip_reverses_slices_and_leaves_the_names():

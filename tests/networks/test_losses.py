@@ -106,6 +106,34 @@ def test_divergence_from_one_voxel_equals_the_slow_sum(seed, sharpness):
     assert float(losses.jensen_shannon_to_one(heatmap[1, 2, 3])) == pytest.approx(slow, abs=2e-6)
 
 
+@pytest.mark.parametrize("spatial", [2, 3])
+def test_cross_entropy_equals_the_slow_sum_and_is_least_at_the_truth(spatial):
+    shape = (4, 3, 6, 5)[: 1 + spatial]
+    p, q = random_maps(*shape, spatial=spatial), random_maps(*shape, spatial=spatial, seed=1)
+    found = losses.cross_entropy(p, q, spatial)
+    at_truth = losses.cross_entropy(q, q, spatial)
+    for i in range(4):
+        slow = -sum(b * math.log(a) for a, b in zip(p[i].flatten(), q[i].flatten(), strict=True))
+        assert float(found[i]) == pytest.approx(float(slow), rel=1e-5)
+        assert found[i] > at_truth[i]
+
+
+def test_cross_entropy_of_one_voxel_is_its_log_probability_and_still_pulls_from_far():
+    assert float(losses.cross_entropy_to_one(torch.tensor(0.25))) == pytest.approx(math.log(4))
+    logits = torch.zeros(1, 1, 9, 9)
+    logits[..., 0, 0] = 20.0  # sure of the wrong corner
+    logits.requires_grad_()
+    heatmap = logits.flatten(2).softmax(-1).view(1, 1, 9, 9)
+    xy, annotated = torch.tensor([[[8.0, 8.0]]]), torch.tensor([[True]])
+    pulls = {}
+    for kind in ("jensen_shannon", "cross_entropy"):
+        loss = losses.plane_heatmap_loss(heatmap, xy, annotated, 1.0, kind)
+        (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
+        pulls[kind] = float(gradient.abs().max())
+    assert pulls["cross_entropy"] > 0.5
+    assert pulls["jensen_shannon"] < 1e-4
+
+
 def test_divergence_is_zero_for_the_truth_and_log_2_for_its_opposite():
     assert float(losses.jensen_shannon_to_one(torch.tensor(1.0))) == pytest.approx(0, abs=1e-6)
     assert float(losses.jensen_shannon_to_one(torch.tensor(0.0))) == pytest.approx(math.log(2))

@@ -35,6 +35,7 @@ class AugmentDraw:
         matrix: 3 x 3, native pixels to network input pixels.
         flip: reverse the order of the slices.
         exchange_sides: with the flip, exchange left and right points and grades.
+        slices: first slice that is kept and the one after the last, before the flip; None is all.
         blackout: rectangle that is set to 0, or None.
         intensity: change of grey values.
     """
@@ -42,6 +43,7 @@ class AugmentDraw:
     matrix: FloatArray
     flip: bool = False
     exchange_sides: bool = False
+    slices: tuple[int, int] | None = None
     blackout: Rectangle | None = None
     intensity: IntensityDraw = field(default_factory=IntensityDraw)
 
@@ -54,17 +56,19 @@ def draw_augmentation(
     shape: tuple[int, int],
     size: int,
     mean_shape: NDArray[np.floating],
+    depth: int = 0,
 ) -> AugmentDraw:
     """Draw the augmentation of one sample.
 
     Args:
         rng: the only source of randomness.
         config: probabilities and ranges.
-        points: (P, 2 or 3) native x, y; only annotated ones are looked at.
+        points: (P, 2 or 3) native x, y(, z); only annotated ones are looked at.
         annotated: (P,) which points are marked.
         shape: (height, width) of the native image.
         size: side of the network input, pixels.
         mean_shape: (P, 2) mean place of each point in a 512 frame.
+        depth: slices of the volume; needed where the recipe trains on a part of them.
     """
     flip = bool(rng.random() < config.flip)
     to_frame = fit_to_frame(shape, FRAME)
@@ -79,6 +83,7 @@ def draw_augmentation(
         matrix=matrix,
         flip=flip,
         exchange_sides=flip and config.flip_exchanges_sides,
+        slices=_draw_slices(rng, config.slices, np.asarray(points, float)[annotated], depth),
         blackout=blackout,
         intensity=draw_intensity(rng, config),
     )
@@ -95,6 +100,22 @@ def _draw_plane_map(
     elif len(points) and kind < config.similarity + config.homography:
         found = draw_homography(rng, config, points)
     return np.eye(3) if found is None else found
+
+
+def _draw_slices(
+    rng: np.random.Generator, count: int, points: FloatArray, depth: int
+) -> tuple[int, int] | None:
+    """``count`` neighbouring slices, or more where the points need them, that hold all points."""
+    if not 0 < count < depth or not len(points):
+        return None
+    first, last = (int(np.clip(np.rint(z), 0, depth - 1)) for z in _range(points[:, 2]))
+    count = max(count, last - first + 1)
+    start = int(rng.integers(max(0, last - count + 1), min(first, depth - count) + 1))
+    return start, start + count
+
+
+def _range(values: FloatArray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 def _draw_blackout(rng: np.random.Generator, size: int, top: float) -> Rectangle | None:
@@ -119,12 +140,14 @@ def apply_to_image(draw: AugmentDraw, image: NDArray[np.uint8]) -> None:
 def apply_to_points(
     draw: AugmentDraw, points: NDArray[np.float32], depth: int
 ) -> NDArray[np.float32]:
-    """Native points (P, 3) to input pixels and the slice order of the sample.
+    """Native points (P, 3) of ``depth`` slices to input pixels and slices of the sample.
 
     Which point belongs to which target is not changed here: see ``exchange_sides``.
     """
     moved = np.array(points, np.float32)
     moved[:, :2] = apply_homography(draw.matrix, points[:, :2])
+    start, stop = draw.slices or (0, depth)
+    moved[:, 2] -= start
     if draw.flip:
-        moved[:, 2] = depth - 1 - moved[:, 2]
+        moved[:, 2] = stop - start - 1 - moved[:, 2]
     return moved

@@ -57,7 +57,8 @@ def make_sample(
     depth, height, width = volume.pixels.shape
     if draw is None:
         draw = AugmentDraw(matrix=fit_to_frame((height, width), size))
-    image = warp_volume(volume.pixels, draw.matrix, size)
+    start, stop = draw.slices or (0, depth)
+    image = warp_volume(volume.pixels[start:stop], draw.matrix, size)
     if draw.flip:
         image = np.ascontiguousarray(image[::-1])
     apply_to_image(draw, image)

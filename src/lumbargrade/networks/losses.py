@@ -8,7 +8,7 @@ of the network. A mean over nothing is zero, with a gradient of zero.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from torch import Tensor
 CENTRE_SHARE, NEIGHBOUR_SHARE = 0.5, 0.125
 
 _TINY = torch.finfo(torch.float32).tiny
+
+#: How a heatmap is compared with the truth.
+HeatmapKind = Literal["jensen_shannon", "cross_entropy"]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -102,6 +105,27 @@ def jensen_shannon_to_one(at_truth: Tensor) -> Tensor:
     return ((1 - p) * log2 + p * (both + p.log()) + both) / 2
 
 
+def cross_entropy(predicted: Tensor, truth: Tensor, spatial: int) -> Tensor:
+    """Cross-entropy (nats) of predicted distributions under the true ones, as `jensen_shannon`.
+
+    It goes to infinity where the truth has no prediction, and so keeps pulling a network that has
+    found nothing yet; the Jensen-Shannon divergence is nearly flat there.
+    """
+    p, q = predicted.float().flatten(-spatial), truth.float().flatten(-spatial)
+    return -(q * p.clamp_min(_TINY).log()).sum(dim=-1)
+
+
+def cross_entropy_to_one(at_truth: Tensor) -> Tensor:
+    """Cross-entropy where the truth is certain of one element with probability (...) p."""
+    return -at_truth.float().clamp_min(_TINY).log()
+
+
+_DIVERGENCES = {
+    "jensen_shannon": (jensen_shannon_to_one, jensen_shannon),
+    "cross_entropy": (cross_entropy_to_one, cross_entropy),
+}
+
+
 def gaussian_truth(centres: Tensor, shape: Sequence[int], sigmas: Sequence[float]) -> Tensor:
     """Normalised Gaussians on a grid of indices.
 
@@ -125,9 +149,14 @@ def gaussian_truth(centres: Tensor, shape: Sequence[int], sigmas: Sequence[float
 
 
 def volume_heatmap_loss(
-    heatmaps: Sequence[Tensor], xy: Tensor, z: Tensor, annotated: Tensor, sigma: float
+    heatmaps: Sequence[Tensor],
+    xy: Tensor,
+    z: Tensor,
+    annotated: Tensor,
+    sigma: float,
+    kind: HeatmapKind = "jensen_shannon",
 ) -> Tensor:
-    """Jensen-Shannon divergence of volume heatmaps from the truth, mean over annotated points.
+    """Divergence of volume heatmaps from the truth, mean over annotated points.
 
     Args:
         heatmaps: per volume (P, D, h, w).
@@ -136,28 +165,37 @@ def volume_heatmap_loss(
         annotated: (B, P) bool.
         sigma: of the true Gaussian, mask pixels in the plane and 1 slice across it; 0 makes the
             truth the one voxel nearest to the point.
+        kind: which divergence.
     """
+    to_one, between = _DIVERGENCES[kind]
     losses = []
     for volume, plane, slices in zip(heatmaps, xy, z, strict=True):
         if sigma == 0:
-            losses.append(jensen_shannon_to_one(_at_voxel(volume, plane, slices)))
+            losses.append(to_one(_at_voxel(volume, plane, slices)))
         else:
             centres = torch.cat([plane, slices.unsqueeze(-1)], dim=-1)
             truth = gaussian_truth(centres, volume.shape[1:], (1.0, sigma, sigma))
-            losses.append(jensen_shannon(volume, truth, spatial=3))
+            losses.append(between(volume, truth, 3))
     return masked_mean(torch.stack(losses), annotated)
 
 
-def plane_heatmap_loss(heatmaps: Tensor, xy: Tensor, annotated: Tensor, sigma: float) -> Tensor:
+def plane_heatmap_loss(
+    heatmaps: Tensor,
+    xy: Tensor,
+    annotated: Tensor,
+    sigma: float,
+    kind: HeatmapKind = "jensen_shannon",
+) -> Tensor:
     """The same in the plane: heatmaps (B, P, h, w); sigma 0 is the one pixel nearest."""
+    to_one, between = _DIVERGENCES[kind]
     if sigma == 0:
         flat = heatmaps.flatten(0, 1).unsqueeze(1)
         points = xy.flatten(0, 1)
         at_truth = _at_voxel(flat, points, torch.zeros_like(points[:, 0]))
-        losses = jensen_shannon_to_one(at_truth).view_as(annotated)
+        losses = to_one(at_truth).view_as(annotated)
     else:
         truth = gaussian_truth(xy, heatmaps.shape[2:], (sigma, sigma))
-        losses = jensen_shannon(heatmaps, truth, spatial=2)
+        losses = between(heatmaps, truth, 2)
     return masked_mean(losses, annotated)
 
 

@@ -95,10 +95,22 @@ def build_network(
         decoder = UNetDecoder(
             body.channels, network.widths, 3, depths=network.depths, recompute=recompute
         )
-        return VolumeNetwork(body, decoder, VolumeHead(decoder.width, targets, network.features))
+        volume_head = VolumeHead(decoder.width, targets, network.features)
+        return channels_last(VolumeNetwork(body, decoder, volume_head))
     decoder = UNetDecoder(body.channels, network.widths, 2, recompute=recompute)
     head = PlaneHead(decoder.width, targets, network.hidden, network.neighbours)
-    return PlaneNetwork(body, decoder, head)
+    return channels_last(PlaneNetwork(body, decoder, head))
+
+
+def channels_last(network: OneStageNetwork) -> OneStageNetwork:
+    """The same network with its 2-D parts in the memory layout in which convolutions are fast.
+
+    Values and names of parameters stay; maps follow the layout of the weights they meet.
+    """
+    network.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its types
+    if isinstance(network, PlaneNetwork):
+        network.decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its types
+    return network
 
 
 def _check(slices: Tensor, counts: Sequence[int], stride: int) -> None:

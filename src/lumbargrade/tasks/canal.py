@@ -34,7 +34,11 @@ class CanalTask(OneStageTask):
             "slice": losses.slice_nll(slices, batch.z, batch.annotated),
             "xy": losses.coordinate_error(output.xy, batch.xy, batch.annotated),
             "heatmap": losses.plane_heatmap_loss(
-                heatmaps, batch.xy, batch.annotated, config.heatmap_sigma
+                heatmaps,
+                batch.xy,
+                batch.annotated,
+                config.heatmap_sigma,
+                config.heatmap_divergence,
             ),
             "grade": losses.grade_nll(output.log_grade, batch.grade, weights),
             "grade_map": losses.weighted_mean_by_grade(

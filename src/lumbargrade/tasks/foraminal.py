@@ -39,7 +39,12 @@ class ForaminalTask(OneStageTask):
             "xy": losses.coordinate_error(output.xy, batch.xy, batch.annotated),
             "z": losses.coordinate_error(output.z, batch.z, batch.annotated),
             "heatmap": losses.volume_heatmap_loss(
-                output.volume_heatmaps, batch.xy, batch.z, batch.annotated, config.heatmap_sigma
+                output.volume_heatmaps,
+                batch.xy,
+                batch.z,
+                batch.annotated,
+                config.heatmap_sigma,
+                config.heatmap_divergence,
             ),
             "grade": losses.grade_nll(output.log_grade, matching.grades, weights),
         }

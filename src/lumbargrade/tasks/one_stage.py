@@ -72,7 +72,7 @@ class OneStageTask(ABC):
         size = self.recipe.data.size
         draw = None
         if rng is not None:
-            _, height, width = volume.pixels.shape
+            depth, height, width = volume.pixels.shape
             draw = draw_augmentation(
                 rng,
                 self.recipe.augment,
@@ -81,6 +81,7 @@ class OneStageTask(ABC):
                 (height, width),
                 size,
                 store.mean_shape(self.condition),
+                depth,
             )
         return make_sample(volume, row, size=size, draw=draw)
 
