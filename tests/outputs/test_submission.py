@@ -112,7 +112,8 @@ def test_a_study_twice_is_refused_and_the_earlier_file_stays(tmp_path: Path) -> 
     with pytest.raises(BadTable, match="stands twice"):
         write_submission(path, [prediction("1", CANAL), prediction("1", ())], PREVALENCE)
     assert path.read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["submission.csv", "submission.csv.json"]
+    names = ["submission.csv", "submission.csv.findings.csv", "submission.csv.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
 
 
 def test_a_disk_that_is_full_leaves_the_earlier_file(tmp_path: Path, monkeypatch) -> None:
@@ -127,4 +128,4 @@ def test_a_disk_that_is_full_leaves_the_earlier_file(tmp_path: Path, monkeypatch
     with pytest.raises(OSError, match="No space left"):
         write_submission(path, [prediction("2", CANAL)], PREVALENCE)
     assert path.read_bytes() == before
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3

@@ -48,31 +48,46 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.outputs.demo import write_demo_page
+    from lumbargrade.outputs.demo import DemoFolders, write_demo_page
 
     start = time.perf_counter()
-    out = options.out
-    data, held_out, store, runs = (out / n for n in ("data", "held-out", "store", "runs"))
+    at = DemoFolders(options.out)
     seed = str(options.seed)
-    _step("phantom", data, "--studies", options.studies, "--seed", seed)
-    _step(
-        *("phantom", held_out, "--studies", options.held_out, "--seed", seed),
-        *("--split", "test", "--first", HELD_OUT_FIRST),
-    )
-    _step("prepare", data, "--out", store)
-    _train(options, store, runs)
-    _step("validate", runs, "--store", store, "--out", out / "validation")
-    submission = out / "submission.csv"
-    _step("submit", held_out, "--models", runs, "--out", submission)
-    _step("score", submission, held_out / "solution.csv")
-    page = write_demo_page(out, data / "train.csv", held_out, runs)
+    steps: list[tuple[object, ...]] = [
+        ("phantom", at.data, "--studies", options.studies, "--seed", seed),
+        (
+            *("phantom", at.held_out, "--studies", options.held_out, "--seed", seed),
+            *("--split", "test", "--first", HELD_OUT_FIRST),
+        ),
+        ("prepare", at.data, "--out", at.store, "--kinds", "sagittal-t1", "sagittal-t2"),
+    ]
+    trainings = _trainings(options, at.store, at.runs)
+    after: list[tuple[object, ...]] = [
+        ("validate", at.runs, "--store", at.store, "--out", at.validation),
+        ("submit", at.held_out, "--models", at.runs, "--out", at.submission),
+        ("score", at.submission, at.held_out / "solution.csv"),
+    ]
+    for step in steps:
+        _step(*step)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for waiting in [pool.submit(_step, *training) for training in trainings]:
+            waiting.result()
+    for step in after:
+        _step(*step)
+    commands = [_line(*step) for step in (*steps, *trainings, *after)]
+    result = write_demo_page(at, commands)
     minutes = (time.perf_counter() - start) / 60
-    log.info("demo done in %.1f min; open %s", minutes, page.resolve())
+    print(f"\n{result.text()}\n")
+    print(f"demo done in {minutes:.1f} min; open {result.page.resolve()}")
     return 0
 
 
 def _command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "lumbargrade.cli.main", *map(str, arguments)]
+
+
+def _line(*arguments: object) -> str:
+    return shlex.join(["lumbargrade", *map(str, arguments)])
 
 
 def _step(*arguments: object) -> None:
@@ -81,22 +96,19 @@ def _step(*arguments: object) -> None:
     Raises:
         LumbargradeError: if it fails; what it said stands above.
     """
-    line = shlex.join(["lumbargrade", *map(str, arguments)])
+    line = _line(*arguments)
     log.info("\n$ %s", line)
     done = subprocess.run(_command(*arguments))
     if done.returncode > 1 or done.returncode < 0:
         raise LumbargradeError(f"`{line}` failed with exit code {done.returncode}")
 
 
-def _train(options: Options, store: Path, runs: Path) -> None:
-    """Train every fold of both recipes, the longer ones first, `jobs` at a time."""
+def _trainings(options: Options, store: Path, runs: Path) -> list[tuple[object, ...]]:
+    """One training per fold and recipe, the longer recipe first."""
     epochs = ("--train.epochs", options.epochs) if options.epochs else ()
     common = ("--store", store, "--out", runs, "--train.threads", 1, "--train.workers", 0)
-    work = [
+    return [
         ("train", recipe, *common, "--folds", fold, *epochs)
         for recipe in RECIPES
         for fold in options.folds.split(",")
     ]
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for waiting in [pool.submit(_step, *arguments) for arguments in work]:
-            waiting.result()

@@ -2,7 +2,7 @@
 
 Several models are averaged: folds, encoders, and several series of one kind. What no model
 predicts gets the training prevalence; how many rows that were, and why, stands in the log and in
-a JSON file beside the submission.
+OUT.json. What the models said of each finding, with its place, stands in OUT.findings.csv.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 from lumbargrade.domain.files import atomic_path, write_text
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Target
+from lumbargrade.prediction.table import write_predictions
 from lumbargrade.scoring.official import SUBMISSION_COLUMNS, check_complete, read_submission
 
 
@@ -68,7 +69,9 @@ def write_submission(
     predictions: Sequence[StudyPrediction],
     prevalence: Mapping[Target, tuple[float, float, float]],
 ) -> SubmissionSummary:
-    """Write a submission and, beside it, ``<name>.json`` with its summary; both atomically.
+    """Write a submission and two files beside it, each atomically.
+
+    ``<name>.json`` is its summary; ``<name>.findings.csv`` what the models said, with places.
 
     Args:
         path: the CSV.
@@ -93,8 +96,14 @@ def write_submission(
         temporary.write_text(buffer.getvalue(), encoding="utf-8")
         check_complete(read_submission(temporary), [p.study_id for p in studies], path)
     summary = _summary(path, studies, filled)
+    write_predictions(findings_path(path), studies)
     write_text(path.with_name(path.name + ".json"), json.dumps(summary.as_dict(), indent=1))
     return summary
+
+
+def findings_path(submission: Path) -> Path:
+    """Where the findings of a submission stand, with their places (see `prediction.table`)."""
+    return submission.with_name(submission.name + ".findings.csv")
 
 
 def _summary(

@@ -25,7 +25,7 @@ from lumbargrade.prediction.evaluation import (
     errors_of_pairs,
     score_table,
 )
-from lumbargrade.prediction.table import write_out_of_fold
+from lumbargrade.prediction.table import write_predictions
 from lumbargrade.prediction.validation import FoldPredictions
 from lumbargrade.scoring.keypoints import WITHIN, PointErrors
 from lumbargrade.tasks import get_task
@@ -109,7 +109,7 @@ def write_validation(
     for member in members:
         by_study.setdefault(member.study_id, []).append(member)
     studies = [average(same) for same in by_study.values()]
-    rows = write_out_of_fold(out / "oof.csv", studies, store.folds, store.grades)
+    rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
     result = ValidationResult(scores, points, rows)
     _write_csv(out / "scores.csv", SCORE_HEADER, result.score_rows())
     _write_csv(out / "points.csv", POINT_HEADER, result.point_rows())

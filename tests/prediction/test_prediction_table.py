@@ -1,0 +1,125 @@
+"""Predictions survive their CSV file; distances of held-out points are those of a plain loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lumbargrade.dataset.tables import TablePoint
+from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade
+from lumbargrade.prediction.held_out import TruePoint, distance_errors, true_points
+from lumbargrade.prediction.table import COLUMNS, read_predictions, write_predictions
+from made_series import make_volume
+
+CANAL = TARGETS[Condition.CANAL]
+
+
+def made(study: str, seed: int = 0, patient: bool = True) -> StudyPrediction:
+    rng = np.random.default_rng(seed)
+    findings = {}
+    for target in FINDINGS:
+        a, b, c = rng.dirichlet([2, 1, 1]).tolist()
+        x, y, z = rng.uniform(0, 300, 3).tolist()
+        place = Place("77", int(rng.integers(1, 20)), x, y, z, (x, -y, z) if patient else None)
+        findings[target] = Finding(target, (a, b, c), place if seed % 2 == 0 else None)
+    sources = (ModelSource("cpu-small/canal", 0), ModelSource("one#odd/name", 3))
+    return StudyPrediction(study, findings, sources)
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_predictions_survive_writing_and_reading(tmp_path: Path, patient: bool) -> None:
+    path = tmp_path / "oof.csv"
+    before = [made("10", 1), made("9", 2, patient)]
+    grades = {9: {CANAL[0]: Grade.SEVERE}}
+    assert write_predictions(path, before, {9: 4}, grades) == 50
+    after = read_predictions(path)
+    assert list(after) == ["9", "10"]
+    for one in before:
+        same = after[one.study_id]
+        assert same.sources == one.sources
+        for target, finding in one.findings.items():
+            other = same.findings[target]
+            assert np.allclose(other.probabilities, finding.probabilities, atol=1e-6)
+            assert (other.place is None) == (finding.place is None)
+            if finding.place is not None and other.place is not None:
+                assert other.place.series_id == finding.place.series_id
+                assert other.place.instance_number == finding.place.instance_number
+                assert other.place.x == pytest.approx(finding.place.x, abs=0.006)
+                assert (other.place.patient is None) == (finding.place.patient is None)
+
+
+def test_truth_and_fold_stand_beside_their_finding(tmp_path: Path) -> None:
+    path = tmp_path / "oof.csv"
+    write_predictions(path, [made("9")], {9: 4}, {9: {CANAL[2]: Grade.MODERATE}})
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    assert tuple(rows[0]) == COLUMNS
+    truth = {r[2]: r[6] for r in rows[1:]}
+    assert truth.pop(CANAL[2].column) == "moderate"
+    assert set(truth.values()) == {""}
+    assert {r[1] for r in rows[1:]} == {"4"}
+
+
+def test_what_was_filled_in_is_no_prediction(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    filled = Finding(CANAL[0], (0.5, 0.3, 0.2), filled=True)
+    assert write_predictions(path, [StudyPrediction("1", {CANAL[0]: filled})]) == 0
+    assert read_predictions(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("spinal_canal_stenosis_l1_l2", "no_such_finding", "row 2: not a prediction"),
+        ("spinal_canal_stenosis_l1_l2", "spinal_canal_stenosis_l2_l3", "row 3: .* second time"),
+        ("cpu-small/canal#0", "cpu-small/canal#x", "row 2: not a prediction"),
+        ("study_id", "study", "no columns study_id"),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_row(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    path = tmp_path / "p.csv"
+    one = made("1")
+    write_predictions(
+        path, [StudyPrediction("1", {t: one.findings[t] for t in CANAL}, one.sources)]
+    )
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(BadTable, match=message):
+        read_predictions(path)
+
+
+def test_a_label_is_in_patient_space_where_its_pixel_is() -> None:
+    volume = make_volume(depth=5)
+    labels = [
+        TablePoint(1, 100, 3, CANAL[0], 10.0, 20.0),
+        TablePoint(1, 100, 99, CANAL[1], 10.0, 20.0),  # no such instance
+        TablePoint(1, 555, 3, CANAL[2], 10.0, 20.0),  # another series
+    ]
+    (found,) = true_points(labels, volume)
+    assert found.target is CANAL[0]
+    assert found.voxel == (10.0, 20.0, 2.0)
+    assert found.patient == (8.0, 10.0, -20.0)  # slices 4 mm apart, column is foot-wards
+    assert found.normal == (-1.0, 0.0, 0.0)
+
+
+def test_a_point_that_was_not_found_is_never_within() -> None:
+    at = (1.0, 2.0, 3.0)
+    truth = {"1": [TruePoint(t, (0, 0, 0), at, (1.0, 0.0, 0.0)) for t in CANAL]}
+    near = Place("7", 1, 0, 0, 0, (1.0, 2.0, 7.0))
+    far_across = Place("7", 1, 0, 0, 0, (11.0, 2.0, 3.0))
+    third = (0.5, 0.3, 0.2)
+    findings = {
+        CANAL[0]: Finding(CANAL[0], third, near),
+        CANAL[1]: Finding(CANAL[1], third, far_across),
+        CANAL[2]: Finding(CANAL[2], third),
+    }
+    errors = distance_errors(truth, {"1": StudyPrediction("1", findings)})[Condition.CANAL]
+    assert errors.count == 5
+    assert errors.within_mm == (0.0, 0.0, 0.0, 0.2)
+    assert errors.in_plane_within_mm == (0.2, 0.2, 0.2, 0.4)
+    nothing = distance_errors(truth, {})[Condition.CANAL]
+    assert nothing.within_mm == (0.0,) * 4
