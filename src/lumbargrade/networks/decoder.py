@@ -53,8 +53,9 @@ class UNetDecoder(nn.Module):
     Args:
         channels: encoder channels, fine to coarse.
         widths: channels of the blocks, coarse to fine; one fewer than ``channels``.
-        dimensions: 2 decodes slices (N, C, h, w); 3 decodes volumes (N, C, D, h, w).
-        depths: in three dimensions, odd kernel size along the slices of each block; all 3 if empty.
+        dimensions: 2 decodes every slice alone; 3 takes the slices for one volume.
+        depths: in three dimensions, odd kernel size along the slices of each block; all 3 if
+            empty. A block of depth 1 looks at each slice alone and is made of 2-D convolutions.
         recompute: keep no activations inside a block for the backward pass.
 
     Raises:
@@ -76,7 +77,7 @@ class UNetDecoder(nn.Module):
                 f"network.widths has {len(widths)} values; "
                 f"{len(channels)} encoder stages need {len(channels) - 1}"
             )
-        depths = depths or (3,) * len(widths)
+        depths = (1,) * len(widths) if dimensions == 2 else depths or (3,) * len(widths)
         if len(depths) != len(widths) or any(d < 1 or d % 2 == 0 for d in depths):
             raise UsageError(
                 f"network.depths {tuple(depths)}: give an odd size for each of {len(widths)} blocks"
@@ -84,16 +85,24 @@ class UNetDecoder(nn.Module):
         coarse_to_fine = list(reversed(channels))
         inputs = pairwise([coarse_to_fine[0], *widths])
         self.blocks = nn.ModuleList(
-            UpBlock(coarse, skip, width, dimensions, depth)
+            UpBlock(coarse, skip, width, 2 if depth == 1 else 3, depth)
             for (coarse, width), skip, depth in zip(inputs, coarse_to_fine[1:], depths, strict=True)
         )
         self.width = widths[-1]
+        self._deep = tuple(depth > 1 for depth in depths)
         self._recompute = recompute
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Encoder maps, fine to coarse, to one map (N, width, ..., h, w) of the finest size."""
+        """Encoder maps (D, C, h, w), fine to coarse, to one map (D, width, h, w) of the finest."""
         recompute = self._recompute and torch.is_grad_enabled()
         *skips, x = maps
-        for block, skip in zip(self.blocks, reversed(skips), strict=True):
-            x = recomputed(block, block, x, skip) if recompute else block(x, skip)
+        for block, skip, deep in zip(self.blocks, reversed(skips), self._deep, strict=True):
+            inputs = (as_volume(x), as_volume(skip)) if deep else (x, skip)
+            x = recomputed(block, block, *inputs) if recompute else block(*inputs)
+            x = x[0].transpose(0, 1) if deep else x
         return x
+
+
+def as_volume(slices: Tensor) -> Tensor:
+    """Slices (D, C, h, w) as the depth of one volume, (1, C, D, h, w); a view."""
+    return slices.transpose(0, 1).unsqueeze(0)

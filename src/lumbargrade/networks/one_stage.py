@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.networks.decoder import UNetDecoder
+from lumbargrade.networks.decoder import UNetDecoder, as_volume
 from lumbargrade.networks.encoder import Encoder, build_encoder
 from lumbargrade.networks.heads import PlaneHead, VolumeHead
 from lumbargrade.networks.output import OneStageOutput
@@ -39,9 +39,7 @@ class VolumeNetwork(nn.Module):
         maps = [torch.split(m, list(counts)) for m in self.encoder(slices)]
         located = []
         for volume in zip(*maps, strict=True):
-            # slices become the depth of one volume: (D, C, h, w) -> (1, C, D, h, w)
-            decoded = self.decoder([m.transpose(0, 1).unsqueeze(0) for m in volume])
-            located.append(self.head.locate(decoded))
+            located.append(self.head.locate(as_volume(self.decoder(volume))))
         result: OneStageOutput = self.head(located)
         return result
 
@@ -107,9 +105,9 @@ def channels_last(network: OneStageNetwork) -> OneStageNetwork:
 
     Values and names of parameters stay; maps follow the layout of the weights they meet.
     """
-    network.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its types
-    if isinstance(network, PlaneNetwork):
-        network.decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its types
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its types
     return network
 
 
