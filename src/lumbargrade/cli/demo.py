@@ -33,7 +33,7 @@ class Options:
 
     out: Path = Path("demo")
     """folder for everything the demo makes"""
-    studies: int = 120
+    studies: int = 240
     """phantom studies to train and validate on"""
     held_out: int = 40
     """phantom studies that only the finished models see"""
