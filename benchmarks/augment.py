@@ -1,20 +1,22 @@
-"""Augmented samples per second at 15 x 320 x 320, against TorchIO doing the same kinds of change.
+"""Augmented samples at 15 x 320 x 320, against TorchIO making the same kinds of change.
 
 Both flip, turn and scale in the plane, change the grey curve, and blur or add noise, as often and
-as strongly as the foraminal recipe. TorchIO moves no points and knows neither homographies nor a
-blackout, so it does less. ``python -m benchmarks.augment`` prints the rows.
+as strongly as the foraminal recipe. TorchIO moves no points and makes neither homographies nor a
+blackout, so it does less. ``python -m benchmarks.augment`` prints the section of
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
+import torchio as tio
+from benchmarks.common import Row, Section, against, main, medians, number, one_thread, ratio
 
 from lumbargrade.config import AugmentConfig
 from lumbargrade.dataset.augment import draw_augmentation
@@ -24,11 +26,11 @@ from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind
 from lumbargrade.domain.volume import Volume, VolumeSlice
 
-DEPTH, SIZE = 15, 320
+OURS, TORCHIO = "ours", "TorchIO"
 
 
-def _series(side: int) -> tuple[Volume, SeriesRow]:
-    noise = np.random.default_rng(0).integers(0, 256, (DEPTH, side, side), dtype=np.uint8)
+def _series(depth: int, side: int) -> tuple[Volume, SeriesRow]:
+    noise = np.random.default_rng(0).integers(0, 256, (depth, side, side), dtype=np.uint8)
     pixels = np.stack([cv2.GaussianBlur(s, (9, 9), 0) for s in noise])
     slices = tuple(
         VolumeSlice(
@@ -37,10 +39,10 @@ def _series(side: int) -> tuple[Volume, SeriesRow]:
             group=0,
             shape=(side, side),
         )
-        for z in range(DEPTH)
+        for z in range(depth)
     )
     points = [
-        (side * (0.45 + 0.02 * (i % 5)), side * (0.2 + 0.14 * (i % 5)), 11 - 8 * (i // 5))
+        (side * (0.45 + 0.02 * (i % 5)), side * (0.2 + 0.14 * (i % 5)), (depth - 1) * (1 - i // 5))
         for i in range(10)
     ]
     row = SeriesRow(
@@ -55,26 +57,26 @@ def _series(side: int) -> tuple[Volume, SeriesRow]:
     return Volume(pixels, slices, "1", "2"), row
 
 
-def _ours(side: int) -> Callable[[int], Any]:
-    volume, row = _series(side)
+def ours(depth: int, side: int) -> Callable[[int], Any]:
+    """A function from a seed to a sample: image, points, grades and the map back."""
+    volume, row = _series(depth, side)
     config, mean_shape = AugmentConfig(), row.points[:, :2] * 512 / side
 
     def one(seed: int) -> Any:
         rng = np.random.default_rng(seed)
         draw = draw_augmentation(
-            rng, config, row.points, annotated_points(row), (side, side), SIZE, mean_shape
+            rng, config, row.points, annotated_points(row), (side, side), side, mean_shape, depth
         )
-        return make_sample(volume, row, size=SIZE, draw=draw)
+        return make_sample(volume, row, size=side, draw=draw)
 
     return one
 
 
-def _torchio() -> Callable[[int], Any]:
-    import torch
-    import torchio as tio
-
-    volume, _ = _series(SIZE)
+def torchio(depth: int, side: int) -> Callable[[int], Any]:
+    """A function from a seed to an image; it starts from floats, whose making is not timed."""
+    volume, _ = _series(depth, side)
     image = torch.from_numpy(volume.pixels[None].astype(np.float32))
+    blur, noise = tio.RandomBlur(std=(0, 0, 0, 1, 0, 1)), tio.RandomNoise(std=6)
     change = tio.Compose(
         [
             tio.RandomFlip(axes=(0,), flip_probability=0.5),
@@ -82,11 +84,9 @@ def _torchio() -> Callable[[int], Any]:
                 scales=(1, 1, 0.75, 1.35, 0.75, 1.35), degrees=(-20, 20, 0, 0, 0, 0), p=0.9
             ),
             tio.RandomGamma(log_gamma=0.2, p=0.75),
-            tio.OneOf(
-                {tio.RandomBlur(std=(0, 0, 0, 1, 0, 1)): 3, tio.RandomNoise(std=6): 1}, p=0.5
-            ),
+            tio.OneOf({blur: 3, noise: 1}, p=0.5),
         ]
-    )  # fmt: skip
+    )
 
     def one(seed: int) -> Any:
         with torch.random.fork_rng():
@@ -97,47 +97,44 @@ def _torchio() -> Callable[[int], Any]:
     return one
 
 
-def _milliseconds(one: Callable[[int], Any], repeats: int) -> float:
-    """Mean over augmentations (they differ in cost), median over three rounds."""
-    one(0)
-    rounds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        for seed in range(repeats):
-            one(seed)
-        rounds.append((time.perf_counter() - start) / repeats * 1e3)
-    return statistics.median(rounds)
+def _several(one: Callable[[int], Any], count: int) -> None:
+    for seed in range(count):
+        one(seed)
 
 
-def run(repeats: int = 40) -> list[dict[str, Any]]:
-    """One row per way of making an augmented sample, all in one thread."""
-    import torch
-
-    before = cv2.getNumThreads(), torch.get_num_threads()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    try:
-        times = {
-            "lumbargrade": _milliseconds(_ours(SIZE), repeats),
-            "lumbargrade, from 512 x 512": _milliseconds(_ours(512), repeats),
-            "TorchIO": _milliseconds(_torchio(), max(3, repeats // 4)),
-        }
-    finally:
-        cv2.setNumThreads(before[0])
-        torch.set_num_threads(before[1])
-    ours = times["lumbargrade"]
+def run(quick: bool = False) -> list[Row]:
+    """One row per library, both in one thread: mean over samples, median over rounds."""
+    depth, side, count, rounds = (3, 64, 2, 1) if quick else (15, 320, 40, 7)
+    with one_thread():
+        makers = {OURS: ours(depth, side), TORCHIO: torchio(depth, side)}
+        work = {name: partial(_several, one, count) for name, one in makers.items()}
+        seconds = medians(work, rounds)
     return [
-        {
-            "benchmark": f"augmented sample, {DEPTH} x {SIZE} x {SIZE}",
-            "case": name,
-            "ms": round(ms, 2),
-            "per_second": round(1000 / ms, 1),
-            "ratio": round(ms / ours, 2),
-        }
-        for name, ms in times.items()
+        {"shape": [depth, side, side], "case": name, "ms": 1e3 * s / count}
+        for name, s in seconds.items()
+    ]
+
+
+def sections(rows: list[Row]) -> list[Section]:
+    """One table."""
+    ms = {row["case"]: row["ms"] for row in rows}
+    shape = " x ".join(map(str, rows[0]["shape"]))
+    return [
+        Section(
+            f"An augmented sample of {shape}",
+            f"Ours is {against(ms[OURS] / ms[TORCHIO], 'TorchIO')}: {number(1e3 / ms[OURS])} "
+            f"samples per second and thread against {number(1e3 / ms[TORCHIO])}.",
+            f"TorchIO {tio.__version__}",
+            "Both flip, turn, scale, change the grey curve, and blur or add noise, as often and as "
+            "strongly as the foraminal recipe. TorchIO does less: it moves no points and makes "
+            "neither homographies nor a blackout; but it interpolates in three dimensions, in "
+            "floating point. One thread each; mean over the same number of different random "
+            "samples, median of rounds that take turns.",
+            ["", "ms per sample", "samples per second", "ratio"],
+            [[name, number(t), number(1e3 / t), ratio(t / ms[TORCHIO])] for name, t in ms.items()],
+        )
     ]
 
 
 if __name__ == "__main__":
-    for row in run():
-        print(json.dumps(row))
+    main("benchmarks.augment", run, sections)

@@ -1,37 +1,52 @@
 """The published foraminal network against a literal reading of its specification.
 
-One training step and one inference at 15 x 320 x 320 with the pvt_v2_b4 encoder: time, and peak
-memory of a process that does nothing else. ``python -m benchmarks.network`` prints the rows.
+One training step and one inference with the pvt_v2_b4 encoder: time, and peak memory of a process
+that does nothing else. ``python -m benchmarks.network`` prints the section of docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
+
+from benchmarks.common import (
+    Row,
+    Section,
+    against,
+    held_mib,
+    main,
+    number,
+    peak_mib,
+    progress,
+    ratio,
+    run_child,
+    take_turns,
+)
+
+RECIPE = "one-stage-nfn-fixed/pvt_v2_b4-decoder3d-01"
 
 #: Cases in the order of the table: name -> (implementation, whether it trains).
 CASES = {
-    "inference": ("ours", False),
+    "inference, ours": ("ours", False),
     "inference, literal": ("literal", False),
-    "training step": ("ours", True),
-    "training step, gradient checkpoints": ("checkpointed", True),
+    "training step, ours": ("ours", True),
+    "training step, ours, gradient checkpoints": ("checkpointed", True),
     "training step, literal": ("literal", True),
 }
 
 
-def literal_forward(network: Any, slices: Any, counts: Sequence[int]) -> dict[str, Any]:
+def literal_forward(network: Any, slices: Any, counts: Sequence[int]) -> Any:
     """Section 4 of the specification step by step, with the parameters of one of our networks."""
     import torch
     from torch.nn import functional as F  # noqa: N812
+
+    from lumbargrade.networks.output import OneStageOutput
 
     colour = ((slices.float() / 255 - 0.5) / 0.5).unsqueeze(1).repeat(1, 3, 1, 1)
     maps = network.encoder.model(colour)
@@ -53,127 +68,185 @@ def literal_forward(network: Any, slices: Any, counts: Sequence[int]) -> dict[st
     features = torch.stack(pooled)
     logits = head.grade(features.flatten(0, 1)).view(*features.shape[:2], 3)
     points = torch.stack(xyz)
-    return {"grade": logits.softmax(-1), "xy": points[..., :2], "z": points[..., 2]}
+    return OneStageOutput(
+        grade=logits.softmax(-1),
+        log_grade=logits.log_softmax(-1),
+        xy=points[..., :2],
+        z=points[..., 2],
+        counts=tuple(counts),
+        volume_heatmaps=tuple(heatmaps),
+    )
 
 
-def _network(implementation: str) -> Any:
-    from lumbargrade.config import load_recipe
-    from lumbargrade.networks.one_stage import build_network
-
-    recipe = load_recipe("one-stage-nfn-fixed/pvt_v2_b4-decoder3d-01")
-    settings = replace(recipe.network, checkpoint_gradients=implementation == "checkpointed")
-    return build_network(recipe.encoder, settings, 10, pretrained=False)
-
-
-def _work(implementation: str, trains: bool, slices: Any) -> Callable[[], dict[str, Any]]:
-    """One step of the case; returns its grade, xy and z."""
+def batch_of(depth: int, size: int) -> Any:
+    """One volume of noise with ten graded points."""
     import torch
 
+    from lumbargrade.tasks.batch import MASK_STRIDE, Batch
+
+    generator = torch.Generator().manual_seed(0)
+    slices = torch.randint(0, 256, (depth, size, size), generator=generator).to(torch.uint8)
+    share = torch.rand((1, 10, 3), generator=generator)
+    return Batch(
+        slices=slices,
+        counts=[depth],
+        xy=share[..., :2] * (size / MASK_STRIDE - 1),
+        z=share[..., 2] * (depth - 1),
+        annotated=torch.ones((1, 10), dtype=torch.bool),
+        grade=torch.randint(0, 3, (1, 10), generator=generator),
+        samples=[],
+    )
+
+
+def work_of(implementation: str, trains: bool, encoder: str = "") -> Callable[[Any], Any]:
+    """A function from a batch to the output of one step on it.
+
+    The learning rate is 0, so that every step does the same work on the same weights.
+
+    Args:
+        implementation: ``ours``, ``checkpointed`` or ``literal``.
+        trains: whether the step is a training step, or inference.
+        encoder: a timm name instead of the recipe's encoder.
+    """
+    import torch
+
+    from lumbargrade.config import load_recipe
+    from lumbargrade.tasks import get_task
+
     torch.manual_seed(0)
-    network = _network(implementation).train(trains)
-    counts = [len(slices)]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-5)
+    recipe = load_recipe(RECIPE)
+    settings = replace(recipe.network, checkpoint_gradients=implementation == "checkpointed")
+    recipe = replace(
+        recipe,
+        network=settings,
+        encoder=replace(recipe.encoder, name=encoder or recipe.encoder.name, pretrained=False),
+    )
+    task = get_task(recipe)
+    network: Any = task.build_network().train(trains)
+    if implementation == "literal":
+        # the specification says nothing of memory layouts, so torch's own
+        network = network.to(memory_format=torch.contiguous_format)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.0)
 
-    def forward() -> dict[str, Any]:
+    def forward(batch: Any) -> Any:
         if implementation == "literal":
-            return literal_forward(network, slices, counts)
-        output = network(slices, counts)
-        return {"grade": output.grade, "xy": output.xy, "z": output.z}
+            return literal_forward(network, batch.slices, batch.counts)
+        return network(batch.slices, batch.counts)
 
-    def infer() -> dict[str, Any]:
+    def infer(batch: Any) -> Any:
         with torch.inference_mode():
-            return forward()
+            return forward(batch)
 
-    def train() -> dict[str, Any]:
+    def train(batch: Any) -> Any:
         optimiser.zero_grad()
-        output = forward()
-        (output["grade"][..., 0].log().mean() + output["xy"].mean() + output["z"].mean()).backward()
+        output = forward(batch)
+        task.loss(output, batch).total.backward()
         optimiser.step()
         return output
 
     return train if trains else infer
 
 
-def measure(case: str, depth: int, size: int, repeats: int) -> dict[str, Any]:
-    """Time, peak memory and outputs of one case in this process."""
-    import torch
+def measure(case: str, depth: int, size: int, steps: int) -> dict[str, Any]:
+    """Times, peak memory and outputs of one case in this process.
 
-    implementation, trains = CASES[case]
-    generator = torch.Generator().manual_seed(0)
-    slices = torch.randint(0, 256, (depth, size, size), generator=generator).to(torch.uint8)
-    work = _work(implementation, trains, slices)
-    before = _peak_mib()
-    seconds, output = [], {}
-    for i in range(repeats):
+    A step on a small volume comes first: it starts threads and makes the optimiser's state.
+    """
+    work = work_of(*CASES[case])
+    work(batch_of(2, 64))
+    batch = batch_of(depth, size)
+    seconds, held = [], held_mib()
+    for _ in range(steps):
         start = time.perf_counter()
-        output = work()
+        output = work(batch)
         seconds.append(time.perf_counter() - start)
-        if i == 0:
-            first = {k: v.detach().flatten().tolist() for k, v in output.items()}
-    return {
-        "seconds": min(seconds),
-        "median": statistics.median(seconds),
-        "peak_mib": _peak_mib(),
-        "before_mib": before,
-        "output": first,
-    }
+    flat = {k: getattr(output, k).detach().flatten().tolist() for k in ("grade", "xy", "z")}
+    return {"seconds": seconds, "held_mib": held, "peak_mib": peak_mib(), "output": flat}
 
 
-def _peak_mib() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024 if sys.platform != "darwin" else 1024**2)
-
-
-def run(depth: int = 15, size: int = 320, repeats: int = 2) -> list[dict[str, Any]]:
-    """Every case in a process of its own.
+def run(quick: bool = False) -> list[Row]:
+    """Every case in processes of its own, which take turns.
 
     Returns:
-        One row per case: seconds (the fastest of ``repeats``), peak memory, both as a ratio to the
-        literal implementation, and the largest difference of grade, xy and z from it.
+        One row per case: median seconds, highest peak memory, and the largest difference of
+        grade, xy and z from the literal implementation.
     """
-    found = {case: _in_process(case, depth, size, repeats) for case in CASES}
-    rows = []
-    for case, ours in found.items():
-        literal = found["training step, literal" if CASES[case][1] else "inference, literal"]
-        pairs = [
-            abs(a - b)
-            for part in ours["output"]
-            for a, b in zip(ours["output"][part], literal["output"][part], strict=True)
-        ]
-        rows.append(
-            {
-                "benchmark": f"pvt_v2_b4 foraminal {depth} x {size} x {size}",
-                "case": case,
-                "seconds": round(ours["seconds"], 3),
-                "peak_mib": round(ours["peak_mib"]),
-                "time_ratio": round(ours["seconds"] / literal["seconds"], 3),
-                "memory_ratio": round(ours["peak_mib"] / literal["peak_mib"], 3),
-                "largest_difference": max(pairs),
-            }
+    depth, size, rounds = (3, 64, 1) if quick else (15, 320, 2)
+    found: dict[str, list[dict[str, Any]]] = {case: [] for case in CASES}
+
+    def one(case: str) -> None:
+        steps = 1 if CASES[case][1] else 2
+        progress(f"  {case}")
+        found[case].append(run_child("benchmarks.network", "case", case, depth, size, steps))
+
+    take_turns({case: partial(one, case) for case in CASES}, rounds, warm_up=False)
+    return [
+        {
+            "shape": [depth, size, size],
+            "case": case,
+            "seconds": statistics.median(s for r in results for s in r["seconds"]),
+            "peak_mib": max(r["peak_mib"] for r in results),
+            "step_mib": max(r["peak_mib"] - r["held_mib"] for r in results),
+            "difference": _difference(results[0], found[literal_of(case)][0]),
+        }
+        for case, results in found.items()
+    ]
+
+
+def literal_of(case: str) -> str:
+    """The case that a case is compared with."""
+    return case.split(",")[0] + ", literal"
+
+
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> float:
+    pairs = [zip(v, other["output"][k], strict=True) for k, v in one["output"].items()]
+    return max(abs(a - b) for pair in pairs for a, b in pair)
+
+
+def sections(rows: list[Row]) -> list[Section]:
+    """One table."""
+    by_case = {row["case"]: row for row in rows}
+    shape = " x ".join(map(str, rows[0]["shape"]))
+    cells = []
+    for case, row in by_case.items():
+        literal = by_case[literal_of(case)]
+        cells.append(
+            [
+                case,
+                number(row["seconds"]),
+                ratio(row["seconds"] / literal["seconds"]),
+                number(row["peak_mib"]),
+                ratio(row["peak_mib"] / literal["peak_mib"]),
+                number(row["step_mib"]),
+                ratio(row["step_mib"] / literal["step_mib"]),
+            ]
         )
-    return rows
+    return [
+        Section(
+            f"The published foraminal network (pvt_v2_b4) at {shape}",
+            " ".join(_shows(by_case, case) for case in by_case if case != literal_of(case)),
+            "a literal implementation of the specification with the same weights",
+            "*Literal* repeats every slice to three channels, sends all slices through the encoder "
+            "at once, projects the volume to 128 channels, and pools it under each heatmap; the "
+            "rest is the same, the loss and the optimiser too. Outputs differ by at most "
+            f"{max(r['difference'] for r in rows):.0e} (probabilities, pixels, slices). Batch of "
+            "one volume in fp32 with as many threads as torch takes; processes take turns, peak "
+            "memory is that of the whole process, *the step's* what it holds more than before.",
+            ["", "seconds", "ratio", "peak MiB", "ratio", "of it the step's", "ratio"],
+            cells,
+        )
+    ]
 
 
-def _in_process(case: str, depth: int, size: int, repeats: int) -> dict[str, Any]:
-    numbers = [str(n) for n in (depth, size, repeats)]
-    command = [sys.executable, "-m", "benchmarks.network", "--case", case, "--work", *numbers]
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", choices=CASES, help="measure one case in this process")
-    parser.add_argument("--work", nargs=3, type=int, default=[15, 320, 2], metavar="N")
-    options = parser.parse_args()
-    if options.case:
-        print(json.dumps(measure(options.case, *options.work)))
-        return
-    for row in run(*options.work):
-        print(json.dumps(row))
+def _shows(by_case: dict[str, Row], case: str) -> str:
+    row, literal = by_case[case], by_case[literal_of(case)]
+    whole = ratio(row["peak_mib"] / literal["peak_mib"])
+    speed = against(row["seconds"] / literal["seconds"], "the literal one")
+    return f"{case.capitalize()}: {speed}, with {whole} of its peak memory."
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["case"]:
+        print(json.dumps(measure(sys.argv[2], *map(int, sys.argv[3:]))))
+    else:
+        main("benchmarks.network", run, sections)

@@ -1,174 +1,209 @@
-"""Prepare: cost by number of workers, by number of studies, and reading the store against npz.
+"""``prepare``: cost by studies and by workers, and reading the store against compressed npz.
 
-The images are noise, written uncompressed, so that what is timed is prepare and not a codec.
-Every run is a process of its own, so its peak memory is its own too.
+Every run is a process of its own, so that its peak memory is its own too.
+``python -m benchmarks.prepare`` prints the section of docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from benchmarks.common import (
+    Row,
+    Section,
+    against,
+    cost_against_work,
+    main,
+    number,
+    progress,
+    ratio,
+    run_child,
+    take_turns,
+    work_table,
+)
+from benchmarks.studies import make_studies, named, repeat_studies
 
 from lumbargrade.dataset.prepare import prepare
 from lumbargrade.dataset.store import VolumeStore
 
-TESTS = Path(__file__).resolve().parents[1] / "tests" / "dataset"
-DEPTH, SHAPE = 15, (320, 320)
-
-_CHILD = """
-import json, resource, sys, time
-from pathlib import Path
-from lumbargrade.dataset.prepare import prepare
-
-if __name__ == "__main__":
-    start = time.perf_counter()
-    summary = prepare(Path(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3]))
-    seconds = time.perf_counter() - start
-    status = Path("/proc/self/status")
-    if status.exists():
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        peak = int(fields["VmHWM"].split()[0]) / 1024
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
-    print(json.dumps([seconds, peak, summary.studies]))
-"""
+BY_STUDIES, BY_WORKERS, AGAIN, READ = "by studies", "by workers", "again", "read"
 
 
-def _write_studies(folder: Path, studies: int) -> None:
-    sys.path.insert(0, str(TESTS))
-    try:
-        from lsdc import write_lsdc
-    finally:
-        sys.path.pop(0)
-    write_lsdc(folder, studies, depth=DEPTH, shape=SHAPE)
-
-
-def _prepare(data: Path, workers: int) -> tuple[float, float]:
-    """Seconds and peak MiB of one run into a fresh store."""
+def _prepare(data: Path, workers: int) -> list[float]:
+    """Seconds, peak MiB and the work's MiB of one run into a fresh store."""
     with tempfile.TemporaryDirectory(dir=data.parent) as folder:
-        script = Path(folder) / "child.py"
-        script.write_text(_CHILD)
-        out = Path(folder) / "store"
-        done = subprocess.run(
-            [sys.executable, str(script), str(data), str(out), str(workers)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    seconds, peak, _ = json.loads(done.stdout.splitlines()[-1])
-    return seconds, peak
+        options = [data, "--out", f"{folder}/store", "--workers", workers]
+        found: list[float] = run_child("benchmarks.child", "prepare", *options)
+    return found
 
 
-def _row(benchmark: str, case: str, ms: float, reference: float, **more: object) -> dict[str, Any]:
-    ratio = round(ms / reference, 3)
-    return {"benchmark": benchmark, "case": case, "ms": round(ms, 2), "ratio": ratio, **more}
+def _measured(cases: Sequence[tuple[Path, int, int]], rounds: int) -> list[Row]:
+    """A row for each (data set, its studies, workers); they take turns."""
+    found: dict[str, list[list[float]]] = {str(i): [] for i in range(len(cases))}
+
+    def one(name: str) -> None:
+        data, _, workers = cases[int(name)]
+        found[name].append(_prepare(data, workers))
+
+    take_turns({name: partial(one, name) for name in found}, rounds, warm_up=False)
+    return [
+        {
+            "studies": studies,
+            "workers": workers,
+            "ms": 1e3 * statistics.median(s for s, _, _ in runs) / studies,
+            "peak_mib": max(p for _, p, _ in runs),
+            "work_mib": max(w for _, _, w in runs),
+        }
+        for (_, studies, workers), runs in zip(cases, found.values(), strict=True)
+    ]
 
 
-def by_work(root: Path, counts: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Cost per study and peak memory, one worker."""
-    rows: list[dict[str, Any]] = []
-    for studies in counts:
-        data = root / f"data{studies}"
-        _write_studies(data, studies)
-        seconds, peak = _prepare(data, 1)
-        ms = seconds / studies * 1e3
-        first = rows[0]["ms"] if rows else ms
-        rows.append(
-            _row(
-                "prepare per study, by studies",
-                f"{studies} studies",
-                ms,
-                first,
-                peak_mib=round(peak),
-            )
-        )
+def second_run(data: Path, store: Path, studies: int) -> list[Row]:
+    """A run that finds everything done."""
+    rows = []
+    for case in ("first run", "second run, nothing changed"):
+        start = time.perf_counter()
+        prepare(data, store)
+        ms = (time.perf_counter() - start) / studies * 1e3
+        rows.append({"benchmark": AGAIN, "case": case, "ms": ms})
     return rows
 
 
-def by_workers(data: Path, studies: int, workers: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Cost per study, the start of the workers included."""
-    times = {n: _prepare(data, n)[0] / studies * 1e3 for n in workers}
+def read_against_npz(folder: Path, rounds: int) -> list[Row]:
+    """Every volume of a store to memory, against the same pixels in compressed npz files."""
+    store = VolumeStore.open(folder)
+    volumes = [(study, series) for study, series, _ in store.series]
+    zipped = {v: folder.with_name(f"{v[1]}.npz") for v in volumes}
+    for volume, file in zipped.items():
+        np.savez_compressed(file, pixels=store.volume(*volume).pixels)
+
+    def from_store() -> int:
+        return sum(np.array(store.volume(*v).pixels).nbytes for v in volumes)
+
+    def from_npz() -> int:
+        total = 0
+        for file in zipped.values():
+            with np.load(file) as content:
+                total += content["pixels"].nbytes
+        return total
+
+    seconds = take_turns({"store": from_store, "npz": from_npz}, rounds)
+    sizes = {"store": from_store(), "npz": sum(f.stat().st_size for f in zipped.values())}
     return [
-        _row(
-            f"prepare per study, {studies} studies",
-            f"{n} worker" + "s" * (n > 1),
-            ms,
-            times[workers[0]],
-        )
-        for n, ms in times.items()
+        {
+            "benchmark": READ,
+            "case": name,
+            "ms": 1e3 * statistics.median(seconds[name]) / len(volumes),
+            "disk_mib": sizes[name] / len(volumes) / 2**20,
+        }
+        for name in seconds
     ]
 
 
-def second_run(data: Path, root: Path, studies: int) -> list[dict[str, Any]]:
-    """A run that finds everything done, against the first; and opening the store."""
-    name = f"prepare per study, {studies} studies"
-    start = time.perf_counter()
-    prepare(data, root / "store")
-    first = (time.perf_counter() - start) / studies * 1e3
-    start = time.perf_counter()
-    prepare(data, root / "store")
-    second = (time.perf_counter() - start) / studies * 1e3
-    opened = _milliseconds(lambda: VolumeStore.open(root / "store")) / studies
-    return [
-        _row(name, "first run", first, first),
-        _row(name, "second run, nothing changed", second, first),
-        _row(name, "opening the store", opened, first),
-    ]
-
-
-def read_against_npz(root: Path) -> list[dict[str, Any]]:
-    """One volume of 15 x 320 x 320 through the store, against the same pixels in an npz."""
-    store = VolumeStore.open(root / "store")
-    study, series, _ = store.series[0]
-    pixels = np.array(store.volume(study, series).pixels)
-    smooth = np.cumsum(pixels.astype(np.int64) % 3 - 1, axis=2).astype(np.uint8)
-    np.savez_compressed(root / "noise.npz", pixels=pixels)
-    np.savez_compressed(root / "smooth.npz", pixels=smooth)
-    cases: dict[str, Callable[[], object]] = {
-        "store (npy, memory-mapped, planes too)": lambda: np.array(
-            store.volume(study, series).pixels
-        ),
-        "compressed npz, noise": lambda: np.load(root / "noise.npz")["pixels"],
-        "compressed npz, smooth": lambda: np.load(root / "smooth.npz")["pixels"],
-    }
-    times = {name: _milliseconds(case) for name, case in cases.items()}
-    reference = next(iter(times.values()))
-    name = f"reading a volume of {DEPTH} x {SHAPE[0]} x {SHAPE[1]}"
-    return [_row(name, case, ms, reference) for case, ms in times.items()]
-
-
-def _milliseconds(one: Callable[[], object], repeats: int = 15) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        one()
-        times.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times)
-
-
-def run(
-    counts: tuple[int, ...] = (10, 30, 100), workers: tuple[int, ...] = (1, 2)
-) -> list[dict[str, Any]]:
-    """All rows; takes about a minute and 600 MB of disk for a while."""
+def run(quick: bool = False) -> list[Row]:
+    """All rows."""
+    base, repeats, rounds = (1, (1, 2), 1) if quick else (10, (1, 3, 10), 2)
+    workers = sorted({2, min(os.cpu_count() or 1, 8)} - {1})
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        rows = by_work(root, counts)
-        middle = counts[len(counts) // 2]
-        data = root / f"data{middle}"
-        rows += by_workers(data, middle, workers)
-        rows += second_run(data, root, middle)
-        return rows + read_against_npz(root)
+        progress(f"  making {named(base)}")
+        data = make_studies(root / "data", base)
+        sets = {base * n: repeat_studies(data, root / f"data{n}", n) for n in repeats}
+        largest = max(sets)
+        cases = [(path, n, 1) for n, path in sets.items()]
+        cases += [(sets[largest], largest, n) for n in workers]
+        progress("  by number of studies and of workers")
+        measured = _measured(cases, rounds)
+        progress("  a second run, and reading the store")
+        return [
+            *({"benchmark": BY_STUDIES, **r} for r in measured if r["workers"] == 1),
+            *({"benchmark": BY_WORKERS, **r} for r in measured if r["studies"] == largest),
+            *second_run(data, root / "store", base),
+            *read_against_npz(root / "store", 5 * rounds),
+        ]
+
+
+def sections(rows: list[Row]) -> list[Section]:
+    """Three tables: by studies, by workers with the second run, the store against npz."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["benchmark"], []).append(row)
+    return [
+        _by_studies(found[BY_STUDIES]),
+        _by_workers(found[BY_WORKERS], found[AGAIN]),
+        _read(found[READ]),
+    ]
+
+
+def _by_studies(rows: list[Row]) -> Section:
+    return Section(
+        "`prepare` by number of studies",
+        cost_against_work(rows),
+        named(rows[0]["studies"]),
+        "One worker, in a process of its own whose start is not counted; median time and highest "
+        "peak of runs that take turns; *the work's* memory is what it holds more than after its "
+        "imports. The studies are ten phantom studies (RLE, three series each), listed again and "
+        "again.",
+        *work_table(rows),
+    )
+
+
+def _by_workers(rows: list[Row], again: list[Row]) -> Section:
+    first, last = rows[0], rows[-1]
+    one, most = _workers(first), _workers(last)
+    cells = [[_workers(r), number(r["ms"]), ratio(r["ms"] / first["ms"])] for r in rows]
+    return Section(
+        "`prepare` by number of workers",
+        f"{most} are {against(last['ms'] / first['ms'], one)} on {first['studies']} "
+        "studies. A second run that finds nothing changed takes "
+        f"{again[1]['ms'] / again[0]['ms']:.3f} of the time of the first.",
+        one,
+        f"{first['studies']} studies, wall time of a whole run, the start of the worker processes "
+        "included. What workers give depends on the cores and on what else runs on them.",
+        ["workers", "ms per study", "ratio"],
+        cells,
+    )
+
+
+def _workers(row: Row) -> str:
+    return f"{row['workers']} worker" + "s" * (row["workers"] > 1)
+
+
+def _read(rows: list[Row]) -> Section:
+    by_case = {r["case"]: r for r in rows}
+    store, npz = by_case["store"], by_case["npz"]
+    titles = {
+        "store": "the store (`.npy`, memory-mapped; planes and names too)",
+        "npz": "`.npz`, compressed",
+    }
+    return Section(
+        "Reading a volume from the store",
+        f"The store is {against(store['ms'] / npz['ms'], 'compressed npz files')} and takes "
+        f"{ratio(store['disk_mib'] / npz['disk_mib'])} times their space.",
+        "`numpy.savez_compressed` of the same pixels",
+        "All volumes of ten phantom "
+        "studies, every pixel copied to memory; the files are in the page cache. The store also "
+        "reads the place of every slice.",
+        ["form", "ms per volume", "ratio", "MiB per volume", "ratio"],
+        [
+            [
+                titles[r["case"]],
+                number(r["ms"]),
+                ratio(r["ms"] / npz["ms"]),
+                number(r["disk_mib"]),
+                ratio(r["disk_mib"] / npz["disk_mib"]),
+            ]
+            for r in rows
+        ],
+    )
 
 
 if __name__ == "__main__":
-    for row in run():
-        print(json.dumps(row))
+    main("benchmarks.prepare", run, sections)

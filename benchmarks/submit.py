@@ -1,0 +1,88 @@
+"""``submit``: time per study and peak memory by the number of studies.
+
+Two small untrained models, so that what is timed is everything but the size of a network.
+``python -m benchmarks.submit`` prints the section of docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from pathlib import Path
+
+from benchmarks.common import (
+    Row,
+    Section,
+    cost_against_work,
+    main,
+    progress,
+    run_child,
+    work_table,
+)
+from benchmarks.studies import make_studies, named, repeat_studies
+
+RECIPES = ("cpu-small/canal", "cpu-small/foraminal")
+
+
+def save_untrained(folder: Path) -> None:
+    """A model of each small recipe with fresh weights."""
+    import torch
+
+    from lumbargrade.checkpoint import ModelMeta, save_model
+    from lumbargrade.config import load_recipe
+    from lumbargrade.tasks import get_task
+
+    torch.manual_seed(0)
+    for name in RECIPES:
+        recipe = load_recipe(name)
+        network = get_task(recipe).build_network(pretrained=False)
+        save_model(folder / name, network, ModelMeta(recipe=recipe, fold=0))
+
+
+def run(quick: bool = False) -> list[Row]:
+    """One row per number of studies; every run is a process of its own.
+
+    The longest run stands once between two runs of the others, so that all see the same load.
+    """
+    base, repeats = (1, (1, 2)) if quick else (10, (1, 3, 10))
+    found: dict[int, list[list[float]]] = {base * n: [] for n in repeats}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        progress(f"  making {named(base)} and two models")
+        save_untrained(root / "models")
+        data = make_studies(root / "data", base, split="test")
+        sets = {base * n: repeat_studies(data, root / f"data{n}", n) for n in repeats}
+        for studies in (*sets, *list(sets)[-2::-1]):
+            progress(f"  {named(studies)}")
+            options = ["--models", root / "models", "--device", "cpu", "--out", root / "out.csv"]
+            found[studies].append(run_child("benchmarks.child", "submit", sets[studies], *options))
+    return [
+        {
+            "studies": studies,
+            "ms": 1e3 * statistics.median(s for s, _, _ in runs) / studies,
+            "peak_mib": max(p for _, p, _ in runs),
+            "work_mib": max(w for _, _, w in runs),
+        }
+        for studies, runs in found.items()
+    ]
+
+
+def sections(rows: list[Row]) -> list[Section]:
+    """One table."""
+    return [
+        Section(
+            "`submit` by number of studies",
+            cost_against_work(rows),
+            named(rows[0]["studies"]),
+            "Two untrained `cpu-small` models, canal and foraminal, the latter with its mirrored "
+            "volume; DICOM to submission in a process of its own, whose start is not counted; "
+            "median time, highest peak; *the work's* memory is what it holds more than after its "
+            "imports. The studies are ten phantom "
+            "studies (RLE), listed again and again.",
+            *work_table(rows),
+        )
+    ]
+
+
+if __name__ == "__main__":
+    main("benchmarks.submit", run, sections)
