@@ -14,7 +14,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import augment, common, network, prepare, reading, run_all, studies, submit  # noqa: E402
+from benchmarks import augment, common, network, phantom, prepare, reading, run_all, studies, submit  # noqa: E402
 
 MODULES = {
     "reading": reading,
@@ -22,6 +22,7 @@ MODULES = {
     "augment": augment,
     "network": network,
     "submit": submit,
+    "phantom": phantom,
 }
 
 
@@ -55,6 +56,10 @@ def fake_rows() -> dict[str, list[common.Row]]:
         ],
         "network": [{**case, "case": n, "seconds": s} for n, s in seconds.items()],
         "submit": work_rows(),
+        "phantom": [
+            {"case": phantom.OURS, "s": 1.0, "slices": 60},
+            {"case": phantom.BARE, "s": 0.1, "slices": 60},
+        ],
     }
 
 
@@ -73,6 +78,7 @@ SAYS = {
     "augment": ["10.0 times faster than TorchIO: 200 samples", "| 0.10 |"],
     "network": ["2.0 times faster than the literal one", "1.5 times slower than", "as fast as the"],
     "submit": ["differs by 5 MiB: memory stays flat", "| 10 | 200 | 1.00 | 100 | 1.00 | 20.0 |"],
+    "phantom": ["60 slices", "10.0 times slower than only writing noise", "| 0.100 | 1.00 |"],
 }
 
 
