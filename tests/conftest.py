@@ -23,3 +23,15 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip(f"no shared reference data at {folder} (set LUMBARGRADE_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared store of ten studies of noise; folds 2 and 4 hold four each, 1 and 3 one."""
+    from lsdc import write_lsdc
+    from lumbargrade.dataset.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("small")
+    write_lsdc(folder / "data", 10)
+    prepare(folder / "data", folder / "store")
+    return folder / "store"

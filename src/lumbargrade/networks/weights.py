@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lumbargrade.domain.errors import BadModel
 
-# what torch.load raises for truncated and garbage files, as found by cutting and flipping bytes
-_UNREADABLE = (
+#: What torch.load raises for truncated and garbage files, as found by cutting and flipping bytes.
+UNREADABLE = (
     SafetensorError,
     pickle.UnpicklingError,
     RuntimeError,
@@ -51,7 +51,7 @@ def read_weights(path: Path) -> WeightFile:
         if path.suffix == ".safetensors":
             return WeightFile(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise BadModel(f"{path}: not a readable weight file: {first_line(error)}") from None
     if not isinstance(content, Mapping):
         raise BadModel(f"{path}: holds no parameters, but {type(content).__name__}")

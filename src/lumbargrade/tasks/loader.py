@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 import cv2
@@ -70,5 +71,11 @@ def training_loader(
 
 
 def _quiet_worker(_: int) -> None:
-    """One thread per worker: the workers themselves are the parallelism."""
+    """One thread per worker: the workers themselves are the parallelism.
+
+    A signal to the whole process group (Ctrl-C, the end of a batch job) is for the training
+    process, which still needs its workers to finish the batch in work.
+    """
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,13 +35,14 @@ from lumbargrade.tasks.base import Batch, LossTerms
 from lumbargrade.tasks.inference import SeriesPrediction, predict_rows, score_predictions
 from lumbargrade.tasks.loader import training_loader
 from lumbargrade.training.device import amp_dtype, autocast, choose_device
-from lumbargrade.training.records import EpochRecord, RunRecords
+from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
 from lumbargrade.training.schedule import learning_rate, total_epochs
-from lumbargrade.training.state import Progress, load_state, save_state
+from lumbargrade.training.state import STATE_FILE, Progress, load_state, save_state
 
 log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
+NONFINITE_FILE = "nonfinite.json"
 
 #: Called after each validated epoch with its number, the rows and what was predicted for them.
 EpochHook = Callable[[int, Sequence[SeriesRow], Sequence[SeriesPrediction]], None]
@@ -141,12 +143,16 @@ class FoldTrainer:
     def run(self, *, restart: bool = False) -> FoldResult:
         """Train to the end, or until SIGTERM or SIGINT, which saves and leaves.
 
+        Args:
+            restart: remove what an earlier run left in the folder, and begin anew.
+
         Raises:
             TrainingFailed: on a non-finite loss; the batch is named in ``nonfinite.json``.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        progress = None if restart else load_state(self.folder, self._parts, self.stamp)
-        progress = progress or Progress()
+        if restart:
+            self._forget()
+        progress = load_state(self.folder, self._parts, self.stamp) or Progress()
         if progress.epoch < self.epochs and self._stopped_early(progress):
             progress.finished = True
         elif progress.epoch < self.epochs:
@@ -163,6 +169,14 @@ class FoldTrainer:
         save_state(self.folder, progress, self._parts, self.stamp)
         return FoldResult(self.folder, progress.best, progress.best_epoch, progress.finished)
 
+    def _forget(self) -> None:
+        """Remove an earlier run, its state first, so that nothing of it is taken for this one."""
+        for name in (STATE_FILE, METRICS_FILE, NONFINITE_FILE, "curves.png"):
+            (self.folder / name).unlink(missing_ok=True)
+        for name in (MODEL_FOLDER, BOARD_FOLDER, "epochs"):
+            if (self.folder / name).is_dir():
+                shutil.rmtree(self.folder / name)
+
     @property
     def _label(self) -> str:
         return f"{self.recipe.name} fold {self.fold}"
@@ -175,7 +189,7 @@ class FoldTrainer:
         start = time.perf_counter()
         number = progress.epoch + 1
         validation: dict[str, float] = {}
-        if number % self.config.validate_every == 0 or number == self.epochs:
+        if self._validates(number):
             validation = self._validate(number, progress)
         steps = max(progress.step, 1)
         train = {k: v if k.startswith("n_") else v / steps for k, v in progress.sums.items()}
@@ -189,9 +203,14 @@ class FoldTrainer:
         save_state(self.folder, progress, self._parts, self.stamp)
         return not self.stop_asked
 
+    def _validates(self, number: int) -> bool:
+        return number % self.config.validate_every == 0 or number == self.epochs
+
     def _stopped_early(self, progress: Progress) -> bool:
+        """Whether the last epoch's validation was one too many without a better score."""
         patience = self.config.patience
-        return bool(patience) and progress.epoch - max(progress.best_epoch, 1) >= patience
+        waited = progress.epoch - max(progress.best_epoch, 1)
+        return bool(patience) and self._validates(progress.epoch) and waited >= patience
 
     def _train_batches(self, progress: Progress) -> float | None:
         """Train over the rest of the epoch; the last learning rate, or None if told to stop."""
@@ -219,7 +238,7 @@ class FoldTrainer:
             share = (progress.epoch * steps + progress.step) / (self.epochs * steps)
             lr = learning_rate(self.config, self.fold, progress.epoch, share)
             last = progress.step + 1 == steps
-            terms = self._step(batch, lr, progress.step, last)
+            terms = self._step(batch, lr, progress, steps)
             progress.step += 1
             self._add(progress.sums, terms)
             now = time.perf_counter()
@@ -230,20 +249,26 @@ class FoldTrainer:
                 return None
         return lr
 
-    def _step(self, batch: Batch, lr: float, step: int, last: bool) -> LossTerms:
-        """Forward, backward, and where the accumulation is full, one move of the optimiser."""
+    def _step(self, batch: Batch, lr: float, progress: Progress, steps: int) -> LossTerms:
+        """Forward, backward, and where the accumulation is full, one move of the optimiser.
+
+        Args:
+            steps: batches of this epoch; what remains at its end is a smaller accumulation.
+        """
+        first = progress.step - progress.step % self.config.accumulate
+        end = min(first + self.config.accumulate, steps)
         batch = batch.to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        if step % self.config.accumulate == 0:
+        if progress.step == first:
             self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device, self.dtype):
             output = self.network(batch.slices, batch.counts)
         terms = self.task.loss(output, batch)
         if not torch.isfinite(terms.total):
-            self._refuse(batch, terms, step)
-        self.scaler.scale(terms.total / self.config.accumulate).backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        if (step + 1) % self.config.accumulate == 0 or last:
+            self._refuse(batch, terms, progress)
+        self.scaler.scale(terms.total / (end - first)).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        if progress.step + 1 == end:
             if self.config.clip_gradient:
                 self.scaler.unscale_(self.optimizer)
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_gradient)
@@ -260,15 +285,16 @@ class FoldTrainer:
         for key, count in terms.counts.items():
             sums[f"n_{key}"] = sums.get(f"n_{key}", 0.0) + count
 
-    def _refuse(self, batch: Batch, terms: LossTerms, step: int) -> None:
-        path = self.folder / "nonfinite.json"
+    def _refuse(self, batch: Batch, terms: LossTerms, progress: Progress) -> None:
+        path = self.folder / NONFINITE_FILE
         record = {
             "recipe": self.recipe.name,
             "fold": self.fold,
-            "step": step,
+            "epoch": progress.epoch + 1,
+            "step": progress.step + 1,
             "study_ids": [s.study_id for s in batch.samples],
             "series_ids": [s.series_id for s in batch.samples],
-            "losses": {k: repr(float(v)) for k, v in terms.parts.items()},
+            "losses": {k: repr(float(v.detach())) for k, v in terms.parts.items()},
         }
         write_text(path, json.dumps(record, indent=1))
         studies = ", ".join(str(s.study_id) for s in batch.samples)

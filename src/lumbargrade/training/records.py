@@ -17,6 +17,7 @@ from lumbargrade.domain.files import write_text
 log = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.csv"
+BOARD_FOLDER = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class RunRecords:
         self.epochs = epochs
         self.history = [dict(row) for row in history]
         start = len(self.history) + 1
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+        self.board = SummaryWriter(str(folder / BOARD_FOLDER), purge_step=start)
 
     def add(self, record: EpochRecord) -> None:
         row = record.flat()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.domain.files import atomic_path
+from lumbargrade.networks.weights import UNREADABLE, first_line
 
 STATE_FILE = "state.pt"
 
@@ -71,16 +71,20 @@ def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | No
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise BadModel(f"{path} is damaged ({error}); remove it to start the run anew") from None
-    if state["stamp"] != stamp:
+        found = state["stamp"]
+    except UNREADABLE as error:
+        raise BadModel(
+            f"{path} is damaged ({first_line(error)}); --restart begins the run anew"
+        ) from None
+    if found != stamp:
         raise BadModel(
             f"{folder} holds a run with other settings, data or version; "
             "give another --out, or --restart to begin anew"
         )
     for name, part in parts.items():
-        part.load_state_dict(state["parts"][name])
+        saved = state["parts"][name]
+        if saved:  # a scaler that was not in use (on a CPU) has no state
+            part.load_state_dict(saved)
     torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    torch.cuda.set_rng_state_all(state["cuda_rng"][: torch.cuda.device_count()])
     return Progress(**state["progress"])
