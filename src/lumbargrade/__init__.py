@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lumbargrade.checkpoint import load_model as load_model
     from lumbargrade.dicom.study import read_study as read_study
+    from lumbargrade.prediction.grading import grade_study as grade_study
 
 __version__ = "0.1.0"
 
 # imported when first asked for, so that light commands never wait for torch
 _LAZY = {
+    "grade_study": "lumbargrade.prediction.grading",
     "load_model": "lumbargrade.checkpoint",
     "read_study": "lumbargrade.dicom.study",
 }
 
-__all__ = ["__version__", "load_model", "read_study"]
+__all__ = ["__version__", "grade_study", "load_model", "read_study"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lumbargrade.domain.findings import Finding
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade
-from lumbargrade.outputs.page import Figure, FindingsTable, Section, Table, Text, write_page
+from lumbargrade.outputs.page import Figure, FindingsTable, Link, Section, Table, Text, write_page
 
 VOID = {"meta", "img", "br"}
 
@@ -78,6 +78,12 @@ def test_a_table_keeps_its_rows_and_gives_floats_four_decimals(tmp_path: Path) -
     assert len(right) == 2
 
 
+def test_a_link_in_a_table_leads_to_its_file_whatever_it_is_called(tmp_path: Path) -> None:
+    _, tree = page(tmp_path, Table(["study"], [[Link("<7>", "a b#c/index.html")]]))
+    assert [a["href"] for t, a in tree.found if t == "a"] == ["a%20b%23c/index.html"]
+    assert "<7>" in tree.words
+
+
 def test_all_25_findings_are_shown_with_their_truth(tmp_path: Path) -> None:
     truth = {FINDINGS[0]: Grade.NORMAL_MILD}
     html, tree = page(tmp_path, FindingsTable(findings(), truth))
@@ -87,6 +93,7 @@ def test_all_25_findings_are_shown_with_their_truth(tmp_path: Path) -> None:
     assert {a["title"] for a in cells} == {"Normal/Mild 10.0%, Moderate 20.0%, Severe 70.0%"}
     assert tree.words.count("true: Normal/Mild") == 1
     assert "training prevalence" in html
+    assert tree.words.count("not predicted") == 10
 
 
 def test_a_missing_finding_leaves_its_cell_empty_and_the_others_in_place(tmp_path: Path) -> None:

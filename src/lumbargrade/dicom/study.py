@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +77,11 @@ def scan(path: Path | str, kinds: Mapping[str, SeriesKind] | None = None) -> Sca
         files = image_files(path, recursive=True)
     except OSError as error:
         raise BadDicom(f"{error.filename or path}: cannot be read ({error.strerror})") from None
+    return scan_files(files, kinds)
+
+
+def scan_files(files: Iterable[Path], kinds: Mapping[str, SeriesKind] | None = None) -> Scan:
+    """Read the headers of some files, in their order, and sort them into series."""
     headers, problems = [], []
     for file in files:
         try:
@@ -88,13 +93,18 @@ def scan(path: Path | str, kinds: Mapping[str, SeriesKind] | None = None) -> Sca
     return Scan(tuple(_found(part, kinds or {}) for part in parts), tuple(problems))
 
 
+def study_folder(header: SliceHeader) -> Path:
+    """The folder that stands for the study where a file names none: the one above its own."""
+    return header.path.absolute().parent.parent
+
+
 def _found(headers: Sequence[SliceHeader], kinds: Mapping[str, SeriesKind]) -> FoundSeries:
     first = headers[0]
     folder = first.path.parent.name
     together = all(h.path.parent == first.path.parent for h in headers)
     named = folder in kinds or first.series_uid == f"{first.study_uid}.{folder}"
     return FoundSeries(
-        study_id=first.study_uid or first.path.parent.parent.name,
+        study_id=first.study_uid or study_folder(first).name,
         series_id=folder if (together and named) or not first.series_uid else first.series_uid,
         headers=tuple(headers),
         published=together and named,
@@ -177,6 +187,20 @@ def read_study(path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = Non
     if len(studies) > 1:
         listed = ", ".join(studies[:5])
         raise BadDicom(f"{path}: holds {len(studies)} studies ({listed}); give one of them")
+    return assemble(found, str(path), kinds)
+
+
+def assemble(found: Scan, name: str, kinds: Mapping[str, SeriesKind] | None = None) -> Study:
+    """Decode the series of one study.
+
+    Args:
+        found: its headers; all series are of one study.
+        name: what the study is called where nothing of it can be used.
+        kinds: as in :func:`read_study`.
+
+    Raises:
+        BadDicom: if no series can be used.
+    """
     series: dict[SeriesKind, list[Volume]] = {}
     other: list[Volume] = []
     problems = list(found.problems)
@@ -192,5 +216,5 @@ def read_study(path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = Non
                 series.setdefault(volume.kind, []).append(volume)
     if not series and not other:
         reasons = "; ".join(dict.fromkeys(p.what for p in problems)) or "no DICOM files"
-        raise BadDicom(f"{path}: no usable series ({reasons[:400]})")
-    return Study(studies[0], series, tuple(problems), tuple(other))
+        raise BadDicom(f"{name}: no usable series ({reasons[:400]})")
+    return Study(found.series[0].study_id, series, tuple(problems), tuple(other))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -29,8 +30,20 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A cell that leads to a file; ``target`` is its path relative to the page."""
+
+    text: str
+    target: str
+
+    @property
+    def href(self) -> str:
+        return quote(self.target)
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table; numbers are shown with four decimals and stand to the right."""
+    """A table; floats are shown with four decimals, numbers stand to the right."""
 
     header: Sequence[str]
     values: Sequence[Sequence[object]]
@@ -38,8 +51,8 @@ class Table:
     kind: ClassVar[str] = "table"
 
     @property
-    def rows(self) -> list[list[str]]:
-        return [[cell_text(v) for v in row] for row in self.values]
+    def rows(self) -> list[list[str | Link]]:
+        return [[v if isinstance(v, Link) else cell_text(v) for v in row] for row in self.values]
 
     @property
     def numeric(self) -> list[bool]:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from lumbargrade.domain.files import atomic_path, write_text
-from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Target
+from lumbargrade.prediction.members import complete
 from lumbargrade.prediction.table import write_predictions
 from lumbargrade.scoring.official import SUBMISSION_COLUMNS, check_complete, read_submission
+
+__all__ = ["SubmissionSummary", "complete", "findings_path", "write_submission"]
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,6 @@ class SubmissionSummary:
         for study, findings in self.filled_studies.items():
             lines.append(f"study {study}: {len(findings)} findings without a usable series")
         return "\n".join(lines)
-
-
-def complete(
-    prediction: StudyPrediction, prevalence: Mapping[Target, tuple[float, float, float]]
-) -> dict[Target, Finding]:
-    """All 25 findings of a study; absent ones stand at training prevalence, marked as filled."""
-    return {
-        t: prediction.findings.get(t) or Finding(t, prevalence[t], filled=True) for t in FINDINGS
-    }
 
 
 def write_submission(

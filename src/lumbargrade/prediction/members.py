@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import nn
 
 from lumbargrade.checkpoint import MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import ModelSource, StudyPrediction
+from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.prediction.ensemble import average, study_prediction
@@ -104,7 +104,11 @@ def training_prevalence(metas: Iterable[ModelMeta]) -> dict[Target, tuple[float,
     carried = [m.provenance["prevalence"] for m in metas if "prevalence" in m.provenance]
     tables = carried or [published_prevalence()]
     mean = {t: np.mean([table[t.column] for table in tables], axis=0) for t in FINDINGS}
-    return {t: (float(p[0]), float(p[1]), float(p[2])) for t, p in mean.items()}
+    result = {}
+    for target, shares in mean.items():
+        a, b, c = (shares / shares.sum()).tolist()  # tables are rounded
+        result[target] = (a, b, c)
+    return result
 
 
 def published_prevalence() -> dict[str, tuple[float, ...]]:
@@ -112,3 +116,12 @@ def published_prevalence() -> dict[str, tuple[float, ...]]:
     text = (resources.files("lumbargrade") / "prediction/data/lsdc_prevalence.csv").read_text()
     rows = csv.DictReader(text.splitlines())
     return {r["finding"]: tuple(float(r[g.column]) for g in Grade) for r in rows}
+
+
+def complete(
+    prediction: StudyPrediction, prevalence: Mapping[Target, tuple[float, float, float]]
+) -> dict[Target, Finding]:
+    """All 25 findings of a study; absent ones stand at training prevalence, marked as filled."""
+    return {
+        t: prediction.findings.get(t) or Finding(t, prevalence[t], filled=True) for t in FINDINGS
+    }

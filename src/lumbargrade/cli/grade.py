@@ -1,0 +1,82 @@
+"""Grade any DICOM studies: findings as JSON and CSV, pictures and a page for each.
+
+A path may hold one study or many, in any layout; what is what is read from the headers. Several
+models are averaged, and several series of one kind. What no model predicts is marked as filled. A
+study that was graded before from the same images by the same models is kept as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lumbargrade grade`."""
+
+    studies: tyro.conf.Positional[tuple[Path, ...]]
+    """DICOM folders or files; a folder may hold several studies"""
+    out: Path
+    """folder for the results: one folder per study, a page and a table of all"""
+    models: list[Path] = field(default_factory=list)
+    """model or run folders; every model below them takes part"""
+    flip: bool = True
+    """average with the mirrored volume where a task has sides"""
+    restart: bool = False
+    """grade again what was graded before"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    json: bool = False
+    """print one JSON object as the last line"""
+
+
+def run(options: Options) -> int:
+    from lumbargrade.dicom.collection import find_studies
+    from lumbargrade.outputs.grading import grade_collection
+    from lumbargrade.outputs.problems import log_problems
+    from lumbargrade.prediction.members import find_models, load_member
+    from lumbargrade.training.device import choose_device
+
+    _check(options)
+    device = choose_device(options.device)
+    paths = find_models(options.models)
+    found = find_studies(options.studies)
+    log_problems(log, found.problems)
+    members = [load_member(path, device) for path in paths]
+    for member in members:
+        log.info("model %s fold %d", member.meta.recipe.name, member.meta.fold)
+    options.out.mkdir(parents=True, exist_ok=True)
+    summary = grade_collection(
+        found, members, options.out, flip=options.flip, restart=options.restart
+    )
+    log.info("%s", summary.text())
+    if options.json:
+        print(json.dumps(summary.as_dict()))
+    if not summary.graded:
+        return 3
+    return 1 if any(p.fatal for p in summary.all_problems) else 0
+
+
+def _check(options: Options) -> None:
+    """Refuse what cannot be meant, before anything is read.
+
+    Raises:
+        UsageError: saying what to give instead.
+    """
+    from lumbargrade.domain.errors import UsageError
+
+    if not options.studies:
+        raise UsageError("give at least one DICOM folder or file")
+    if not options.models:
+        raise UsageError("give --models, the folders of the models to use")
+    if not any(path.exists() for path in options.studies):
+        raise UsageError(f"{' and '.join(map(str, options.studies))}: no such file or folder")
+    if options.out.exists() and not options.out.is_dir():
+        raise UsageError(f"--out {options.out} is a file; give a folder")

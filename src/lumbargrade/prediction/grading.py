@@ -1,0 +1,104 @@
+"""One study of any origin through the models: all 25 findings, predicted or marked as filled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lumbargrade.dicom.study import Study, read_study
+from lumbargrade.domain.errors import NothingDone, Problem, UsageError
+from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.prediction.members import (
+    Member,
+    complete,
+    find_models,
+    load_member,
+    predict_study,
+    training_prevalence,
+)
+
+
+def grade_study(
+    study: Study | Path | str,
+    models: Iterable[Member | Path | str],
+    *,
+    flip: bool = True,
+    device: torch.device | str | None = None,
+) -> StudyPrediction:
+    """Grade a study: models and several series of one kind are averaged.
+
+    A finding that no model predicts, or whose kind of series the study lacks, is there too, at
+    training prevalence; it has no place, and its ``filled`` is True.
+
+    Args:
+        study: from `read_study`, or where its DICOM files are.
+        models: model or run folders (every model below them takes part), or loaded members.
+        flip: average with the mirrored volume where a task has sides.
+        device: where models are loaded and run; CUDA where there is one, when None. Loaded
+            members must be there already.
+
+    Returns:
+        25 findings, the models that took part, and what was wrong with the images.
+
+    Raises:
+        BadDicom: if a path holds no usable series, or several studies.
+        BadModel: if a model is damaged.
+        NothingDone: if the study has no series of a kind that the models look at.
+        UsageError: if there are no models, or a path holds none.
+    """
+    study = study if isinstance(study, Study) else read_study(study)
+    members = _members([models] if isinstance(models, Member | Path | str) else models, device)
+    place = next(members[0].network.parameters()).device
+    kinds = {m.task.kind for m in members}
+    volumes = [(kind, v) for kind in SeriesKind for v in study.series.get(kind, ())]
+    if not kinds & set(study.series):
+        raise NothingDone(
+            f"study {study.study_id}: no usable {_listed(kinds)} series, which the models look at"
+            f" (it has {_content(study)})"
+        )
+    found = predict_study(study.study_id, volumes, members, device=place, flip=flip)
+    prevalence = training_prevalence([m.meta for m in members])
+    missing = [_missing(study, kind) for kind in SeriesKind if kind in kinds - set(study.series)]
+    return replace(
+        found,
+        findings=complete(found, prevalence),
+        problems=(*found.problems, *study.problems, *missing),
+    )
+
+
+def _members(
+    models: Iterable[Member | Path | str], device: torch.device | str | None
+) -> list[Member]:
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    given = list(models)
+    members = [m for m in given if isinstance(m, Member)]
+    paths = find_models(m for m in given if not isinstance(m, Member))
+    members += [load_member(path, torch.device(device)) for path in paths]
+    if not members:
+        raise UsageError("no models to grade with")
+    return members
+
+
+def _missing(study: Study, kind: SeriesKind) -> Problem:
+    return Problem(
+        f"no usable {kind} series; what is seen in it is filled with training prevalence",
+        study=study.study_id,
+        advice="`lumbargrade inspect` tells the kind of every series, and why",
+        fatal=False,
+    )
+
+
+def _listed(kinds: Iterable[SeriesKind]) -> str:
+    return " or ".join(k.value for k in SeriesKind if k in set(kinds))
+
+
+def _content(study: Study) -> str:
+    parts = [f"{len(vs)} {kind}" for kind, vs in study.series.items()]
+    if study.other:
+        parts.append(f"{len(study.other)} of no known kind")
+    return ", ".join(parts)

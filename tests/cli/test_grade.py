@@ -1,0 +1,268 @@
+"""The grade command: any studies in, a folder of findings for each out, failures named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from lumbargrade.cli.main import main
+from lumbargrade.dicom.collection import find_studies
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind
+from lumbargrade.outputs.findings import read_findings
+from small_models import save_small_model
+from small_studies import write_noise_study
+
+T1, T2, AXIAL = SeriesKind
+SUMMARY = ("index.html", "findings.csv", "summary.json")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    save_small_model(folder / "run" / "foraminal", "foraminal")
+    save_small_model(folder / "run" / "canal", "canal")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two studies, side by side."""
+    folder = tmp_path_factory.mktemp("two")
+    write_noise_study(folder / "anna")
+    write_noise_study(folder / "ben", (T1, T2))
+    return folder
+
+
+def grade(models: Path, out: Path, *arguments: object) -> int:
+    options = ("--models", models, "--out", out, "--device", "cpu")
+    return main(["grade", *map(str, (*options, *arguments))])
+
+
+def uid(study: Path) -> str:
+    return str(pydicom.dcmread(next(study.rglob("*.dcm"))).StudyInstanceUID)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+@pytest.fixture(scope="session")
+def graded(models: Path, two: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("graded") / "new" / "out"
+    assert grade(models, out, two) == 0
+    return out
+
+
+def test_each_study_of_a_folder_gets_its_own_folder_and_all_a_summary(
+    graded: Path, two: Path
+) -> None:
+    names = {uid(two / "anna"), uid(two / "ben")}
+    assert {p.name for p in graded.iterdir()} == {*names, *SUMMARY}
+    summary = json.loads((graded / "summary.json").read_text())
+    assert {s["folder"] for s in summary["studies"]} == names
+    assert summary["failed"] == []
+    page = (graded / "index.html").read_text(encoding="utf-8")
+    assert all(f'href="{name}/index.html"' in page for name in names)
+    assert len(rows_of(graded / "findings.csv")) == 50
+
+
+def test_csv_and_json_say_the_same(graded: Path, two: Path) -> None:
+    name = uid(two / "anna")
+    told = json.loads((graded / name / "findings.json").read_text())
+    assert "not a medical device" in told["notice"]
+    rows = rows_of(graded / name / "findings.csv")
+    everywhere = [r for r in rows_of(graded / "findings.csv") if r.pop("folder") == name]
+    assert rows == everywhere
+    assert [r["finding"] for r in rows] == [t.column for t in FINDINGS]
+    for row, finding in zip(rows, told["findings"], strict=True):
+        for key in ("finding", "condition", "level", "grade"):
+            assert row[key] == finding[key]
+        assert row["side"] == (finding["side"] or "")
+        assert row["filled"] == ("yes" if finding["filled"] else "no")
+        for key, value in finding["probabilities"].items():
+            assert float(row[key]) == pytest.approx(value, abs=1e-6)
+        place = finding["place"]
+        assert (place is None) == (row["series_id"] == "") == finding["filled"]
+        if place is not None:
+            assert row["series_id"] == place["series_id"]
+            assert int(row["instance_number"]) == place["instance_number"]
+            for key in "xyz":
+                assert float(row[key]) == pytest.approx(place[key], abs=0.0051)
+            patient = [float(row[f"patient_{axis}"]) for axis in "xyz"]
+            assert patient == pytest.approx(place["patient"], abs=0.0051)
+
+
+def test_what_no_model_predicts_is_marked_everywhere(graded: Path, two: Path) -> None:
+    name = uid(two / "ben")
+    told = json.loads((graded / name / "findings.json").read_text())
+    filled = {f["condition"] for f in told["findings"] if f["filled"]}
+    assert filled == {Condition.SUBARTICULAR.value}
+    assert (graded / name / "index.html").read_text().count("<small>not predicted</small>") == 10
+    assert (graded / "index.html").read_text().count("<td>not predicted</td>") == 4
+
+
+def test_the_page_shows_every_picture_and_every_picture_is_there(graded: Path, two: Path) -> None:
+    folder = graded / uid(two / "anna")
+    page = (folder / "index.html").read_text()
+    pictures = sorted(p.name for p in (folder / "pictures").iterdir())
+    assert len(pictures) == 3
+    assert all(f'src="pictures/{name}"' in page for name in pictures)
+
+
+def test_a_findings_file_reads_back(graded: Path, two: Path, tmp_path: Path) -> None:
+    from lumbargrade.outputs.findings import write_findings
+
+    path = graded / uid(two / "anna") / "findings.json"
+    known = read_findings(path)
+    write_findings(tmp_path / "again.json", known)
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_a_bad_study_is_named_and_the_good_ones_are_graded(
+    models: Path, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    garbage = tmp_path / "garbage"
+    garbage.mkdir()
+    (garbage / "1.dcm").write_bytes(b"\0" * 999)
+    axial = write_noise_study(tmp_path / "axial", (AXIAL,))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    absent = tmp_path / "absent"
+    out = tmp_path / "out"
+    assert grade(models, out, garbage, two / "anna", axial, empty, absent, "--json") == 1
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [s["study_id"] for s in told["studies"]] == [uid(two / "anna")]
+    failed = {p["study"]: p for p in told["failed"]}
+    assert set(failed) == {str(garbage), uid(axial), str(empty), str(absent)}
+    assert all(p["advice"] for p in failed.values())
+    assert "no usable Sagittal T1 or Sagittal T2/STIR series" in failed[uid(axial)]["what"]
+    page = (out / "index.html").read_text()
+    assert all(name in page for name in failed)
+
+
+def test_nothing_usable_is_exit_code_3_and_leaves_no_result(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "notes.txt").write_text("no images")
+    assert grade(models, tmp_path / "out", tmp_path / "junk", "--json") == 3
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["studies"] == []
+    assert [p["study"] for p in told["failed"]] == [str(tmp_path / "junk")]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_wrong_usage_is_exit_code_2(models: Path, two: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    assert main(["grade", str(two), "--out", str(out)]) == 2
+    assert "--models" in capsys.readouterr().err
+    assert grade(tmp_path / "none", out, two) == 2
+    assert grade(models, out) == 2
+    assert grade(models, out, tmp_path / "absent") == 2
+    assert grade(models, out, two, "--device", "abacus") == 2
+    (tmp_path / "file").touch()
+    assert grade(models, tmp_path / "file", two) == 2
+    assert not out.exists()
+
+
+def test_lost_images_make_exit_code_1_and_stand_in_the_study(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = write_noise_study(tmp_path / "anna")
+    other = write_noise_study(tmp_path / "ben")
+    (study / "anna-0" / "2.dcm").write_bytes(b"broken")
+    assert grade(models, tmp_path / "out", tmp_path, "--json") == 1
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {s["study_id"]: s["images_lost"] for s in told["studies"]} == {
+        uid(study): True,
+        uid(other): False,
+    }
+    assert "2.dcm" in (tmp_path / "out" / uid(study) / "index.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["-rf", "a b#c?%41&<i>", "ÄÖ Ü", "findings.csv", "x" * 200])
+def test_files_without_uids_go_by_their_folder_whatever_it_is_called(
+    models: Path, tmp_path: Path, name: str
+) -> None:
+    write_noise_study(tmp_path / "in" / name, (T1,), named=False)
+    out = tmp_path / "out"
+    assert grade(models, out, tmp_path / "in") == 0
+    (study,) = (p for p in out.iterdir() if p.is_dir())
+    assert read_findings(study / "findings.json").prediction.study_id == name
+    assert f'href="{study.name}/index.html"' in (out / "index.html").read_text()
+
+
+def test_two_studies_of_one_name_get_two_folders(models: Path, tmp_path: Path) -> None:
+    for place in "pq":
+        write_noise_study(tmp_path / place / "same", (T1,), named=False)
+    assert grade(models, tmp_path / "out", tmp_path / "p", tmp_path / "q") == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"same", "same-2", *SUMMARY}
+
+
+def test_a_study_given_in_parts_or_twice_is_one_study(two: Path) -> None:
+    parts = sorted((two / "anna").iterdir())
+    (whole,) = find_studies([two / "anna"]).studies
+    assert find_studies([*parts, two / "anna", two / "anna"]).studies == (whole,)
+    assert len(whole.files) == 12
+
+
+def test_results_never_go_among_the_images(models: Path, tmp_path: Path) -> None:
+    study = write_noise_study(tmp_path / "in" / "same", (T1,), named=False)
+    before = sorted(tmp_path.rglob("*"))
+    assert grade(models, tmp_path / "in", study) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_second_run_keeps_what_is_there_and_grades_what_changed(
+    models: Path, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = tmp_path / "models"
+    shutil.copytree(models, ours)
+    images, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(two, images)
+    anna = out / uid(two / "anna") / "findings.json"
+
+    def reused(*more: str) -> set[str]:
+        assert grade(ours, out, images, "--json", *more) == 0
+        told = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return {s["folder"] for s in told["studies"] if s["reused"]}
+
+    both = {uid(two / "anna"), uid(two / "ben")}
+    assert reused() == set()
+    first = {name: (out / name / "findings.json").read_bytes() for name in both}
+    table = (out / "findings.csv").read_bytes()
+    assert reused() == both
+    assert reused("--restart") == set()
+    assert {name: (out / name / "findings.json").read_bytes() for name in both} == first
+    assert (out / "findings.csv").read_bytes() == table
+    assert reused("--no-flip") == set()
+    assert reused() == set()
+    anna.write_text(anna.read_text()[:500])
+    assert reused() == both - {anna.parent.name}
+    write_noise_study(images / "ben", (T1, T2, T1))
+    assert anna.parent.name in reused()
+    save_small_model(ours / "run" / "canal", "canal", fold=1)
+    assert reused() == set()
+
+
+def test_the_real_study_is_graded(shared: Path, models: Path, tmp_path: Path) -> None:
+    study = shared / "realdata/rsna2024/train_images/100206310"
+    assert grade(models, tmp_path, study) == 0
+    known = read_findings(tmp_path / "100206310" / "findings.json")
+    assert {s.kind for s in known.series} == set(SeriesKind)
+    predicted = [f for f in known.prediction.findings.values() if not f.filled]
+    assert len(predicted) == 15
+    series = {k: s.series_id for s in known.series for k in s.pictures}
+    for finding in predicted:
+        assert finding.place is not None
+        assert finding.place.series_id == series[finding.target.sided_condition]
+        assert np.isfinite(finding.place.patient).all()
+    page = (tmp_path / "100206310" / "index.html").read_text()
+    assert page.count("<figure>") == 3

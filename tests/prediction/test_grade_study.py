@@ -1,0 +1,152 @@
+"""A study through models: 25 findings, each where its voxel is, none passed off as predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lumbargrade
+from lumbargrade.dicom.study import Study
+from lumbargrade.domain.errors import BadDicom, NothingDone, UsageError
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, SeriesKind
+from lumbargrade.phantom.dataset import Settings, make_dataset
+from lumbargrade.prediction.grading import grade_study
+from lumbargrade.prediction.members import Member, load_member, training_prevalence
+from small_models import save_small_model
+from small_studies import write_noise_study
+
+CPU = torch.device("cpu")
+T1, T2, AXIAL = SeriesKind
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    save_small_model(folder / "foraminal", "foraminal")
+    save_small_model(folder / "canal", "canal")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def members(models: Path) -> list[Member]:
+    return [load_member(models / name, CPU) for name in ("foraminal", "canal")]
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder = tmp_path_factory.mktemp("phantom") / "data"
+    make_dataset(folder, Settings(1, 3, 0, "test", "explicit"))
+    return lumbargrade.read_study(folder / "test_images")
+
+
+@pytest.fixture(scope="session")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_noise_study(tmp_path_factory.mktemp("noise") / "study", (T1, T2, AXIAL, T1))
+
+
+def test_every_finding_is_there_and_only_subarticular_ones_are_filled(
+    phantom: Study, members: list[Member]
+) -> None:
+    graded = grade_study(phantom, members)
+    assert list(graded.findings) == list(FINDINGS)
+    prevalence = training_prevalence([m.meta for m in members])
+    for target, finding in graded.findings.items():
+        assert finding.target is target
+        assert sum(finding.probabilities) == pytest.approx(1, abs=1e-6)
+        assert finding.filled == (target.condition is Condition.SUBARTICULAR)
+        assert (finding.place is None) == finding.filled
+        if finding.filled:
+            assert finding.probabilities == prevalence[target]
+    assert {s.recipe for s in graded.sources} == {"small/foraminal", "small/canal"}
+
+
+def test_a_place_is_in_the_patient_where_its_voxel_is(
+    phantom: Study, members: list[Member]
+) -> None:
+    graded = grade_study(phantom, members)
+    kinds = {Condition.FORAMINAL: T1, Condition.CANAL: T2}
+    for condition, kind in kinds.items():
+        volumes = {v.series_id: v for v in phantom.series[kind]}
+        for target in TARGETS[condition]:
+            place = graded.findings[target].place
+            assert place is not None
+            volume = volumes[place.series_id]
+            voxel = (place.x, place.y, place.z)
+            np.testing.assert_allclose(place.patient, volume.to_patient(voxel), atol=1e-6)
+            depth = len(volume.slices)
+            near = volume.slices[int(np.clip(round(place.z), 0, depth - 1))]
+            assert place.instance_number == near.instance_number
+
+
+def test_paths_give_what_loaded_studies_and_models_give(
+    noise: Path, models: Path, members: list[Member]
+) -> None:
+    by_path = lumbargrade.grade_study(noise, [models], device="cpu")
+    loaded = grade_study(lumbargrade.read_study(noise), members)
+    assert set(by_path.sources) == set(loaded.sources)
+    for target in FINDINGS:
+        ours, theirs = by_path.findings[target], loaded.findings[target]
+        assert ours.place == theirs.place
+        np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-6)
+    assert grade_study(noise, models / "canal", device="cpu").sources[0].recipe == "small/canal"
+
+
+def test_several_series_of_a_kind_are_averaged(noise: Path, members: list[Member]) -> None:
+    study = lumbargrade.read_study(noise)
+    assert len(study.series[T1]) == 2
+    both = grade_study(study, members[:1])
+    alone = [
+        grade_study(Study(study.study_id, {T1: [volume]}), members[:1])
+        for volume in study.series[T1]
+    ]
+    for target in TARGETS[Condition.FORAMINAL]:
+        mean = np.mean([one.findings[target].probabilities for one in alone], axis=0)
+        np.testing.assert_allclose(both.findings[target].probabilities, mean, atol=1e-6)
+
+
+def test_a_kind_that_is_missing_is_named_and_its_findings_are_filled(
+    noise: Path, members: list[Member]
+) -> None:
+    study = lumbargrade.read_study(noise)
+    graded = grade_study(Study(study.study_id, {T1: study.series[T1]}), members)
+    filled = {t.condition for t, f in graded.findings.items() if f.filled}
+    assert filled == {Condition.CANAL, Condition.SUBARTICULAR}
+    (problem,) = graded.problems
+    assert "no usable Sagittal T2/STIR series" in problem.what
+    assert not problem.fatal
+
+
+def test_a_single_slice_is_graded(tmp_path: Path, members: list[Member]) -> None:
+    study = lumbargrade.read_study(write_noise_study(tmp_path / "s", depth=2))
+    one = study.series[T1][0]
+    thin = type(one)(one.pixels[:1], one.slices[:1], one.study_id, one.series_id, one.kind)
+    graded = grade_study(Study(study.study_id, {T1: [thin]}), members)
+    for target in TARGETS[Condition.FORAMINAL]:
+        assert np.isfinite(graded.findings[target].probabilities).all()
+
+
+def test_problems_of_the_images_stay_with_the_findings(
+    tmp_path: Path, members: list[Member]
+) -> None:
+    folder = write_noise_study(tmp_path / "s")
+    spoiled = folder / "s-0" / "2.dcm"
+    spoiled.write_bytes(spoiled.read_bytes()[:400])
+    graded = grade_study(folder, members)
+    assert [Path(p.file).name for p in graded.problems if p.fatal] == ["2.dcm"]
+
+
+def test_what_cannot_be_graded_is_an_error(
+    tmp_path: Path, noise: Path, models: Path, members: list[Member]
+) -> None:
+    axial = write_noise_study(tmp_path / "axial", (AXIAL,))
+    with pytest.raises(NothingDone, match=r"no usable Sagittal T1 or .*it has 1 Axial T2"):
+        grade_study(axial, members)
+    with pytest.raises(BadDicom, match="no such file"):
+        grade_study(tmp_path / "absent", members)
+    with pytest.raises(UsageError, match="no models"):
+        grade_study(noise, [])
+    with pytest.raises(UsageError, match="holds no model"):
+        grade_study(noise, noise)
