@@ -13,7 +13,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from lumbargrade.config import (
     Recipe,
     TrainConfig,
     load_recipe,
+    recipe_names,
 )
 from lumbargrade.domain.errors import TrainingFailed, UsageError
 
@@ -66,16 +67,23 @@ class Options:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    settings_of: tyro.conf.Suppress[str] = ""
+    """the recipe that the sections started from"""
 
 
 def defaults(arguments: Sequence[str]) -> Options | None:
-    """Options with the values of the recipe that is named, so that `--help` shows them."""
+    """Options with the values of the recipe that is named, so that `--help` shows them.
+
+    The recipe may stand anywhere: a name that no recipe has is only looked for in the first place.
+    """
+    known = recipe_names()
     names = [a for a in arguments[:1] if not a.startswith("-")]
+    names += [a for a in arguments if a in known or (a.endswith(".toml") and Path(a).is_file())]
     if not names:
         return None
     recipe = load_recipe(names[0])
     sections = {s: getattr(recipe, s) for s in _SECTIONS}
-    return Options(recipe=names[0], store=tyro.MISSING, **sections)
+    return Options(recipe=names[0], store=tyro.MISSING, settings_of=names[0], **sections)
 
 
 def parse_folds(text: str) -> list[int]:
@@ -95,14 +103,21 @@ def parse_folds(text: str) -> list[int]:
 
 def run(options: Options) -> int:
     recipe = load_recipe(options.recipe)
+    if options.settings_of != options.recipe:
+        raise UsageError(f"give the recipe first: lumbargrade train {options.recipe} --store ...")
     recipe = replace(recipe, **{s: getattr(options, s) for s in _SECTIONS})
     recipe = replace(recipe, name=options.name or recipe.name)
     folds = parse_folds(options.folds)
     if options.jobs > 1 and len(folds) > 1:
         finished = _fan_out(options, recipe, folds)
     else:
-        finished = [_train_fold(options, recipe, fold) for fold in folds]
-    return 0 if all(finished) else 1
+        finished = _one_by_one(options, recipe, folds)
+    return 0 if finished else 1
+
+
+def _one_by_one(options: Options, recipe: Recipe, folds: Sequence[int]) -> bool:
+    """Train folds in this process; a signal that stops one also stops those after it."""
+    return all(_train_fold(options, recipe, fold) for fold in folds)
 
 
 def _train_fold(options: Options, recipe: Recipe, fold: int) -> bool:
@@ -125,23 +140,37 @@ def _train_fold(options: Options, recipe: Recipe, fold: int) -> bool:
     return result.finished
 
 
-def _fan_out(options: Options, recipe: Recipe, folds: Sequence[int]) -> list[bool]:
-    """Train folds in processes of their own, `jobs` at a time; SIGTERM reaches all of them."""
+def _fan_out(options: Options, recipe: Recipe, folds: Sequence[int]) -> bool:
+    """Train folds in processes of their own, `jobs` at a time.
+
+    SIGTERM and SIGINT reach all of them, and no fold is begun after one.
+    """
+    asked = False
 
     def pass_on(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
         for child in multiprocessing.active_children():
             child.terminate()
 
-    before = signal.signal(signal.SIGTERM, pass_on)
+    before = {s: signal.signal(s, pass_on) for s in (signal.SIGTERM, signal.SIGINT)}
     context = multiprocessing.get_context("spawn")
+    waiting, finished = list(folds), []
+    running: set[Future[bool]] = set()
     try:
         with ProcessPoolExecutor(options.jobs, context, max_tasks_per_child=1) as pool:
-            waiting = [pool.submit(_train_in_child, options, recipe, fold) for fold in folds]
-            return [future.result() for future in waiting]
+            while running or (waiting and not asked):
+                while waiting and not asked and len(running) < options.jobs:
+                    running.add(pool.submit(_train_in_child, options, recipe, waiting.pop(0)))
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                finished += [future.result() for future in done]
     except BrokenProcessPool:
-        raise TrainingFailed("a training process died; see its last lines above") from None
+        if not asked:  # else it was told to stop before it could begin
+            raise TrainingFailed("a training process died; see its last lines above") from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return len(finished) == len(folds) and all(finished)
 
 
 def _train_in_child(options: Options, recipe: Recipe, fold: int) -> bool:
