@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +13,13 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
 )
 
-from lumbargrade.dicom import rle
 from lumbargrade.dicom.acquisition import Acquisition, acquisition_of
+from lumbargrade.dicom.decode_errors import DECODE_ERRORS, one_line
+from lumbargrade.dicom.decoding import decoded
 from lumbargrade.dicom.files import NotDicom
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.geometry import SlicePlane
@@ -38,29 +32,6 @@ LARGEST_SIDE = 4096
 
 #: Bulk values longer than this stay in the file until they are asked for.
 _DEFER = 4096
-
-#: Decoders that take less time than the one that pydicom tries first: (decoder, plugin).
-_FASTEST = {
-    RLELossless: (rle.DECODER, "packbits"),
-    JPEGLSLossless: (get_decoder(JPEGLSLossless), "pyjpegls"),
-    JPEGLSNearLossless: (get_decoder(JPEGLSNearLossless), "pyjpegls"),
-}
-
-#: What pydicom and its decoders raise for files that are damaged or of an unknown syntax.
-_DECODE_ERRORS = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,12 +77,8 @@ def read_header(path: Path) -> SliceHeader:
             return _checked(path, dataset)
     except InvalidDicomError:
         raise NotDicom(f"{path}: not a DICOM file") from None
-    except _DECODE_ERRORS as error:
-        raise BadDicom(f"{path}: damaged or unreadable header ({_one_line(error)})") from None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    except DECODE_ERRORS as error:
+        raise BadDicom(f"{path}: damaged or unreadable header ({one_line(error)})") from None
 
 
 def _checked(path: Path, dataset: FileDataset) -> SliceHeader:
@@ -205,9 +172,9 @@ def read_pixels(header: SliceHeader) -> tuple[Pixels, tuple[str, ...]]:
             if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
                 # deferred values cannot be found again inside a deflated file
                 dataset = pydicom.dcmread(path)
-            pixels = _decoded(dataset)
-    except _DECODE_ERRORS as error:
-        raise BadDicom(f"{path}: cannot decode its pixels ({_one_line(error)})") from None
+            pixels = decoded(path, dataset)
+    except DECODE_ERRORS as error:
+        raise BadDicom(f"{path}: cannot decode its pixels ({one_line(error)})") from None
     finally:
         _forget_pixels(header.dataset)
     if pixels.shape != header.shape:
@@ -217,19 +184,7 @@ def read_pixels(header: SliceHeader) -> tuple[Pixels, tuple[str, ...]]:
         pixels = pixels * slope + intercept
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         pixels = np.negative(pixels, dtype=np.float64)
-    return pixels, tuple(_one_line(w.message) for w in caught if isinstance(w.message, Warning))
-
-
-def _decoded(dataset: FileDataset) -> Pixels:
-    """The pixel array, by the fastest decoder if that one can, else by any."""
-    if fastest := _FASTEST.get(dataset.file_meta.get("TransferSyntaxUID")):
-        decoder, plugin = fastest
-        try:
-            return np.asarray(decoder.as_array(dataset, decoding_plugin=plugin)[0])
-        except _DECODE_ERRORS:
-            pass
-    # not Dataset.pixel_array, which keeps a copy and makes sure that it is still the right one
-    return np.asarray(pixel_array(dataset))
+    return pixels, tuple(one_line(w.message) for w in caught if isinstance(w.message, Warning))
 
 
 def _rescale(path: Path, dataset: Dataset) -> tuple[float, float]:

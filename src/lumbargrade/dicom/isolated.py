@@ -1,0 +1,104 @@
+"""Decoding in a process of its own, for the library that damaged files can crash.
+
+GDCM is the only permissively licensed decoder of lossless JPEG, and some damaged streams end the
+process that decodes them. Here that is a child, started when first needed, fed with paths on its
+standard input; if it dies, the file is an error and the next file gets a new child. It ends with
+its parent.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from lumbargrade.dicom.decode_errors import DECODE_ERRORS, one_line
+
+_PLUGIN = "gdcm"
+_OK = "ok"
+
+
+class _Child:
+    """The decoding process; one per process of ours, one file at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def decode(self, path: Path) -> np.ndarray:
+        with self._lock:
+            process = self._running()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                process.stdin.write(f"{path.resolve()}\n".encode())
+                process.stdin.flush()
+            except BrokenPipeError:
+                self.close()
+                raise RuntimeError("the decoder could not be started") from None
+            answer = process.stdout.readline().decode().rstrip("\n")
+            word, _, rest = answer.partition(" ")
+            if word == _OK:
+                content = process.stdout.read(int(rest))
+                return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
+            if word:
+                raise RuntimeError(rest)
+            self.close()
+            raise RuntimeError("the decoder crashed on it")
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        return self._process
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+
+_child = _Child()
+atexit.register(_child.close)
+
+
+def decode(path: Path) -> np.ndarray:
+    """The pixel array of a file, (rows, columns), decoded by GDCM in a child process.
+
+    Raises:
+        RuntimeError: if it cannot be decoded, or the decoder crashed on it.
+    """
+    return _child.decode(path)
+
+
+def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer each path with ``ok LENGTH`` and an array in npy form, or ``error REASON``."""
+    import pydicom
+    from pydicom.pixels.utils import pixel_array
+
+    for line in requests:
+        try:
+            dataset = pydicom.dcmread(line.decode().rstrip("\n"))
+            stored = io.BytesIO()
+            np.save(stored, pixel_array(dataset, decoding_plugin=_PLUGIN), allow_pickle=False)
+            answers.write(f"{_OK} {stored.tell()}\n".encode() + stored.getvalue())
+        except DECODE_ERRORS as error:
+            answers.write(f"error {one_line(error)}\n".encode())
+        answers.flush()
+
+
+if __name__ == "__main__":
+    _serve(sys.stdin.buffer, sys.stdout.buffer)
