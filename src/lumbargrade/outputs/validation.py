@@ -11,13 +11,13 @@ from typing import Any
 
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.files import write_text
-from lumbargrade.domain.findings import ModelSource
+from lumbargrade.domain.findings import ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.outputs.marks import predicted_marks, true_marks
 from lumbargrade.outputs.overlay import draw_series, save_image
 from lumbargrade.outputs.page import Block, Figure, Section, Table, Text, write_page
 from lumbargrade.outputs.tables import text_table
-from lumbargrade.prediction.ensemble import average, study_prediction
+from lumbargrade.prediction.ensemble import average, settle, study_prediction
 from lumbargrade.prediction.evaluation import (
     Pairs,
     ScoreLine,
@@ -105,10 +105,10 @@ def write_validation(
             source = (ModelSource(fold.meta.recipe.name, fold.meta.fold),)
             chosen = fold.flipped if fold.flipped is not None else fold.plain
             members += [study_prediction(p, source) for p in chosen]
-    by_study: dict[str, list[Any]] = {}
+    by_study: dict[str, list[StudyPrediction]] = {}
     for member in members:
         by_study.setdefault(member.study_id, []).append(member)
-    studies = [average(same) for same in by_study.values()]
+    studies = [_settled(average(same), store) for same in by_study.values()]
     rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
     result = ValidationResult(scores, points, rows)
     _write_csv(out / "scores.csv", SCORE_HEADER, result.score_rows())
@@ -120,6 +120,11 @@ def write_validation(
     ]
     write_page(out / "index.html", "Out-of-fold validation", sections)
     return result
+
+
+def _settled(prediction: StudyPrediction, store: VolumeStore) -> StudyPrediction:
+    series = {f.place.series_id for f in prediction.findings.values() if f.place is not None}
+    return settle(prediction, {s: store.volume(prediction.study_id, s) for s in series})
 
 
 def _draw(out: Path, condition: Condition, pairs: Pairs, store: VolumeStore) -> list[Block]:

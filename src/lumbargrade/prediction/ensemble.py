@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Target
-from lumbargrade.tasks.inference import SeriesPrediction
+from lumbargrade.domain.volume import Volume
+from lumbargrade.tasks.inference import SeriesPrediction, locate
 
 
 def study_prediction(
@@ -34,7 +36,8 @@ def average(predictions: Sequence[StudyPrediction]) -> StudyPrediction:
     """The mean of several predictions of one study: models, folds, flips, series of one kind.
 
     Probabilities are averaged target by target over the predictions that have it. The place is
-    the mean in the series that most predictions point to (the first of them on a tie).
+    the mean in the series that most predictions point to (the first of them on a tie); `settle`
+    then finds its slice.
 
     Raises:
         ValueError: if there is no prediction, or they are of different studies.
@@ -53,6 +56,27 @@ def average(predictions: Sequence[StudyPrediction]) -> StudyPrediction:
         sources=tuple(dict.fromkeys(s for p in predictions for s in p.sources)),
         problems=tuple(dict.fromkeys(q for p in predictions for q in p.problems)),
     )
+
+
+def settle(prediction: StudyPrediction, volumes: Mapping[str, Volume]) -> StudyPrediction:
+    """Places as their own volumes have them: the slice nearest to the voxel, its patient point.
+
+    A mean of places knows the slices of its members only, and may lie nearest to another.
+
+    Args:
+        prediction: of a study, averaged.
+        volumes: series id -> volume; a place in any other series is left as it is.
+    """
+    findings = dict(prediction.findings)
+    for target, finding in findings.items():
+        place = finding.place
+        if place is None or place.series_id not in volumes:
+            continue
+        voxels = np.array([[place.x, place.y, place.z]])
+        patient, instances = locate(volumes[place.series_id], voxels)
+        place = replace(place, instance_number=int(instances[0]), patient=_triple(patient[0]))
+        findings[target] = replace(finding, place=place)
+    return replace(prediction, findings=findings)
 
 
 def _average_finding(target: Target, members: Sequence[Finding]) -> Finding:

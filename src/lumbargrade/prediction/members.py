@@ -17,7 +17,7 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
-from lumbargrade.prediction.ensemble import average, study_prediction
+from lumbargrade.prediction.ensemble import average, settle, study_prediction
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.base import Task
 from lumbargrade.tasks.inference import predict_volumes, unlabelled_row
@@ -45,20 +45,21 @@ class Member:
 
 
 def find_models(paths: Iterable[Path | str]) -> list[Path]:
-    """Model folders at or below the paths, sorted, each once.
+    """Model folders at or below the paths, each once however often it is reached.
 
     Raises:
         UsageError: if a path does not exist or holds no model.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.exists():
             raise UsageError(f"{path} does not exist")
         here = sorted(p.parent for p in path.rglob(MODEL_META))
         if not here:
             raise UsageError(f"{path} holds no model (no {MODEL_META} in it or below)")
-        found |= dict.fromkeys(here)
-    return list(found)
+        for folder in here:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
 
 
 def load_member(path: Path, device: torch.device) -> Member:
@@ -93,7 +94,9 @@ def predict_study(
             pair = (unlabelled_row(member.task, volume), volume)
             one = predict_volumes(member.task, member.network, [pair], device=device, flip=flip)[0]
             found.append(study_prediction(one, (member.source,)))
-    return average(found) if found else StudyPrediction(study_id, {})
+    if not found:
+        return StudyPrediction(study_id, {})
+    return settle(average(found), {volume.series_id: volume for _, volume in volumes})
 
 
 def training_prevalence(metas: Iterable[ModelMeta]) -> dict[Target, tuple[float, float, float]]:

@@ -53,9 +53,14 @@ def refuse_seen_studies(meta: ModelMeta, store: VolumeStore, rows: Sequence[Seri
     """Make sure that a model was not trained on what it is about to be judged on.
 
     Raises:
-        UsageError: if it was, or if nothing is known of what it was trained on.
+        UsageError: if it was, or if nothing is known of its fold or of what it was trained on.
     """
     name = f"{meta.recipe.name} fold {meta.fold}"
+    if meta.fold < 0:
+        raise UsageError(
+            f"{meta.recipe.name}: it is not known which fold this model was validated on "
+            "(import-weights --fold says so); it cannot be evaluated out of fold"
+        )
     trained_on = meta.provenance.get("trained_on")
     if trained_on is None:
         if fold_fingerprint(store.folds) == PUBLISHED_FOLDS:
@@ -118,7 +123,8 @@ def _refuse_doubles(metas: Mapping[Path, ModelMeta]) -> None:
 def mean_of(members: Sequence[Sequence[SeriesPrediction]]) -> list[SeriesPrediction]:
     """Mean over models, series by series: probabilities, voxels and patient points.
 
-    Only series that every member predicted are kept.
+    Only series that every member predicted are kept. The instance of a point is that of the member
+    whose slice is nearest to the mean.
     """
     by_series = [{p.series_id: p for p in member} for member in members]
     common = [s for s in by_series[0] if all(s in other for other in by_series)]

@@ -1,0 +1,85 @@
+"""Models are found wherever they lie, each once; what none predicts has the training prevalence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lumbargrade.checkpoint import MODEL_WEIGHTS, ModelMeta
+from lumbargrade.config import Recipe
+from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.domain.vocabulary import FINDINGS
+from lumbargrade.prediction.members import (
+    find_models,
+    load_member,
+    published_prevalence,
+    training_prevalence,
+)
+from small_models import save_small_model
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for fold in (1, 0):
+        save_small_model(folder / "small" / "canal" / f"fold{fold}" / "model", "canal", fold)
+    return folder
+
+
+def test_models_are_found_at_and_below_a_folder_each_once(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = [runs / "small" / "canal" / f"fold{f}" / "model" for f in (0, 1)]
+    assert find_models([runs]) == models
+    assert find_models([models[1]]) == [models[1]]
+    assert find_models([str(models[1]), runs, models[1], runs / "small"]) == models[::-1]
+    monkeypatch.chdir(runs)
+    assert len(find_models(["small", runs, runs / "small" / ".." / "small"])) == 2
+    link = runs.parent / "link"
+    link.symlink_to(runs)
+    assert len(find_models([runs, link])) == 2
+
+
+def test_a_path_without_models_is_a_usage_error(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere does not exist"):
+        find_models([runs, tmp_path / "nowhere"])
+    with pytest.raises(UsageError, match="holds no model"):
+        find_models([tmp_path])
+    with pytest.raises(UsageError, match="holds no model"):
+        find_models([runs / "small" / "canal" / "fold0" / "model" / MODEL_WEIGHTS])
+
+
+def test_a_member_knows_its_recipe_and_fold(runs: Path) -> None:
+    member = load_member(find_models([runs])[1], torch.device("cpu"))
+    assert (member.source.recipe, member.source.fold) == ("small/canal", 1)
+    assert member.task.recipe == member.meta.recipe
+    assert not member.network.training
+
+
+def test_a_member_whose_weights_are_gone_is_refused(tmp_path: Path) -> None:
+    folder = save_small_model(tmp_path / "model", "canal")
+    (folder / MODEL_WEIGHTS).unlink()
+    with pytest.raises(BadModel, match="no model there"):
+        load_member(find_models([tmp_path])[0], torch.device("cpu"))
+
+
+def carrying(share: float) -> ModelMeta:
+    table = {t.column: (share, 0.9 - share, 0.1) for t in FINDINGS}
+    return ModelMeta(Recipe("r", "canal"), provenance={"prevalence": table})
+
+
+def test_prevalence_is_the_mean_of_what_models_were_trained_on() -> None:
+    found = training_prevalence([carrying(0.5), carrying(0.7), ModelMeta(Recipe("old", "canal"))])
+    assert list(found) == list(FINDINGS)
+    for shares in found.values():
+        assert shares == pytest.approx((0.6, 0.3, 0.1))
+
+
+def test_published_models_count_as_trained_on_the_published_data() -> None:
+    found = training_prevalence([ModelMeta(Recipe("r", "canal"))])
+    for target, shares in found.items():
+        assert shares == pytest.approx(published_prevalence()[target.column], abs=2e-6)
+    assert all(sum(p) == pytest.approx(1, abs=2e-6) for p in found.values())
+    assert all(a > b > c for (a, b, c) in [found[t] for t in FINDINGS if "l1_l2" in t.column])
