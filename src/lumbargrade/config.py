@@ -54,6 +54,8 @@ class NetworkConfig:
     """hidden channels of the 2d heads"""
     neighbours: int = 3
     """2d: slices on each side of the expected slice that are averaged"""
+    peak_radius: int = 0
+    """points are read within this many mask pixels of a heatmap's peak; 0: mean over all of it"""
     checkpoint_gradients: bool = False
     """recompute activations in the backward pass: less memory, more time"""
 

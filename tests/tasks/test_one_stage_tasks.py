@@ -282,6 +282,25 @@ def test_decoding_gives_distributions_and_points_in_input_pixels(recipe):
     assert scores.z.shape == scores.probabilities.shape[:2] == (2, len(task.targets))
 
 
+@RECIPES
+def test_points_are_read_from_the_peaks_where_the_recipe_says_so(recipe):
+    task = get_task(replace(recipe, network=replace(recipe.network, peak_radius=1)))
+    network = task.build_network().eval()
+    batch = batch_of(task)
+    with torch.no_grad():
+        output = network(batch.slices, batch.counts)
+    scores = task.decode(output, batch)
+    for b in range(2):
+        for p in range(len(task.targets)):
+            if output.volume_heatmaps is not None:
+                plane = output.volume_heatmaps[b][p].amax(dim=0)
+            else:
+                plane = output.plane_heatmaps[b, p]
+            top = int(plane.argmax())
+            peak = np.array([top % plane.shape[1], top // plane.shape[1]])
+            assert np.abs(scores.xy[b, p] / 4 - peak).max() <= 1
+
+
 def test_score_leaves_out_missing_grades_and_weighs_the_others():
     task = CanalTask(CANAL)
     p = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4]])

@@ -36,6 +36,34 @@ def expected_index(heatmaps: Tensor, spatial: int) -> Tensor:
     return torch.stack(expected, dim=-1)
 
 
+def peak_index(heatmaps: Tensor, spatial: int, radius: int) -> Tensor:
+    """Expected coordinates of what lies within ``radius`` of each distribution's highest element.
+
+    Where a distribution has several humps, such as two neighbouring levels, its mean lies between
+    them, where nothing is; this is the mean of the highest hump alone.
+
+    Args:
+        heatmaps: (..., [D,] h, w), not negative.
+        spatial: 1, 2 or 3.
+        radius: elements either way along each dimension.
+
+    Returns:
+        (..., spatial), in the order x, y, z.
+    """
+    sizes = heatmaps.shape[-spatial:]
+    peak = heatmaps.flatten(-spatial).argmax(dim=-1)
+    near = torch.ones_like(heatmaps)
+    for axis in range(spatial - 1, -1, -1):
+        size = sizes[axis]
+        index = torch.arange(size, device=heatmaps.device)
+        close = (index - (peak % size).unsqueeze(-1)).abs() <= radius
+        near = near * close.view(*peak.shape, *(size if i == axis else 1 for i in range(spatial)))
+        peak = peak // size
+    hump = heatmaps * near
+    total = hump.flatten(-spatial).sum(dim=-1).clamp_min(torch.finfo(hump.dtype).tiny)
+    return expected_index(hump / total.view(*total.shape, *[1] * spatial), spatial)
+
+
 def pooled(heatmaps: Tensor, features: Tensor) -> Tensor:
     """Mean of features under each heatmap.
 

@@ -18,6 +18,7 @@ from lumbargrade.dataset.samples import Sample, annotated_points, make_sample
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target, mirror
+from lumbargrade.networks.heatmap import peak_index
 from lumbargrade.networks.one_stage import build_network
 from lumbargrade.networks.output import OneStageOutput
 from lumbargrade.scoring.local import local_score
@@ -96,11 +97,22 @@ class OneStageTask(ABC):
     def decode(self, output: OneStageOutput, batch: Batch) -> SeriesScores:
         """A network's output as numbers, points in input pixels."""
         probabilities = _numpy(output.grade)
+        xy, z = self._points(output)
         return SeriesScores(
             probabilities=probabilities / probabilities.sum(axis=-1, keepdims=True),
-            xy=_numpy(output.xy) * MASK_STRIDE,
-            z=_numpy(output.z),
+            xy=_numpy(xy) * MASK_STRIDE,
+            z=_numpy(z),
         )
+
+    def _points(self, output: OneStageOutput) -> tuple[Tensor, Tensor]:
+        """Points as xy (B, P, 2) in mask pixels and z (B, P): the heatmaps' means, or peaks."""
+        radius = self.recipe.network.peak_radius
+        if radius and output.volume_heatmaps is not None:
+            xyz = torch.stack([peak_index(v, 3, radius) for v in output.volume_heatmaps])
+            return xyz[..., :2], xyz[..., 2]
+        if radius and output.plane_heatmaps is not None:
+            return peak_index(output.plane_heatmaps, 2, radius), output.z
+        return output.xy, output.z
 
     def predict(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
         """Run a network (in eval mode); with ``flip``, average with the mirrored volumes."""
