@@ -11,7 +11,7 @@ from pathlib import Path
 from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
+from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target, target_from_column
 
 COLUMNS = (
     *("study_id", "fold", "finding"),
@@ -19,8 +19,6 @@ COLUMNS = (
     *("true_grade", "series_id", "instance_number", "x", "y", "z"),
     *("patient_x", "patient_y", "patient_z", "models"),
 )
-
-_BY_COLUMN = {t.column: t for t in FINDINGS}
 
 
 def write_predictions(
@@ -111,7 +109,7 @@ def _finding(row: Mapping[str, str]) -> Finding:
         x, y, z = (float(row[axis]) for axis in "xyz")
         place = Place(row["series_id"], int(row["instance_number"]), x, y, z, patient)
     probabilities = (mild / total, moderate / total, severe / total)
-    return Finding(_BY_COLUMN[row["finding"]], probabilities, place)
+    return Finding(target_from_column(row["finding"]), probabilities, place)
 
 
 def _sources(text: str) -> tuple[ModelSource, ...]:
