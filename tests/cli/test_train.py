@@ -27,6 +27,10 @@ from lumbargrade.domain.errors import UsageError
 from small_runs import metrics_of, tensors_of
 
 SMALL = ("--data.size", "64", "--train.validate-every", "1")
+SMALLER = (
+    *SMALL,
+    *("--encoder.name", "lcnet_050", "--encoder.stages", "3", "--network.widths", "16", "8"),
+)
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
@@ -43,16 +47,8 @@ def test_a_process_that_is_terminated_saves_and_the_same_command_finishes(
 
     def arguments(out: Path, folds: str) -> list[str]:
         where = ("--store", str(small_store), "--out", str(out), "--folds", folds)
-        return [
-            "train",
-            "cpu-small/canal",
-            *where,
-            *SMALL,
-            "--train.epochs",
-            "6",
-            "--pictures",
-            "1",
-        ]
+        small = (*SMALLER, "--train.epochs", "6", "--pictures", "1")
+        return ["train", "cpu-small/canal", *where, *small]
 
     out = tmp_path / "runs"
     first = out / "cpu-small" / "canal" / "fold4"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lumbargrade.outputs.curves import draw_curves
-from lumbargrade.outputs.tables import text_table
+from lumbargrade.outputs.tables import json_line, text_table
 
 CELL = st.one_of(st.none(), st.floats(-9, 9), st.integers(0, 999), st.sampled_from(["a", "bcd e"]))
 
@@ -31,6 +31,11 @@ def test_every_column_starts_where_the_rule_below_the_header_does(rows: list[lis
 def test_numbers_stand_to_the_right_with_four_decimals() -> None:
     text = text_table(["name", "score"], [["a", 0.5], ["bb", None], ["c", 12.123456]])
     assert text.split("\n")[2:] == ["a      0.5000", "bb", "c     12.1235"]
+
+
+def test_the_last_line_is_json_that_any_program_reads() -> None:
+    line = json_line({"a": [0.5, float("nan")], "b": {"c": (float("inf"), 1, True, "nan", None)}})
+    assert line == '{"a": [0.5, null], "b": {"c": [null, 1, true, "nan", null]}}'
 
 
 HEADER = "epoch,lr,seconds,train_loss,train_xy,train_n_matched,val_score"

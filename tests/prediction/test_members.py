@@ -10,13 +10,15 @@ import torch
 from lumbargrade.checkpoint import MODEL_WEIGHTS, ModelMeta
 from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.domain.vocabulary import FINDINGS
+from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
 from lumbargrade.prediction.members import (
     find_models,
     load_member,
+    predict_study,
     published_prevalence,
     training_prevalence,
 )
+from made_series import make_volume
 from small_models import save_small_model
 
 
@@ -63,6 +65,23 @@ def test_a_member_whose_weights_are_gone_is_refused(tmp_path: Path) -> None:
     (folder / MODEL_WEIGHTS).unlink()
     with pytest.raises(BadModel, match="no model there"):
         load_member(find_models([tmp_path])[0], torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("task", "calls"), [("canal", 1), ("foraminal", 2)])
+def test_a_volume_is_mirrored_only_for_what_has_sides(
+    task: str, calls: int, tmp_path: Path
+) -> None:
+    """As validation does it, so that what is submitted is what was scored."""
+    member = load_member(save_small_model(tmp_path / task, task), torch.device("cpu"))
+    seen: list[torch.Tensor] = []
+    member.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    volumes = [(kind, make_volume(depth=4)) for kind in SeriesKind]
+    for flip in (False, True):
+        found = predict_study("1", volumes, [member], device=torch.device("cpu"), flip=flip)
+        assert {t.condition for t in found.findings} == {member.task.condition}
+        assert len(seen) == (calls if flip else 1)
+        assert calls == 1 or not flip or torch.equal(seen[1], seen[0].flip(0))
+        seen.clear()
 
 
 def carrying(share: float) -> ModelMeta:

@@ -7,8 +7,6 @@ best any constant can do), so that a score can be read.
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.outputs.tables import text_table
+    from lumbargrade.outputs.tables import json_line, text_table
     from lumbargrade.scoring.official import read_solution, read_submission
     from lumbargrade.scoring.report import score_report
 
@@ -51,12 +49,5 @@ def run(options: Options) -> int:
     print(text_table(header, rows))
     print(f"official score {report['official']:.6f} over {report['studies']} studies")
     if options.json:
-        print(json.dumps(_without_nan(report), allow_nan=False))
+        print(json_line(report))
     return 0
-
-
-def _without_nan(value: Any) -> Any:
-    """None for every nan (a part with nothing graded): JSON has no word for it."""
-    if isinstance(value, dict):
-        return {key: _without_nan(v) for key, v in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value

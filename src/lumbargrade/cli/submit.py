@@ -39,6 +39,7 @@ class Options:
 
 def run(options: Options) -> int:
     from lumbargrade.domain.errors import UsageError
+    from lumbargrade.domain.files import require_writable
     from lumbargrade.outputs.submission import write_submission
     from lumbargrade.prediction.members import find_models, load_member, training_prevalence
     from lumbargrade.prediction.studies import LsdcStudies, predict_studies
@@ -48,6 +49,7 @@ def run(options: Options) -> int:
         raise UsageError("give --models, the folders of the models to use")
     device = choose_device(options.device)
     studies = LsdcStudies.open(options.data, options.split)
+    require_writable(options.out)
     members = [load_member(path, device) for path in find_models(options.models)]
     for member in members:
         log.info("model %s fold %d", member.meta.recipe.name, member.meta.fold)

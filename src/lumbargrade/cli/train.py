@@ -134,7 +134,8 @@ def _train_fold(options: Options, recipe: Recipe, fold: int) -> bool:
     result = trainer.run(restart=options.restart)
     if (folder / METRICS_FILE).exists():
         draw_curves(folder / METRICS_FILE, folder / "curves.png", title=f"{recipe.name} {fold}")
-    state = "finished" if result.finished else "stopped; the same command resumes it"
+    again = "the same command" + (" without --restart" if options.restart else "")
+    state = "finished" if result.finished else f"stopped; {again} resumes it"
     best = f"best {result.best:.4f} at epoch {result.best_epoch}" if result.best_epoch else "-"
     log.info("%s fold %d %s: %s (%s)", recipe.name, fold, state, best, folder)
     return result.finished

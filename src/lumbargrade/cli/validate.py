@@ -7,7 +7,6 @@ row per study, condition and level), scores.csv, points.csv and a page with pict
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +38,15 @@ class Options:
 
 def run(options: Options) -> int:
     from lumbargrade.dataset.store import VolumeStore
+    from lumbargrade.domain.files import require_writable
+    from lumbargrade.outputs.tables import json_line
     from lumbargrade.outputs.validation import write_validation
     from lumbargrade.prediction.members import find_models
     from lumbargrade.prediction.validation import predict_out_of_fold
     from lumbargrade.training.device import choose_device
 
     store = VolumeStore.open(options.store)
+    require_writable(options.out / "oof.csv")
     folds = predict_out_of_fold(
         find_models(options.runs), store, device=choose_device(options.device), flip=options.flip
     )
@@ -52,5 +54,5 @@ def run(options: Options) -> int:
     print(result.text())
     log.info("results in %s", options.out)
     if options.json:
-        print(json.dumps(result.as_dict()))
+        print(json_line(result.as_dict()))
     return 0

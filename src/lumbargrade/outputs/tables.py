@@ -1,8 +1,11 @@
-"""Plain-text tables for the terminal."""
+"""What a command prints: plain-text tables, and its last line as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -30,3 +33,16 @@ def cell_text(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def json_line(value: Any) -> str:
+    """One line of strict JSON; a number that is not one becomes null: JSON has no word for it."""
+    return json.dumps(_with_null(value), allow_nan=False)
+
+
+def _with_null(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _with_null(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_null(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -88,11 +88,12 @@ def predict_study(
     """
     found = []
     for member in members:
+        both = flip and member.task.condition.sided
         for kind, volume in volumes:
             if kind is not member.task.kind:
                 continue
             pair = (unlabelled_row(member.task, volume), volume)
-            one = predict_volumes(member.task, member.network, [pair], device=device, flip=flip)[0]
+            one = predict_volumes(member.task, member.network, [pair], device=device, flip=both)[0]
             found.append(study_prediction(one, (member.source,)))
     if not found:
         return StudyPrediction(study_id, {})

@@ -25,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from lumbargrade.checkpoint import ModelMeta, save_model
-from lumbargrade.config import Recipe, recipe_to_dict
+from lumbargrade.config import Published, Recipe, recipe_to_dict
 from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import NothingDone, TrainingFailed
@@ -136,7 +136,12 @@ class FoldTrainer:
     @property
     def stamp(self) -> str:
         """Identifies what must not change between the parts of one run."""
-        settings = replace(self.recipe, train=replace(self.config, workers=0, threads=0, epochs=0))
+        settings = replace(
+            self.recipe,
+            summary="",
+            published=Published(),
+            train=replace(self.config, workers=0, threads=0, epochs=0),
+        )
         text = json.dumps([recipe_to_dict(settings), self.fold, self.store.fingerprint])
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -71,20 +71,24 @@ def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | No
         return None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["stamp"]
+        if state["stamp"] == stamp:
+            return _restore(state, parts)
     except UNREADABLE as error:
         raise BadModel(
             f"{path} is damaged ({first_line(error)}); --restart begins the run anew"
         ) from None
-    if found != stamp:
-        raise BadModel(
-            f"{folder} holds a run with other settings, data or version; "
-            "give another --out, or --restart to begin anew"
-        )
+    raise BadModel(
+        f"{folder} holds a run with other settings or data; "
+        "give another --out, or --restart to begin anew"
+    )
+
+
+def _restore(state: dict[str, Any], parts: dict[str, Any]) -> Progress:
+    progress = Progress(**state["progress"])
     for name, part in parts.items():
         saved = state["parts"][name]
         if saved:  # a scaler that was not in use (on a CPU) has no state
             part.load_state_dict(saved)
     torch.set_rng_state(state["rng"])
     torch.cuda.set_rng_state_all(state["cuda_rng"][: torch.cuda.device_count()])
-    return Progress(**state["progress"])
+    return progress
