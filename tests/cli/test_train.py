@@ -237,12 +237,14 @@ def test_folds_side_by_side_all_stop_and_none_is_begun_after(
     assert signal.getsignal(number) is before
 
 
-def test_folds_side_by_side_are_all_trained(
+def test_folds_side_by_side_are_all_trained_unless_a_process_dies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command, "_train_in_child", train_in_child)
     line = ["train", "cpu-small/canal", "--store", "s", "--out", str(tmp_path), "--jobs", "2"]
     assert main([*line, "--folds", "0,1,2", "--name", "finish"]) == 0
     assert {p.name for p in tmp_path.iterdir()} == {"begun-0", "begun-1", "begun-2"}
+    for path in tmp_path.iterdir():
+        path.unlink()
     assert main([*line, "--folds", "0,1", "--name", "die"]) == 3
     assert "a training process died" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 from lumbargrade.cli.train import Options
 from lumbargrade.config import Recipe
@@ -18,6 +19,8 @@ def train_in_child(options: Options, recipe: Recipe, fold: int) -> bool:
     if options.name == "finish":
         return True
     if options.name == "die" and fold == 0:
+        while not (options.out / "begun-1").exists():
+            time.sleep(0.01)
         os._exit(9)
     if asked.wait(20):
         (options.out / f"stopped-{fold}").touch()
