@@ -32,6 +32,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model that took part in a prediction, and the folds whose studies it has not seen."""
+
+    recipe: str
+    fold: int
+    validation_fold_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One of the 25 findings.
 
@@ -40,12 +49,14 @@ class Finding:
         probabilities: of normal/mild, moderate, severe; they sum to 1.
         place: where it was seen, or None when nothing located it.
         filled: True when no model predicted it and training prevalence stands in.
+        sources: every model that took part in it.
     """
 
     target: Target
     probabilities: tuple[float, float, float]
     place: Place | None = None
     filled: bool = False
+    sources: tuple[ModelSource, ...] = ()
 
     def __post_init__(self) -> None:
         p = np.asarray(self.probabilities)
@@ -56,15 +67,6 @@ class Finding:
     def grade(self) -> Grade:
         """The most probable grade."""
         return Grade(int(np.argmax(self.probabilities)))
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """A model that took part in a prediction, and the folds whose studies it has not seen."""
-
-    recipe: str
-    fold: int
-    validation_fold_only: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from lumbargrade.domain.errors import BadInput, Problem
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind, Target, target_from_column
+from lumbargrade.prediction.table import place_cells
 
 #: Version of the JSON layout; raised when older programs could misread a newer file.
 FORMAT = 1
@@ -82,7 +83,7 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
         "study_id": prediction.study_id,
         "frames": _FRAMES,
         "findings": [_finding_as_dict(prediction.findings[t]) for t in FINDINGS],
-        "models": [{"recipe": s.recipe, "fold": s.fold} for s in prediction.sources],
+        "models": [asdict(s) for s in prediction.sources],
         "flip": graded.flip,
         "series": [asdict(s) for s in graded.series],
         "problems": [p.as_dict() for p in prediction.problems],
@@ -102,6 +103,7 @@ def _finding_as_dict(finding: Finding) -> dict[str, Any]:
         "probabilities": {g.column: p for g, p in zip(Grade, finding.probabilities, strict=True)},
         "filled": finding.filled,
         "place": None if finding.place is None else asdict(finding.place),
+        "models": [asdict(s) for s in finding.sources],
     }
 
 
@@ -141,7 +143,9 @@ def _finding_from_dict(data: Mapping[str, Any]) -> tuple[Target, Finding]:
     if place is not None:
         patient = place["patient"]
         place = Place(**{**place, "patient": tuple(patient) if patient is not None else None})
-    return target, Finding(target, (mild, moderate, severe), place, bool(data["filled"]))
+    sources = tuple(ModelSource(**m) for m in data["models"])
+    filled = bool(data["filled"])
+    return target, Finding(target, (mild, moderate, severe), place, filled, sources)
 
 
 def _series_from_dict(data: Mapping[str, Any]) -> SeriesLine:
@@ -170,16 +174,11 @@ def write_findings_csv(path: Path, studies: Iterable[tuple[str, StudyPrediction]
 
 
 def _csv_row(study_id: str, finding: Finding) -> list[object]:
-    target, place = finding.target, finding.place
-    located: list[object] = [""] * 8
-    if place is not None:
-        xyz = [f"{v:.2f}" for v in (place.x, place.y, place.z)]
-        patient = [f"{v:.2f}" for v in place.patient or ()] or [""] * 3
-        located = [place.series_id, place.instance_number, *xyz, *patient]
+    target = finding.target
     return [
         *(study_id, target.column, target.condition, target.side or "", target.level),
         finding.grade.column,
         *(f"{p:.6f}" for p in finding.probabilities),
         "yes" if finding.filled else "no",
-        *located,
+        *place_cells(finding.place),
     ]

@@ -28,7 +28,8 @@ def study_prediction(
             z=float(z),
             patient=_triple(prediction.patient[i]),
         )
-        findings[target] = Finding(target, _triple(prediction.probabilities[i]), place)
+        probabilities = _triple(prediction.probabilities[i])
+        findings[target] = Finding(target, probabilities, place, sources=sources)
     return StudyPrediction(prediction.study_id, findings, sources)
 
 
@@ -87,6 +88,7 @@ def _average_finding(target: Target, members: Sequence[Finding]) -> Finding:
         _triple(probabilities / probabilities.sum()),
         _average_place(places) if places else None,
         filled=all(m.filled for m in members),
+        sources=tuple(dict.fromkeys(s for m in members for s in m.sources)),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable
@@ -46,7 +45,6 @@ def write_predictions(
         number = int(prediction.study_id) if prediction.study_id.isdecimal() else -1
         known = (grades or {}).get(number, {})
         fold = (folds or {}).get(number, "")
-        models = ";".join(f"{s.recipe}#{s.fold}" for s in prediction.sources)
         for target in FINDINGS:
             finding = prediction.findings.get(target)
             if finding is None or finding.filled:
@@ -54,13 +52,15 @@ def write_predictions(
             truth = known[target].column if target in known else ""
             probabilities = [f"{p:.6f}" for p in finding.probabilities]
             start = [prediction.study_id, fold, target.column, *probabilities, truth]
-            writer.writerow([*start, *_place_cells(finding.place), models])
+            models = ";".join(f"{s.recipe}#{s.fold}" for s in finding.sources)
+            writer.writerow([*start, *place_cells(finding.place), models])
             count += 1
     write_text(path, buffer.getvalue())
     return count
 
 
-def _place_cells(place: Place | None) -> list[object]:
+def place_cells(place: Place | None) -> list[object]:
+    """The eight columns from ``series_id`` to ``patient_z``, empty where nothing is known."""
     if place is None:
         return [""] * 8
     xyz = [f"{v:.2f}" for v in (place.x, place.y, place.z)]
@@ -86,13 +86,14 @@ def read_predictions(path: Path) -> dict[str, StudyPrediction]:
             study = row["study_id"]
             old = found.get(study) or StudyPrediction(study, {})
             try:
-                finding, sources = _finding(row), _sources(row["models"])
+                finding = _finding(row)
             except (KeyError, ValueError, TypeError) as error:
                 raise BadTable(f"{path}, row {number}: not a prediction: {error}") from None
             if finding.target in old.findings:
                 raise BadTable(f"{path}, row {number}: {finding.target.column} a second time")
-            found[study] = replace(
-                old, findings={**old.findings, finding.target: finding}, sources=sources
+            sources = tuple(dict.fromkeys((*old.sources, *finding.sources)))
+            found[study] = StudyPrediction(
+                study, {**old.findings, finding.target: finding}, sources
             )
     return found
 
@@ -109,7 +110,8 @@ def _finding(row: Mapping[str, str]) -> Finding:
         x, y, z = (float(row[axis]) for axis in "xyz")
         place = Place(row["series_id"], int(row["instance_number"]), x, y, z, patient)
     probabilities = (mild / total, moderate / total, severe / total)
-    return Finding(target_from_column(row["finding"]), probabilities, place)
+    target, sources = target_from_column(row["finding"]), _sources(row["models"])
+    return Finding(target, probabilities, place, sources=sources)
 
 
 def _sources(text: str) -> tuple[ModelSource, ...]:
