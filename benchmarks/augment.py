@@ -104,7 +104,7 @@ def _several(one: Callable[[int], Any], count: int) -> None:
 
 def run(quick: bool = False) -> list[Row]:
     """One row per library, both in one thread: mean over samples, median over rounds."""
-    depth, side, count, rounds = (3, 64, 2, 1) if quick else (15, 320, 40, 7)
+    depth, side, count, rounds = (3, 64, 2, 1) if quick else (15, 320, 40, 5)
     with one_thread():
         makers = {OURS: ours(depth, side), TORCHIO: torchio(depth, side)}
         work = {name: partial(_several, one, count) for name, one in makers.items()}

@@ -1,7 +1,7 @@
-"""One ``lumbargrade`` command in a process of its own: its seconds and its peak memory.
+"""One ``lumbargrade`` command in a process of its own: what it costs.
 
-``python -m benchmarks.child COMMAND ...`` prints, as its last line, seconds, peak MiB, and what of
-that came with the work. Python's start and the imports of the command are not counted.
+``python -m benchmarks.child COMMAND ...`` prints its seconds, CPU seconds, peak memory and what
+of that came with the work, as JSON. Python's start and the imports of the command are not counted.
 """
 
 from __future__ import annotations
@@ -25,10 +25,15 @@ _IMPORTS = {
 def main(argv: list[str]) -> int:
     for module in _IMPORTS[argv[0]]:
         importlib.import_module(module)
-    before, start = held_mib(), time.perf_counter()
+    before, start, cpu = held_mib(), time.perf_counter(), time.process_time()
     code = command_line.main(argv)
-    seconds, peak = time.perf_counter() - start, peak_mib()
-    print(json.dumps([seconds, peak, peak - before]))
+    cost = {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_mib": peak_mib(),
+        "work_mib": peak_mib() - before,
+    }
+    print(json.dumps(cost))
     return code
 
 

@@ -108,9 +108,9 @@ def cost_against_work(rows: Sequence[Row]) -> str:
 
 
 def work_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of rows with ``studies``, ``ms`` of each, ``peak_mib`` and ``work_mib``."""
+    """Header and cells of rows with ``studies``, CPU ``ms``, ``peak_mib`` and ``work_mib``."""
     first = rows[0]
-    header = ["studies", "ms per study", "ratio", "peak MiB", "ratio", "of it the work's"]
+    header = ["studies", "CPU ms per study", "ratio", "peak MiB", "ratio", "of it the work's"]
     cells = [
         [
             str(row["studies"]),
@@ -128,7 +128,7 @@ def work_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 def take_turns(
     functions: Mapping[str, Callable[[], object]], rounds: int, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of every run of every function.
+    """CPU seconds of every run of every function in this process.
 
     The functions take turns, and every other round in the opposite order, so that a slow moment of
     the machine strikes all of them alike. A first round that warms caches up does not count.
@@ -137,17 +137,17 @@ def take_turns(
     names = list(functions)
     for turn in range(-1 if warm_up else 0, rounds):
         for name in names if turn % 2 == 0 else reversed(names):
-            start = time.perf_counter()
+            start = time.process_time()
             functions[name]()
             if turn >= 0:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(time.process_time() - start)
     return seconds
 
 
 def medians(
     functions: Mapping[str, Callable[[], object]], rounds: int, warm_up: bool = True
 ) -> dict[str, float]:
-    """Median seconds of each function; see :func:`take_turns`."""
+    """Median CPU seconds of each function; see :func:`take_turns`."""
     return {n: statistics.median(s) for n, s in take_turns(functions, rounds, warm_up).items()}
 
 
@@ -200,11 +200,15 @@ def one_thread():
 def run_child(module: str, *arguments: object) -> Any:
     """What ``python -m module arguments`` prints as its last line, as JSON; its log is dropped.
 
+    It computes on one thread: several wait for each other, which on a busy machine costs far more
+    than the work itself, and counts as CPU time.
+
     Raises:
         RuntimeError: with the end of its log if it fails.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         log = done.stderr[-2000:]
         raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{log}")

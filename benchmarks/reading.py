@@ -113,7 +113,7 @@ def run(quick: bool = False) -> list[Row]:
     Raises:
         ValueError: if the readers do not agree on the pixels.
     """
-    slices, side, rounds = (4, 64, 1) if quick else (20, 512, 7)
+    slices, side, rounds = (4, 64, 1) if quick else (20, 512, 5)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder, one_thread():
         for name, syntax in SYNTAXES.items():

@@ -57,9 +57,10 @@ def introduction() -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     ours = wrapped(
         "`make bench` measures all of this and rewrites this page. A ratio is ours (or the row) "
-        "over the baseline named below the table, both measured in the same run, taking turns: "
-        "below 1 is less time or memory, above 1 is more. Ratios vary from machine to machine, and "
-        "milliseconds more so."
+        "over the baseline named below the table, both measured in the same run: below 1 is less "
+        "time or memory, above 1 is more. Times are CPU time of one thread, which other work on "
+        "the machine disturbs least, unless a table says wall time. Ratios vary from machine to "
+        "machine, and milliseconds more so."
     )
     machine = wrapped(
         f"This run: {os.cpu_count()} cores of {processor()}, no GPU used; {platform.system()}, "

@@ -1,4 +1,4 @@
-"""``submit``: time per study and peak memory by the number of studies.
+"""``submit``: CPU time per study and peak memory by the number of studies.
 
 Two small untrained models, so that what is timed is everything but the size of a network.
 ``python -m benchmarks.submit`` prints the section of docs/benchmarks.md.
@@ -6,7 +6,6 @@ Two small untrained models, so that what is timed is everything but the size of 
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from pathlib import Path
 
@@ -40,30 +39,27 @@ def save_untrained(folder: Path) -> None:
 
 
 def run(quick: bool = False) -> list[Row]:
-    """One row per number of studies; every run is a process of its own.
-
-    The longest run stands once between two runs of the others, so that all see the same load.
-    """
+    """One row per number of studies; every run is a process of its own."""
     base, repeats = (1, (1, 2)) if quick else (10, (1, 3, 10))
-    found: dict[int, list[list[float]]] = {base * n: [] for n in repeats}
+    found: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         progress(f"  making {named(base)} and two models")
         save_untrained(root / "models")
         data = make_studies(root / "data", base, split="test")
         sets = {base * n: repeat_studies(data, root / f"data{n}", n) for n in repeats}
-        for studies in (*sets, *list(sets)[-2::-1]):
+        for studies, images in sets.items():
             progress(f"  {named(studies)}")
             options = ["--models", root / "models", "--device", "cpu", "--out", root / "out.csv"]
-            found[studies].append(run_child("benchmarks.child", "submit", sets[studies], *options))
+            found[studies] = run_child("benchmarks.child", "submit", images, *options)
     return [
         {
             "studies": studies,
-            "ms": 1e3 * statistics.median(s for s, _, _ in runs) / studies,
-            "peak_mib": max(p for _, p, _ in runs),
-            "work_mib": max(w for _, _, w in runs),
+            "ms": 1e3 * cost["cpu_seconds"] / studies,
+            "peak_mib": cost["peak_mib"],
+            "work_mib": cost["work_mib"],
         }
-        for studies, runs in found.items()
+        for studies, cost in found.items()
     ]
 
 
@@ -76,7 +72,7 @@ def sections(rows: list[Row]) -> list[Section]:
             named(rows[0]["studies"]),
             "Two untrained `cpu-small` models, canal and foraminal, the latter with its mirrored "
             "volume; DICOM to submission in a process of its own, whose start is not counted; "
-            "median time, highest peak; *the work's* memory is what it holds more than after its "
+            "*the work's* memory is what it holds more than after its "
             "imports. The studies are ten phantom "
             "studies (RLE), listed again and again.",
             *work_table(rows),

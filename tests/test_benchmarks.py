@@ -43,8 +43,8 @@ def fake_rows() -> dict[str, list[common.Row]]:
         ],
         "prepare": [
             *work_rows(benchmark=prepare.BY_STUDIES, workers=1),
-            {**work_rows()[1], "benchmark": prepare.BY_WORKERS, "workers": 1},
-            {**work_rows()[1], "benchmark": prepare.BY_WORKERS, "workers": 2, "ms": 50.0},
+            {**work_rows()[1], "benchmark": prepare.BY_WORKERS, "workers": 1, "wall_ms": 100.0},
+            {**work_rows()[1], "benchmark": prepare.BY_WORKERS, "workers": 2, "wall_ms": 50.0},
             {"benchmark": prepare.AGAIN, "ms": 200.0},
             {"benchmark": prepare.AGAIN, "ms": 2.0},
             {"benchmark": prepare.READ, "case": "store", "ms": 0.5, "disk_mib": 3.0},
