@@ -31,7 +31,7 @@ demo: $(VENV)/ready ## the whole system at small scale on synthetic studies, int
 	$(BIN)/lumbargrade demo --out $(OUT)
 
 test: $(VENV)/ready ## run the tests
-	$(BIN)/python -m pytest -n $(JOBS) tests
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
 
 check: $(VENV)/ready ## format, lint, types, import rules, links in the docs
 	$(BIN)/ruff format --check .

@@ -71,13 +71,13 @@ SAYS = {
     ],
     "prepare": [
         "cost 0.50 times as much",
-        "2 workers are 2.0 times faster than 1 worker",
+        "2 workers are 2.0 times faster than 1 worker on 100 studies, in a run that got 2.0 cores",
         "0.010 of the time",
         "40.0 times faster than compressed npz files and takes 1.50 times",
     ],
     "augment": ["10.0 times faster than TorchIO: 200 samples", "| 0.10 |"],
     "network": ["2.0 times faster than the literal one", "1.5 times slower than", "as fast as the"],
-    "submit": ["differs by 5 MiB: memory stays flat", "| 10 | 200 | 1.00 | 100 | 1.00 | 20.0 |"],
+    "submit": ["changes by +5 MiB: memory stays flat", "| 10 | 200 | 1.00 | 100 | 1.00 | 20.0 |"],
     "phantom": ["60 slices", "10.0 times slower than only writing noise", "| 0.100 | 1.00 |"],
 }
 
