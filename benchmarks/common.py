@@ -103,7 +103,7 @@ def cost_against_work(rows: Sequence[Row]) -> str:
     verdict = "memory stays flat" if more / studies <= FLAT_MIB else "memory grows"
     return (
         f"{last['studies']} studies cost {ratio(last['ms'] / first['ms'])} times as much each as "
-        f"{first['studies']}, and the peak of memory differs by {more:.0f} MiB: {verdict}."
+        f"{first['studies']}, and peak memory changes by {round(more):+d} MiB: {verdict}."
     )
 
 

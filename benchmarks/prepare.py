@@ -57,7 +57,6 @@ def _measured(cases: Sequence[tuple[Path, int, int]], rounds: int) -> list[Row]:
         {
             "studies": studies,
             "workers": workers,
-            # with several workers the CPU time of this process alone would say nothing
             "wall_ms": 1e3 * statistics.median(r["seconds"] for r in runs) / studies,
             "ms": 1e3 * statistics.median(r["cpu_seconds"] for r in runs) / studies,
             "peak_mib": max(r["peak_mib"] for r in runs),
@@ -161,17 +160,27 @@ def _by_workers(rows: list[Row], again: list[Row]) -> Section:
     first, last = rows[0], rows[-1]
     one, most = _workers(first), _workers(last)
     cells = [
-        [_workers(r), number(r["wall_ms"]), ratio(r["wall_ms"] / first["wall_ms"])] for r in rows
+        [
+            _workers(row),
+            number(row["wall_ms"]),
+            ratio(row["wall_ms"] / first["wall_ms"]),
+            number(row["ms"]),
+            ratio(row["ms"] / first["ms"]),
+            f"{row['ms'] / row['wall_ms']:.1f}",
+        ]
+        for row in rows
     ]
     return Section(
         "`prepare` by number of workers",
         f"{most} are {against(last['wall_ms'] / first['wall_ms'], one)} on {first['studies']} "
-        "studies. A second run that finds nothing changed takes "
+        f"studies, in a run that got {last['ms'] / last['wall_ms']:.1f} cores. A second run that "
+        "finds nothing changed takes "
         f"{again[1]['ms'] / again[0]['ms']:.3f} of the time of the first.",
         one,
-        f"{first['studies']} studies, wall time of a whole run, the start of the worker processes "
-        "included. What workers give depends on the cores and on what else runs on them.",
-        ["workers", "wall ms per study", "ratio"],
+        f"{first['studies']} studies; wall time of a whole run, and CPU time of all its processes, "
+        "the start of the workers included. *Cores got* is the one over the other: where other "
+        "work leaves the workers no free core, they cannot be faster.",
+        ["workers", "wall ms per study", "ratio", "CPU ms per study", "ratio", "cores got"],
         cells,
     )
 
