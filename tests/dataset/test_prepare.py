@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lsdc import DEPTH, SHAPE, point_of, write_lsdc, write_slice
 
+from lsdc import DEPTH, SHAPE, point_of, write_lsdc, write_slice
 from lumbargrade.cli.main import main
 from lumbargrade.dataset import prepare_series, series_file
 from lumbargrade.dataset.prepare import prepare
