@@ -34,8 +34,8 @@ test: $(VENV)/ready ## run the tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
 
 check: $(VENV)/ready ## format, lint, types, import rules, links in the docs
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
+	$(BIN)/ruff format --no-cache --check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_links.py

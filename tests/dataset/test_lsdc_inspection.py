@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 from lsdc import write_lsdc
-
 from lumbargrade.cli.main import main
 
 

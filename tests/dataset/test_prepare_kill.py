@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from lsdc import AXIAL, SAGITTAL, write_lsdc, write_slice
 
+from lsdc import AXIAL, SAGITTAL, write_lsdc, write_slice
 from lumbargrade.dataset.prepare import prepare
 from lumbargrade.dataset.series_file import read_record, series_paths
 from lumbargrade.dataset.store import VolumeStore

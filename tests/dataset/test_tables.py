@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lsdc import write_lsdc
 
+from lsdc import write_lsdc
 from lumbargrade.dataset.tables import (
     read_grade_table,
     read_point_table,
