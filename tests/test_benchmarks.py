@@ -144,7 +144,7 @@ def test_slower_and_faster_are_said_in_words(share, words):
 
 def test_memory_that_grows_is_called_growing():
     first, last = work_rows()
-    assert "memory grows" in common.cost_against_work([first, {**last, "peak_mib": 120.0}])
+    assert "memory grows" in common.cost_against_work([first, {**last, "peak_mib": 110.0}])
 
 
 def test_functions_take_turns_in_both_orders():
