@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,10 @@ from lumbargrade import __version__
 from lumbargrade.config import Recipe, TaskName, load_recipe, recipe_from_dict, recipe_to_dict
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.domain.files import atomic_path, write_text
-from lumbargrade.domain.vocabulary import TARGETS, Condition
-from lumbargrade.networks.one_stage import OneStageNetwork, build_network, channels_last
-from lumbargrade.networks.output import OneStageOutput
+from lumbargrade.networks.one_stage import PlaneNetwork, VolumeNetwork, channels_last
 from lumbargrade.networks.published import fill_from_published
 from lumbargrade.networks.weights import read_weights, require_fit
+from lumbargrade.tasks import get_task
 
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_META = "model.json"
@@ -36,10 +35,6 @@ MODEL_META = "model.json"
 FORMAT = 1
 
 _HEADER = "lumbargrade"
-_CONDITIONS: dict[TaskName, Condition] = {
-    "foraminal": Condition.FORAMINAL,
-    "canal": Condition.CANAL,
-}
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ class ModelMeta:
     @property
     def targets(self) -> tuple[str, ...]:
         """Column names of what the model grades, in the order of its outputs."""
-        return tuple(t.column for t in TARGETS[_CONDITIONS[self.recipe.task]])
+        return tuple(t.column for t in get_task(self.recipe).targets)
 
 
 class Model(nn.Module):
@@ -76,15 +71,18 @@ class Model(nn.Module):
         meta: recipe, fold, scores and provenance.
     """
 
-    def __init__(self, network: OneStageNetwork, meta: ModelMeta) -> None:
+    def __init__(self, network: nn.Module, meta: ModelMeta) -> None:
         super().__init__()
         self.network = network
         self.meta = meta
 
-    def forward(self, slices: Tensor, counts: Sequence[int]) -> OneStageOutput:
-        """uint8 slices (sum of counts, H, W) and slice counts to ``.grade``, ``.xy``, ``.z``."""
-        result: OneStageOutput = self.network(slices, counts)
-        return result
+    def forward(self, *inputs: Any) -> Any:
+        """What the task's network takes and gives.
+
+        For the one-stage tasks on sagittal series: uint8 slices (sum of counts, H, W) and slice
+        counts to an output with ``.grade``, ``.xy``, ``.z``.
+        """
+        return self.network(*inputs)
 
 
 def save_model(
@@ -178,6 +176,8 @@ def import_published(
     file = Path(file)
     content = read_weights(file)
     network = _fresh(recipe)
+    if not isinstance(network, PlaneNetwork | VolumeNetwork):
+        raise UsageError(f"{recipe.name}: published checkpoints are of one-stage networks only")
     try:
         fill_from_published(network, content.tensors)
     except BadModel as error:
@@ -198,13 +198,12 @@ def _weight_file(path: Path | str) -> Path:
     return file
 
 
-def _fresh(recipe: Recipe) -> OneStageNetwork:
-    targets = len(TARGETS[_CONDITIONS[recipe.task]])
+def _fresh(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        return build_network(recipe.encoder, recipe.network, targets, pretrained=False)
+        return get_task(recipe).build_network(pretrained=False)
 
 
-def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> OneStageNetwork:
+def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> nn.Module:
     # on the meta device no random weights are made only to be overwritten
     try:
         with torch.device("meta"):

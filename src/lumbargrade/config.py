@@ -19,7 +19,10 @@ from cattrs.v import transform_error
 
 from lumbargrade.domain.errors import UsageError
 
-TaskName = Literal["foraminal", "canal"]
+TaskName = Literal["foraminal", "canal", "subarticular", "keypoints", "two_stage"]
+
+#: Names of the views in recipes.
+ViewName = Literal["sagittal_t1", "sagittal_t2", "axial_t2"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class NetworkConfig:
     """2d: slices on each side of the expected slice that are averaged"""
     peak_radius: int = 0
     """points are read within this many mask pixels of a heatmap's peak; 0: mean over all of it"""
+    shared_encoder: bool = False
+    """two_stage: one encoder and decoder for all views instead of one each"""
     checkpoint_gradients: bool = False
     """recompute activations in the backward pass: less memory, more time"""
 
@@ -68,6 +73,29 @@ class DataConfig:
     """side of the square network input, pixels"""
     include_wrong_left_points: bool = False
     """put back the three studies whose left T1 point is wrong, as the published runs did"""
+    view: ViewName = "sagittal_t1"
+    """keypoints: the view that is looked at"""
+    points: str = ""
+    """two_stage, subarticular: out-of-fold points by `validate` (oof-points.csv) that crops are
+    cut around; studies without any, or all where none is given, are cut around their labels"""
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """Crops around each level, for the tasks that look at levels one by one."""
+
+    axial_size: int = 128
+    """side of an axial crop, pixels"""
+    axial_mm: float = 64.0
+    """side of an axial crop, mm"""
+    sagittal_size: int = 96
+    """side of a sagittal crop, pixels"""
+    sagittal_mm: float = 64.0
+    """side of a sagittal crop, mm"""
+    lateral_mm: float = 10.0
+    """axial crops are centred this far to the side of the canal, mm"""
+    neighbours: int = 2
+    """slices on each side of the middle one"""
 
 
 @dataclass(frozen=True)
@@ -94,6 +122,11 @@ class AugmentConfig:
     """homography: largest move of a corner, as a share of the frame"""
     slices: int = 0
     """train on this many neighbouring slices around the points, placed at random; 0 takes all"""
+    jitter_mm: float = 0.0
+    """crops: standard deviation of the points they are cut around; 0 measures it from the
+    out-of-fold points of data.points (2 mm where there are none)"""
+    drop_view: float = 0.0
+    """two_stage: probability of taking a view away; one is always kept"""
     blackout: float = 0.5
     """probability of a black rectangle above the topmost point"""
     brightness_contrast: float = 0.75
@@ -122,6 +155,8 @@ class LossConfig:
     """weight of the heatmap loss"""
     grade: float = 1.0
     """weight of the grade loss"""
+    any_severe: float = 0.0
+    """two_stage: weight of the metric's any-severe term"""
 
 
 @dataclass(frozen=True)
@@ -193,6 +228,7 @@ class Recipe:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    crop: CropConfig = field(default_factory=CropConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -293,7 +293,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(
         raise AssertionError("began to work")
 
     monkeypatch.setattr("lumbargrade.prediction.studies.predict_study", work)
-    monkeypatch.setattr("lumbargrade.prediction.validation.predict_rows", work)
+    monkeypatch.setattr("lumbargrade.prediction.validation.load_member", work)
     file = tmp_path / "file"
     file.touch()
     submit = ["submit", str(small / "data"), "--models", str(small / "models"), "--out"]

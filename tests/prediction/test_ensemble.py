@@ -14,7 +14,8 @@ from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPredic
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target
 from lumbargrade.prediction.ensemble import average, settle, study_prediction
 from lumbargrade.prediction.validation import mean_of
-from lumbargrade.tasks.inference import SeriesPrediction, locate
+from lumbargrade.tasks.base import SeriesPrediction
+from lumbargrade.tasks.inference import locate
 from made_series import make_volume
 
 CANAL = TARGETS[Condition.CANAL]

@@ -14,10 +14,10 @@ from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
 from lumbargrade.prediction.members import (
     find_models,
     load_member,
-    predict_study,
     published_prevalence,
     training_prevalence,
 )
+from lumbargrade.prediction.pipeline import predict_study
 from made_series import make_volume
 from small_models import save_small_model
 

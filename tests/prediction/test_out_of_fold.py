@@ -38,7 +38,8 @@ from lumbargrade.prediction.validation import (
     refuse_seen_studies,
 )
 from lumbargrade.scoring.local import any_severe, local_score
-from lumbargrade.tasks.inference import SeriesPrediction, predict_volumes
+from lumbargrade.tasks.base import SeriesPrediction
+from lumbargrade.tasks.inference import predict_volumes
 from made_series import make_row
 from small_models import save_small_model
 

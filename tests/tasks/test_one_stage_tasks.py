@@ -24,7 +24,8 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Side
 from lumbargrade.networks.output import OneStageOutput
 from lumbargrade.tasks import CanalTask, ForaminalTask, get_task
-from lumbargrade.tasks.base import SeriesScores
+from lumbargrade.tasks.base import SeriesPrediction
+from lumbargrade.tasks.inference import SeriesScores
 from lumbargrade.tasks.one_stage import mirror_scores
 from made_series import MadeStore, make_row, make_volume
 
@@ -303,11 +304,12 @@ def test_points_are_read_from_the_peaks_where_the_recipe_says_so(recipe):
 
 def test_score_leaves_out_missing_grades_and_weighs_the_others():
     task = CanalTask(CANAL)
-    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4]])
-    grades = np.array([0, 1, 2, -1])
+    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4], [np.nan] * 3])
+    row = replace(make_row(Condition.CANAL, 5), grades=np.array([0, 1, 2, -1, 2], np.int8))
+    nowhere = np.full((5, 3), np.nan)
+    found = SeriesPrediction("1", "2", row.targets, p, nowhere, nowhere, np.full(5, -1))
     expected = -(np.log(0.7) + 2 * np.log(0.8) + 4 * np.log(0.6)) / 7
-    assert task.score(p, grades) == pytest.approx(expected)
-    assert task.score(p.reshape(2, 2, 3), grades.reshape(2, 2)) == pytest.approx(expected)
+    assert task.evaluate([row], [found]) == {"score": pytest.approx(expected)}
 
 
 def test_rows_by_fold():

@@ -18,7 +18,6 @@ from lumbargrade.config import AugmentConfig, EncoderConfig, Phase, Recipe
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import BadModel, NothingDone, TrainingFailed, UsageError
 from lumbargrade.tasks import get_task
-from lumbargrade.tasks.inference import predict_rows, score_predictions
 from lumbargrade.tasks.loader import training_loader
 from lumbargrade.training.loop import FoldTrainer
 from lumbargrade.training.schedule import learning_rate
@@ -343,7 +342,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     def script(scores: list[float]) -> None:
         rest = iter(scores)
         monkeypatch.setattr(
-            "lumbargrade.training.loop.score_predictions",
+            "lumbargrade.tasks.one_stage.score_predictions",
             lambda *_: {"score": next(rest, 2.0), "x": 1.0},
         )
 
@@ -411,8 +410,8 @@ def test_the_model_kept_is_the_best_epochs(task: str, store: VolumeStore, whole:
     assert meta.scores == {k: float(row[f"val_{k}"]) for k in ("score", "x", "y", "z")}
     learner = get_task(meta.recipe)
     rows = learner.rows(store, folds=[FOLD])
-    predictions = predict_rows(learner, load_model(folder / "model"), store, rows)
-    assert score_predictions(learner, rows, predictions) == pytest.approx(dict(meta.scores))
+    predictions = learner.predict_rows(load_model(folder / "model"), store, rows)
+    assert learner.evaluate(rows, predictions) == pytest.approx(dict(meta.scores))
     assert meta.fold == FOLD
     assert meta.data == store.fingerprint
     trained_on = set(meta.provenance["trained_on"])

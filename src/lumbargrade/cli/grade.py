@@ -27,6 +27,8 @@ class Options:
     """folder for the results: one folder per study, a page and a table of all"""
     models: list[Path] = field(default_factory=list)
     """model or run folders; every model below them takes part"""
+    guides: list[Path] = field(default_factory=list)
+    """models that only place points, for models of crops (two_stage, subarticular) to start from"""
     flip: bool = True
     """average with the mirrored volume where a task has sides"""
     restart: bool = False
@@ -50,11 +52,17 @@ def run(options: Options) -> int:
     found = find_studies(options.studies)
     log_problems(log, found.problems)
     members = [load_member(path, device) for path in paths]
-    for member in members:
+    guides = [load_member(path, device) for path in find_models(options.guides)]
+    for member in (*members, *guides):
         log.info("model %s fold %d", member.meta.recipe.name, member.meta.fold)
     options.out.mkdir(parents=True, exist_ok=True)
     summary = grade_collection(
-        found, members, options.out, flip=options.flip, restart=options.restart
+        found,
+        members,
+        options.out,
+        flip=options.flip,
+        restart=options.restart,
+        guides=guides,
     )
     log.info("%s", summary.text())
     if options.json:

@@ -25,6 +25,8 @@ class Options:
     """folder in the LSDC layout, with test_images or train_images"""
     models: list[Path] = field(default_factory=list)
     """model or run folders; every model below them takes part"""
+    guides: list[Path] = field(default_factory=list)
+    """models that only place points, for models of crops (two_stage, subarticular) to start from"""
     out: Path = Path("submission.csv")
     """the submission"""
     split: str = "auto"
@@ -51,9 +53,12 @@ def run(options: Options) -> int:
     studies = LsdcStudies.open(options.data, options.split)
     require_writable(options.out)
     members = [load_member(path, device) for path in find_models(options.models)]
-    for member in members:
+    guides = [load_member(path, device) for path in find_models(options.guides)]
+    for member in (*members, *guides):
         log.info("model %s fold %d", member.meta.recipe.name, member.meta.fold)
-    predictions = list(predict_studies(studies, members, device=device, flip=options.flip))
+    predictions = list(
+        predict_studies(studies, members, device=device, flip=options.flip, guides=guides)
+    )
     prevalence = training_prevalence([m.meta for m in members])
     summary = write_submission(options.out, predictions, prevalence)
     for prediction in predictions:

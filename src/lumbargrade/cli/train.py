@@ -23,6 +23,7 @@ import tyro
 
 from lumbargrade.config import (
     AugmentConfig,
+    CropConfig,
     DataConfig,
     EncoderConfig,
     LossConfig,
@@ -36,7 +37,7 @@ from lumbargrade.domain.errors import TrainingFailed, UsageError
 
 log = logging.getLogger(__name__)
 
-_SECTIONS = ("encoder", "network", "data", "augment", "loss", "train")
+_SECTIONS = ("encoder", "network", "data", "crop", "augment", "loss", "train")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Options:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    crop: CropConfig = field(default_factory=CropConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -2,13 +2,14 @@
 
 Every model is judged on the studies of its own fold, which it has not seen; a model that has seen
 one is refused. For recipes with published figures these stand beside ours. OUT gets oof.csv (one
-row per study, condition and level), scores.csv, points.csv and a page with pictures.
+row per study, condition and level), oof-points.csv (what a second stage trains on), scores.csv,
+points.csv and a page with pictures.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
@@ -24,6 +25,8 @@ class Options:
     """model or run folders; every model below them takes part"""
     store: Path
     """volume store the runs were trained on"""
+    guides: list[Path] = field(default_factory=list)
+    """models that only place points, for models of crops (two_stage, subarticular) to start from"""
     out: Path = Path("validation")
     """folder for the results"""
     flip: bool = True
@@ -48,7 +51,11 @@ def run(options: Options) -> int:
     store = VolumeStore.open(options.store)
     require_writable(options.out / "oof.csv")
     folds = predict_out_of_fold(
-        find_models(options.runs), store, device=choose_device(options.device), flip=options.flip
+        find_models(options.runs),
+        store,
+        device=choose_device(options.device),
+        flip=options.flip,
+        guides=find_models(options.guides),
     )
     result = write_validation(options.out, folds, store, pictures=options.pictures)
     print(result.text())

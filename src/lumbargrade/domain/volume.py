@@ -91,6 +91,22 @@ class Volume:
         out[np.isnan(flat[:, 2])] = np.nan
         return np.asarray(out.reshape(points.shape))
 
+    def in_slices(self, lps: ArrayLike) -> FloatArray:
+        """LPS mm (N, 3) as every slice sees them, (N, D, 3): x px, y px, signed distance mm.
+
+        The sign is that of the slice normal (row x column).
+        """
+        return _Planes.of(self.slices).from_patient(np.asarray(lps, float).reshape(-1, 3))
+
+    def corners(self) -> FloatArray:
+        """The four corners of every slice's image (pixel edges), LPS mm (D, 4, 3)."""
+        edges = [
+            s.plane.to_patient([(x, y) for y in (-0.5, h - 0.5) for x in (-0.5, w - 0.5)])
+            for s in self.slices
+            for h, w in [s.shape]
+        ]
+        return np.asarray(edges)
+
     def from_patient(self, lps: ArrayLike) -> FloatArray:
         """LPS mm ``(..., 3)`` to voxels (x, y, z): the inverse of :meth:`to_patient`.
 

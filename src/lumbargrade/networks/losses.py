@@ -179,6 +179,41 @@ def volume_heatmap_loss(
     return masked_mean(torch.stack(losses), annotated)
 
 
+def crop_heatmap_loss(
+    heatmaps: Tensor,
+    xyz: Tensor,
+    annotated: Tensor,
+    sigma: float,
+    kind: HeatmapKind = "jensen_shannon",
+) -> Tensor:
+    """The same for N crops of one point each: heatmaps (N, D, h, w), xyz (N, 3)."""
+    to_one, between = _DIVERGENCES[kind]
+    if sigma == 0:
+        losses = to_one(_at_voxel(heatmaps, xyz[:, :2], xyz[:, 2]))
+    else:
+        truth = gaussian_truth(xyz, heatmaps.shape[1:], (1.0, sigma, sigma))
+        losses = between(heatmaps, truth, 3)
+    return masked_mean(losses, annotated)
+
+
+def any_severe_loss(severe: Tensor, grades: Tensor, weights: Tensor) -> Tensor:
+    """The any-severe term of the official score, as a loss over studies.
+
+    Per study over its graded levels: largest label, largest weight, largest P(severe).
+
+    Args:
+        severe: (B, L) probability of severe.
+        grades: (B, L) int64; -1 is left out, and a study with nothing else.
+        weights: (3,) class weights.
+    """
+    known = grades >= 0
+    largest = torch.where(known, severe.float(), 0.0).amax(dim=1).clamp(1e-6, 1 - 1e-6)
+    label = ((grades == 2) & known).any(dim=1)
+    weight = torch.where(known, weights.to(severe.device)[grades.clamp_min(0)], 0.0).amax(dim=1)
+    losses = -torch.where(label, largest.log(), (1 - largest).log())
+    return (weight * losses).sum() / weight.sum().clamp_min(_TINY)
+
+
 def plane_heatmap_loss(
     heatmaps: Tensor,
     xy: Tensor,

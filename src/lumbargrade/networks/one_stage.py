@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,7 @@ class PlaneNetwork(nn.Module):
 
 
 OneStageNetwork = VolumeNetwork | PlaneNetwork
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 def build_network(
@@ -100,7 +102,7 @@ def build_network(
     return channels_last(PlaneNetwork(body, decoder, head))
 
 
-def channels_last(network: OneStageNetwork) -> OneStageNetwork:
+def channels_last(network: NetworkT) -> NetworkT:
     """The same network with its 2-D parts in the memory layout in which convolutions are fast.
 
     Values and names of parameters stay; maps follow the layout of the weights they meet.

@@ -9,9 +9,10 @@ import numpy as np
 
 from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.dataset.store import VolumeStore
-from lumbargrade.outputs.marks import predicted_marks, true_marks
-from lumbargrade.outputs.overlay import draw_series, save_image
-from lumbargrade.tasks.inference import SeriesPrediction
+from lumbargrade.dataset.study_rows import StudyRow
+from lumbargrade.outputs.marks import predicted_marks, series_shown, true_marks
+from lumbargrade.outputs.overlay import RGB, draw_series, save_image
+from lumbargrade.tasks.base import SeriesPrediction
 
 
 class EpochPictures:
@@ -29,14 +30,21 @@ class EpochPictures:
         self.count = count
 
     def __call__(
-        self, epoch: int, rows: Sequence[SeriesRow], predictions: Sequence[SeriesPrediction]
+        self,
+        epoch: int,
+        rows: Sequence[SeriesRow | StudyRow],
+        predictions: Sequence[SeriesPrediction],
     ) -> None:
         """Draw the first series of the fold, one below the other."""
-        lines = []
-        for row, prediction in list(zip(rows, predictions, strict=True))[: self.count]:
-            volume = self.store.volume(row.study_id, row.series_id)
-            marks = predicted_marks(prediction)
-            lines.append(draw_series(volume, marks, true_marks(row), most=2))
+        lines: list[RGB] = []
+        for row, prediction in zip(rows, predictions, strict=True):
+            for series in series_shown(row, prediction):
+                if len(lines) < self.count:
+                    volume = self.store.volume(row.study_id, series)
+                    marks = predicted_marks(prediction, series)
+                    lines.append(draw_series(volume, marks, true_marks(row, series), most=2))
+        if not lines:
+            return
         width = max(line.shape[1] for line in lines)
         padded = [np.pad(v, ((0, 4), (0, width - v.shape[1]), (0, 0))) for v in lines]
         save_image(self.folder / f"{epoch:03d}.png", np.concatenate(padded))

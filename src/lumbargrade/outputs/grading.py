@@ -40,6 +40,7 @@ def grade_collection(
     *,
     flip: bool = True,
     restart: bool = False,
+    guides: Sequence[Member] = (),
 ) -> GradingSummary:
     """Grade every study, one in memory at a time; what cannot be graded is named at the end.
 
@@ -52,12 +53,13 @@ def grade_collection(
             where at least one study was graded.
         flip: average with the mirrored volume where a task has sides.
         restart: grade again what is there already.
+        guides: models that only place points.
 
     Raises:
         UsageError: if results would go among the images.
     """
     folders = _folders(found.studies, out)
-    models = _models_fingerprint(members, flip)
+    models = _models_fingerprint((*members, *guides), flip)
     graded: dict[str, GradedStudy] = {}
     reused: list[str] = []
     failed = [p for p in found.problems if not p.file]
@@ -67,7 +69,9 @@ def grade_collection(
             try:
                 fingerprint = hashlib.sha256((models + study.fingerprint()).encode()).hexdigest()
                 known = None if restart else _known(out / folder / FINDINGS_FILE, fingerprint)
-                graded[folder] = known or _grade(study, members, out / folder, flip, fingerprint)
+                graded[folder] = known or _grade(
+                    study, members, out / folder, flip, fingerprint, guides
+                )
                 if known is not None:
                     reused.append(folder)
             except (BadDicom, NothingDone) as error:
@@ -81,10 +85,15 @@ def grade_collection(
 
 
 def _grade(
-    found: FoundStudy, members: Sequence[Member], folder: Path, flip: bool, fingerprint: str
+    found: FoundStudy,
+    members: Sequence[Member],
+    folder: Path,
+    flip: bool,
+    fingerprint: str,
+    guides: Sequence[Member] = (),
 ) -> GradedStudy:
     study = found.read()
-    prediction = grade_study(study, members, flip=flip)
+    prediction = grade_study(study, members, flip=flip, guides=guides)
     graded = write_study(folder, study, prediction, flip=flip, fingerprint=fingerprint)
     counts = grade_counts(prediction)
     words = ", ".join(f"{n} {name.replace('_', '/')}" for name, n in counts.items())

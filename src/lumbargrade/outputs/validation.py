@@ -9,22 +9,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lumbargrade.dataset.point_file import write_points
+from lumbargrade.dataset.rows import KIND_OF
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.files import write_text
-from lumbargrade.domain.findings import ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import Condition
-from lumbargrade.outputs.marks import predicted_marks, true_marks
+from lumbargrade.outputs.marks import predicted_marks, series_shown, true_marks
 from lumbargrade.outputs.overlay import draw_series, save_image
 from lumbargrade.outputs.page import Block, Figure, Section, Table, Text, write_page
 from lumbargrade.outputs.tables import text_table
-from lumbargrade.prediction.ensemble import average, settle, study_prediction
 from lumbargrade.prediction.evaluation import (
     Pairs,
     ScoreLine,
     ensemble_of,
     errors_of_pairs,
+    narrowed,
     score_table,
 )
+from lumbargrade.prediction.out_of_fold import out_of_fold_points, out_of_fold_studies
 from lumbargrade.prediction.table import write_predictions
 from lumbargrade.prediction.validation import FoldPredictions
 from lumbargrade.scoring.keypoints import WITHIN, PointErrors
@@ -84,7 +86,8 @@ def write_validation(
     """Score out-of-fold predictions and write everything to a folder.
 
     Args:
-        out: gets ``oof.csv``, ``scores.csv``, ``points.csv``, ``index.html`` and ``pictures/``.
+        out: gets ``oof.csv``, ``oof-points.csv``, ``scores.csv``, ``points.csv``, ``index.html``
+            and ``pictures/``.
         folds: predictions of every model on its fold.
         store: labels and volumes.
         pictures: how many series are drawn, per condition.
@@ -92,24 +95,19 @@ def write_validation(
     scores: list[ScoreLine] = []
     points: dict[Condition, PointErrors] = {}
     drawn: list[Block] = []
-    members = []
     for condition in Condition:
-        mine = [f for f in folds if get_task(f.meta.recipe).condition is condition]
+        mine = [f for f in folds if not f.guide and condition in _conditions(f)]
         if not mine:
             continue
         scores += score_table(condition, mine)
-        plain = [pair for one, _ in ensemble_of(mine).values() for pair in one]
-        points[condition] = errors_of_pairs(plain, store, mine[0].meta.recipe.data.size)
-        drawn += _draw(out, condition, plain[:pictures], store)
-        for fold in mine:
-            source = (ModelSource(fold.meta.recipe.name, fold.meta.fold),)
-            chosen = fold.flipped if fold.flipped is not None else fold.plain
-            members += [study_prediction(p, source) for p in chosen]
-    by_study: dict[str, list[StudyPrediction]] = {}
-    for member in members:
-        by_study.setdefault(member.study_id, []).append(member)
-    studies = [_settled(average(same), store) for same in by_study.values()]
+        found = [f for f in mine if f.plain[0].series_id] or mine
+        plain = [p for one, _ in ensemble_of(found).values() for p in narrowed(one, condition)]
+        points[condition] = errors_of_pairs(plain, store, found[0].meta.recipe.data.size)
+        whole = [pair for one, _ in ensemble_of(found).values() for pair in one]
+        drawn += _draw(out, condition, whole[:pictures], store)
+    studies = out_of_fold_studies(folds, store)
     rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
+    write_points(out / "oof-points.csv", out_of_fold_points(folds, store))
     result = ValidationResult(scores, points, rows)
     _write_csv(out / "scores.csv", SCORE_HEADER, result.score_rows())
     _write_csv(out / "points.csv", POINT_HEADER, result.point_rows())
@@ -122,19 +120,22 @@ def write_validation(
     return result
 
 
-def _settled(prediction: StudyPrediction, store: VolumeStore) -> StudyPrediction:
-    series = {f.place.series_id for f in prediction.findings.values() if f.place is not None}
-    return settle(prediction, {s: store.volume(prediction.study_id, s) for s in series})
+def _conditions(fold: FoldPredictions) -> tuple[Condition, ...]:
+    return get_task(fold.meta.recipe).conditions
 
 
 def _draw(out: Path, condition: Condition, pairs: Pairs, store: VolumeStore) -> list[Block]:
     figures: list[Block] = []
     for row, prediction in pairs:
-        volume = store.volume(row.study_id, row.series_id)
-        image = draw_series(volume, predicted_marks(prediction), true_marks(row), most=3)
-        name = f"pictures/{condition.name.lower()}-{row.study_id}-{row.series_id}.jpg"
-        save_image(out / name, image)
-        figures.append(Figure(name, f"study {row.study_id}, series {row.series_id}, {condition}"))
+        for series in series_shown(row, prediction):
+            volume = store.volume(row.study_id, series)
+            if volume.kind is not KIND_OF[condition]:
+                continue
+            marks, crosses = predicted_marks(prediction, series), true_marks(row, series)
+            image = draw_series(volume, marks, crosses, most=5 if condition.sided else 3)
+            name = f"pictures/{condition.name.lower()}-{row.study_id}-{series}.jpg"
+            save_image(out / name, image)
+            figures.append(Figure(name, f"study {row.study_id}, series {series}, {condition}"))
     return figures
 
 

@@ -10,35 +10,65 @@ import numpy as np
 from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Target
 from lumbargrade.domain.volume import Volume
-from lumbargrade.tasks.inference import SeriesPrediction, locate
+from lumbargrade.tasks.base import SeriesPrediction
+from lumbargrade.tasks.inference import locate
+
+#: Points further apart than this mark different levels, mm: less than half of the smallest usual
+#: distance from disc to disc.
+AGREE = 12.0
 
 
 def study_prediction(
     prediction: SeriesPrediction, sources: tuple[ModelSource, ...] = ()
 ) -> StudyPrediction:
-    """What one model says of one series, as findings of its study."""
+    """What one model says of one series or study, as findings of its study.
+
+    A target without probabilities is no finding; one without a voxel has no place.
+    """
+    places = places_of(prediction)
     findings = {}
     for i, target in enumerate(prediction.targets):
-        x, y, z = prediction.voxels[i]
-        place = Place(
-            series_id=prediction.series_id,
-            instance_number=int(prediction.instances[i]),
-            x=float(x),
-            y=float(y),
-            z=float(z),
-            patient=_triple(prediction.patient[i]),
-        )
+        if not np.isfinite(prediction.probabilities[i]).all():
+            continue
         probabilities = _triple(prediction.probabilities[i])
-        findings[target] = Finding(target, probabilities, place, sources=sources)
+        findings[target] = Finding(target, probabilities, places.get(target), sources=sources)
     return StudyPrediction(prediction.study_id, findings, sources)
+
+
+def places_of(prediction: SeriesPrediction) -> dict[Target, Place]:
+    """Where a prediction puts its targets, graded or not."""
+    places = {}
+    for i, target in enumerate(prediction.targets):
+        if np.isfinite(prediction.voxels[i]).all():
+            x, y, z = prediction.voxels[i].tolist()
+            places[target] = Place(
+                series_id=prediction.series_of(i),
+                instance_number=int(prediction.instances[i]),
+                x=x,
+                y=y,
+                z=z,
+                patient=_triple(prediction.patient[i]),
+            )
+    return places
+
+
+def average_places(places: Sequence[Mapping[Target, Place]]) -> dict[Target, Place]:
+    """One place for each target from several: see `average`."""
+    found = {}
+    for target in FINDINGS:
+        mine = [p[target] for p in places if target in p]
+        if mine:
+            found[target] = _average_place(mine)
+    return found
 
 
 def average(predictions: Sequence[StudyPrediction]) -> StudyPrediction:
     """The mean of several predictions of one study: models, folds, flips, series of one kind.
 
     Probabilities are averaged target by target over the predictions that have it. The place is
-    the mean in the series that most predictions point to (the first of them on a tie); `settle`
-    then finds its slice.
+    the mean in the series that most predictions point to (the first of them on a tie), of those
+    points that agree with the most others: a mean over points on different levels would lie
+    between the levels. `settle` then finds its slice.
 
     Raises:
         ValueError: if there is no prediction, or they are of different studies.
@@ -96,7 +126,7 @@ def _average_place(places: Sequence[Place]) -> Place:
     votes: dict[str, list[Place]] = {}
     for place in places:
         votes.setdefault(place.series_id, []).append(place)
-    chosen = max(votes.values(), key=len)
+    chosen = _agreeing(max(votes.values(), key=len))
     x, y, z = np.mean([(p.x, p.y, p.z) for p in chosen], axis=0)
     nearest = min(chosen, key=lambda p: abs(p.z - z))
     patients = [p.patient for p in chosen if p.patient is not None]
@@ -108,6 +138,19 @@ def _average_place(places: Sequence[Place]) -> Place:
         z=float(z),
         patient=_triple(np.mean(patients, axis=0)) if patients else None,
     )
+
+
+def _agreeing(places: Sequence[Place]) -> Sequence[Place]:
+    """The largest set of places within ``AGREE`` of one of them; the tightest on a tie."""
+    points = [p.patient for p in places]
+    if len(places) < 2 or any(p is None for p in points):
+        return places
+    at = np.array(points)
+    apart = np.linalg.norm(at[:, None] - at[None], axis=-1)
+    near = apart <= AGREE
+    spread = np.where(near, apart, 0.0).sum(axis=1)
+    best = max(range(len(places)), key=lambda i: (near[i].sum(), -spread[i]))
+    return [p for p, close in zip(places, near[best], strict=True) if close]
 
 
 def _triple(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.config import Recipe
-from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.dataset.store import VolumeStore
-from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.domain.vocabulary import Condition, Grade, Target
 from lumbargrade.prediction.validation import FoldPredictions, mean_of
 from lumbargrade.scoring.keypoints import PointErrors, point_errors
 from lumbargrade.scoring.local import any_severe, local_score
-from lumbargrade.tasks.inference import SeriesPrediction
+from lumbargrade.tasks.base import SeriesPrediction
 
 ENSEMBLE = "ensemble"
 ALL_FOLDS = "all"
 
-Pairs = Sequence[tuple[SeriesRow, SeriesPrediction]]
+Pairs = Sequence[tuple[Any, SeriesPrediction]]
+
+
+@dataclass(frozen=True)
+class JudgedRow:
+    """The part of a row that is judged: ids, P targets, points (P, 3) and grades (P,)."""
+
+    study_id: int
+    series_id: int
+    targets: tuple[Target, ...]
+    points: NDArray[np.floating]
+    grades: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -50,54 +61,90 @@ class ScoreLine:
     published_flip: float | None = None
 
 
+def narrowed(pairs: Pairs, condition: Condition) -> Pairs:
+    """Pairs of one condition's targets alone, from rows that may have others too."""
+    found = []
+    for row, prediction in pairs:
+        mine = [i for i, t in enumerate(row.targets) if t.condition is condition]
+        if len(mine) == len(row.targets):
+            found.append((row, prediction))
+            continue
+        some = JudgedRow(
+            row.study_id,
+            row.series_id,
+            tuple(row.targets[i] for i in mine),
+            row.points[mine],
+            row.grades[mine],
+        )
+        part = replace(
+            prediction,
+            targets=some.targets,
+            probabilities=prediction.probabilities[mine],
+            voxels=prediction.voxels[mine],
+            patient=prediction.patient[mine],
+            instances=prediction.instances[mine],
+            series=tuple(prediction.series_of(i) for i in mine),
+        )
+        found.append((some, part))
+    return found
+
+
 def score_pairs(pairs: Pairs) -> float:
-    """Local score of predictions against the grades of their rows."""
+    """Local score of predictions against the grades of their rows; what is not predicted is out."""
     grades = np.concatenate([row.grades for row, _ in pairs])
     probabilities = np.concatenate([p.probabilities for _, p in pairs])
-    known = grades >= 0
+    known = (grades >= 0) & np.isfinite(probabilities).all(axis=1)
     return float(local_score(probabilities[known], grades[known]).weighted)
 
 
 def any_severe_of_pairs(pairs: Pairs) -> float:
     """Any-severe loss over studies; several series of a study are averaged."""
-    studies: dict[int, list[tuple[SeriesRow, SeriesPrediction]]] = {}
+    studies: dict[int, list[tuple[JudgedRow, SeriesPrediction]]] = {}
     for row, prediction in pairs:
         studies.setdefault(row.study_id, []).append((row, prediction))
-    severe = [
-        np.mean([p.probabilities[:, Grade.SEVERE] for _, p in s], 0) for s in studies.values()
-    ]
+    severe = np.array(
+        [np.mean([p.probabilities[:, Grade.SEVERE] for _, p in s], 0) for s in studies.values()]
+    )
     grades = np.array([s[0][0].grades for s in studies.values()])
-    return float(any_severe(np.array(severe), np.where(grades < 0, -1, grades == Grade.SEVERE)))
+    known = (grades >= 0) & np.isfinite(severe)
+    return float(any_severe(np.nan_to_num(severe), np.where(known, grades == Grade.SEVERE, -1)))
 
 
 def errors_of_pairs(pairs: Pairs, store: VolumeStore, size: int) -> PointErrors:
     """Point errors in mask pixels, slices and millimetres over annotated points.
+
+    Where a row's points lie in several series, shares along x, y and z are of patient mm.
 
     Args:
         pairs: rows with their predictions.
         store: gives true patient points and image sizes.
         size: side of the network input; a mask pixel is four input pixels.
     """
-    voxels, truth, patient, true_patient, scale, normals = [], [], [], [], [], []
-    for row, prediction in pairs:
-        volume = store.volume(row.study_id, row.series_id)
-        marked = np.isfinite(row.points).all(axis=1)
-        per_pixel = size / max(volume.pixels.shape[1:]) / 4
-        scale.append(np.full(int(marked.sum()), per_pixel))
-        voxels.append(prediction.voxels[marked])
-        truth.append(row.points[marked])
-        patient.append(prediction.patient[marked])
-        true_patient.append(volume.to_patient(row.points[marked]))
-        last = len(volume.slices) - 1
-        on = np.clip(np.rint(row.points[marked, 2]), 0, last).astype(int)
-        normals.append(np.array([volume.slices[z].plane.normal for z in on]).reshape(-1, 3))
-    factor = np.concatenate(scale)[:, None]
-    return point_errors(
-        _mask_units(np.concatenate(voxels), factor),
-        _mask_units(np.concatenate(truth), factor),
-        np.concatenate(patient),
-        np.concatenate(true_patient),
-        np.concatenate(normals),
+    found = [_point_pairs(row, p, store, size) for row, p in pairs]
+    columns = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    return point_errors(*columns)
+
+
+def _point_pairs(
+    row: Any, prediction: SeriesPrediction, store: VolumeStore, size: int
+) -> tuple[NDArray[np.float64], ...]:
+    """Predicted and true points of a row in mask units, then in mm, and true slice normals."""
+    marked = np.isfinite(row.points).all(axis=1)
+    if prediction.series:  # points of several series: patient mm stand for pixels and slices
+        truth, patient = row.points[marked], prediction.patient[marked]
+        nowhere = np.full((len(truth), 3), np.nan)
+        return patient, truth, patient, truth, nowhere
+    volume = store.volume(row.study_id, row.series_id)
+    factor = np.full((int(marked.sum()), 1), size / max(volume.pixels.shape[1:]) / 4)
+    last = len(volume.slices) - 1
+    on = np.clip(np.rint(row.points[marked, 2]), 0, last).astype(int)
+    normals = np.array([volume.slices[z].plane.normal for z in on]).reshape(-1, 3)
+    return (
+        _mask_units(prediction.voxels[marked], factor),
+        _mask_units(row.points[marked], factor),
+        prediction.patient[marked],
+        volume.to_patient(row.points[marked]),
+        normals,
     )
 
 
@@ -112,19 +159,27 @@ def ensemble_of(folds: Iterable[FoldPredictions]) -> dict[int, tuple[Pairs, Pair
         by_fold.setdefault(one.meta.fold, []).append(one)
     found: dict[int, tuple[Pairs, Pairs | None]] = {}
     for fold, members in sorted(by_fold.items()):
-        rows = {str(r.series_id): r for m in members for r in m.rows}
+        rows = {(str(r.study_id), _series(r, m)): r for m in members for r in m.rows}
         plain = mean_of([m.plain for m in members])
         flips = [m.flipped for m in members if m.flipped is not None]
         flipped = mean_of(flips) if len(flips) == len(members) else None
         found[fold] = (
-            [(rows[p.series_id], p) for p in plain],
-            [(rows[p.series_id], p) for p in flipped] if flipped is not None else None,
+            [(rows[p.study_id, p.series_id], p) for p in plain],
+            [(rows[p.study_id, p.series_id], p) for p in flipped] if flipped is not None else None,
         )
     return found
 
 
+def _series(row: Any, member: FoldPredictions) -> str:
+    """The series id that predictions of a row carry: none where it is a whole study's."""
+    return "" if member.plain and member.plain[0].series else str(row.series_id)
+
+
 def score_table(condition: Condition, folds: Sequence[FoldPredictions]) -> list[ScoreLine]:
-    """Lines for every model and fold, each model over all folds, and the ensemble."""
+    """Lines for every model and fold, each model over all folds, and the ensemble.
+
+    Models of whole series and models of studies are averaged apart: their rows are not the same.
+    """
     lines = []
     recipes: dict[str, list[FoldPredictions]] = {}
     for one in folds:
@@ -133,15 +188,34 @@ def score_table(condition: Condition, folds: Sequence[FoldPredictions]) -> list[
         recipe = members[0].meta.recipe
         pairs = {
             m.meta.fold: (
-                list(zip(m.rows, m.plain, strict=True)),
-                None if m.flipped is None else list(zip(m.rows, m.flipped, strict=True)),
+                narrowed(list(zip(m.rows, m.plain, strict=True)), condition),
+                None
+                if m.flipped is None
+                else narrowed(list(zip(m.rows, m.flipped, strict=True)), condition),
             )
             for m in members
         }
         lines += _lines(condition, name, pairs, recipe)
-    if len(recipes) > 1:
-        lines += _lines(condition, ENSEMBLE, ensemble_of(folds), None)
+    for name, group in _alike(folds).items():
+        if len({m.meta.recipe.name for m in group}) > 1:
+            whole = ensemble_of(group)
+            averaged = {
+                f: (narrowed(p, condition), None if q is None else narrowed(q, condition))
+                for f, (p, q) in whole.items()
+            }
+            lines += _lines(condition, name, averaged, None)
     return lines
+
+
+def _alike(folds: Sequence[FoldPredictions]) -> dict[str, list[FoldPredictions]]:
+    """Models whose rows are the same, under the name of their ensemble."""
+    series = [f for f in folds if f.plain and not f.plain[0].series]
+    studies: dict[tuple[Target, ...], list[FoldPredictions]] = {}
+    for one in folds:
+        if one.plain and one.plain[0].series:
+            studies.setdefault(one.plain[0].targets, []).append(one)
+    groups = [g for g in (series, *studies.values()) if g]
+    return {ENSEMBLE if i == 0 else f"{ENSEMBLE} {i + 1}": g for i, g in enumerate(groups)}
 
 
 def _lines(

@@ -17,9 +17,9 @@ from lumbargrade.prediction.members import (
     complete,
     find_models,
     load_member,
-    predict_study,
     training_prevalence,
 )
+from lumbargrade.prediction.pipeline import predict_study
 
 
 def grade_study(
@@ -28,6 +28,7 @@ def grade_study(
     *,
     flip: bool = True,
     device: torch.device | str | None = None,
+    guides: Iterable[Member | Path | str] = (),
 ) -> StudyPrediction:
     """Grade a study: models and several series of one kind are averaged.
 
@@ -38,6 +39,7 @@ def grade_study(
         study: from `read_study`, or where its DICOM files are.
         models: model or run folders (every model below them takes part), or loaded members.
         flip: average with the mirrored volume where a task has sides.
+        guides: models or their folders that only place points, for models of crops to start from.
         device: where models are loaded and run; CUDA where there is one, when None. Loaded
             members must be there already.
 
@@ -53,14 +55,15 @@ def grade_study(
     study = study if isinstance(study, Study) else read_study(study)
     members = _members([models] if isinstance(models, Member | Path | str) else models, device)
     place = next(members[0].network.parameters()).device
-    kinds = {m.task.kind for m in members}
+    beside = _members(guides, device, needed=False)
+    kinds = {kind for m in (*members, *beside) for kind in m.task.kinds}
     volumes = [(kind, v) for kind in SeriesKind for v in study.series.get(kind, ())]
     if not kinds & set(study.series):
         raise NothingDone(
             f"study {study.study_id}: no usable {_listed(kinds)} series, which the models look at"
             f" (it has {_content(study)})"
         )
-    found = predict_study(study.study_id, volumes, members, device=place, flip=flip)
+    found = predict_study(study.study_id, volumes, members, device=place, flip=flip, guides=beside)
     prevalence = training_prevalence([m.meta for m in members])
     missing = [_missing(study, kind) for kind in SeriesKind if kind in kinds - set(study.series)]
     return replace(
@@ -71,7 +74,10 @@ def grade_study(
 
 
 def _members(
-    models: Iterable[Member | Path | str], device: torch.device | str | None
+    models: Iterable[Member | Path | str],
+    device: torch.device | str | None,
+    *,
+    needed: bool = True,
 ) -> list[Member]:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -79,7 +85,7 @@ def _members(
     members = [m for m in given if isinstance(m, Member)]
     paths = find_models(m for m in given if not isinstance(m, Member))
     members += [load_member(path, torch.device(device)) for path in paths]
-    if not members:
+    if needed and not members:
         raise UsageError("no models to grade with")
     return members
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,12 +15,8 @@ from torch import nn
 from lumbargrade.checkpoint import MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind, Target
-from lumbargrade.domain.volume import Volume
-from lumbargrade.prediction.ensemble import average, settle, study_prediction
-from lumbargrade.tasks import get_task
-from lumbargrade.tasks.base import Task
-from lumbargrade.tasks.inference import predict_volumes, unlabelled_row
+from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
+from lumbargrade.tasks import OneStageTask, StudyTask, get_task
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class Member:
 
     path: Path
     meta: ModelMeta
-    task: Task
+    task: OneStageTask | StudyTask
     network: nn.Module
 
     @property
@@ -67,37 +63,6 @@ def load_member(path: Path, device: torch.device) -> Member:
     meta = read_meta(path)
     network = load_model(path).to(device).eval()
     return Member(path, meta, get_task(meta.recipe), network)
-
-
-def predict_study(
-    study_id: str,
-    volumes: Sequence[tuple[SeriesKind, Volume]],
-    members: Sequence[Member],
-    *,
-    device: torch.device,
-    flip: bool = False,
-) -> StudyPrediction:
-    """All that the members say of a study, averaged over models and series of one kind.
-
-    Args:
-        study_id: the study.
-        volumes: its series with their kinds.
-        members: models of any task; each sees the series of its kind.
-        device: where the networks are.
-        flip: average with the mirrored volume where the task has sides.
-    """
-    found = []
-    for member in members:
-        both = flip and member.task.condition.sided
-        for kind, volume in volumes:
-            if kind is not member.task.kind:
-                continue
-            pair = (unlabelled_row(member.task, volume), volume)
-            one = predict_volumes(member.task, member.network, [pair], device=device, flip=both)[0]
-            found.append(study_prediction(one, (member.source,)))
-    if not found:
-        return StudyPrediction(study_id, {})
-    return settle(average(found), {volume.series_id: volume for _, volume in volumes})
 
 
 def training_prevalence(metas: Iterable[ModelMeta]) -> dict[Target, tuple[float, float, float]]:

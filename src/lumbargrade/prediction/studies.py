@@ -16,7 +16,8 @@ from lumbargrade.domain.errors import BadDicom, NothingDone, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
-from lumbargrade.prediction.members import Member, predict_study
+from lumbargrade.prediction.members import Member
+from lumbargrade.prediction.pipeline import predict_study
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,12 @@ class LsdcStudies:
 
 
 def predict_studies(
-    studies: LsdcStudies, members: Sequence[Member], *, device: torch.device, flip: bool
+    studies: LsdcStudies,
+    members: Sequence[Member],
+    *,
+    device: torch.device,
+    flip: bool,
+    guides: Sequence[Member] = (),
 ) -> Iterator[StudyPrediction]:
     """One prediction per study of the table; a study without usable images has no findings.
 
@@ -86,10 +92,12 @@ def predict_studies(
     """
     if not studies.series:
         raise NothingDone("the table of series descriptions lists no study")
-    kinds = {m.task.kind for m in members}
+    kinds = {kind for m in (*members, *guides) for kind in m.task.kinds}
     for study_id in tqdm(studies.series, desc="studies", unit="study", disable=None):
         volumes, problems = studies.read(study_id, kinds)
-        prediction = predict_study(study_id, volumes, members, device=device, flip=flip)
+        prediction = predict_study(
+            study_id, volumes, members, device=device, flip=flip, guides=guides
+        )
         for kind in sorted(kinds - {k for k, _ in volumes}):
             problems.append(Problem(f"no usable {kind} series", study=study_id, fatal=False))
         yield replace(prediction, problems=(*prediction.problems, *problems))

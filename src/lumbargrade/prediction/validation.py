@@ -6,20 +6,25 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from lumbargrade.checkpoint import ModelMeta, read_meta
-from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.dataset.study_rows import StudyRow
 from lumbargrade.domain.errors import NothingDone, UsageError
-from lumbargrade.prediction.members import load_member
-from lumbargrade.tasks import get_task
-from lumbargrade.tasks.inference import SeriesPrediction, predict_rows
+from lumbargrade.domain.findings import ModelSource, Place
+from lumbargrade.domain.vocabulary import Target
+from lumbargrade.prediction.ensemble import average_places, places_of
+from lumbargrade.prediction.members import Member, load_member
+from lumbargrade.prediction.pipeline import guide_points, predict_series
+from lumbargrade.tasks import StudyTask, get_task
+from lumbargrade.tasks.base import Row, SeriesPrediction, Task
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +41,16 @@ class FoldPredictions:
         rows: series with their labels.
         plain: one prediction per row.
         flipped: the same averaged with the mirrored volume; None where flips were not asked for.
+        sources: every model behind the predictions, those that placed the points included.
+        guide: whether the model only places points here.
     """
 
     meta: ModelMeta
-    rows: Sequence[SeriesRow]
+    rows: Sequence[Any]
     plain: Sequence[SeriesPrediction]
     flipped: Sequence[SeriesPrediction] | None
+    sources: tuple[ModelSource, ...] = ()
+    guide: bool = False
 
 
 def fold_fingerprint(folds: Mapping[int, int]) -> str:
@@ -49,7 +58,7 @@ def fold_fingerprint(folds: Mapping[int, int]) -> str:
     return hashlib.sha256(json.dumps(sorted(folds.items())).encode()).hexdigest()
 
 
-def refuse_seen_studies(meta: ModelMeta, store: VolumeStore, rows: Sequence[SeriesRow]) -> None:
+def refuse_seen_studies(meta: ModelMeta, store: VolumeStore, rows: Sequence[Row]) -> None:
     """Make sure that a model was not trained on what it is about to be judged on.
 
     Raises:
@@ -79,36 +88,124 @@ def refuse_seen_studies(meta: ModelMeta, store: VolumeStore, rows: Sequence[Seri
 
 
 def predict_out_of_fold(
-    paths: Sequence[Path], store: VolumeStore, *, device: torch.device, flip: bool
+    paths: Sequence[Path],
+    store: VolumeStore,
+    *,
+    device: torch.device,
+    flip: bool,
+    guides: Sequence[Path] = (),
 ) -> list[FoldPredictions]:
     """Every model on its own validation fold.
 
+    Models of crops start from the points that the models and guides of whole series of the same
+    fold predict; so nothing that has seen a study takes part in what is said of it.
+
+    Args:
+        paths: model folders.
+        store: volumes and labels.
+        device: where networks run.
+        flip: also predict with flip averaging, where that can change anything.
+        guides: models that only place points; their predictions are marked as guides.
+
     Raises:
-        UsageError: if a model has seen a study of its fold, or two models are the same fold of
-            one recipe.
-        NothingDone: if the store has no labelled series for any of the models.
+        UsageError: if a model has seen a study of its fold, two models are the same fold of one
+            recipe, or a model of crops has no model of its fold that places points.
+        NothingDone: if the store has no labelled rows for any of the models.
     """
+    own = {p.resolve() for p in paths}
     metas = {path: read_meta(path) for path in paths}
+    only_guides = [p for p in guides if p.resolve() not in own]
+    metas |= {path: read_meta(path) for path in only_guides}
     _refuse_doubles(metas)
     found = []
-    for path, meta in tqdm(metas.items(), desc="models", unit="model", disable=None):
-        task = get_task(meta.recipe)
-        rows = [r for r in task.rows(store) if r.fold == meta.fold]
+    points = FoldPoints(store)
+    order = sorted(metas, key=lambda p: _stage(metas[p]))
+    for path in tqdm(order, desc="models", unit="model", disable=None):
+        meta, member = metas[path], load_member(path, device)
+        task: Task = member.task
+        rows = task.rows(store, {meta.fold})
         refuse_seen_studies(meta, store, rows)
+        if isinstance(member.task, StudyTask):
+            rows = points.guided(meta, rows)
         if not rows:
-            log.warning("%s fold %d: no labelled series", meta.recipe.name, meta.fold)
+            log.warning("%s fold %d: no labelled rows", meta.recipe.name, meta.fold)
             continue
-        member = load_member(path, device)
-        plain = predict_rows(task, member.network, store, rows, device=device)
+        plain = task.predict_rows(member.network, store, rows, device=device)
         flipped = (
-            predict_rows(task, member.network, store, rows, device=device, flip=True)
-            if flip and task.condition.sided
+            task.predict_rows(member.network, store, rows, device=device, flip=True)
+            if flip and task.flips
             else None
         )
-        found.append(FoldPredictions(meta, rows, plain, flipped))
-    if not found:
-        raise NothingDone("the store has no labelled series for any of the models")
+        sources: tuple[ModelSource, ...] = (member.source,)
+        if isinstance(member.task, StudyTask):
+            sources = tuple(dict.fromkeys((*sources, *points.sources(meta.fold))))
+        else:
+            points.add(member, flipped or plain, device, flip=flip)
+        guide = path in only_guides
+        found.append(FoldPredictions(meta, rows, plain, flipped, sources, guide))
+    if all(f.guide for f in found):
+        raise NothingDone("the store has no labelled rows for any of the models")
     return found
+
+
+def _stage(meta: ModelMeta) -> int:
+    """Whole series first, then the crops around what was found in them."""
+    return int(isinstance(get_task(meta.recipe), StudyTask))
+
+
+class FoldPoints:
+    """Out-of-fold points of every study, from models of whole series, fold by fold."""
+
+    def __init__(self, store: VolumeStore) -> None:
+        self.store = store
+        self._places: dict[int, dict[int, list[Mapping[Target, Place]]]] = {}
+        self._sources: dict[int, list[ModelSource]] = {}
+
+    def add(
+        self,
+        member: Member,
+        predictions: Sequence[SeriesPrediction],
+        device: torch.device,
+        *,
+        flip: bool,
+    ) -> None:
+        """Take the points of a model for all series of its fold, labelled in full or not."""
+        fold = member.meta.fold
+        mine = self._places.setdefault(fold, {})
+        self._sources.setdefault(fold, []).append(member.source)
+        done = {p.series_id for p in predictions}
+        rest = [
+            (s.kind, self.store.volume(s.study_id, s.series_id))
+            for s in self.store.series
+            if self.store.folds.get(s.study_id) == fold
+            and s.kind in member.task.kinds
+            and str(s.series_id) not in done
+        ]
+        for one in (*predictions, *predict_series(member, rest, device, flip=flip)):
+            mine.setdefault(int(one.study_id), []).append(places_of(one))
+
+    def sources(self, fold: int) -> tuple[ModelSource, ...]:
+        """The models behind the points of a fold."""
+        return tuple(self._sources.get(fold, ()))
+
+    def guided(self, meta: ModelMeta, rows: Sequence[StudyRow]) -> list[StudyRow]:
+        """Rows whose crops are cut around predicted points alone, never around labels.
+
+        Raises:
+            UsageError: if no model of the fold places points.
+        """
+        if meta.fold not in self._places:
+            raise UsageError(
+                f"{meta.recipe.name} fold {meta.fold} reads crops around points that a first stage "
+                f"finds, and none of the models is a fold {meta.fold} of one; give such models "
+                "too, or name them with --guides"
+            )
+        mine = self._places[meta.fold]
+        found = []
+        for row in rows:
+            guides = guide_points(average_places(mine.get(row.study_id, [])))
+            found.append(replace(row, guides=guides, guided_by_labels=False))
+        return found
 
 
 def _refuse_doubles(metas: Mapping[Path, ModelMeta]) -> None:
@@ -126,7 +223,7 @@ def mean_of(members: Sequence[Sequence[SeriesPrediction]]) -> list[SeriesPredict
     Only series that every member predicted are kept. The instance of a point is that of the member
     whose slice is nearest to the mean.
     """
-    by_series = [{p.series_id: p for p in member} for member in members]
+    by_series = [{(p.study_id, p.series_id): p for p in member} for member in members]
     common = [s for s in by_series[0] if all(s in other for other in by_series)]
     averaged = []
     for series in common:
@@ -144,6 +241,7 @@ def mean_of(members: Sequence[Sequence[SeriesPrediction]]) -> list[SeriesPredict
                 voxels,
                 np.mean([p.patient for p in same], axis=0),
                 instances,
+                first.series,
             )
         )
     return averaged

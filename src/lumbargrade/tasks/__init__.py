@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from lumbargrade.config import Recipe
+from lumbargrade.config import Recipe, TaskName
 from lumbargrade.tasks.base import Task
 from lumbargrade.tasks.canal import CanalTask
 from lumbargrade.tasks.foraminal import ForaminalTask
+from lumbargrade.tasks.keypoints import AxialKeypoints, SagittalKeypoints
+from lumbargrade.tasks.one_stage import OneStageTask
+from lumbargrade.tasks.study_task import StudyTask
+from lumbargrade.tasks.subarticular import SubarticularTask
+from lumbargrade.tasks.two_stage import TwoStageTask
 
-__all__ = ["CanalTask", "ForaminalTask", "Task", "get_task"]
+__all__ = [
+    "CanalTask",
+    "ForaminalTask",
+    "OneStageTask",
+    "StudyTask",
+    "SubarticularTask",
+    "Task",
+    "TwoStageTask",
+    "get_task",
+]
+
+_TASKS: dict[TaskName, type[OneStageTask] | type[StudyTask]] = {
+    "foraminal": ForaminalTask,
+    "canal": CanalTask,
+    "subarticular": SubarticularTask,
+    "two_stage": TwoStageTask,
+}
 
 
-def get_task(recipe: Recipe) -> Task:
+def get_task(recipe: Recipe) -> OneStageTask | StudyTask:
     """The task of a recipe.
 
     Raises:
         UsageError: if the recipe's network does not fit its task.
     """
-    return ForaminalTask(recipe) if recipe.task == "foraminal" else CanalTask(recipe)
+    if recipe.task == "keypoints":
+        axial = recipe.data.view == "axial_t2"
+        return AxialKeypoints(recipe) if axial else SagittalKeypoints(recipe)
+    return _TASKS[recipe.task](recipe)

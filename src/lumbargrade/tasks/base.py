@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lumbargrade.config import Recipe
-from lumbargrade.dataset.rows import SeriesRow
-from lumbargrade.dataset.samples import Sample
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.vocabulary import Condition, SeriesKind, Target
-from lumbargrade.networks.output import OneStageOutput
-from lumbargrade.tasks.batch import Batch, SampleMeta
+from lumbargrade.scoring.local import local_score
+from lumbargrade.tasks.batch import SampleMeta
 
-__all__ = ["Batch", "LossTerms", "SampleMeta", "SeriesScores", "Task"]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,60 @@ class LossTerms:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class SeriesScores:
-    """What a network says of a batch, as numbers.
+@dataclass(frozen=True)
+class SeriesPrediction:
+    """What one network (or an average of networks) says of one series, or of a study's series.
 
     Attributes:
-        probabilities: float64 (B, P, 3), each row sums to 1.
-        xy: float64 (B, P, 2) input pixels.
-        z: float64 (B, P) slice index in the volume.
+        study_id, series_id: the series; ``series_id`` is empty where targets lie in several.
+        targets: what was graded, (P,).
+        probabilities: (P, 3); NaN where nothing is said of a target.
+        voxels: (P, 3) native x, y in pixels and z slice coordinate; NaN where it has no place.
+        patient: (P, 3) LPS mm.
+        instances: (P,) instance number of the nearest slice; -1 where it has no place.
+        series: series of each target's place, where they differ.
     """
 
-    probabilities: NDArray[np.float64]
-    xy: NDArray[np.float64]
-    z: NDArray[np.float64]
+    study_id: str
+    series_id: str
+    targets: tuple[Target, ...]
+    probabilities: Floats
+    voxels: Floats
+    patient: Floats
+    instances: NDArray[np.int64]
+    series: tuple[str, ...] = ()
+
+    def series_of(self, index: int) -> str:
+        """The series in which a target's place lies."""
+        return self.series[index] if self.series else self.series_id
+
+
+class Row(Protocol):
+    """What training and scoring know of a row: a series, or a study, with its grades."""
+
+    @property
+    def study_id(self) -> int: ...
+    @property
+    def series_id(self) -> int: ...
+    @property
+    def fold(self) -> int: ...
+    @property
+    def targets(self) -> tuple[Target, ...]: ...
+    @property
+    def grades(self) -> NDArray[np.int8]: ...
+    @property
+    def points(self) -> NDArray[Any]:
+        """(P, 3), NaN where there is none."""
+
+
+class TaskBatch(Protocol):
+    """What training knows of a batch."""
+
+    @property
+    def samples(self) -> list[SampleMeta]: ...
+
+    def to(self, device: torch.device | str) -> Any:
+        """The same batch with its tensors on another device."""
 
 
 class Task(Protocol):
@@ -59,12 +99,16 @@ class Task(Protocol):
         """The experiment."""
 
     @property
-    def condition(self) -> Condition:
-        """What is graded."""
+    def conditions(self) -> tuple[Condition, ...]:
+        """What is graded; empty for a task that only places points."""
 
     @property
-    def kind(self) -> SeriesKind:
-        """The kind of series it is seen in."""
+    def kinds(self) -> tuple[SeriesKind, ...]:
+        """The kinds of series it looks at."""
+
+    @property
+    def flips(self) -> bool:
+        """Whether averaging with the mirrored study can change anything."""
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -73,25 +117,76 @@ class Task(Protocol):
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
         """A fresh network; ``pretrained`` None does as the recipe says."""
 
-    def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[SeriesRow]:
-        """Labelled series of a store, of all folds or of some."""
+    def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[Any]:
+        """Labelled rows of a store, of all folds or of some."""
 
-    def sample(
-        self, store: VolumeStore, row: SeriesRow, rng: np.random.Generator | None = None
-    ) -> Sample:
+    def sample(self, store: VolumeStore, row: Any, rng: np.random.Generator | None = None) -> Any:
         """One network input; augmented where a source of randomness is given."""
 
-    def collate(self, samples: Sequence[Sample]) -> Batch:
+    def collate(self, samples: Sequence[Any]) -> Any:
         """Samples to a batch."""
 
-    def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
+    def forward(self, network: nn.Module, batch: Any) -> Any:
+        """A network's output for a batch."""
+
+    def loss(self, output: Any, batch: Any) -> LossTerms:
         """The training loss of a batch."""
 
-    def decode(self, output: OneStageOutput, batch: Batch) -> SeriesScores:
-        """A network's output as numbers."""
+    def predict_rows(
+        self,
+        network: nn.Module,
+        store: VolumeStore,
+        rows: Sequence[Any],
+        *,
+        device: torch.device | None = None,
+        flip: bool = False,
+        batch_size: int = 4,
+    ) -> list[SeriesPrediction]:
+        """Predict rows of a store with a network in eval mode, a few at a time."""
 
-    def predict(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
-        """Run a network (in eval mode); with ``flip``, average with the mirrored volumes."""
+    def evaluate(
+        self, rows: Sequence[Any], predictions: Sequence[SeriesPrediction]
+    ) -> dict[str, float]:
+        """Scores of predictions against labels; ``score`` is what training minimises."""
 
-    def score(self, probabilities: NDArray[np.floating], grades: NDArray[np.integer]) -> float:
-        """Weighted log loss of (..., 3) against grades (...,), -1 left out; lower is better."""
+    def notes(
+        self,
+        network: nn.Module,
+        store: VolumeStore,
+        rows: Sequence[Any],
+        *,
+        device: torch.device | None = None,
+    ) -> dict[str, Any]:
+        """What is worth keeping beside a trained model, as plain JSON data."""
+
+
+def chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Rows a few at a time."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def score_predictions(
+    rows: Sequence[Row], predictions: Sequence[SeriesPrediction]
+) -> dict[str, float]:
+    """Local score and point errors of predictions against the labels of their rows.
+
+    Returns:
+        ``score`` (weighted log loss), ``x``, ``y`` and ``z`` (median absolute errors, in the unit
+        of the rows' points: native pixels and slices, or patient mm).
+    """
+    grades = np.concatenate([row.grades for row in rows])
+    probabilities = np.concatenate([p.probabilities for p in predictions])
+    known = (grades >= 0) & np.isfinite(probabilities).all(axis=1)
+    result = {"score": float(local_score(probabilities[known], grades[known]).weighted)}
+    return result | point_medians(rows, predictions)
+
+
+def point_medians(rows: Sequence[Row], predictions: Sequence[SeriesPrediction]) -> dict[str, float]:
+    """Median absolute errors along x, y and z over labelled points that were placed."""
+    found = [p.patient if p.series else p.voxels for p in predictions]
+    error = np.abs(np.concatenate(found) - np.concatenate([row.points for row in rows]))
+    placed = error[np.isfinite(error).all(axis=1)]
+    if not len(placed):
+        return {}
+    return dict(zip("xyz", map(float, np.median(placed, axis=0)), strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
 from lumbargrade.networks import losses
@@ -16,7 +18,7 @@ class CanalTask(OneStageTask):
 
     condition = Condition.CANAL
     kind = SeriesKind.SAGITTAL_T2
-    decoder = "2d"
+    decoder: Literal["2d", "3d"] = "2d"
 
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
         """Slice likelihood, squared error of xy, heatmap divergence, grades pooled and on the map.

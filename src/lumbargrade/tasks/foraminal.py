@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ class ForaminalTask(OneStageTask):
 
     condition = Condition.FORAMINAL
     kind = SeriesKind.SAGITTAL_T1
-    decoder = "3d"
+    decoder: Literal["2d", "3d"] = "3d"
 
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
         """Squared errors of xy and z, heatmap divergence, and grades by dynamic matching."""

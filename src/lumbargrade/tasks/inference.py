@@ -1,47 +1,54 @@
-"""A network's predictions for series of a store, as numbers in native pixels and patient mm."""
+"""A network's predictions for series, as numbers in native pixels and patient mm."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from lumbargrade.config import Recipe
 from lumbargrade.dataset.rows import SeriesRow
-from lumbargrade.dataset.samples import make_sample
-from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.dataset.samples import Sample, make_sample
 from lumbargrade.domain.geometry import apply_homography
-from lumbargrade.domain.vocabulary import Target
+from lumbargrade.domain.vocabulary import SeriesKind, Target
 from lumbargrade.domain.volume import Volume
-from lumbargrade.scoring.local import local_score
-from lumbargrade.tasks.base import Task
+from lumbargrade.tasks.base import SeriesPrediction
+from lumbargrade.tasks.batch import Batch
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class SeriesPrediction:
-    """What one network (or an average of networks) says of one series.
+@dataclass(frozen=True, eq=False)
+class SeriesScores:
+    """What a network says of a batch of series, as numbers.
 
     Attributes:
-        study_id, series_id: the series.
-        targets: what was graded, (P,).
-        probabilities: (P, 3).
-        voxels: (P, 3) native x, y in pixels and z slice coordinate.
-        patient: (P, 3) LPS mm.
-        instances: (P,) instance number of the nearest slice.
+        probabilities: float64 (B, P, 3), each row sums to 1.
+        xy: float64 (B, P, 2) input pixels.
+        z: float64 (B, P) slice index in the volume.
     """
 
-    study_id: str
-    series_id: str
-    targets: tuple[Target, ...]
     probabilities: Floats
-    voxels: Floats
-    patient: Floats
-    instances: NDArray[np.int64]
+    xy: Floats
+    z: Floats
+
+
+class SeriesTask(Protocol):
+    """What prediction needs of a task whose network sees a whole series."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def kind(self) -> SeriesKind: ...
+    @property
+    def targets(self) -> tuple[Target, ...]: ...
+    def collate(self, samples: Sequence[Sample]) -> Batch: ...
+    def predict(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores: ...
 
 
 def locate(volume: Volume, voxels: Floats) -> tuple[Floats, NDArray[np.int64]]:
@@ -53,7 +60,7 @@ def locate(volume: Volume, voxels: Floats) -> tuple[Floats, NDArray[np.int64]]:
 
 @torch.inference_mode()
 def predict_volumes(
-    task: Task,
+    task: SeriesTask,
     network: nn.Module,
     volumes: Sequence[tuple[SeriesRow, Volume]],
     *,
@@ -92,7 +99,7 @@ def predict_volumes(
     return found
 
 
-def unlabelled_row(task: Task, volume: Volume) -> SeriesRow:
+def unlabelled_row(task: SeriesTask, volume: Volume) -> SeriesRow:
     """A row for a series without labels, so that it can be predicted like any other."""
     count = len(task.targets)
     return SeriesRow(
@@ -104,48 +111,3 @@ def unlabelled_row(task: Task, volume: Volume) -> SeriesRow:
         points=np.full((count, 3), np.nan, np.float32),
         grades=np.full(count, -1, np.int8),
     )
-
-
-def predict_rows(
-    task: Task,
-    network: nn.Module,
-    store: VolumeStore,
-    rows: Sequence[SeriesRow],
-    *,
-    device: torch.device | None = None,
-    flip: bool = False,
-    batch_size: int = 4,
-) -> list[SeriesPrediction]:
-    """Predict rows of a store, a few at a time so that memory stays flat."""
-    found: list[SeriesPrediction] = []
-    for chunk in _chunks(rows, batch_size):
-        volumes = [(row, store.volume(row.study_id, row.series_id)) for row in chunk]
-        found += predict_volumes(task, network, volumes, device=device, flip=flip)
-    return found
-
-
-def score_predictions(
-    task: Task, rows: Sequence[SeriesRow], predictions: Sequence[SeriesPrediction]
-) -> dict[str, float]:
-    """Local score and point errors of predictions against the labels of their rows.
-
-    Returns:
-        ``score`` (weighted log loss), ``x``, ``y`` and ``z`` (median absolute errors in native
-        pixels and slices).
-    """
-    grades = np.concatenate([row.grades for row in rows])
-    probabilities = np.concatenate([p.probabilities for p in predictions])
-    known = grades >= 0
-    result = {"score": float(local_score(probabilities[known], grades[known]).weighted)}
-    error = np.abs(
-        np.concatenate([p.voxels for p in predictions])
-        - np.concatenate([row.points for row in rows])
-    )
-    for axis, name in enumerate("xyz"):
-        result[name] = float(np.nanmedian(error[:, axis]))
-    return result
-
-
-def _chunks(rows: Sequence[SeriesRow], size: int) -> Iterator[Sequence[SeriesRow]]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]

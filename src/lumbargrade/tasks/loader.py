@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lumbargrade.dataset.rows import SeriesRow
-from lumbargrade.dataset.samples import Sample
 from lumbargrade.dataset.store import VolumeStore
-from lumbargrade.tasks.base import Task
+from lumbargrade.tasks.base import Row, Task
 
 
-class SampleDataset(Dataset[Sample]):
+class SampleDataset(Dataset[Any]):
     """Augmented samples of one epoch; item i depends on seed, epoch and series id alone."""
 
     def __init__(
-        self, store: VolumeStore, rows: Sequence[SeriesRow], task: Task, seed: int, epoch: int
+        self, store: VolumeStore, rows: Sequence[Row], task: Task, seed: int, epoch: int
     ) -> None:
         self.store, self.rows, self.task = store, rows, task
         self.seed, self.epoch = seed, epoch
@@ -28,7 +27,7 @@ class SampleDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Any:
         row = self.rows[index]
         rng = np.random.default_rng([self.seed, self.epoch, row.series_id])
         return self.task.sample(self.store, row, rng)
@@ -41,8 +40,8 @@ def batch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[list
 
 
 def training_loader(
-    task: Task, store: VolumeStore, rows: Sequence[SeriesRow], *, epoch: int, skip: int = 0
-) -> DataLoader[Sample]:
+    task: Task, store: VolumeStore, rows: Sequence[Row], *, epoch: int, skip: int = 0
+) -> DataLoader[Any]:
     """Batches of one epoch.
 
     Args:
@@ -53,8 +52,8 @@ def training_loader(
         skip: how many batches were already used before an interruption.
 
     Returns:
-        An iterable of :class:`Batch` with a length. It draws nothing from torch's global random
-        state.
+        An iterable of the task's batches, with a length. It draws nothing from torch's global
+        random state.
     """
     config = task.recipe.train
     batches = batch_order(len(rows), config.batch_size, config.seed, epoch)[skip:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,9 +21,9 @@ from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target
 from lumbargrade.networks.heatmap import peak_index
 from lumbargrade.networks.one_stage import build_network
 from lumbargrade.networks.output import OneStageOutput
-from lumbargrade.scoring.local import local_score
-from lumbargrade.tasks.base import LossTerms, SeriesScores
+from lumbargrade.tasks.base import LossTerms, SeriesPrediction, chunks, score_predictions
 from lumbargrade.tasks.batch import MASK_STRIDE, Batch, collate
+from lumbargrade.tasks.inference import SeriesScores, predict_volumes
 
 
 class OneStageTask(ABC):
@@ -36,9 +36,9 @@ class OneStageTask(ABC):
         UsageError: if the recipe's decoder or class weights do not fit the task.
     """
 
-    condition: ClassVar[Condition]
-    kind: ClassVar[SeriesKind]
-    decoder: ClassVar[Literal["2d", "3d"]]
+    condition: Condition
+    kind: SeriesKind
+    decoder: Literal["2d", "3d"]
 
     def __init__(self, recipe: Recipe) -> None:
         if recipe.network.decoder != self.decoder:
@@ -49,6 +49,18 @@ class OneStageTask(ABC):
         if len(recipe.loss.class_weights) != 3:
             raise UsageError(f"{recipe.name}: loss.class_weights needs 3 numbers, one per grade")
         self.recipe = recipe
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return (self.condition,)
+
+    @property
+    def kinds(self) -> tuple[SeriesKind, ...]:
+        return (self.kind,)
+
+    @property
+    def flips(self) -> bool:
+        return self.condition.sided
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -89,6 +101,11 @@ class OneStageTask(ABC):
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Samples to a batch."""
         return collate(samples)
+
+    def forward(self, network: nn.Module, batch: Batch) -> OneStageOutput:
+        """A network's output for a batch."""
+        result: OneStageOutput = network(batch.slices, batch.counts)
+        return result
 
     @abstractmethod
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
@@ -133,10 +150,39 @@ class OneStageTask(ABC):
     def _run(self, network: nn.Module, slices: Tensor, batch: Batch) -> SeriesScores:
         return self.decode(network(slices, batch.counts), batch)
 
-    def score(self, probabilities: NDArray[np.floating], grades: NDArray[np.integer]) -> float:
-        """Weighted log loss of (..., 3) against grades (...,), -1 left out; lower is better."""
-        known = np.asarray(grades) >= 0
-        return float(local_score(probabilities[known], grades[known]).weighted)
+    def predict_rows(
+        self,
+        network: nn.Module,
+        store: VolumeStore,
+        rows: Sequence[SeriesRow],
+        *,
+        device: torch.device | None = None,
+        flip: bool = False,
+        batch_size: int = 4,
+    ) -> list[SeriesPrediction]:
+        """Predict rows of a store, a few at a time so that memory stays flat."""
+        found: list[SeriesPrediction] = []
+        for chunk in chunks(rows, batch_size):
+            volumes = [(row, store.volume(row.study_id, row.series_id)) for row in chunk]
+            found += predict_volumes(self, network, volumes, device=device, flip=flip)
+        return found
+
+    def evaluate(
+        self, rows: Sequence[SeriesRow], predictions: Sequence[SeriesPrediction]
+    ) -> dict[str, float]:
+        """Weighted log loss as ``score``, and median errors of the points."""
+        return score_predictions(rows, predictions)
+
+    def notes(
+        self,
+        network: nn.Module,
+        store: VolumeStore,
+        rows: Sequence[SeriesRow],
+        *,
+        device: torch.device | None = None,
+    ) -> dict[str, Any]:
+        """Nothing beside the scores."""
+        return {}
 
     def _class_weights(self, like: Tensor) -> Tensor:
         return torch.tensor(self.recipe.loss.class_weights, device=like.device)

@@ -26,13 +26,11 @@ from tqdm import tqdm
 
 from lumbargrade.checkpoint import ModelMeta, save_model
 from lumbargrade.config import Published, Recipe, recipe_to_dict
-from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import NothingDone, TrainingFailed
 from lumbargrade.domain.files import write_text
 from lumbargrade.tasks import get_task
-from lumbargrade.tasks.base import Batch, LossTerms
-from lumbargrade.tasks.inference import SeriesPrediction, predict_rows, score_predictions
+from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, Task, TaskBatch
 from lumbargrade.tasks.loader import training_loader
 from lumbargrade.training.device import amp_dtype, autocast, choose_device
 from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
@@ -45,7 +43,7 @@ MODEL_FOLDER = "model"
 NONFINITE_FILE = "nonfinite.json"
 
 #: Called after each validated epoch with its number, the rows and what was predicted for them.
-EpochHook = Callable[[int, Sequence[SeriesRow], Sequence[SeriesPrediction]], None]
+EpochHook = Callable[[int, Sequence[Any], Sequence[SeriesPrediction]], None]
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class FoldTrainer:
         self.config = recipe.train
         if self.config.threads and self.device.type == "cpu":
             torch.set_num_threads(self.config.threads)
-        self.task = get_task(recipe)
+        self.task: Task = get_task(recipe)
         rows = self.task.rows(store)
         self.training_rows = [r for r in rows if r.fold != fold]
         self.validation_rows = [r for r in rows if r.fold == fold]
@@ -117,11 +115,12 @@ class FoldTrainer:
         self.epochs = total_epochs(self.config, fold)
         self.stop_asked = False
 
-    def _need(self, rows: Sequence[SeriesRow], purpose: str) -> None:
+    def _need(self, rows: Sequence[Row], purpose: str) -> None:
         if not rows:
+            kinds = " or ".join(self.task.kinds)
             raise NothingDone(
-                f"{self.recipe.name}: the store has no {self.task.kind} series with complete "
-                f"points to {purpose} fold {self.fold}"
+                f"{self.recipe.name}: the store has no labelled {kinds} to {purpose} "
+                f"fold {self.fold}"
             )
 
     @property
@@ -254,7 +253,7 @@ class FoldTrainer:
                 return None
         return lr
 
-    def _step(self, batch: Batch, lr: float, progress: Progress, steps: int) -> LossTerms:
+    def _step(self, batch: TaskBatch, lr: float, progress: Progress, steps: int) -> LossTerms:
         """Forward, backward, and where the accumulation is full, one move of the optimiser.
 
         Args:
@@ -268,7 +267,7 @@ class FoldTrainer:
         if progress.step == first:
             self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device, self.dtype):
-            output = self.network(batch.slices, batch.counts)
+            output = self.task.forward(self.network, batch)
         terms = self.task.loss(output, batch)
         if not torch.isfinite(terms.total):
             self._refuse(batch, terms, progress)
@@ -290,7 +289,7 @@ class FoldTrainer:
         for key, count in terms.counts.items():
             sums[f"n_{key}"] = sums.get(f"n_{key}", 0.0) + count
 
-    def _refuse(self, batch: Batch, terms: LossTerms, progress: Progress) -> None:
+    def _refuse(self, batch: TaskBatch, terms: LossTerms, progress: Progress) -> None:
         path = self.folder / NONFINITE_FILE
         record = {
             "recipe": self.recipe.name,
@@ -311,10 +310,10 @@ class FoldTrainer:
     def _validate(self, number: int, progress: Progress) -> dict[str, float]:
         """Score the averaged weights on the fold; keep the model if it is the best so far."""
         network = self.average.module.eval()
-        predictions = predict_rows(
-            self.task, network, self.store, self.validation_rows, device=self.device
+        predictions = self.task.predict_rows(
+            network, self.store, self.validation_rows, device=self.device
         )
-        scores = score_predictions(self.task, self.validation_rows, predictions)
+        scores = self.task.evaluate(self.validation_rows, predictions)
         if scores["score"] < progress.best and np.isfinite(scores["score"]):
             progress.best, progress.best_epoch = scores["score"], number
             meta = ModelMeta(
@@ -325,6 +324,9 @@ class FoldTrainer:
                 provenance={
                     "epoch": number,
                     "trained_on": sorted({r.study_id for r in self.training_rows}),
+                    **self.task.notes(
+                        network, self.store, self.validation_rows, device=self.device
+                    ),
                     "prevalence": {t.column: p for t, p in self.store.prevalence().items()},
                 },
             )

@@ -1,0 +1,145 @@
+"""The first of two stages: points of one view, without grades.
+
+The view is a recipe key: ten foramina on sagittal T1, five canal points on sagittal T2, ten
+recesses on the axial slices that cut each level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from lumbargrade.config import Recipe, ViewName
+from lumbargrade.dataset.rows import SeriesRow
+from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.dataset.study_rows import StudyRow
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.vocabulary import Condition, SeriesKind
+from lumbargrade.networks import losses
+from lumbargrade.networks.crop_network import CropOutput
+from lumbargrade.networks.output import OneStageOutput
+from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, point_medians
+from lumbargrade.tasks.batch import Batch
+from lumbargrade.tasks.one_stage import OneStageTask
+from lumbargrade.tasks.study_task import StudySample
+from lumbargrade.tasks.subarticular import CropBatch, SubarticularTask
+
+_CONDITION: dict[ViewName, Condition] = {
+    "sagittal_t1": Condition.FORAMINAL,
+    "sagittal_t2": Condition.CANAL,
+}
+_KIND: dict[ViewName, SeriesKind] = {
+    "sagittal_t1": SeriesKind.SAGITTAL_T1,
+    "sagittal_t2": SeriesKind.SAGITTAL_T2,
+}
+
+#: A point further off than this is on another level; how much further does not matter.
+FAR_PIXELS, FAR_SLICES, FAR_MM = 20.0, 5.0, 20.0
+
+
+class SagittalKeypoints(OneStageTask):
+    """Points of a whole sagittal series by softmax over the volume."""
+
+    decoder: Literal["2d", "3d"] = "3d"
+
+    def __init__(self, recipe: Recipe) -> None:
+        if recipe.data.view not in _CONDITION:
+            raise UsageError(f"{recipe.name}: data.view {recipe.data.view!r} is not sagittal")
+        self.condition = _CONDITION[recipe.data.view]
+        self.kind = _KIND[recipe.data.view]
+        super().__init__(recipe)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return ()
+
+    def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
+        """Squared errors of xy and z, and heatmap divergence."""
+        if output.volume_heatmaps is None:
+            raise UsageError(f"{self.recipe.name}: the network gives no volume heatmaps")
+        config = self.recipe.loss
+        parts = {
+            "xy": losses.coordinate_error(output.xy, batch.xy, batch.annotated),
+            "z": losses.coordinate_error(output.z, batch.z, batch.annotated),
+            "heatmap": losses.volume_heatmap_loss(
+                output.volume_heatmaps,
+                batch.xy,
+                batch.z,
+                batch.annotated,
+                config.heatmap_sigma,
+                config.heatmap_divergence,
+            ),
+        }
+        total = config.coordinate * (parts["xy"] + parts["z"]) + config.heatmap * parts["heatmap"]
+        return LossTerms(total, parts, {"points": int(batch.annotated.sum())})
+
+    def predict_rows(
+        self,
+        network: nn.Module,
+        store: VolumeStore,
+        rows: Sequence[SeriesRow],
+        *,
+        device: torch.device | None = None,
+        flip: bool = False,
+        batch_size: int = 4,
+    ) -> list[SeriesPrediction]:
+        """Points of rows of a store; every grade is NaN."""
+        found = super().predict_rows(
+            network, store, rows, device=device, flip=flip, batch_size=batch_size
+        )
+        return [ungraded(p) for p in found]
+
+    def evaluate(
+        self, rows: Sequence[SeriesRow], predictions: Sequence[SeriesPrediction]
+    ) -> dict[str, float]:
+        """Mean distance in the plane (pixels) and across it (slices) as ``score``, and medians."""
+        off = np.concatenate([p.voxels for p in predictions]) - _points(rows)
+        off = off[np.isfinite(off).all(axis=1)]
+        plane = np.minimum(np.linalg.norm(off[:, :2], axis=1), FAR_PIXELS)
+        across = np.minimum(np.abs(off[:, 2]), FAR_SLICES)
+        return {"score": float((plane + across).mean()), **point_medians(rows, predictions)}
+
+
+class AxialKeypoints(SubarticularTask):
+    """Recesses in axial crops."""
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return ()
+
+    def loss(self, output: CropOutput, batch: CropBatch) -> LossTerms:
+        """Squared error of the point and heatmap divergence."""
+        terms = super().loss(output, batch)
+        config = self.recipe.loss
+        parts = {k: v for k, v in terms.parts.items() if k != "grade"}
+        total = config.coordinate * (parts["xy"] + parts["z"]) + config.heatmap * parts["heatmap"]
+        return LossTerms(total, parts, {"points": int(batch.annotated.sum())})
+
+    def predict_samples(
+        self, network: nn.Module, samples: Sequence[StudySample], device: torch.device
+    ) -> list[SeriesPrediction]:
+        """Points of samples; every grade is NaN."""
+        return [ungraded(p) for p in super().predict_samples(network, samples, device)]
+
+    def evaluate(
+        self, rows: Sequence[StudyRow], predictions: Sequence[SeriesPrediction]
+    ) -> dict[str, float]:
+        """Mean distance in mm as ``score``, and medians along the patient axes."""
+        off = np.concatenate([p.patient for p in predictions]) - _points(rows)
+        off = off[np.isfinite(off).all(axis=1)]
+        score = float(np.minimum(np.linalg.norm(off, axis=1), FAR_MM).mean())
+        return {"score": score, **point_medians(rows, predictions)}
+
+
+def ungraded(prediction: SeriesPrediction) -> SeriesPrediction:
+    """The points of a prediction without its grades."""
+    return replace(prediction, probabilities=np.full_like(prediction.probabilities, np.nan))
+
+
+def _points(rows: Sequence[Row]) -> np.ndarray:
+    return np.concatenate([row.points for row in rows])
