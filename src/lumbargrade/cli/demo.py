@@ -1,8 +1,9 @@
 """The whole system at small scale on synthetic studies.
 
-Makes phantom studies, prepares a store, trains a canal and a foraminal network over folds,
-validates them out of fold, predicts held-out studies, scores the submission against the
-prevalence baseline and writes an HTML page with pictures. Each step is one of the other commands,
+Makes phantom studies, prepares a store, trains the two-stage system over folds (points on both
+sagittal views, then all 25 grades from crops of every view around them), validates it out of fold,
+predicts held-out studies, scores the submission against the prevalence baseline and writes an HTML
+page with pictures. Each step is one of the other commands,
 printed as it runs. A demo that was interrupted goes on where it stopped.
 """
 
@@ -21,7 +22,7 @@ from lumbargrade.domain.errors import LumbargradeError
 
 log = logging.getLogger(__name__)
 
-RECIPES = ("cpu-small/foraminal", "cpu-small/canal")
+RECIPES = ("cpu-small/two-stage", "cpu-small/keypoints-t1", "cpu-small/keypoints-t2")
 
 #: Held-out phantoms are numbered from here, far from the training studies of the same seed.
 HELD_OUT_FIRST = 100_000
@@ -33,7 +34,7 @@ class Options:
 
     out: Path = Path("demo")
     """folder for everything the demo makes"""
-    studies: int = 240
+    studies: int = 200
     """phantom studies to train and validate on"""
     held_out: int = 40
     """phantom studies that only the finished models see"""
@@ -59,7 +60,7 @@ def run(options: Options) -> int:
             *("phantom", at.held_out, "--studies", options.held_out, "--seed", seed),
             *("--split", "test", "--first", HELD_OUT_FIRST),
         ),
-        ("prepare", at.data, "--out", at.store, "--kinds", "sagittal-t1", "sagittal-t2"),
+        ("prepare", at.data, "--out", at.store),
     ]
     trainings = _trainings(options, at.store, at.runs)
     after: list[tuple[object, ...]] = [

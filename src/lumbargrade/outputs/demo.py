@@ -112,7 +112,7 @@ def write_demo_page(
     points: dict[str, list[TruePoint]] = {}
     shown: list[Block] = []
     for study in studies.series:
-        volumes, _ = studies.read(study, {k for k in SeriesKind if k.sagittal})
+        volumes, _ = studies.read(study, set(SeriesKind))
         mine = [p for p in labels if str(p.study_id) == study]
         points[study] = [p for _, volume in volumes for p in true_points(mine, volume)]
         if study in predictions and len(points) <= drawn:
@@ -200,7 +200,7 @@ def _pictures(
         ]
         if marks:
             name = f"pictures/{prediction.study_id}-{volume.series_id}.jpg"
-            save_image(folders.out / name, draw_series(volume, marks, crosses, most=3))
+            save_image(folders.out / name, draw_series(volume, marks, crosses, most=5))
             seen = next(c for c in Condition if marks[0].target in TARGETS[c])
             blocks.append(Figure(name, f"{seen.value.replace('_', ' ')}, study {volume.study_id}"))
     return blocks

@@ -100,11 +100,15 @@ def write_validation(
         if not mine:
             continue
         scores += score_table(condition, mine)
-        found = [f for f in mine if f.plain[0].series_id] or mine
-        plain = [p for one, _ in ensemble_of(found).values() for p in narrowed(one, condition)]
-        points[condition] = errors_of_pairs(plain, store, found[0].meta.recipe.data.size)
-        whole = [pair for one, _ in ensemble_of(found).values() for pair in one]
+        whole = [pair for one, _ in ensemble_of(_alike(mine)).values() for pair in one]
         drawn += _draw(out, condition, whole[:pictures], store)
+    for condition in Condition:
+        pointing = _alike([f for f in folds if condition in _placed(f)])
+        if pointing:
+            pairs = [
+                p for one, _ in ensemble_of(pointing).values() for p in narrowed(one, condition)
+            ]
+            points[condition] = errors_of_pairs(pairs, store, pointing[0].meta.recipe.data.size)
     studies = out_of_fold_studies(folds, store)
     rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
     write_points(out / "oof-points.csv", out_of_fold_points(folds, store))
@@ -122,6 +126,20 @@ def write_validation(
 
 def _conditions(fold: FoldPredictions) -> tuple[Condition, ...]:
     return get_task(fold.meta.recipe).conditions
+
+
+def _placed(fold: FoldPredictions) -> set[Condition]:
+    """Conditions whose points a model finds, graded or not."""
+    return {t.condition for t in get_task(fold.meta.recipe).targets}
+
+
+def _alike(folds: Sequence[FoldPredictions]) -> list[FoldPredictions]:
+    """Those that can be averaged row by row: models of whole series where there are any."""
+    series = [f for f in folds if f.plain[0].series_id]
+    if series or not folds:
+        return series
+    targets = folds[0].plain[0].targets
+    return [f for f in folds if f.plain[0].targets == targets]
 
 
 def _draw(out: Path, condition: Condition, pairs: Pairs, store: VolumeStore) -> list[Block]:

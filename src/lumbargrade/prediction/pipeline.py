@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -12,7 +11,7 @@ from lumbargrade.domain.crossing import LevelCut
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import ModelSource, Place, StudyPrediction
 from lumbargrade.domain.space import find_spaces
-from lumbargrade.domain.vocabulary import Level, SeriesKind, Target
+from lumbargrade.domain.vocabulary import Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.prediction.ensemble import (
     average,
@@ -111,56 +110,65 @@ def _around(
 ) -> list[StudyPrediction]:
     """What the models of crops say; those that only place points come first."""
     guides, members = models
-    found = []
-    known = dict(places)
-    inside = [v for _, v in volumes]
     around = [m for m in (*guides, *members) if isinstance(m.task, StudyTask)]
-    around.sort(key=lambda m: len(m.task.targets))
-    points = guide_points(known)
+    if not around:
+        return []
+    points = guide_points(places)
+    if not points:
+        reason = "no point of any level was found, so nothing can be cut around the levels"
+        return [StudyPrediction(study_id, {}, problems=(Problem(reason, study_id),))]
+    inside = [v for _, v in volumes]
+    found = []
     for member in around:
-        if not points or not isinstance(member.task, StudyTask):
+        if not isinstance(member.task, StudyTask) or member in guides:
             continue
         one = member.task.predict_study(member.network, study_id, inside, points, device=device)
-        by = tuple(dict.fromkeys((member.source, *sources)))
-        seen = study_prediction(one, by)
-        if len(member.task.shown) == 1:
-            known |= places_of(one)
-        else:
-            seen = _with_places(seen, known)
-        if member not in guides and seen.findings:
+        seen = study_prediction(one, tuple(dict.fromkeys((member.source, *sources))))
+        if seen.findings:
             found.append(seen)
-    if around and not found and any(m in members for m in around):
-        reason = "no point of the study was found, so nothing can be cut around its levels"
-        if not points:
-            found.append(StudyPrediction(study_id, {}, problems=(Problem(reason, study_id),)))
     notes = coverage_notes(study_id, volumes, points, around)
-    if notes:
-        found.append(StudyPrediction(study_id, {}, problems=notes))
-    return found
-
-
-def _with_places(prediction: StudyPrediction, places: Mapping[Target, Place]) -> StudyPrediction:
-    """Findings at the points that a first stage put them at, rather than in a crop's middle."""
-    findings = {t: replace(f, place=places.get(t, f.place)) for t, f in prediction.findings.items()}
-    return replace(prediction, findings=findings)
+    return [*found, StudyPrediction(study_id, {}, problems=notes)] if notes else found
 
 
 def coverage_notes(
-    study_id: str, volumes: Volumes, points: Sequence[GuidePoint], around: Iterable[Member]
+    study_id: str, volumes: Volumes, points: Sequence[GuidePoint], around: Sequence[Member]
 ) -> tuple[Problem, ...]:
-    """What a reader must know of the views that models of crops had, level by level."""
-    members = [m for m in around if isinstance(m.task, StudyTask)]
-    axial = [m for m in members if SeriesKind.AXIAL_T2 in m.task.kinds]
-    if not axial or not points:
-        return ()
+    """What a reader must know of the views that models of crops had, level by level.
+
+    Missing views come with what their absence cost on the studies a model was validated on.
+    """
     inside = [v for _, v in volumes]
     notes = list(find_spaces(inside).problems)
-    if any(v.kind is SeriesKind.AXIAL_T2 for v in inside):
-        task = axial[0].task
-        assert isinstance(task, StudyTask)
-        cuts = task.cuts(inside, points)
-        notes += _uncovered(study_id, cuts)
+    tasks = [m.task for m in around if isinstance(m.task, StudyTask)]
+    there = {v.kind for v in inside}
+    wanted = {kind for task in tasks for kind in task.kinds}
+    for kind in SeriesKind:
+        if kind in wanted - there:
+            cost = _cost_of_absence(kind, around)
+            notes.append(Problem(f"graded without {kind}{cost}", study=study_id, fatal=False))
+    axial = [t for t in tasks if SeriesKind.AXIAL_T2 in t.kinds]
+    if axial and SeriesKind.AXIAL_T2 in there:
+        notes += _uncovered(study_id, axial[0].cuts(inside, points))
     return tuple(notes)
+
+
+def _cost_of_absence(kind: SeriesKind, members: Sequence[Member]) -> str:
+    """How much more the models lose without a view, as measured when they were trained."""
+    parts = []
+    for condition in Condition:
+        name = condition.name.lower()
+        pairs = [
+            (m.meta.scores[name], m.meta.provenance["without"][kind.name.lower()][name])
+            for m in members
+            if name in m.meta.scores
+            and name in m.meta.provenance.get("without", {}).get(kind.name.lower(), {})
+        ]
+        if pairs:
+            whole, less = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
+            parts.append(f"{condition.value.replace('_', ' ')} {less:.2f} instead of {whole:.2f}")
+    if not parts:
+        return ""
+    return "; log loss of the models on validation studies without it: " + ", ".join(parts)
 
 
 def _uncovered(study_id: str, cuts: Sequence[LevelCut | None]) -> list[Problem]:

@@ -16,6 +16,7 @@ from lumbargrade.dataset.study_rows import StudyRow
 from lumbargrade.dataset.study_samples import PLACES
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, SeriesKind
 from lumbargrade.networks import losses
+from lumbargrade.networks.heatmap import peak_index
 from lumbargrade.networks.level_network import LevelOutput, build_level_network
 from lumbargrade.scoring.local import any_severe, local_score
 from lumbargrade.tasks.base import LossTerms, SeriesPrediction, chunks
@@ -28,6 +29,9 @@ from lumbargrade.tasks.study_task import (
     place_of,
     placed,
 )
+
+#: Places are read within this many mask pixels of a heatmap's peak where a recipe does not say.
+PEAK_RADIUS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,22 +161,31 @@ class TwoStageTask(StudyTask):
             p[~_seen(output.seen, condition).cpu().numpy()] = np.nan
             parts.append(p / p.sum(axis=-1, keepdims=True))
         probabilities = np.concatenate(parts, axis=1)
-        return [
-            placed(str(s.study_id), self.targets, probabilities[i], self._places(s), s.volumes)
-            for i, s in enumerate(samples)
-        ]
+        points = {
+            k: peak_index(v, 3, self.recipe.network.peak_radius or PEAK_RADIUS).cpu().numpy()
+            for k, v in output.heatmaps.items()
+        }
+        found = []
+        for i, s in enumerate(samples):
+            mine = {k: v[i] for k, v in points.items()}
+            places = self._places(s, mine)
+            found.append(placed(str(s.study_id), self.targets, probabilities[i], places, s.volumes))
+        return found
 
-    def _places(self, sample: StudySample) -> list[Any]:
-        """The middle of each target's crop in the view where its condition is shown."""
+    def _places(self, sample: StudySample, points: Mapping[str, NDArray[np.float32]]) -> list[Any]:
+        """Where each target's crop has its point, in the view where its condition is shown."""
         places: list[Any] = []
-        middle = self.recipe.crop.neighbours
         for target in self.targets:
-            crop = sample.crops.views[PRIMARY[target.condition]][place_of(target)]
-            if not crop.valid[middle]:
+            kind, place = PRIMARY[target.condition], place_of(target)
+            crop = sample.crops.views[kind][place]
+            there = np.flatnonzero(crop.valid)
+            if not len(there):
                 places.append(None)
                 continue
-            centre = (crop.image.shape[-1] - 1) / 2
-            places.append((crop.series_id, native_voxel(crop, centre, centre, middle)))
+            x, y, z = points[kind.name][place].tolist()
+            at = int(there[np.abs(there - z).argmin()])
+            voxel = native_voxel(crop, x * MASK_STRIDE, y * MASK_STRIDE, at)
+            places.append((crop.series_id, voxel))
         return places
 
     def evaluate(
