@@ -17,8 +17,8 @@ from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.dataset.samples import Sample, annotated_points, make_sample
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target, mirror
-from lumbargrade.networks.heatmap import peak_index
+from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Side, Target, mirror
+from lumbargrade.networks.level_order import ordered_points
 from lumbargrade.networks.one_stage import build_network
 from lumbargrade.networks.output import OneStageOutput
 from lumbargrade.tasks.base import LossTerms, SeriesPrediction, chunks, score_predictions
@@ -122,14 +122,28 @@ class OneStageTask(ABC):
         )
 
     def _points(self, output: OneStageOutput) -> tuple[Tensor, Tensor]:
-        """Points as xy (B, P, 2) in mask pixels and z (B, P): the heatmaps' means, or peaks."""
+        """Points as xy (B, P, 2) in mask pixels and z (B, P): the heatmaps' means, or peaks.
+
+        Peaks are read level by level in order: see :mod:`lumbargrade.networks.level_order`.
+        """
         radius = self.recipe.network.peak_radius
         if radius and output.volume_heatmaps is not None:
-            xyz = torch.stack([peak_index(v, 3, radius) for v in output.volume_heatmaps])
+            maps = output.volume_heatmaps
+            xyz = torch.stack([ordered_points(v, 3, radius, self._chains) for v in maps])
             return xyz[..., :2], xyz[..., 2]
         if radius and output.plane_heatmaps is not None:
-            return peak_index(output.plane_heatmaps, 2, radius), output.z
+            planes = output.plane_heatmaps
+            xy = torch.stack([ordered_points(v, 2, radius, self._chains) for v in planes])
+            return xy, output.z
         return output.xy, output.z
+
+    @property
+    def _chains(self) -> list[list[int]]:
+        """Targets of each side, top to bottom."""
+        chains: dict[Side | None, list[int]] = {}
+        for i, target in enumerate(self.targets):
+            chains.setdefault(target.side, []).append(i)
+        return list(chains.values())
 
     def predict(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
         """Run a network (in eval mode); with ``flip``, average with the mirrored volumes."""

@@ -1,0 +1,187 @@
+"""The proof on phantoms: prevalence, one stage, two stages and their blend, to docs/results.md.
+
+``make results`` (or ``python -m benchmarks.results``) does everything by the project's own commands
+and goes on where it stopped. It makes phantom studies, trains the ``cpu-small`` recipes over some
+folds, predicts every study by models that have not seen it, fits the blend and writes the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks.common import ROOT, markdown_table, progress, wrapped
+
+from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.domain.files import write_text
+from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.vocabulary import FINDINGS, GRADE_WEIGHTS, Condition, Grade, Target
+from lumbargrade.prediction.table import read_predictions
+from lumbargrade.scoring.local import sample_losses
+
+DOCUMENT = ROOT / "docs" / "results.md"
+
+ONE_STAGE = ("foraminal", "canal", "subarticular")
+KEYPOINTS = ("keypoints-t1", "keypoints-t2")
+TWO_STAGE = "two-stage"
+
+#: Resamples of the studies behind an interval.
+RESAMPLES = 2000
+
+#: Probabilities are kept this far from 0 and 1, as scikit-learn's log loss does.
+CLIP = float(np.finfo(np.float64).eps)
+
+ANY_SEVERE = "any severe canal"
+OFFICIAL = "official score"
+
+Probabilities = Mapping[int, Mapping[Target, tuple[float, float, float]]]
+
+
+def lumbargrade(*arguments: object) -> None:
+    """Run one command.
+
+    Raises:
+        RuntimeError: if it fails.
+    """
+    line = shlex.join(["lumbargrade", *map(str, arguments)])
+    progress(f"$ {line}")
+    command = [sys.executable, "-m", "lumbargrade.cli.main", *map(str, arguments)]
+    done = subprocess.run(command, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"`{line}` ended with exit code {done.returncode}")
+
+
+def trainings(recipes: Sequence[str], folds: Sequence[int], at: Path, *extra: object) -> None:
+    """Train recipes over folds, two at a time, one thread each; what is finished stays."""
+    jobs = [
+        ("train", f"cpu-small/{r}", "--store", at / "store", "--out", at / "runs")
+        + ("--folds", f, "--train.threads", 1, "--pictures", 0, *extra)
+        for f in folds
+        for r in recipes
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        for waiting in [pool.submit(lumbargrade, *job) for job in jobs]:
+            waiting.result()
+
+
+def prevalence_of(store: VolumeStore, fold: int) -> dict[Target, tuple[float, float, float]]:
+    """Share of each grade over the studies of the other folds."""
+    counts = {t: np.ones(len(Grade)) for t in FINDINGS}
+    for study, grades in store.grades.items():
+        if store.folds[study] != fold:
+            for target, grade in grades.items():
+                counts[target][grade] += 1
+    return {t: tuple((c / c.sum()).tolist()) for t, c in counts.items()}  # type: ignore[misc]
+
+
+def completed(
+    predictions: Mapping[str, StudyPrediction], store: VolumeStore, folds: Sequence[int]
+) -> tuple[Probabilities, int]:
+    """Probabilities of all 25 findings of the folds' studies, and how many were filled."""
+    filled, found = 0, {}
+    for study, fold in store.folds.items():
+        if fold not in folds:
+            continue
+        constant = prevalence_of(store, fold)
+        said = predictions[str(study)].findings if str(study) in predictions else {}
+        found[study] = {t: said[t].probabilities if t in said else constant[t] for t in FINDINGS}
+        filled += sum(t not in said for t in FINDINGS if t in store.grades[study])
+    return found, filled
+
+
+class Losses:
+    """Loss and weight of every study in each part of the official score, so that resampling is fast.
+
+    Attributes:
+        names: parts: three conditions, then any severe.
+        loss, weight: (S, parts); a part's score is sum of losses over sum of weights.
+    """
+
+    def __init__(self, probabilities: Probabilities, store: VolumeStore, studies: Sequence[int]):
+        self.names = (*(c.value.replace("_", " ") for c in Condition), ANY_SEVERE)
+        self.loss = np.zeros((len(studies), len(self.names)))
+        self.weight = np.zeros_like(self.loss)
+        for row, study in enumerate(studies):
+            said, truth = probabilities[study], store.grades[study]
+            for column, condition in enumerate(Condition):
+                known = [(t, g) for t, g in truth.items() if t.condition is condition]
+                if known:
+                    weights = np.array([GRADE_WEIGHTS[g] for _, g in known])
+                    each = sample_losses([said[t] for t, _ in known], [int(g) for _, g in known])
+                    self.loss[row, column] = (weights * each).sum()
+                    self.weight[row, column] = weights.sum()
+            canal = [(t, g) for t, g in truth.items() if t.condition is Condition.CANAL]
+            if canal:
+                p = np.clip(max(said[t][Grade.SEVERE] for t, _ in canal), CLIP, 1 - CLIP)
+                severe = any(g is Grade.SEVERE for _, g in canal)
+                self.weight[row, -1] = max(GRADE_WEIGHTS[g] for _, g in canal)
+                self.loss[row, -1] = -np.log(p if severe else 1 - p) * self.weight[row, -1]
+
+    def scores(self, times: np.ndarray) -> np.ndarray:
+        """Parts and, last, their mean, the official score; ``times`` (..., S) counts each study."""
+        parts = (times @ self.loss) / (times @ self.weight)
+        return np.concatenate([parts, parts.mean(axis=-1, keepdims=True)], axis=-1)
+
+
+def compared(systems: Mapping[str, Probabilities], store: VolumeStore) -> dict[str, Any]:
+    """Every system's scores with 95% bootstrap intervals by study, and paired differences.
+
+    The same resamples serve every system, so a difference is of the same studies.
+    """
+    studies = sorted(next(iter(systems.values())))
+    count = len(studies)
+    times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    found: dict[str, Any] = {"studies": count, "systems": {}, "gains": {}}
+    sampled = {}
+    for name, probabilities in systems.items():
+        judged = Losses(probabilities, store, studies)
+        sampled[name] = judged.scores(times)
+        low, high = np.percentile(sampled[name], [2.5, 97.5], axis=0)
+        value = judged.scores(np.ones(count))
+        for part, v, lo, hi in zip((*judged.names, OFFICIAL), value, low, high, strict=True):
+            cell = {"value": float(v), "low": float(lo), "high": float(hi)}
+            found["systems"].setdefault(name, {})[part] = cell
+    for better, worse in (("two stages", "one stage"), ("blend", "two stages")):
+        if better in sampled and worse in sampled:
+            low, high = np.percentile(sampled[worse] - sampled[better], [2.5, 97.5], axis=0)
+            parts = list(found["systems"][better])
+            found["gains"][f"{worse} - {better}"] = {
+                part: {"low": float(lo), "high": float(hi)}
+                for part, lo, hi in zip(parts, low, high, strict=True)
+            }
+    return found
+
+
+def work(at: Path, studies: int, seed: int, folds: Sequence[int], epochs: int) -> dict[str, Any]:
+    """All steps, by commands; what an earlier run finished is kept."""
+    few = ("--train.epochs", epochs) if epochs else ()
+    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    lumbargrade("phantom", at / "data", "--studies", studies, "--seed", seed)
+    lumbargrade("prepare", at / "data", "--out", at / "store")
+    trainings((*KEYPOINTS, *ONE_STAGE), folds, at, *few)
+    runs = at / "runs" / "cpu-small"
+    guides = [runs / k for k in KEYPOINTS]
+    store = ("--store", at / "store")
+    quick = ("--pictures", 4)
+    lumbargrade("validate", *guides, *store, "--out", at / "keypoints", *quick)
+    points = ("--data.points", at / "keypoints" / "oof-points.csv")
+    trainings((TWO_STAGE,), folds, at, *points, *few)
+    one = [runs / r for r in ONE_STAGE]
+    lumbargrade("validate", *one, *store, "--out", at / "one-stage", *quick)
+    two = (runs / TWO_STAGE, *store, "--guides", *guides, "--out", at / "two-stage")
+    lumbargrade("validate", *two, *quick)
+    lumbargrade("blend", at / "one-stage", at / "two-stage", "--out", at / "blend.toml")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"minutes": (time.perf_counter() - start) / 60, "cpu_minutes": cpu / 60}
