@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from benchmarks.common import ROOT, markdown_table, progress, wrapped
 
+from lumbargrade.checkpoint import read_meta
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, GRADE_WEIGHTS, Condition, Grade, Target
+from lumbargrade.domain.vocabulary import FINDINGS, GRADE_WEIGHTS, Condition, Grade, SeriesKind, Target
 from lumbargrade.prediction.table import read_predictions
 from lumbargrade.scoring.local import sample_losses
 
@@ -185,3 +186,74 @@ def work(at: Path, studies: int, seed: int, folds: Sequence[int], epochs: int) -
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"minutes": (time.perf_counter() - start) / 60, "cpu_minutes": cpu / 60}
+
+
+def nested_blend(
+    members: Sequence[Any], folds: Sequence[int]
+) -> dict[str, StudyPrediction]:
+    """Blended predictions of each fold with weights fitted on the other folds alone."""
+    raise NotImplementedError
+
+
+def document(found: dict[str, Any]) -> str:
+    """The page."""
+    systems, parts = found["systems"], list(next(iter(found["systems"].values())))
+    header = ("", *systems)
+    cells = []
+    for part in parts:
+        row = [part]
+        for scores in systems.values():
+            cell = scores[part]
+            row.append(f"{cell['value']:.3f} ({cell['low']:.3f}, {cell['high']:.3f})")
+        cells.append(row)
+    gains = [
+        [f"{name}, {part}", f"{gain['low']:+.3f}", f"{gain['high']:+.3f}"]
+        for name, of_parts in found["gains"].items()
+        for part, gain in of_parts.items()
+    ]
+    return "\n\n".join(
+        [
+            "# Results on phantoms",
+            wrapped(
+                f"`make results` made this page. {found['made']} phantom studies (seed "
+                f"{found['seed']}), `cpu-small` recipes trained from nothing on a CPU over folds "
+                f"{found['folds']}; every study of these folds ({found['studies']}) is predicted by "
+                "models that have not seen it. Weighted log loss (weights 1, 2, 4) and official "
+                "score, lower is better, with 95% intervals from resampled studies. Prevalence is "
+                "the share of each grade in the other folds. The blend's weights and any-severe "
+                "correction for a fold are fitted on the other folds alone."
+            ),
+            markdown_table(header, cells),
+            wrapped(
+                "Differences of the same resampled studies (95% interval; above 0 the second is "
+                "better):"
+            ),
+            markdown_table(("difference", "low", "high"), gains),
+            wrapped(
+                f"Findings that a system did not predict and prevalence filled: {found['filled']}. "
+                f"{found['cost']}"
+            ),
+            "## What each view is worth\n\n"
+            + wrapped(
+                "Loss of the second stage on validation studies from which a view was taken away "
+                "(mean over folds; crops are cut around out-of-fold points):"
+            ),
+            markdown_table(("without", *found["without"]["header"]), found["without"]["cells"]),
+            wrapped(
+                "Phantoms are easier than patients: their grades follow exactly from their anatomy "
+                "and no reader disagrees about them. Nothing here says how well a real scan is read."
+            ),
+            "",
+        ]
+    )
+
+
+def without_views(runs: Path) -> dict[str, Any]:
+    """What the second stage's models measured without each view, mean over folds."""
+    metas = [read_meta(p) for p in sorted((runs / TWO_STAGE).glob("fold*/model"))]
+    names = [c.name.lower() for c in Condition]
+    rows = [["(all views)", *(f"{np.mean([m.scores[n] for m in metas]):.3f}" for n in names)]]
+    for kind in SeriesKind:
+        lost = [m.provenance["without"][kind.name.lower()] for m in metas]
+        rows.append([kind.value, *(f"{np.mean([x[n] for x in lost]):.3f}" for n in names)])
+    return {"header": [c.value.replace("_", " ") for c in Condition], "cells": rows}
