@@ -26,7 +26,14 @@ from lumbargrade.checkpoint import read_meta
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, GRADE_WEIGHTS, Condition, Grade, SeriesKind, Target
+from lumbargrade.domain.vocabulary import (
+    FINDINGS,
+    GRADE_WEIGHTS,
+    Condition,
+    Grade,
+    SeriesKind,
+    Target,
+)
 from lumbargrade.prediction.table import read_predictions
 from lumbargrade.scoring.local import sample_losses
 
@@ -188,9 +195,7 @@ def work(at: Path, studies: int, seed: int, folds: Sequence[int], epochs: int) -
     return {"minutes": (time.perf_counter() - start) / 60, "cpu_minutes": cpu / 60}
 
 
-def nested_blend(
-    members: Sequence[Any], folds: Sequence[int]
-) -> dict[str, StudyPrediction]:
+def nested_blend(members: Sequence[Any], folds: Sequence[int]) -> dict[str, StudyPrediction]:
     """Blended predictions of each fold with weights fitted on the other folds alone."""
     raise NotImplementedError
 

@@ -23,7 +23,7 @@ from benchmarks.common import ROOT, Row, busy, progress, wrapped
 from lumbargrade.domain.files import write_text
 
 #: In the order of the document, which is that of the data flow.
-BENCHMARKS = ("reading", "prepare", "augment", "network", "submit", "phantom")
+BENCHMARKS = ("reading", "prepare", "augment", "network", "submit", "stages", "phantom")
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 

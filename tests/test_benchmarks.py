@@ -14,7 +14,18 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import augment, common, network, phantom, prepare, reading, run_all, studies, submit  # noqa: E402
+from benchmarks import (  # noqa: E402
+    augment,
+    common,
+    network,
+    phantom,
+    prepare,
+    reading,
+    run_all,
+    stages,
+    studies,
+    submit,
+)
 
 MODULES = {
     "reading": reading,
@@ -22,6 +33,7 @@ MODULES = {
     "augment": augment,
     "network": network,
     "submit": submit,
+    "stages": stages,
     "phantom": phantom,
 }
 
@@ -56,6 +68,10 @@ def fake_rows() -> dict[str, list[common.Row]]:
         ],
         "network": [{**case, "case": n, "seconds": s} for n, s in seconds.items()],
         "submit": work_rows(),
+        "stages": [
+            {"system": s, "studies": 20, "ms": ms, "peak_mib": peak, "work_mib": 100.0}
+            for s, ms, peak in zip(stages.SYSTEMS, (500, 1000, 800), (900, 1000, 1100), strict=True)
+        ],
         "phantom": [
             {"case": phantom.OURS, "s": 1.0, "slices": 60},
             {"case": phantom.BARE, "s": 0.1, "slices": 60},
@@ -77,6 +93,7 @@ SAYS = {
     ],
     "augment": ["10.0 times faster than TorchIO: 200 samples", "| 0.10 |"],
     "network": ["2.0 times faster than the literal one", "1.5 times slower than", "as fast as the"],
+    "stages": ["take 0.80 of the CPU time per study and 1.10 of the peak memory"],
     "submit": ["changes by +5 MiB: memory stays flat", "| 10 | 200 | 1.00 | 100 | 1.00 | 20.0 |"],
     "phantom": ["60 slices", "10.0 times slower than only writing noise", "| 0.100 | 1.00 |"],
 }
@@ -124,7 +141,7 @@ def test_the_page_holds_every_benchmark_and_is_written_whole_or_not_at_all(tmp_p
 
 def test_every_benchmark_of_the_folder_is_in_the_page():
     modules = {p.stem for p in (ROOT / "benchmarks").glob("*.py")}
-    helpers = {"common", "studies", "child", "run_all"}
+    helpers = {"common", "studies", "child", "run_all", "results"}
     assert modules - helpers == set(run_all.BENCHMARKS) == set(MODULES)
 
 

@@ -47,11 +47,20 @@ def _line(recipe: Recipe) -> tuple[object, ...]:
         recipe.name,
         recipe.task,
         recipe.encoder.name,
-        recipe.data.size,
+        _size(recipe),
         rates,
         epochs,
         recipe.published.score,
     )
+
+
+def _size(recipe: Recipe) -> str:
+    """Side of what the network sees, pixels: of a series, or of sagittal and axial crops."""
+    axial = f"{recipe.crop.axial_size}"
+    if recipe.task == "two_stage":
+        return f"{recipe.crop.sagittal_size}/{axial}"
+    cropped = recipe.task == "subarticular" or recipe.data.view == "axial_t2"
+    return axial if cropped else str(recipe.data.size)
 
 
 def _toml(settings: dict[str, Any]) -> Iterator[str]:
