@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TORCH  ?= default
 JOBS   ?= 2
 
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check format bench results lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +46,9 @@ format: $(VENV)/ready ## format and fix what can be fixed
 
 bench: $(VENV)/ready ## run every benchmark and rewrite docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run_all
+
+results: $(VENV)/ready ## train and compare all systems on phantoms and rewrite docs/results.md
+	$(BIN)/python -m benchmarks.results
 
 lock: $(VENV)/ready ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --group dev pyproject.toml --generate-hashes --no-header \
