@@ -159,11 +159,14 @@ def _sagittal(
         return [empty_crop(grid)] * len(PLACES if kind is SeriesKind.SAGITTAL_T1 else _LEVELS)
     guide = _shifted(guide_for(volume.series_id, points, spaces), draw)
     both = kind is SeriesKind.SAGITTAL_T1
+    wanted = PLACES if both else PLACES[: len(_LEVELS)]
+    points_of = [
+        guide[_LEVELS.index(level), (LEFT if side is Side.LEFT else RIGHT) if both else CENTRE]
+        for side, level in wanted
+    ]
+    middles = _slices_at(volume, np.array(points_of))
     crops = []
-    for i, (side, level) in enumerate(PLACES if both else PLACES[: len(_LEVELS)]):
-        beside = LEFT if side is Side.LEFT else RIGHT
-        at = guide[_LEVELS.index(level), beside if both else CENTRE]
-        middle = _slice_at(volume, at)
+    for i, ((side, _), at, middle) in enumerate(zip(wanted, points_of, middles, strict=True)):
         if middle is None:
             crops.append(empty_crop(grid))
         else:
@@ -172,14 +175,19 @@ def _sagittal(
     return crops
 
 
-def _slice_at(volume: Volume, at: FloatArray) -> int | None:
-    """The slice nearest to a point; None where the point is unknown or outside the image."""
-    if not np.isfinite(at).all():
-        return None
-    x, y, z = volume.from_patient(at)
-    middle = int(np.clip(np.rint(z), 0, len(volume.slices) - 1))
-    height, width = volume.slices[middle].shape
-    return middle if -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5 else None
+def _slices_at(volume: Volume, points: FloatArray) -> list[int | None]:
+    """The slice nearest to each point (N, 3); None where it is unknown or outside the image."""
+    voxels = volume.from_patient(points)
+    found: list[int | None] = []
+    for x, y, z in voxels:
+        if not np.isfinite([x, y, z]).all():
+            found.append(None)
+            continue
+        middle = int(np.clip(np.rint(z), 0, len(volume.slices) - 1))
+        height, width = volume.slices[middle].shape
+        inside = -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
+        found.append(middle if inside else None)
+    return found
 
 
 def _axial(

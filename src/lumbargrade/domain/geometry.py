@@ -37,7 +37,9 @@ class SlicePlane:
     @property
     def normal(self) -> FloatArray:
         """Unit slice normal, row x column, (3,)."""
-        return np.asarray(np.cross(np.asarray(self.row, float), np.asarray(self.column, float)))
+        # written out: np.cross costs ten times as much for one pair of vectors
+        (a, b, c), (d, e, f) = self.row, self.column
+        return np.array([b * f - c * e, c * d - a * f, a * e - b * d], float)
 
     @property
     def projection(self) -> float:

@@ -70,7 +70,8 @@ class ValidationResult:
     def text(self) -> str:
         scores = text_table(SCORE_HEADER, self.score_rows())
         points = text_table(POINT_HEADER, self.point_rows())
-        return f"{scores}\n\npoints (x, y in mask pixels, z in slices)\n{points}"
+        units = "x, y in mask pixels, z in slices; of axial crops all three in patient mm"
+        return f"{scores}\n\npoints ({units})\n{points}"
 
     def as_dict(self) -> dict[str, Any]:
         return {
