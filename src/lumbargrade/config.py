@@ -155,6 +155,8 @@ class LossConfig:
     """weight of the heatmap loss"""
     grade: float = 1.0
     """weight of the grade loss"""
+    view_alone: float = 0.5
+    """two_stage: weight of the grades that the view in which a condition is shown gives alone"""
     any_severe: float = 0.0
     """two_stage: weight of the metric's any-severe term"""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,8 @@ class LevelOutput:
     """(B, 10) bool, whether any view shows the place; elsewhere the rest means nothing"""
     heatmaps: Mapping[str, Tensor]
     """kind's name -> (B, 10, D, h, w) where the point of each crop is; 0 where there is no crop"""
+    alone: Mapping[str, Tensor]
+    """kind's name -> (B, 10, conditions, 3) log probabilities by that view alone, for the loss"""
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
@@ -45,6 +48,19 @@ def masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
     lowest = torch.finfo(torch.float32).min / 2
     weights: Tensor = scores.float().masked_fill(~mask, lowest).softmax(dim=dim) * mask
     return weights
+
+
+class ViewOutput(NamedTuple):
+    """What one view says of B studies."""
+
+    scores: Tensor
+    """(B, 10, conditions) how much each condition listens to it"""
+    values: Tensor
+    """(B, 10, conditions, width)"""
+    heatmaps: Tensor
+    """(B, 10, D, h, w)"""
+    alone: Tensor
+    """(B, 10, conditions, 3) log probabilities by this view alone"""
 
 
 class ViewReader(nn.Module):
@@ -58,14 +74,11 @@ class ViewReader(nn.Module):
         )
         self.weight = nn.Linear(width, _CONDITIONS)
         self.value = nn.Linear(width, _CONDITIONS * width)
+        self.alone = nn.Linear(width, _CONDITIONS * 3)
         self._both = both_orders
 
-    def forward(self, images: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 (B, 10, D, S, S) and bool (B, 10, D) to scores, values and heatmaps.
-
-        Returns:
-            (B, 10, conditions), (B, 10, conditions, width), (B, 10, D, h, w).
-        """
+    def forward(self, images: Tensor, valid: Tensor) -> ViewOutput:
+        """uint8 (B, 10, D, S, S) and bool (B, 10, D) to what the view says."""
         batch, depth, size = len(images), images.shape[2], images.shape[-1] // 4
         there = valid.any(dim=-1)
         features = images.new_zeros((batch, 2 * LEVELS, self.trunk.width), dtype=torch.float32)
@@ -81,8 +94,9 @@ class ViewReader(nn.Module):
             features = features.index_put(where, found.features.float())
             heatmaps = heatmaps.index_put(where, found.heatmaps)
         x = self.project(features)
-        values = self.value(x).view(batch, 2 * LEVELS, _CONDITIONS, -1)
-        return self.weight(x), values, heatmaps
+        shape = (batch, 2 * LEVELS, _CONDITIONS, -1)
+        alone = self.alone(x).float().view(shape).log_softmax(dim=-1)
+        return ViewOutput(self.weight(x), self.value(x).view(shape), heatmaps, alone)
 
 
 def _twice(some: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,9 +140,11 @@ class LevelNetwork(nn.Module):
     def forward(self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> LevelOutput:
         """Crops by the name of their kind: uint8 (B, 10, D, S, S) and bool (B, 10, D)."""
         there = torch.stack([valid[k.name].any(dim=-1) for k in SeriesKind], dim=2)
-        read = {k: self.readers[k.name](images[k.name], valid[k.name]) for k in SeriesKind}
-        scores = torch.stack([read[k][0] for k in SeriesKind], dim=2)
-        values = torch.stack([read[k][1] for k in SeriesKind], dim=2)
+        read: dict[SeriesKind, ViewOutput] = {
+            k: self.readers[k.name](images[k.name], valid[k.name]) for k in SeriesKind
+        }
+        scores = torch.stack([read[k].scores for k in SeriesKind], dim=2)
+        values = torch.stack([read[k].values for k in SeriesKind], dim=2)
         weights = masked_softmax(scores, there.unsqueeze(-1), dim=2)
         fused = torch.relu((weights.unsqueeze(-1) * values).sum(dim=2))
         batch = len(fused)
@@ -147,7 +163,8 @@ class LevelNetwork(nn.Module):
             foraminal=logits[Condition.FORAMINAL].log_softmax(dim=-1),
             subarticular=logits[Condition.SUBARTICULAR].log_softmax(dim=-1),
             seen=there.any(dim=2),
-            heatmaps={k.name: read[k][2] for k in SeriesKind},
+            heatmaps={k.name: read[k].heatmaps for k in SeriesKind},
+            alone={k.name: read[k].alone for k in SeriesKind},
         )
 
 

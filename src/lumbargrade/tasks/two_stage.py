@@ -109,7 +109,7 @@ class TwoStageTask(StudyTask):
         return result
 
     def loss(self, output: LevelOutput, batch: StudyBatch) -> LossTerms:
-        """Weighted cross-entropy of each condition, the metric's any-severe term, heatmaps.
+        """Weighted cross-entropy by condition, fused and of its own view; any severe; heatmaps.
 
         The heatmaps are where features are pooled; labelled points of each view teach them.
         """
@@ -121,6 +121,9 @@ class TwoStageTask(StudyTask):
             for condition, log_probs in _by_condition(output).items()
         }
         total = config.grade * torch.stack(list(parts.values())).sum()
+        if config.view_alone:
+            parts["view_alone"] = self._alone(output, batch, weights)
+            total = total + config.grade * config.view_alone * parts["view_alone"]
         parts["heatmap"] = torch.stack(
             [
                 losses.crop_heatmap_loss(
@@ -140,6 +143,20 @@ class TwoStageTask(StudyTask):
             total = total + config.any_severe * parts["any_severe"]
         graded = sum(int((g >= 0).sum()) for g in grades.values())
         return LossTerms(total, parts, {"graded": graded})
+
+    def _alone(self, output: LevelOutput, batch: StudyBatch, weights: Tensor) -> Tensor:
+        """Weighted cross-entropy of each condition by the view where it is shown, summed.
+
+        It gives every encoder a short way to its own labels, past fusion and sequence.
+        """
+        split = torch.split(batch.grade, [len(TARGETS[c]) for c in self.shown], dim=1)
+        terms = []
+        for at, (condition, grades) in enumerate(zip(self.shown, split, strict=True)):
+            kind = PRIMARY[condition].name
+            both = grades if condition.sided else torch.cat([grades, grades], dim=1)
+            both = both.masked_fill(~batch.valid[kind].any(dim=-1), -1)
+            terms.append(losses.grade_nll(output.alone[kind][:, :, at], both, weights))
+        return torch.stack(terms).sum()
 
     def _seen_grades(self, output: LevelOutput, grade: Tensor) -> dict[Condition, Tensor]:
         """Grades by condition; -1 where no view shows the level."""
