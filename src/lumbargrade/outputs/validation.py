@@ -68,7 +68,9 @@ class ValidationResult:
         return lines
 
     def text(self) -> str:
-        scores = text_table(SCORE_HEADER, self.score_rows())
+        scores = "no grades: these models only place points"
+        if self.scores:
+            scores = text_table(SCORE_HEADER, self.score_rows())
         points = text_table(POINT_HEADER, self.point_rows())
         units = "x, y in mask pixels, z in slices; of axial crops all three in patient mm"
         return f"{scores}\n\npoints ({units})\n{points}"
