@@ -157,8 +157,13 @@ def spine_directions(centres: ArrayLike) -> np.ndarray:
     if len(known) < 2:
         return result
     for level in range(len(points)):
-        above = known[known < level][-1:] if (known < level).any() else known[:1]
-        below = known[known > level][:1] if (known > level).any() else known[-1:]
-        step = points[below[0]] - points[above[0]]
+        before, after = known[known < level], known[known > level]
+        if not len(before):
+            above, below = known[:2]
+        elif not len(after):
+            above, below = known[-2:]
+        else:
+            above, below = before[-1], after[0]
+        step = points[below] - points[above]
         result[level] = step / max(float(np.linalg.norm(step)), 1e-9)
     return result
