@@ -35,3 +35,18 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_lsdc(folder / "data", 10)
     prepare(folder / "data", folder / "store")
     return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared store of four phantom studies with every series, label and grade.
+
+    Folds 2 and 3 hold one each, 4 holds two; the data set itself lies beside it in ``data``.
+    """
+    from lumbargrade.dataset.prepare import prepare
+    from lumbargrade.phantom.dataset import Settings, make_dataset
+
+    folder = tmp_path_factory.mktemp("phantom")
+    make_dataset(folder / "data", Settings(4, 3, 0, "train", "explicit"))
+    prepare(folder / "data", folder / "store")
+    return folder / "store"
