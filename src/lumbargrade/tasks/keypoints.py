@@ -16,7 +16,6 @@ from torch import nn
 
 from lumbargrade.config import Recipe, ViewName
 from lumbargrade.dataset.rows import SeriesRow
-from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.dataset.study_rows import StudyRow
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
@@ -25,6 +24,7 @@ from lumbargrade.networks.crop_network import CropOutput
 from lumbargrade.networks.output import OneStageOutput
 from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, point_medians
 from lumbargrade.tasks.batch import Batch
+from lumbargrade.tasks.inference import SeriesScores
 from lumbargrade.tasks.one_stage import OneStageTask
 from lumbargrade.tasks.study_task import StudySample
 from lumbargrade.tasks.subarticular import CropBatch, SubarticularTask
@@ -78,21 +78,10 @@ class SagittalKeypoints(OneStageTask):
         total = config.coordinate * (parts["xy"] + parts["z"]) + config.heatmap * parts["heatmap"]
         return LossTerms(total, parts, {"points": int(batch.annotated.sum())})
 
-    def predict_rows(
-        self,
-        network: nn.Module,
-        store: VolumeStore,
-        rows: Sequence[SeriesRow],
-        *,
-        device: torch.device | None = None,
-        flip: bool = False,
-        batch_size: int = 4,
-    ) -> list[SeriesPrediction]:
-        """Points of rows of a store; every grade is NaN."""
-        found = super().predict_rows(
-            network, store, rows, device=device, flip=flip, batch_size=batch_size
-        )
-        return [ungraded(p) for p in found]
+    def decode(self, output: OneStageOutput, batch: Batch) -> SeriesScores:
+        """A network's output as points; every grade is NaN."""
+        scores = super().decode(output, batch)
+        return replace(scores, probabilities=np.full_like(scores.probabilities, np.nan))
 
     def evaluate(
         self, rows: Sequence[SeriesRow], predictions: Sequence[SeriesPrediction]
