@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -217,7 +217,8 @@ class StudyTask(ABC):
     ) -> SeriesPrediction:
         """Predict one study of any origin around the points of a first stage."""
         sample = self.sample_of(self._unlabelled(study_id), volumes, guides)
-        return self.predict_samples(network, [sample], device)[0]
+        (found,) = self.predict_samples(network, [sample], device)
+        return replace(found, study_id=study_id)
 
     def cuts(
         self, volumes: Sequence[Volume], guides: Sequence[GuidePoint]
