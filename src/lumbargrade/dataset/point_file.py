@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -73,6 +74,13 @@ def read_points(path: Path) -> dict[int, dict[Target, PlacedPoint]]:
     """
     if not path.is_file():
         raise BadTable(f"{path}: no such file")
+    try:
+        return _read(path)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BadTable(f"{path}: not a CSV table ({error})") from None
+
+
+def _read(path: Path) -> dict[int, dict[Target, PlacedPoint]]:
     found: dict[int, dict[Target, PlacedPoint]] = defaultdict(dict)
     with path.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
@@ -119,6 +127,8 @@ def refuse_seen(
 def _point(row: Mapping[str, str]) -> PlacedPoint:
     x, y, z = (float(row[a]) for a in "xyz")
     px, py, pz = (float(row[f"patient_{a}"]) for a in "xyz")
+    if not all(map(math.isfinite, (x, y, z, px, py, pz))):
+        raise ValueError("a coordinate is not finite")
     pairs = [name.rsplit("#", 1) for name in row["models"].split(";") if name]
     return PlacedPoint(
         int(row["study_id"]),
