@@ -204,14 +204,19 @@ def _axial(
     crops = [empty_crop(grid)] * len(PLACES)
     if not volumes:
         return crops, cuts
-    guides = {v.series_id: _shifted(guide_for(v.series_id, points, spaces), draw) for v in volumes}
+    together: dict[int, list[Volume]] = {}
+    for volume in volumes:
+        together.setdefault(spaces.of_series[volume.series_id], []).append(volume)
+    groups = [
+        (group, _shifted(guide_for(group[0].series_id, points, spaces), draw))
+        for group in together.values()
+    ]
     for at, level in enumerate(_LEVELS):
         found = []
-        for volume in volumes:
-            guide = guides[volume.series_id]
+        for group, guide in groups:
             centre, along = guide[at, CENTRE], spine_directions(guide[:, CENTRE])[at]
             if np.isfinite(centre).all():
-                found.append((cut_level(centre, [volume], along=along), centre))
+                found.append((cut_level(centre, group, along=along), centre))
         if not found:
             continue
         far = float("inf")
