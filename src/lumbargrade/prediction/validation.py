@@ -123,7 +123,11 @@ def predict_out_of_fold(
     for path in tqdm(order, desc="models", unit="model", disable=None):
         meta, member = metas[path], load_member(path, device)
         task: Task = member.task
-        rows = task.rows(store, {meta.fold})
+        if isinstance(member.task, StudyTask):
+            # the points that it was trained with may be elsewhere, and are not needed
+            rows = member.task.labelled_rows(store, {meta.fold})
+        else:
+            rows = task.rows(store, {meta.fold})
         refuse_seen_studies(meta, store, rows)
         if isinstance(member.task, StudyTask):
             rows = points.guided(meta, rows)

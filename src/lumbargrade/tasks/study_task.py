@@ -110,6 +110,20 @@ class StudyTask(ABC):
             path = Path(self.recipe.data.points)
             predicted = read_points(path)
             refuse_seen(predicted, store.folds, path)
+        return self._rows(store, folds, predicted)
+
+    def labelled_rows(
+        self, store: VolumeStore, folds: Collection[int] | None = None
+    ) -> list[StudyRow]:
+        """The same around labels, whatever points the recipe was trained with."""
+        return self._rows(store, folds, {})
+
+    def _rows(
+        self,
+        store: VolumeStore,
+        folds: Collection[int] | None,
+        predicted: Mapping[int, Mapping[Target, PlacedPoint]],
+    ) -> list[StudyRow]:
         rows = study_rows(
             store,
             self.targets,
