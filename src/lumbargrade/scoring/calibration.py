@@ -1,0 +1,224 @@
+"""Probabilities that are frequencies: class weights undone, temperature and vector scaling.
+
+A network trained with a weighted loss learns w(k) P(k) up to a factor, not P(k). That is what a
+score with the same weights asks for, and not what a reader takes a probability for. Here the
+weights are divided out, and what is left of over- or underconfidence is scaled away (Guo et al.
+2017, "On Calibration of Modern Neural Networks", section 4.2) on data the models have not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+
+from lumbargrade.domain.vocabulary import GRADE_WEIGHTS, Grade
+
+Triple = tuple[float, float, float]
+Floats = NDArray[np.float64]
+
+#: Weights of the competition's score and of the published losses.
+COMPETITION_WEIGHTS: Triple = (
+    float(GRADE_WEIGHTS[Grade.NORMAL_MILD]),
+    float(GRADE_WEIGHTS[Grade.MODERATE]),
+    float(GRADE_WEIGHTS[Grade.SEVERE]),
+)
+_ONES: Triple = (1.0, 1.0, 1.0)
+_ZEROS: Triple = (0.0, 0.0, 0.0)
+
+#: Smaller probabilities count as this: files keep six decimals, and a zero has no logarithm.
+FLOOR = 1e-7
+
+#: Standard deviation of the normal prior on log temperature, scales - 1 and biases. A prior of
+#: one is soon outweighed by data, and keeps a fit to a handful of findings near the identity.
+_PRIOR = 1.0
+_SCALES = (0.05, 20.0)
+
+
+class Method(StrEnum):
+    """Ways to calibrate, simplest first."""
+
+    IDENTITY = "identity"
+    UNWEIGHTED = "unweighted"
+    TEMPERATURE = "temperature"
+    VECTOR = "vector"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A map of grade probabilities: softmax of ``scale * log(p / class_weights) + bias``.
+
+    The defaults change nothing. Temperature scaling has three equal scales (1 / T) and no bias.
+
+    Attributes:
+        method: how it was fitted.
+        class_weights: weights of the training loss, divided out first; positive.
+        scale: per grade, positive.
+        bias: per grade.
+    """
+
+    method: Method = Method.IDENTITY
+    class_weights: Triple = _ONES
+    scale: Triple = _ONES
+    bias: Triple = _ZEROS
+
+    def __post_init__(self) -> None:
+        for name in ("class_weights", "scale", "bias"):
+            values = np.asarray(getattr(self, name), float)
+            if values.shape != (3,) or not np.isfinite(values).all():
+                raise ValueError(f"calibration {name}: three finite numbers, got {values.tolist()}")
+            if name != "bias" and (values <= 0).any():
+                raise ValueError(f"calibration {name}: not positive: {values.tolist()}")
+
+    @property
+    def temperature(self) -> float | None:
+        """T of temperature scaling; None where the scales differ or there is a bias."""
+        same = len(set(self.scale)) == 1 and self.bias == _ZEROS
+        return 1 / self.scale[0] if same else None
+
+    def apply(self, probabilities: ArrayLike) -> Floats:
+        """Calibrated probabilities, same shape (..., 3), each row a distribution.
+
+        Args:
+            probabilities: non-negative; rows need not add up to 1.
+        """
+        p = np.asarray(probabilities, float)
+        if (self.class_weights, self.scale, self.bias) == (_ONES, _ONES, _ZEROS):
+            return np.asarray(p / p.sum(axis=-1, keepdims=True), float)
+        return _softmax(_logarithms(p, self.class_weights) * self.scale + self.bias)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for TOML or JSON, which :meth:`from_dict` reads back exactly."""
+        lists = {k: list(v) for k, v in asdict(self).items() if k != "method"}
+        return {"method": self.method.value, **lists}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+        """What :meth:`as_dict` gave.
+
+        Raises:
+            ValueError: for unknown or missing keys, and values that are no calibration.
+        """
+        names = ("method", "class_weights", "scale", "bias")
+        if wrong := sorted(set(data) ^ set(names)):
+            raise ValueError(f"calibration: unknown or missing {', '.join(wrong)}")
+        weights, scale, bias = (_triple(data[name], name) for name in names[1:])
+        return cls(Method(data["method"]), weights, scale, bias)
+
+
+def log_loss(probabilities: ArrayLike, grades: ArrayLike) -> float:
+    """Mean unweighted log loss of (N, 3) against grades (N,), floored as calibration does.
+
+    Returns nan for no rows.
+    """
+    losses = row_losses(probabilities, grades)
+    return float(losses.mean()) if len(losses) else float("nan")
+
+
+def row_losses(probabilities: ArrayLike, grades: ArrayLike) -> Floats:
+    """Unweighted log loss of each row, (N,)."""
+    p = np.asarray(probabilities, float).reshape(-1, 3)
+    y = np.asarray(grades, int)
+    true = p[np.arange(len(y)), y] / p.sum(axis=1)
+    return np.asarray(-np.log(np.clip(true, FLOOR, 1.0)), float)
+
+
+def fit_calibration(
+    method: Method,
+    probabilities: ArrayLike,
+    grades: ArrayLike,
+    class_weights: Triple = COMPETITION_WEIGHTS,
+) -> Calibration:
+    """Fit one method by unweighted log loss, with a weak normal prior around no change.
+
+    On the data it was fitted to, no fitted method does worse than ``unweighted``.
+
+    Args:
+        method: what to fit; ``identity`` and ``unweighted`` have nothing to fit.
+        probabilities: (N, 3) of studies that the models have not seen.
+        grades: (N,) true grades 0 to 2.
+        class_weights: of the loss that the models were trained with.
+    """
+    if method is Method.IDENTITY:
+        return Calibration()
+    plain = Calibration(method, class_weights)
+    y = np.asarray(grades, int)
+    if method is Method.UNWEIGHTED or not len(y):
+        return plain
+    logs = _logarithms(np.asarray(probabilities, float).reshape(-1, 3), class_weights)
+    fit = _fit_temperature if method is Method.TEMPERATURE else _fit_vector
+    scale, bias = fit(logs, y)
+    found = Calibration(method, class_weights, scale, bias)
+    # a search that ended early must not cost anything
+    better = log_loss(found.apply(probabilities), y) <= log_loss(plain.apply(probabilities), y)
+    return found if better else plain
+
+
+def _fit_temperature(logs: Floats, y: NDArray[np.int_]) -> tuple[Triple, Triple]:
+    def objective(theta: Floats) -> tuple[float, Floats]:
+        z = logs * np.exp(-theta[0])
+        loss, slope = _loss_and_slope(z, y)
+        penalty, push = _penalty(theta, len(y))
+        return loss + penalty, np.array([-(slope * z).sum()]) + push
+
+    limits = [(-np.log(_SCALES[1]), -np.log(_SCALES[0]))]
+    theta = minimize(objective, np.zeros(1), jac=True, method="L-BFGS-B", bounds=limits).x
+    scale = float(np.exp(-theta[0]))
+    return (scale, scale, scale), _ZEROS
+
+
+def _fit_vector(logs: Floats, y: NDArray[np.int_]) -> tuple[Triple, Triple]:
+    def objective(theta: Floats) -> tuple[float, Floats]:
+        scale, bias = theta[:3], theta[3:]
+        loss, slope = _loss_and_slope(logs * scale + bias, y)
+        penalty, push = _penalty(np.concatenate([scale - 1, bias]), len(y))
+        gradient = np.concatenate([(slope * logs).sum(axis=0), slope.sum(axis=0)])
+        return loss + penalty, gradient + push
+
+    start = np.array([*_ONES, *_ZEROS])
+    limits = [_SCALES] * 3 + [(None, None)] * 3
+    theta = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=limits).x.tolist()
+    return (theta[0], theta[1], theta[2]), (theta[3], theta[4], theta[5])
+
+
+def _penalty(theta: Floats, rows: int) -> tuple[float, Floats]:
+    """Negative log prior per row and its gradient."""
+    return float((theta**2).sum() / (2 * _PRIOR**2 * rows)), theta / (_PRIOR**2 * rows)
+
+
+def _loss_and_slope(z: Floats, y: NDArray[np.int_]) -> tuple[float, Floats]:
+    """Mean log loss of logits (N, 3) and its gradient by them."""
+    q = _softmax(z)
+    rows = np.arange(len(y))
+    loss = float(-np.log(np.maximum(q[rows, y], 1e-300)).mean())
+    slope = q.copy()
+    slope[rows, y] -= 1
+    return loss, slope / len(y)
+
+
+def _logarithms(p: Floats, weights: Triple) -> Floats:
+    p = p / p.sum(axis=-1, keepdims=True)
+    logs = np.log(np.maximum(p, FLOOR)) - np.log(weights)
+    # centred on the undone probabilities' own total, so that scaling acts on log probabilities
+    total = np.log(np.exp(logs).sum(axis=-1, keepdims=True))
+    return np.asarray(logs - total, float)
+
+
+def _softmax(z: Floats) -> Floats:
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True), float)
+
+
+def _triple(values: Any, name: str) -> Triple:
+    numbers = isinstance(values, list | tuple) and all(
+        isinstance(v, int | float) and not isinstance(v, bool) for v in values
+    )
+    if not numbers or len(values) != 3:
+        raise ValueError(f"calibration {name}: three numbers, got {values!r}")
+    a, b, c = (float(v) for v in values)
+    return a, b, c
