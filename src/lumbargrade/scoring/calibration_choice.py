@@ -26,11 +26,11 @@ class CalibrationChoice:
     """A calibration fitted to all data, with what it is worth on data it was not fitted to.
 
     Attributes:
-        calibration: the chosen one.
+        calibration: the chosen one; the identity where `nested` is no better than `before`.
         before: unweighted log loss of the probabilities as they are.
         held_out: method -> log loss on parts it was not fitted to; the lowest was chosen.
         nested: log loss when each part is calibrated by what was chosen and fitted without it;
-            nan with fewer than two studies. `held_out` of the chosen method is a little better
+            None with fewer than two studies. `held_out` of the chosen method is a little better
             than the truth because it was chosen; this is not.
         findings: how many rows.
     """
@@ -38,7 +38,7 @@ class CalibrationChoice:
     calibration: Calibration
     before: float
     held_out: Mapping[Method, float]
-    nested: float
+    nested: float | None
     findings: int
 
 
@@ -68,13 +68,11 @@ def choose_calibration(
         inner, _ = _choose(p[rest], y[rest], s[rest], f[rest], class_weights)
         fitted = fit_calibration(inner, p[rest], y[rest], class_weights)
         losses[out] = row_losses(fitted.apply(p[out]), y[out])
-    return CalibrationChoice(
-        calibration=fit_calibration(method, p, y, class_weights),
-        before=log_loss(p, y),
-        held_out=held_out,
-        nested=float(losses.mean()) if parts else float("nan"),
-        findings=len(y),
-    )
+    before = log_loss(p, y)
+    nested = float(losses.mean()) if parts else None
+    helps = nested is not None and nested < before
+    calibration = fit_calibration(method, p, y, class_weights) if helps else Calibration()
+    return CalibrationChoice(calibration, before, held_out, nested, len(y))
 
 
 def _choose(

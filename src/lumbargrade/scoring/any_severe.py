@@ -1,0 +1,192 @@
+"""The any-severe part of the official score, and canal probabilities corrected for it.
+
+The score takes the largest severe probability over levels for the probability that any level is
+severe, and the largest is too small where several levels may be. Only a study's highest level
+counts there, so only that level is raised; a raise costs something in the canal's own part. Whether
+the two parts together gain is asked of predictions of unseen studies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+
+from lumbargrade.domain.vocabulary import Grade
+from lumbargrade.scoring.local import OFFICIAL_CLIP, WEIGHTS, local_score
+from lumbargrade.scoring.splits import held_out_parts
+
+Floats = NDArray[np.float64]
+
+
+class Rule(StrEnum):
+    """How a study's highest severe probability is raised, the simplest first.
+
+    none: not at all.
+    union: to 1 - (1 - highest) * product over the other levels of (1 - p) ** strength; strength 1
+        takes levels as independent, 0 as saying the same.
+    shift: its odds times exp(strength).
+    """
+
+    NONE = "none"
+    UNION = "union"
+    SHIFT = "shift"
+
+
+_LIMITS = {Rule.UNION: 1.0, Rule.SHIFT: 4.0}
+
+
+@dataclass(frozen=True, slots=True)
+class AnySevere:
+    """A correction: a rule with its strength; the default changes nothing.
+
+    It grows with every level's severe probability, and a study's highest level stays the highest.
+    """
+
+    rule: Rule = Rule.NONE
+    strength: float = 0.0
+
+    def __post_init__(self) -> None:
+        limit = _LIMITS.get(self.rule, 0.0)
+        if not 0 <= self.strength <= limit:
+            raise ValueError(f"any-severe strength of {self.rule}: 0 to {limit}: {self.strength}")
+
+    def apply(self, probabilities: ArrayLike) -> Floats:
+        """Canal probabilities (S, L, 3) of studies and levels, nan where missing; same shape.
+
+        The other grades of a raised level shrink in proportion.
+        """
+        p = np.array(probabilities, float)
+        severe = np.where(np.isfinite(p[..., 2]), p[..., 2], -np.inf)
+        rows = np.arange(len(p))
+        top = severe.argmax(axis=1)
+        highest = severe[rows, top]
+        rows, top, highest = (v[(highest >= 0) & (highest < 1)] for v in (rows, top, highest))
+        raised = self._raised(highest, severe[rows], top)
+        p[rows, top] *= ((1 - raised) / (1 - highest))[:, None]
+        p[rows, top, 2] = raised
+        return p
+
+    def _raised(self, highest: Floats, severe: Floats, top: NDArray[np.int_]) -> Floats:
+        if self.rule is Rule.UNION:
+            rest = np.where(np.isfinite(severe), 1 - severe, 1.0)
+            rest[np.arange(len(top)), top] = 1.0
+            return np.asarray(1 - (1 - highest) * rest.prod(axis=1) ** self.strength, float)
+        if self.rule is Rule.SHIFT:
+            odds = highest * np.exp(self.strength)
+            return np.asarray(odds / (1 - highest + odds), float)
+        return highest
+
+
+@dataclass(frozen=True)
+class CanalParts:
+    """The two parts of the official score that canal probabilities enter.
+
+    Attributes:
+        canal: weighted log loss of the levels.
+        any_severe: binary loss of the highest level.
+    """
+
+    canal: float
+    any_severe: float
+
+    @property
+    def mean(self) -> float:
+        return (self.canal + self.any_severe) / 2
+
+
+@dataclass(frozen=True)
+class AnySevereChoice:
+    """A correction with what it is worth on studies that it was not fitted to.
+
+    Attributes:
+        correction: the chosen one; the default where `nested` is no better than `before`.
+        before: parts without a correction.
+        held_out: rule -> parts on studies that it was not fitted to; the lowest mean was chosen.
+        nested: parts when choosing, too, did not see the studies; None with fewer than two studies.
+    """
+
+    correction: AnySevere
+    before: CanalParts
+    held_out: Mapping[Rule, CanalParts]
+    nested: CanalParts | None
+
+
+def canal_parts(probabilities: ArrayLike, grades: ArrayLike) -> CanalParts:
+    """Both parts, as the official score has them; nan where nothing is graded.
+
+    Args:
+        probabilities: (S, L, 3) of studies and levels; nan where missing.
+        grades: (S, L) 0 to 2, or -1 where not graded. Missing levels are left out.
+    """
+    p, y = np.asarray(probabilities, float), np.asarray(grades, int)
+    y = np.where(np.isfinite(p).all(axis=2), y, -1)
+    known = y >= 0
+    canal = local_score(p[known], y[known], OFFICIAL_CLIP).weighted
+    any_known = known.any(axis=1)
+    if not any_known.any():
+        return CanalParts(canal, float("nan"))
+    p, y, known = p[any_known], y[any_known], known[any_known]
+    highest = np.where(known, p[..., 2], -np.inf).max(axis=1)
+    highest = np.clip(highest, OFFICIAL_CLIP, 1 - OFFICIAL_CLIP)
+    losses = np.where((y == Grade.SEVERE).any(axis=1), -np.log(highest), -np.log(1 - highest))
+    return CanalParts(canal, float(np.average(losses, weights=WEIGHTS[y.max(axis=1)])))
+
+
+def fit_any_severe(rule: Rule, probabilities: ArrayLike, grades: ArrayLike) -> AnySevere:
+    """The strength of a rule with the least mean of both parts; see `canal_parts`."""
+    if rule is Rule.NONE:
+        return AnySevere()
+
+    def mean(strength: float) -> float:
+        corrected = AnySevere(rule, strength).apply(probabilities)
+        return canal_parts(corrected, grades).mean
+
+    found = minimize_scalar(mean, bounds=(0.0, _LIMITS[rule]), method="bounded")
+    better = found.fun < mean(0.0)
+    return AnySevere(rule, float(found.x) if better else 0.0)
+
+
+def choose_any_severe(
+    probabilities: ArrayLike, grades: ArrayLike, studies: ArrayLike, folds: ArrayLike
+) -> AnySevereChoice:
+    """Choose a rule by cross-validation and fit it to everything.
+
+    Args:
+        probabilities: (S, L, 3) out-of-fold canal probabilities; nan where missing.
+        grades: (S, L) 0 to 2, or -1 where not graded.
+        studies: (S,) study ids.
+        folds: (S,) their folds.
+    """
+    p, y = np.asarray(probabilities, float), np.asarray(grades, int)
+    s, f = np.asarray(studies), np.asarray(folds)
+    rule, held_out = _choose(p, y, s, f)
+    parts = held_out_parts(s, f)
+    corrected = p.copy()
+    for out in parts:
+        inner, _ = _choose(p[~out], y[~out], s[~out], f[~out])
+        corrected[out] = fit_any_severe(inner, p[~out], y[~out]).apply(p[out])
+    before = canal_parts(p, y)
+    nested = canal_parts(corrected, y) if parts else None
+    helps = nested is not None and nested.mean < before.mean
+    correction = fit_any_severe(rule, p, y) if helps else AnySevere()
+    return AnySevereChoice(correction, before, held_out, nested)
+
+
+def _choose(
+    p: Floats, y: NDArray[np.int_], studies: NDArray[np.generic], folds: NDArray[np.generic]
+) -> tuple[Rule, dict[Rule, CanalParts]]:
+    parts = held_out_parts(studies, folds)
+    if not parts:
+        return Rule.NONE, {}
+    found = {}
+    for rule in Rule:
+        corrected = np.empty_like(p)
+        for out in parts:
+            corrected[out] = fit_any_severe(rule, p[~out], y[~out]).apply(p[out])
+        found[rule] = canal_parts(corrected, y)
+    return min(found, key=lambda rule: found[rule].mean), found

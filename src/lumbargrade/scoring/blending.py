@@ -1,0 +1,197 @@
+"""Weights of a blend: on the simplex, by weighted log loss of predictions of unseen studies.
+
+The loss of a mixture of distributions is convex in its weights, so sequential least squares (Kraft
+1988, SLSQP) finds the best ones. Weights that were fitted look better than they are on the data
+they were fitted to; `choose_weights` therefore compares them by predictions of parts that they were
+not fitted to, and falls back on the plain mean or the best member where they do not pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+
+from lumbargrade.scoring.local import OFFICIAL_CLIP, WEIGHTS, local_score
+from lumbargrade.scoring.splits import held_out_parts
+
+Floats = NDArray[np.float64]
+
+#: Weights below this are zero: such a member would be run for nothing.
+_LEAST = 1e-3
+
+
+class Origin(StrEnum):
+    """Where weights come from."""
+
+    FITTED = "fitted"
+    EQUAL = "equal"
+    SINGLE = "single"
+    FIXED = "fixed"
+
+
+@dataclass(frozen=True)
+class WeightChoice:
+    """Weights of one condition's members, with what they are worth; losses are lower is better.
+
+    Attributes:
+        weights: (M,) on the simplex.
+        origin: how they were come by.
+        counts: (M,) graded findings that each member predicts.
+        own: (M,) weighted log loss of each member on those.
+        members: (M,) of each member on all findings, what it lacks taken from the others.
+        equal: of the plain mean.
+        fitted: of the fitted weights on the data that they were fitted to; None where fixed.
+        nested: of fitted weights on parts that they were not fitted to; None where nothing was
+            fitted (fixed weights, one member, or fewer than two studies).
+        blend: of ``weights`` as far as can be known: ``nested`` where they are fitted, else their
+            loss on all the data.
+    """
+
+    weights: tuple[float, ...]
+    origin: Origin
+    counts: tuple[int, ...]
+    own: tuple[float, ...]
+    members: tuple[float, ...]
+    equal: float
+    fitted: float | None
+    nested: float | None
+    blend: float
+
+    @property
+    def best_single(self) -> int:
+        """Index of the member with the lowest loss on all findings."""
+        return int(np.argmin(self.members))
+
+
+def mix(weights: ArrayLike, probabilities: ArrayLike) -> Floats:
+    """Weighted mean of the members that predict a row, (N, 3).
+
+    Weights are renormalised over those members; where they are all zero, the members count
+    equally. A row that no member predicts is nan.
+
+    Args:
+        weights: (M,) non-negative.
+        probabilities: (M, N, 3), nan where a member lacks a row.
+    """
+    w, p = np.asarray(weights, float), np.asarray(probabilities, float)
+    present = np.isfinite(p).all(axis=2)
+    share = w[:, None] * present
+    share = np.where(share.sum(axis=0) > 0, share, present)
+    with np.errstate(invalid="ignore"):
+        share = share / share.sum(axis=0)
+    return np.asarray(np.einsum("mn,mnk->nk", share, np.where(present[..., None], p, 0.0)), float)
+
+
+def blend_loss(weights: ArrayLike, probabilities: ArrayLike, grades: ArrayLike) -> float:
+    """Weighted log loss (1, 2, 4) of a mixture of (M, N, 3) against grades (N,)."""
+    return local_score(mix(weights, probabilities), grades, OFFICIAL_CLIP).weighted
+
+
+def fit_weights(probabilities: ArrayLike, grades: ArrayLike) -> Floats:
+    """The weights (M,) with the least weighted log loss on this data.
+
+    Never worse there than any one member or the plain mean.
+
+    Args:
+        probabilities: (M, N, 3), nan where a member lacks a row; no row lacks all members.
+        grades: (N,) 0 to 2.
+    """
+    p, y = np.asarray(probabilities, float), np.asarray(grades, int)
+    count = len(p)
+    candidates = [np.full(count, 1 / count), *np.eye(count)]
+    if count > 1 and len(y):
+        found = _descend(p, y)
+        sparse = np.where(found < _LEAST, 0.0, found)
+        candidates += [found, sparse / sparse.sum()]
+    losses = [blend_loss(w, p, y) for w in candidates]
+    best = min(range(len(candidates)), key=lambda i: losses[i])
+    if best == count + 1 and losses[-1] < losses[best] + 1e-6:
+        best = len(candidates) - 1  # a weight of a ten-thousandth says nothing
+    return np.asarray(candidates[best], float)
+
+
+def _descend(p: Floats, y: NDArray[np.int_]) -> Floats:
+    count = len(p)
+    present = np.isfinite(p).all(axis=2).astype(float)
+    of_truth = np.nan_to_num(p[:, np.arange(len(y)), y])
+    share = WEIGHTS[y] / WEIGHTS[y].sum()
+
+    def objective(w: Floats) -> tuple[float, Floats]:
+        chance = np.maximum(w @ of_truth, OFFICIAL_CLIP)
+        total = np.maximum(w @ present, OFFICIAL_CLIP)
+        loss = float((share * (np.log(total) - np.log(chance))).sum())
+        return loss, (present * (share / total)).sum(axis=1) - (of_truth * (share / chance)).sum(1)
+
+    result = minimize(
+        objective,
+        np.full(count, 1 / count),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * count,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
+        options={"ftol": 1e-10, "maxiter": 200},
+    )
+    w = np.clip(result.x, 0, 1)
+    return np.asarray(w / w.sum(), float)
+
+
+def choose_weights(
+    probabilities: ArrayLike,
+    grades: ArrayLike,
+    studies: ArrayLike,
+    folds: ArrayLike,
+    fixed: Sequence[float] | None = None,
+) -> WeightChoice:
+    """Weights of a condition: fitted ones where they pay on held-out parts, or fixed ones.
+
+    Args:
+        probabilities: (M, N, 3) of unseen studies, nan where a member lacks a row.
+        grades: (N,) 0 to 2.
+        studies: (N,) study of each row; a study is never split.
+        folds: (N,) its fold.
+        fixed: weights to use as they are (normalised).
+    """
+    p, y = np.asarray(probabilities, float), np.asarray(grades, int)
+    count = len(p)
+    present = np.isfinite(p).all(axis=2)
+    singles = [blend_loss(w, p, y) for w in np.eye(count)]
+    equal = np.full(count, 1 / count)
+    loss_of_equal = blend_loss(equal, p, y)
+    fitted = fit_weights(p, y) if fixed is None else None
+    parts = held_out_parts(studies, folds) if fixed is None and count > 1 else []
+    nested = _nested_loss(p, y, parts) if parts else None
+    if fixed is not None:
+        weights = np.asarray(fixed, float) / np.sum(fixed)
+        origin, loss = Origin.FIXED, blend_loss(weights, p, y)
+    else:
+        # the simpler wins a tie, so that weights which gain nothing are not kept
+        options = [
+            (min(singles), Origin.SINGLE, np.eye(count)[int(np.argmin(singles))]),
+            (loss_of_equal, Origin.EQUAL, equal),
+        ]
+        if nested is not None and fitted is not None:
+            options.append((nested, Origin.FITTED, fitted))
+        loss, origin, weights = min(options, key=lambda option: option[0])
+    return WeightChoice(
+        weights=tuple(weights.tolist()),
+        origin=origin,
+        counts=tuple(int(n) for n in present.sum(axis=1)),
+        own=tuple(blend_loss([1.0], q[None, k], y[k]) for q, k in zip(p, present, strict=True)),
+        members=tuple(singles),
+        equal=loss_of_equal,
+        fitted=None if fitted is None else blend_loss(fitted, p, y),
+        nested=nested,
+        blend=loss,
+    )
+
+
+def _nested_loss(p: Floats, y: NDArray[np.int_], parts: Sequence[NDArray[np.bool_]]) -> float:
+    mixed = np.empty(p.shape[1:])
+    for out in parts:
+        mixed[out] = mix(fit_weights(p[:, ~out], y[~out]), p[:, out])
+    return local_score(mixed, y, OFFICIAL_CLIP).weighted
