@@ -9,13 +9,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import cattrs
 from cattrs.errors import BaseValidationError
-from cattrs.v import transform_error
+from cattrs.v import format_exception, transform_error
 
 from lumbargrade.domain.errors import UsageError
 
@@ -237,6 +238,8 @@ class Recipe:
     published: Published = field(default_factory=Published)
 
 
+_T = TypeVar("_T")
+
 _converter = cattrs.Converter(forbid_extra_keys=True)
 
 
@@ -258,6 +261,33 @@ def _strict_number(kind: type) -> Any:
 
 for _kind in (bool, int, float, str):
     _converter.register_structure_hook(_kind, _strict_number(_kind))
+# a StrEnum is a str, whose hook would let any text pass
+_converter.register_structure_hook(StrEnum, lambda value, kind: kind(value))
+
+
+def structured(data: Mapping[str, Any], kind: type[_T], origin: str, name: str) -> _T:
+    """A dataclass of typed settings from nested plain data; nothing is guessed or converted.
+
+    Args:
+        data: as TOML or JSON give it.
+        kind: the dataclass.
+        origin: the file, for messages.
+        name: what paths of keys start with, for messages.
+
+    Raises:
+        UsageError: for unknown or missing keys and wrong values, each named with its path.
+    """
+    try:
+        return _converter.structure(dict(data), kind)
+    except BaseValidationError as error:
+        reasons = transform_error(error, path=name, format_exception=_reason)
+        raise UsageError(f"{origin}: " + "; ".join(reasons)) from None
+
+
+def _reason(error: BaseException, kind: type | None) -> str:
+    """cattrs keeps the text of a ValueError to itself; ours are written to be read."""
+    text = str(error) if isinstance(error, ValueError) else ""
+    return f"invalid value: {text}" if text else format_exception(error, kind)
 
 
 def recipe_from_dict(data: Mapping[str, Any], origin: str = "recipe") -> Recipe:
@@ -266,16 +296,18 @@ def recipe_from_dict(data: Mapping[str, Any], origin: str = "recipe") -> Recipe:
     Raises:
         UsageError: for unknown keys and wrong types, each named with its path.
     """
-    try:
-        return _converter.structure(dict(data), Recipe)
-    except BaseValidationError as error:
-        raise UsageError(f"{origin}: " + "; ".join(transform_error(error, path="recipe"))) from None
+    return structured(data, Recipe, origin, "recipe")
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
     """Nested plain data (JSON-able) that :func:`recipe_from_dict` reads back to an equal recipe."""
-    plain: dict[str, Any] = _plain(asdict(recipe))
-    return plain
+    return plain(recipe)
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """Nested plain data of a dataclass, which :func:`structured` reads back; None is left out."""
+    found: dict[str, Any] = _plain(asdict(settings))
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ from lsdc import series_ids, write_lsdc
 from lumbargrade.domain.errors import BadTable, NothingDone, UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind
 from lumbargrade.prediction.members import Member, load_member
+from lumbargrade.prediction.predictor import Ensemble
 from lumbargrade.prediction.studies import LsdcStudies, predict_studies
 from small_models import save_small_model
 
@@ -74,7 +75,7 @@ def test_a_garbage_series_is_named_and_every_other_one_predicted(
         path.write_bytes(b"this is no image" * 40)
     found = {
         p.study_id: p
-        for p in predict_studies(LsdcStudies.open(data), members, device=CPU, flip=False)
+        for p in predict_studies(LsdcStudies.open(data), Ensemble(members, CPU, False))
     }
     canal, foraminal = TARGETS[Condition.CANAL], TARGETS[Condition.FORAMINAL]
     assert set(found["1000"].findings) == set(found["1014"].findings) == {*canal, *foraminal}
@@ -94,7 +95,7 @@ def test_a_spoiled_slice_is_named_and_its_series_predicted_without_it(
     studies = LsdcStudies.open(data)
     volumes, _ = studies.read("1000", {T2})
     assert sorted(s.instance_number for s in volumes[0][1].slices) == [1, 2, 4]
-    one = next(predict_studies(studies, members, device=CPU, flip=True))
+    one = next(predict_studies(studies, Ensemble(members, CPU, True)))
     assert len(one.findings) == 15
     assert [Path(p.file).name for p in one.problems if p.fatal] == ["3.dcm"]
 
@@ -103,7 +104,7 @@ def test_absent_images_are_named(data: Path, members: list[Member]) -> None:
     import shutil
 
     shutil.rmtree(data / "test_images" / "1014")
-    *_, last = predict_studies(LsdcStudies.open(data), members, device=CPU, flip=False)
+    *_, last = predict_studies(LsdcStudies.open(data), Ensemble(members, CPU, False))
     assert last.study_id == "1014"
     assert not last.findings
     assert len([p for p in last.problems if p.fatal and "no such series folder" in p.what]) == 2
@@ -112,7 +113,7 @@ def test_absent_images_are_named(data: Path, members: list[Member]) -> None:
 def test_series_that_no_model_looks_at_are_not_read(data: Path, members: list[Member]) -> None:
     for path in folder_of(data, 1000, T1).iterdir():
         path.write_bytes(b"")
-    one = next(predict_studies(LsdcStudies.open(data), members[1:], device=CPU, flip=False))
+    one = next(predict_studies(LsdcStudies.open(data), Ensemble(members[1:], CPU, False)))
     assert set(one.findings) == set(TARGETS[Condition.CANAL])
     assert not one.problems
 
@@ -123,7 +124,7 @@ def test_a_kind_that_the_table_lacks_is_noted(data: Path, members: list[Member])
         rows = [r for r in csv.reader(lines) if r[:2] != ["1000", str(series_ids(1000)[T2])]]
     with path.open("w", newline="") as lines:
         csv.writer(lines).writerows(rows)
-    one = next(predict_studies(LsdcStudies.open(data), members, device=CPU, flip=False))
+    one = next(predict_studies(LsdcStudies.open(data), Ensemble(members, CPU, False)))
     assert set(one.findings) == set(TARGETS[Condition.FORAMINAL])
     assert [(p.what, p.fatal) for p in one.problems] == [
         ("no usable Sagittal T2/STIR series", False)
@@ -133,4 +134,4 @@ def test_a_kind_that_the_table_lacks_is_noted(data: Path, members: list[Member])
 def test_a_table_without_studies_gives_nothing(data: Path, members: list[Member]) -> None:
     (data / "test_series_descriptions.csv").write_text("study_id,series_id,series_description\n")
     with pytest.raises(NothingDone, match="lists no study"):
-        list(predict_studies(LsdcStudies.open(data), members, device=CPU, flip=False))
+        list(predict_studies(LsdcStudies.open(data), Ensemble(members, CPU, False)))

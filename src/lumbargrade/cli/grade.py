@@ -1,7 +1,8 @@
 """Grade any DICOM studies: findings as JSON and CSV, pictures and a page for each.
 
 A path may hold one study or many, in any layout; what is what is read from the headers. Several
-models are averaged, and several series of one kind. What no model predicts is marked as filled. A
+models are averaged, and several series of one kind; with a blend file, probabilities are calibrated
+ones beside those of the models. What no model predicts is marked as filled. A
 study that was graded before from the same images by the same models is kept as it is.
 """
 
@@ -29,6 +30,8 @@ class Options:
     """model or run folders; every model below them takes part"""
     guides: list[Path] = field(default_factory=list)
     """models that only place points, for models of crops (two_stage, subarticular) to start from"""
+    blend: Path | None = None
+    """instead of both: a blend file, which names all models and calibrates their probabilities"""
     flip: bool = True
     """average with the mirrored volume where a task has sides"""
     restart: bool = False
@@ -43,27 +46,20 @@ def run(options: Options) -> int:
     from lumbargrade.dicom.collection import find_studies
     from lumbargrade.outputs.grading import grade_collection
     from lumbargrade.outputs.problems import log_problems
-    from lumbargrade.prediction.members import find_models, load_member
+    from lumbargrade.prediction.blended import open_predictor
     from lumbargrade.training.device import choose_device
 
     _check(options)
     device = choose_device(options.device)
-    paths = find_models(options.models)
+    predictor = open_predictor(
+        options.models, options.blend, device, flip=options.flip, guides=options.guides
+    )
+    if not predictor.calibrated:
+        log.info("probabilities are not calibrated; `lumbargrade blend` fits a calibration")
     found = find_studies(options.studies)
     log_problems(log, found.problems)
-    members = [load_member(path, device) for path in paths]
-    guides = [load_member(path, device) for path in find_models(options.guides)]
-    for member in (*members, *guides):
-        log.info("model %s fold %d", member.meta.recipe.name, member.meta.fold)
     options.out.mkdir(parents=True, exist_ok=True)
-    summary = grade_collection(
-        found,
-        members,
-        options.out,
-        flip=options.flip,
-        restart=options.restart,
-        guides=guides,
-    )
+    summary = grade_collection(found, predictor, options.out, restart=options.restart)
     log.info("%s", summary.text())
     if options.json:
         print(json.dumps(summary.as_dict()))
@@ -82,8 +78,8 @@ def _check(options: Options) -> None:
 
     if not options.studies:
         raise UsageError("give at least one DICOM folder or file")
-    if not options.models:
-        raise UsageError("give --models, the folders of the models to use")
+    if bool(options.models) == (options.blend is not None):
+        raise UsageError("give either --models, the folders of the models to use, or --blend FILE")
     if not any(path.exists() for path in options.studies):
         raise UsageError(f"{' and '.join(map(str, options.studies))}: no such file or folder")
     if options.out.exists() and not options.out.is_dir():

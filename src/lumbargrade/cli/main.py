@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recipes": ("recipes", "list the experiments, or show one"),
     "train": ("train", "train a recipe on one or more folds; resumable"),
     "validate": ("validate", "out-of-fold predictions, scores, point errors, ensemble table"),
+    "blend": ("blend", "weights and calibration from out-of-fold predictions"),
     "submit": ("submit", "predict a data set and write the 25-rows-per-study submission"),
     "score": ("score", "official and local scores of a submission"),
     "grade": ("grade", "grade any DICOM study: findings, pictures, report"),

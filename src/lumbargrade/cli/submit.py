@@ -1,6 +1,7 @@
 """Predict a data set in the LSDC layout and write the submission: 25 rows per study.
 
-Several models are averaged: folds, encoders, and several series of one kind. What no model
+Several models are averaged: folds, encoders, and several series of one kind; a blend file gives
+weights instead. Probabilities are those that the competition's score asks for. What no model
 predicts gets the training prevalence; how many rows that were, and why, stands in the log and in
 OUT.json. What the models said of each finding, with its place, stands in OUT.findings.csv.
 """
@@ -27,6 +28,8 @@ class Options:
     """model or run folders; every model below them takes part"""
     guides: list[Path] = field(default_factory=list)
     """models that only place points, for models of crops (two_stage, subarticular) to start from"""
+    blend: Path | None = None
+    """instead of both: a blend file, which names all models and their weights"""
     out: Path = Path("submission.csv")
     """the submission"""
     split: str = "auto"
@@ -40,26 +43,22 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.domain.errors import UsageError
     from lumbargrade.domain.files import require_writable
     from lumbargrade.outputs.submission import write_submission
-    from lumbargrade.prediction.members import find_models, load_member, training_prevalence
+    from lumbargrade.prediction.blended import for_submission, open_predictor
+    from lumbargrade.prediction.members import training_prevalence
     from lumbargrade.prediction.studies import LsdcStudies, predict_studies
     from lumbargrade.training.device import choose_device
 
-    if not options.models:
-        raise UsageError("give --models, the folders of the models to use")
     device = choose_device(options.device)
     studies = LsdcStudies.open(options.data, options.split)
     require_writable(options.out)
-    members = [load_member(path, device) for path in find_models(options.models)]
-    guides = [load_member(path, device) for path in find_models(options.guides)]
-    for member in (*members, *guides):
-        log.info("model %s fold %d", member.meta.recipe.name, member.meta.fold)
-    predictions = list(
-        predict_studies(studies, members, device=device, flip=options.flip, guides=guides)
+    predictor = open_predictor(
+        options.models, options.blend, device, flip=options.flip, guides=options.guides
     )
-    prevalence = training_prevalence([m.meta for m in members])
+    found = predict_studies(studies, predictor)
+    predictions = [for_submission(prediction, predictor) for prediction in found]
+    prevalence = training_prevalence([m.meta for m in predictor.members])
     summary = write_submission(options.out, predictions, prevalence)
     for prediction in predictions:
         for problem in prediction.problems:

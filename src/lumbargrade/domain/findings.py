@@ -46,10 +46,12 @@ class Finding:
 
     Attributes:
         target: what was graded.
-        probabilities: of normal/mild, moderate, severe; they sum to 1.
+        probabilities: of normal/mild, moderate, severe; they sum to 1. Models are trained with
+            the competition's weights, so these are what its score asks for, not frequencies.
         place: where it was seen, or None when nothing located it.
         filled: True when no model predicted it and training prevalence stands in.
         sources: every model that took part in it.
+        calibrated: the same as frequencies, where a calibration is known.
     """
 
     target: Target
@@ -57,16 +59,24 @@ class Finding:
     place: Place | None = None
     filled: bool = False
     sources: tuple[ModelSource, ...] = ()
+    calibrated: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        p = np.asarray(self.probabilities)
-        if p.shape != (3,) or not np.isfinite(p).all() or (p < 0).any() or abs(p.sum() - 1) > 1e-4:
-            raise ValueError(f"{self.target.column}: not a distribution: {self.probabilities}")
+        for values in (self.probabilities, self.calibrated or self.probabilities):
+            p = np.asarray(values)
+            fits = p.shape == (3,) and np.isfinite(p).all() and (p >= 0).all()
+            if not fits or abs(p.sum() - 1) > 1e-4:
+                raise ValueError(f"{self.target.column}: not a distribution: {values}")
+
+    @property
+    def shown(self) -> tuple[float, float, float]:
+        """What a reader may take for probabilities: calibrated ones where there are any."""
+        return self.probabilities if self.calibrated is None else self.calibrated
 
     @property
     def grade(self) -> Grade:
-        """The most probable grade."""
-        return Grade(int(np.argmax(self.probabilities)))
+        """The most probable grade, by the probabilities that are shown."""
+        return Grade(int(np.argmax(self.shown)))
 
 
 @dataclass(frozen=True, slots=True)

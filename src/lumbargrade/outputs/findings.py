@@ -22,6 +22,15 @@ FORMAT = 1
 
 NOTICE = "Research software, not a medical device; it must not be used to diagnose or treat."
 
+Triple = tuple[float, float, float]
+
+_PROBABILITIES = (
+    "probabilities: by the models, which are trained with weights 1, 2, 4 and so count severe "
+    "grades higher than they occur; calibrated: as frequencies, by a calibration fitted to studies "
+    "that the models had not seen, or null where there is none; grade: the most probable, by the "
+    "calibrated ones where there are any"
+)
+
 _FRAMES = (
     "x, y: column and row of the instance, pixel centres at integers; z: fractional slice index "
     "of the series in spatial order; patient: DICOM LPS, millimetres"
@@ -30,6 +39,7 @@ _FRAMES = (
 COLUMNS = (
     *("study_id", "finding", "condition", "side", "level", "grade"),
     *(g.column for g in Grade),
+    *(f"calibrated_{g.column}" for g in Grade),
     *("filled", "series_id", "instance_number", "x", "y", "z"),
     *("patient_x", "patient_y", "patient_z"),
 )
@@ -82,6 +92,7 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
         "notice": NOTICE,
         "study_id": prediction.study_id,
         "frames": _FRAMES,
+        "meaning": _PROBABILITIES,
         "findings": [_finding_as_dict(prediction.findings[t]) for t in FINDINGS],
         "models": [asdict(s) for s in prediction.sources],
         "flip": graded.flip,
@@ -100,11 +111,16 @@ def _finding_as_dict(finding: Finding) -> dict[str, Any]:
         "side": target.side,
         "level": target.level,
         "grade": finding.grade.column,
-        "probabilities": {g.column: p for g, p in zip(Grade, finding.probabilities, strict=True)},
+        "probabilities": _by_grade(finding.probabilities),
+        "calibrated": None if finding.calibrated is None else _by_grade(finding.calibrated),
         "filled": finding.filled,
         "place": None if finding.place is None else asdict(finding.place),
         "models": [asdict(s) for s in finding.sources],
     }
+
+
+def _by_grade(probabilities: Triple) -> dict[str, float]:
+    return {g.column: p for g, p in zip(Grade, probabilities, strict=True)}
 
 
 def read_findings(path: Path) -> GradedStudy:
@@ -138,14 +154,21 @@ def read_findings(path: Path) -> GradedStudy:
 
 def _finding_from_dict(data: Mapping[str, Any]) -> tuple[Target, Finding]:
     target = target_from_column(data["finding"])
-    mild, moderate, severe = (float(data["probabilities"][g.column]) for g in Grade)
+    calibrated = data.get("calibrated")  # files of earlier versions have none
     place = data["place"]
     if place is not None:
         patient = place["patient"]
         place = Place(**{**place, "patient": tuple(patient) if patient is not None else None})
     sources = tuple(ModelSource(**m) for m in data["models"])
     filled = bool(data["filled"])
-    return target, Finding(target, (mild, moderate, severe), place, filled, sources)
+    probabilities = _from_grades(data["probabilities"])
+    shown = None if calibrated is None else _from_grades(calibrated)
+    return target, Finding(target, probabilities, place, filled, sources, shown)
+
+
+def _from_grades(data: Mapping[str, Any]) -> Triple:
+    mild, moderate, severe = (float(data[g.column]) for g in Grade)
+    return mild, moderate, severe
 
 
 def _series_from_dict(data: Mapping[str, Any]) -> SeriesLine:
@@ -179,6 +202,7 @@ def _csv_row(study_id: str, finding: Finding) -> list[object]:
         *(study_id, target.column, target.condition, target.side or "", target.level),
         finding.grade.column,
         *(f"{p:.6f}" for p in finding.probabilities),
+        *([""] * 3 if finding.calibrated is None else [f"{p:.6f}" for p in finding.calibrated]),
         "yes" if finding.filled else "no",
         *place_cells(finding.place),
     ]

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lumbargrade import __version__
-from lumbargrade.checkpoint import MODEL_WEIGHTS
 from lumbargrade.dicom.collection import Collection, FoundStudy
 from lumbargrade.domain.errors import BadDicom, BadInput, NothingDone, Problem, UsageError
 from lumbargrade.outputs.findings import GradedStudy, read_findings
@@ -26,7 +25,7 @@ from lumbargrade.outputs.study_report import (
     write_study,
 )
 from lumbargrade.prediction.grading import grade_study
-from lumbargrade.prediction.members import Member
+from lumbargrade.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +34,10 @@ _LONGEST_NAME = 100
 
 def grade_collection(
     found: Collection,
-    members: Sequence[Member],
+    predictor: Predictor,
     out: Path,
     *,
-    flip: bool = True,
     restart: bool = False,
-    guides: Sequence[Member] = (),
 ) -> GradingSummary:
     """Grade every study, one in memory at a time; what cannot be graded is named at the end.
 
@@ -48,18 +45,16 @@ def grade_collection(
 
     Args:
         found: the studies.
-        members: loaded models, all on one device.
+        predictor: loaded models, averaged or blended.
         out: gets a folder per study, and ``index.html``, ``findings.csv`` and ``summary.json``
             where at least one study was graded.
-        flip: average with the mirrored volume where a task has sides.
         restart: grade again what is there already.
-        guides: models that only place points.
 
     Raises:
         UsageError: if results would go among the images.
     """
     folders = _folders(found.studies, out)
-    models = _models_fingerprint((*members, *guides), flip)
+    models = f"{__version__}|{predictor.fingerprint()}"
     graded: dict[str, GradedStudy] = {}
     reused: list[str] = []
     failed = [p for p in found.problems if not p.file]
@@ -69,9 +64,7 @@ def grade_collection(
             try:
                 fingerprint = hashlib.sha256((models + study.fingerprint()).encode()).hexdigest()
                 known = None if restart else _known(out / folder / FINDINGS_FILE, fingerprint)
-                graded[folder] = known or _grade(
-                    study, members, out / folder, flip, fingerprint, guides
-                )
+                graded[folder] = known or _grade(study, predictor, out / folder, fingerprint)
                 if known is not None:
                     reused.append(folder)
             except (BadDicom, NothingDone) as error:
@@ -84,17 +77,10 @@ def grade_collection(
     return summary
 
 
-def _grade(
-    found: FoundStudy,
-    members: Sequence[Member],
-    folder: Path,
-    flip: bool,
-    fingerprint: str,
-    guides: Sequence[Member] = (),
-) -> GradedStudy:
+def _grade(found: FoundStudy, predictor: Predictor, folder: Path, fingerprint: str) -> GradedStudy:
     study = found.read()
-    prediction = grade_study(study, members, flip=flip, guides=guides)
-    graded = write_study(folder, study, prediction, flip=flip, fingerprint=fingerprint)
+    prediction = grade_study(study, predictor)
+    graded = write_study(folder, study, prediction, flip=predictor.flip, fingerprint=fingerprint)
     counts = grade_counts(prediction)
     words = ", ".join(f"{n} {name.replace('_', '/')}" for name, n in counts.items())
     log.info("study %s: %s; %s", study.study_id, words, folder / PAGE_FILE)
@@ -115,15 +101,6 @@ def _known(path: Path, fingerprint: str) -> GradedStudy | None:
     except BadInput:
         return None
     return known if known.fingerprint == fingerprint else None
-
-
-def _models_fingerprint(members: Sequence[Member], flip: bool) -> str:
-    parts = [f"{__version__}|{flip}"]
-    for member in members:
-        weights = (member.path / MODEL_WEIGHTS).resolve()
-        status = weights.stat()
-        parts.append(f"{weights}|{status.st_size}|{status.st_mtime_ns}")
-    return "\n".join(parts)
 
 
 def _folders(studies: Sequence[FoundStudy], out: Path) -> dict[str, FoundStudy]:

@@ -39,7 +39,7 @@ def predicted_marks(prediction: SeriesPrediction, series_id: str | None = None) 
 def finding_marks(findings: Iterable[Finding], series_id: str) -> list[Mark]:
     """A ring per finding that lies in a series."""
     return [
-        Mark(f.target, f.place.x, f.place.y, f.place.z, f.grade, f.probabilities[f.grade])
+        Mark(f.target, f.place.x, f.place.y, f.place.z, f.grade, f.shown[f.grade])
         for f in findings
         if f.place is not None and f.place.series_id == series_id
     ]

@@ -101,18 +101,23 @@ class FindingsTable:
         if finding is None:
             return None
         truth = self.truth.get(target)
+        known = [_shares(finding.probabilities)]
+        if finding.calibrated is not None:
+            known = [f"calibrated: {_shares(finding.calibrated)}", f"by the models: {known[0]}"]
         return {
             "grade": finding.grade.column,
             "label": finding.grade.label,
-            "percent": f"{100 * finding.probabilities[finding.grade]:.0f}",
-            "all": ", ".join(
-                f"{g.label} {p:.1%}" for g, p in zip(Grade, finding.probabilities, strict=True)
-            ),
-            "bars": [max(1, round(70 * p)) for p in finding.probabilities],
+            "percent": f"{100 * finding.shown[finding.grade]:.0f}",
+            "all": "; ".join(known),
+            "bars": [max(1, round(70 * p)) for p in finding.shown],
             "filled": finding.filled,
             "truth": truth.label if truth is not None else "",
             "truth_class": truth.column if truth is not None else "",
         }
+
+
+def _shares(probabilities: Sequence[float]) -> str:
+    return ", ".join(f"{g.label} {p:.1%}" for g, p in zip(Grade, probabilities, strict=True))
 
 
 Block = Text | Table | Figure | FindingsTable

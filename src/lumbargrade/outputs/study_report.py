@@ -42,7 +42,10 @@ _SLICES = 3
 #: All findings as pages list them: condition after condition, left before right.
 ORDER = tuple(t for c in Condition for t in TARGETS[c])
 
-_PLACES = ("finding", "level", "grade", "probability", "series", "instance", "x, y px", "LPS mm")
+_PLACES = (
+    *("finding", "level", "grade", "probability", "by the models"),
+    *("series", "instance", "x, y px", "LPS mm"),
+)
 _SERIES = ("series", "kind", "slices", "rows", "columns")
 
 
@@ -104,7 +107,7 @@ def _write_study_page(path: Path, graded: GradedStudy) -> None:
     prediction = graded.prediction
     findings = [prediction.findings[t] for t in ORDER]
     sections = [
-        Section("Findings", [FindingsTable(prediction.findings)]),
+        Section("Findings", [FindingsTable(prediction.findings), Text(meaning(prediction))]),
         Section("Pictures", _figures(graded)),
         Section("Places", [Table(_PLACES, _place_rows(findings))]),
         Section("Images and models", _origin(graded)),
@@ -117,6 +120,19 @@ def _write_study_page(path: Path, graded: GradedStudy) -> None:
 
 def _problems(prediction: StudyPrediction) -> Table:
     return problem_table(replace(p, study="") for p in prediction.problems)
+
+
+def meaning(prediction: StudyPrediction) -> str:
+    """What the probabilities of a study are, in a sentence or two."""
+    if any(f.calibrated is not None for f in prediction.findings.values()):
+        return (
+            "Probabilities are calibrated on studies that the models had not seen; those by the "
+            "models themselves, which count severe grades higher, stand beside them."
+        )
+    return (
+        "Probabilities are not calibrated: they are the models' own, which count severe grades "
+        "higher than they occur. A blend file brings calibration."
+    )
 
 
 def _figures(graded: GradedStudy) -> list[Block]:
@@ -136,9 +152,10 @@ def _place_rows(findings: Iterable[Finding]) -> list[list[object]]:
             continue
         patient = ", ".join(f"{v:.1f}" for v in place.patient or ())
         name = plain_name(f.target.sided_condition)
-        grade, share = f.grade.label, f"{f.probabilities[f.grade]:.0%}"
+        grade, share = f.grade.label, f"{f.shown[f.grade]:.0%}"
+        weighted = f"{f.probabilities[f.grade]:.0%}"
         at = f"{place.x:.0f}, {place.y:.0f}"
-        start = [name, f.target.level.label, grade, share]
+        start = [name, f.target.level.label, grade, share, weighted]
         rows.append([*start, place.series_id, place.instance_number, at, patient])
     return rows
 

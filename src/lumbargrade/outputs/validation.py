@@ -26,7 +26,12 @@ from lumbargrade.prediction.evaluation import (
     narrowed,
     score_table,
 )
-from lumbargrade.prediction.out_of_fold import out_of_fold_points, out_of_fold_studies
+from lumbargrade.prediction.origin import write_origin
+from lumbargrade.prediction.out_of_fold import (
+    origin_of,
+    out_of_fold_points,
+    out_of_fold_studies,
+)
 from lumbargrade.prediction.table import write_predictions
 from lumbargrade.prediction.validation import FoldPredictions
 from lumbargrade.scoring.keypoints import WITHIN, PointErrors
@@ -89,8 +94,8 @@ def write_validation(
     """Score out-of-fold predictions and write everything to a folder.
 
     Args:
-        out: gets ``oof.csv``, ``oof-points.csv``, ``scores.csv``, ``points.csv``, ``index.html``
-            and ``pictures/``.
+        out: gets ``oof.csv`` with ``oof.json`` (its models), ``oof-points.csv``, ``scores.csv``,
+            ``points.csv``, ``index.html`` and ``pictures/``.
         folds: predictions of every model on its fold.
         store: labels and volumes.
         pictures: how many series are drawn, per condition.
@@ -114,6 +119,7 @@ def write_validation(
             points[condition] = errors_of_pairs(pairs, store, pointing[0].meta.recipe.data.size)
     studies = out_of_fold_studies(folds, store)
     rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
+    write_origin(out / "oof.csv", origin_of(folds, store))
     write_points(out / "oof-points.csv", out_of_fold_points(folds, store))
     result = ValidationResult(scores, points, rows)
     _write_csv(out / "scores.csv", SCORE_HEADER, result.score_rows())

@@ -19,12 +19,12 @@ from lumbargrade.prediction.members import (
     load_member,
     training_prevalence,
 )
-from lumbargrade.prediction.pipeline import predict_study
+from lumbargrade.prediction.predictor import Ensemble, Predictor
 
 
 def grade_study(
     study: Study | Path | str,
-    models: Iterable[Member | Path | str],
+    models: Iterable[Member | Path | str] | Predictor,
     *,
     flip: bool = True,
     device: torch.device | str | None = None,
@@ -37,7 +37,8 @@ def grade_study(
 
     Args:
         study: from `read_study`, or where its DICOM files are.
-        models: model or run folders (every model below them takes part), or loaded members.
+        models: model or run folders (every model below them takes part), or loaded members; or a
+            predictor such as a loaded blend, which brings its own guides, device and flips.
         flip: average with the mirrored volume where a task has sides.
         guides: models or their folders that only place points, for models of crops to start from.
         device: where models are loaded and run; CUDA where there is one, when None. Loaded
@@ -53,18 +54,20 @@ def grade_study(
         UsageError: if there are no models, or a path holds none.
     """
     study = study if isinstance(study, Study) else read_study(study)
-    members = _members([models] if isinstance(models, Member | Path | str) else models, device)
-    place = next(members[0].network.parameters()).device
-    beside = _members(guides, device, needed=False)
-    kinds = {kind for m in (*members, *beside) for kind in m.task.kinds}
+    if not isinstance(models, Predictor):
+        given = [models] if isinstance(models, Member | Path | str) else models
+        members = _members(given, device)
+        place = next(members[0].network.parameters()).device
+        models = Ensemble(members, place, flip, _members(guides, device, needed=False))
+    kinds = models.kinds
     volumes = [(kind, v) for kind in SeriesKind for v in study.series.get(kind, ())]
     if not kinds & set(study.series):
         raise NothingDone(
             f"study {study.study_id}: no usable {_listed(kinds)} series, which the models look at"
             f" (it has {_content(study)})"
         )
-    found = predict_study(study.study_id, volumes, members, device=place, flip=flip, guides=beside)
-    prevalence = training_prevalence([m.meta for m in members])
+    found = models.predict(study.study_id, volumes)
+    prevalence = training_prevalence([m.meta for m in models.members])
     missing = [_missing(study, kind) for kind in SeriesKind if kind in kinds - set(study.series)]
     return replace(
         found,

@@ -15,7 +15,8 @@ from lumbargrade.prediction.ensemble import (
     settle,
     study_prediction,
 )
-from lumbargrade.prediction.validation import FoldPredictions
+from lumbargrade.prediction.origin import FORMAT, ModelRecord, OofRecord, record_of
+from lumbargrade.prediction.validation import FoldPredictions, fold_fingerprint
 from lumbargrade.tasks import OneStageTask, get_task
 
 
@@ -69,6 +70,18 @@ def out_of_fold_points(folds: Sequence[FoldPredictions], store: VolumeStore) -> 
                     )
                 )
     return points
+
+
+def origin_of(folds: Sequence[FoldPredictions], store: VolumeStore) -> OofRecord:
+    """Which models these predictions come from, with a digest of each."""
+
+    def records(*, guides: bool) -> tuple[ModelRecord, ...]:
+        found = [(f.path, f.meta) for f in folds if f.guide is guides]
+        return tuple(record_of(path, meta) for path, meta in found if path is not None)
+
+    flip = all(f.flipped is not None or not get_task(f.meta.recipe).flips for f in folds)
+    models, guides = records(guides=False), records(guides=True)
+    return OofRecord(FORMAT, fold_fingerprint(store.folds), flip, models, guides)
 
 
 def _settled(prediction: StudyPrediction, store: VolumeStore) -> StudyPrediction:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from lumbargrade.dataset.tables import read_series_table
@@ -16,8 +15,7 @@ from lumbargrade.domain.errors import BadDicom, NothingDone, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
-from lumbargrade.prediction.members import Member
-from lumbargrade.prediction.pipeline import predict_study
+from lumbargrade.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +75,7 @@ class LsdcStudies:
         return volumes, problems
 
 
-def predict_studies(
-    studies: LsdcStudies,
-    members: Sequence[Member],
-    *,
-    device: torch.device,
-    flip: bool,
-    guides: Sequence[Member] = (),
-) -> Iterator[StudyPrediction]:
+def predict_studies(studies: LsdcStudies, predictor: Predictor) -> Iterator[StudyPrediction]:
     """One prediction per study of the table; a study without usable images has no findings.
 
     Raises:
@@ -92,12 +83,10 @@ def predict_studies(
     """
     if not studies.series:
         raise NothingDone("the table of series descriptions lists no study")
-    kinds = {kind for m in (*members, *guides) for kind in m.task.kinds}
+    kinds = predictor.kinds
     for study_id in tqdm(studies.series, desc="studies", unit="study", disable=None):
         volumes, problems = studies.read(study_id, kinds)
-        prediction = predict_study(
-            study_id, volumes, members, device=device, flip=flip, guides=guides
-        )
+        prediction = predictor.predict(study_id, volumes)
         for kind in sorted(kinds - {k for k, _ in volumes}):
             problems.append(Problem(f"no usable {kind} series", study=study_id, fatal=False))
         yield replace(prediction, problems=(*prediction.problems, *problems))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable
@@ -68,33 +69,65 @@ def place_cells(place: Place | None) -> list[object]:
     return [place.series_id, place.instance_number, *xyz, *patient]
 
 
-def read_predictions(path: Path) -> dict[str, StudyPrediction]:
-    """What :func:`write_predictions` wrote, by study.
+@dataclass(frozen=True, slots=True)
+class PredictionRow:
+    """One row of a file of predictions.
+
+    Attributes:
+        number: as a spreadsheet counts, header is 1.
+        study: study id.
+        fold: the study's fold; None where the file does not say.
+        finding: what was predicted.
+        truth: the true grade, where known.
+    """
+
+    number: int
+    study: str
+    fold: int | None
+    finding: Finding
+    truth: Grade | None
+
+
+def read_rows(path: Path) -> Iterator[PredictionRow]:
+    """The rows that :func:`write_predictions` wrote, in order.
 
     Raises:
-        BadTable: for missing columns, unknown findings and values that are no predictions, each
-            with its row.
+        BadTable: for missing columns, unknown or repeated findings and values that are no
+            predictions, each with its row.
     """
     if not path.is_file():
         raise BadTable(f"{path}: no such file")
+    seen: set[tuple[str, Target]] = set()
     with path.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
             raise BadTable(f"{path}: no columns {', '.join(missing)}")
-        found: dict[str, StudyPrediction] = {}
         for number, row in enumerate(reader, start=2):
-            study = row["study_id"]
-            old = found.get(study) or StudyPrediction(study, {})
             try:
-                finding = _finding(row)
-            except (KeyError, ValueError, TypeError) as error:
+                fold = int(row["fold"]) if row["fold"] else None
+                truth = Grade[row["true_grade"].upper()] if row["true_grade"] else None
+                found = PredictionRow(number, row["study_id"], fold, _finding(row), truth)
+            except (KeyError, ValueError, TypeError, ZeroDivisionError, AttributeError) as error:
                 raise BadTable(f"{path}, row {number}: not a prediction: {error}") from None
-            if finding.target in old.findings:
-                raise BadTable(f"{path}, row {number}: {finding.target.column} a second time")
-            sources = tuple(dict.fromkeys((*old.sources, *finding.sources)))
-            found[study] = StudyPrediction(
-                study, {**old.findings, finding.target: finding}, sources
-            )
+            key = (found.study, found.finding.target)
+            if key in seen:
+                raise BadTable(f"{path}, row {number}: {key[1].column} a second time")
+            seen.add(key)
+            yield found
+
+
+def read_predictions(path: Path) -> dict[str, StudyPrediction]:
+    """The same by study, without folds and truth.
+
+    Raises:
+        BadTable: as :func:`read_rows`.
+    """
+    found: dict[str, StudyPrediction] = {}
+    for row in read_rows(path):
+        old = found.get(row.study) or StudyPrediction(row.study, {})
+        findings = {**old.findings, row.finding.target: row.finding}
+        sources = tuple(dict.fromkeys((*old.sources, *row.finding.sources)))
+        found[row.study] = StudyPrediction(row.study, findings, sources)
     return found
 
 

@@ -43,6 +43,7 @@ class FoldPredictions:
         flipped: the same averaged with the mirrored volume; None where flips were not asked for.
         sources: every model behind the predictions, those that placed the points included.
         guide: whether the model only places points here.
+        path: the model's folder, where it has one.
     """
 
     meta: ModelMeta
@@ -51,6 +52,7 @@ class FoldPredictions:
     flipped: Sequence[SeriesPrediction] | None
     sources: tuple[ModelSource, ...] = ()
     guide: bool = False
+    path: Path | None = None
 
 
 def fold_fingerprint(folds: Mapping[int, int]) -> str:
@@ -146,7 +148,7 @@ def predict_out_of_fold(
         else:
             points.add(member, flipped or plain, device, flip=flip)
         guide = path in only_guides
-        found.append(FoldPredictions(meta, rows, plain, flipped, sources, guide))
+        found.append(FoldPredictions(meta, rows, plain, flipped, sources, guide, path))
     if all(f.guide for f in found):
         raise NothingDone("the store has no labelled rows for any of the models")
     return found

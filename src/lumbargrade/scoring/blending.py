@@ -50,6 +50,7 @@ class WeightChoice:
             fitted (fixed weights, one member, or fewer than two studies).
         blend: of ``weights`` as far as can be known: ``nested`` where they are fitted, else their
             loss on all the data.
+        mixed: (N, 3) the mixture, each row with weights that were not fitted to it.
     """
 
     weights: tuple[float, ...]
@@ -61,6 +62,7 @@ class WeightChoice:
     fitted: float | None
     nested: float | None
     blend: float
+    mixed: Floats
 
     @property
     def best_single(self) -> int:
@@ -151,47 +153,52 @@ def choose_weights(
 
     Args:
         probabilities: (M, N, 3) of unseen studies, nan where a member lacks a row.
-        grades: (N,) 0 to 2.
+        grades: (N,) 0 to 2, or -1 where not graded: mixed, but not fitted to.
         studies: (N,) study of each row; a study is never split.
         folds: (N,) its fold.
         fixed: weights to use as they are (normalised).
     """
     p, y = np.asarray(probabilities, float), np.asarray(grades, int)
-    count = len(p)
-    present = np.isfinite(p).all(axis=2)
-    singles = [blend_loss(w, p, y) for w in np.eye(count)]
-    equal = np.full(count, 1 / count)
-    loss_of_equal = blend_loss(equal, p, y)
-    fitted = fit_weights(p, y) if fixed is None else None
-    parts = held_out_parts(studies, folds) if fixed is None and count > 1 else []
-    nested = _nested_loss(p, y, parts) if parts else None
+    known = y >= 0
+    q, truth = p[:, known], y[known]
+    equal = np.full(len(p), 1 / len(p))
+    singles = [blend_loss(w, q, truth) for w in np.eye(len(p))]
+    # the simpler stands first and wins a tie, so that weights which gain nothing are not kept
+    options = [
+        (min(singles), Origin.SINGLE, np.eye(len(p))[int(np.argmin(singles))]),
+        (blend_loss(equal, q, truth), Origin.EQUAL, equal),
+    ]
+    fitted, nested, crossed = None, None, None
     if fixed is not None:
         weights = np.asarray(fixed, float) / np.sum(fixed)
-        origin, loss = Origin.FIXED, blend_loss(weights, p, y)
-    else:
-        # the simpler wins a tie, so that weights which gain nothing are not kept
-        options = [
-            (min(singles), Origin.SINGLE, np.eye(count)[int(np.argmin(singles))]),
-            (loss_of_equal, Origin.EQUAL, equal),
-        ]
-        if nested is not None and fitted is not None:
-            options.append((nested, Origin.FITTED, fitted))
-        loss, origin, weights = min(options, key=lambda option: option[0])
+        options = [(blend_loss(weights, q, truth), Origin.FIXED, weights)]
+    elif len(p) > 1 and (parts := held_out_parts(studies, folds)):
+        fitted = fit_weights(q, truth)
+        crossed = _cross_mixed(p, y, parts)
+        nested = local_score(crossed[known], truth, OFFICIAL_CLIP).weighted
+        options.append((nested, Origin.FITTED, fitted))
+    loss, origin, weights = min(options, key=lambda option: option[0])
+    present = np.isfinite(q).all(axis=2)
     return WeightChoice(
         weights=tuple(weights.tolist()),
         origin=origin,
         counts=tuple(int(n) for n in present.sum(axis=1)),
-        own=tuple(blend_loss([1.0], q[None, k], y[k]) for q, k in zip(p, present, strict=True)),
+        own=tuple(
+            blend_loss([1.0], one[None, k], truth[k]) for one, k in zip(q, present, strict=True)
+        ),
         members=tuple(singles),
-        equal=loss_of_equal,
-        fitted=None if fitted is None else blend_loss(fitted, p, y),
+        equal=blend_loss(equal, q, truth),
+        fitted=None if fitted is None else blend_loss(fitted, q, truth),
         nested=nested,
         blend=loss,
+        mixed=crossed if crossed is not None and origin is Origin.FITTED else mix(weights, p),
     )
 
 
-def _nested_loss(p: Floats, y: NDArray[np.int_], parts: Sequence[NDArray[np.bool_]]) -> float:
+def _cross_mixed(p: Floats, y: NDArray[np.int_], parts: Sequence[NDArray[np.bool_]]) -> Floats:
+    """Each part mixed with the weights that the other parts ask for."""
     mixed = np.empty(p.shape[1:])
     for out in parts:
-        mixed[out] = mix(fit_weights(p[:, ~out], y[~out]), p[:, out])
-    return local_score(mixed, y, OFFICIAL_CLIP).weighted
+        rest = ~out & (y >= 0)
+        mixed[out] = mix(fit_weights(p[:, rest], y[rest]), p[:, out])
+    return mixed
