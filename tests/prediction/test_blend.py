@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from lumbargrade.checkpoint import read_meta
+from lumbargrade.checkpoint import ModelMeta, read_meta, save_model
+from lumbargrade.config import load_recipe
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target
@@ -34,6 +35,7 @@ from lumbargrade.prediction.predictor import Ensemble, Predictor
 from lumbargrade.scoring.any_severe import AnySevere, Rule
 from lumbargrade.scoring.blending import Origin
 from lumbargrade.scoring.calibration import COMPETITION_WEIGHTS, Calibration, Method
+from lumbargrade.tasks import get_task
 from made_series import make_volume
 from small_models import save_small_model
 
@@ -238,3 +240,26 @@ def test_either_models_or_a_blend(tmp_path: Path) -> None:
     for models, blend in (([], None), ([tmp_path], tmp_path / "b.toml")):
         with pytest.raises(UsageError, match=r"either --models, .* or --blend FILE"):
             open_predictor(models, blend, CPU, flip=True)
+
+
+def test_models_of_whole_series_guide_those_of_crops_even_without_weight(
+    blend: Blend, tmp_path: Path
+) -> None:
+    recipe = load_recipe("cpu-small/two-stage")
+    network = get_task(recipe).build_network(pretrained=False)
+    folder = tmp_path / "runs" / "t0"
+    save_model(folder, network, ModelMeta(recipe, fold=0))
+    second = record_of(folder, read_meta(folder))
+    first, _, guide = blend.members[0].models
+    members = (BlendMember("two", False, (first, second), (guide,)), blend.members[1])
+    conditions = {
+        Condition.SUBARTICULAR: condition_blend(two=1.0),
+        Condition.FORAMINAL: condition_blend(two=0.75, side=0.25),
+    }
+    path = tmp_path / "blend.toml"
+    write_blend(path, replace(blend, members=members, conditions=conditions))
+    two = load_blend(path, CPU).ensembles["two"]
+    assert [m.path for m in two.members] == [folder]
+    assert [m.path.name for m in two.guides] == ["c0", "f0"]
+    with pytest.raises(UsageError, match="a blend file names its guides"):
+        open_predictor([], path, CPU, flip=True, guides=[folder])

@@ -32,6 +32,7 @@ class Options:
 
 
 def run(options: Options) -> int:
+    from lumbargrade.domain.errors import UsageError
     from lumbargrade.domain.files import require_writable
     from lumbargrade.outputs.blend import blend_as_dict, blend_text
     from lumbargrade.outputs.tables import json_line
@@ -39,6 +40,8 @@ def run(options: Options) -> int:
     from lumbargrade.prediction.blend_fit import fit_blend, fixed_weights
     from lumbargrade.prediction.oof import find_member, read_member
 
+    if not options.oof:
+        raise UsageError("give at least one out-of-fold file")
     found = [find_member(text) for text in options.oof]
     fixed = fixed_weights(options.weights, len(found))
     require_writable(options.out)
