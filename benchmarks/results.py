@@ -22,9 +22,6 @@ from typing import Any
 
 import numpy as np
 from benchmarks.common import ROOT, markdown_table, progress, wrapped
-from lumbargrade.prediction.blend_fit import fit_blend
-from lumbargrade.prediction.blended import combine, correct_any_severe
-from lumbargrade.prediction.oof import read_member
 
 from lumbargrade.checkpoint import read_meta
 from lumbargrade.dataset.store import VolumeStore
@@ -38,6 +35,9 @@ from lumbargrade.domain.vocabulary import (
     SeriesKind,
     Target,
 )
+from lumbargrade.prediction.blend_fit import fit_blend
+from lumbargrade.prediction.blended import combine, correct_any_severe
+from lumbargrade.prediction.oof import read_member
 from lumbargrade.prediction.table import read_predictions
 from lumbargrade.scoring.local import sample_losses
 
