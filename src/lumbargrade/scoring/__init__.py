@@ -1,1 +1,1 @@
-"""The official score, the local scores, and point errors."""
+"""The official score, the local scores, agreement, calibration, and point errors."""

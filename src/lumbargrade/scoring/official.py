@@ -7,9 +7,8 @@ and clipped to the float64 epsilon, as scikit-learn's ``log_loss`` does.
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from lumbargrade.domain.vocabulary import (
     grade_from_label,
     target_from_column,
 )
+from lumbargrade.scoring.csv_rows import table_rows
 from lumbargrade.scoring.local import OFFICIAL_CLIP, WEIGHTS, local_score
 
 GRADE_COLUMNS = tuple(g.column for g in Grade)
@@ -58,7 +58,7 @@ def read_solution(path: Path | str) -> dict[str, dict[Target, Grade]]:
         BadTable: for missing columns, unknown grades or repeated studies, naming the row.
     """
     solution: dict[str, dict[Target, Grade]] = {}
-    for row, values in _rows(path, ("study_id", *(t.column for t in FINDINGS))):
+    for row, values in table_rows(path, ("study_id", *(t.column for t in FINDINGS))):
         study = values["study_id"]
         if not study:
             raise BadTable(f"{path}, row {row}: study_id is empty")
@@ -85,7 +85,7 @@ def read_submission(path: Path | str) -> dict[str, dict[Target, tuple[float, flo
             probabilities, naming the row and the reason.
     """
     submission: dict[str, dict[Target, tuple[float, float, float]]] = {}
-    for row, values in _rows(path, SUBMISSION_COLUMNS):
+    for row, values in table_rows(path, SUBMISSION_COLUMNS):
         study, _, column = values["row_id"].partition("_")
         try:
             target = target_from_column(column)
@@ -163,26 +163,6 @@ def official_any_severe(solution: Solution, submission: Submission) -> float:
     p = np.clip(np.array(predictions, float), OFFICIAL_CLIP, 1 - OFFICIAL_CLIP)
     losses = np.where(labels, -np.log(p), -np.log(1 - p))
     return float(np.average(losses, weights=weights)) if labels else float("nan")
-
-
-def _rows(path: Path | str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Row number (as a spreadsheet counts, header is 1) and values of each row of a CSV table."""
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines, strict=True)
-            names = reader.fieldnames or ()
-            twice = [c for c in columns if names.count(c) > 1]
-            if twice:
-                raise BadTable(f"{path}: column {', '.join(twice)} stands twice")
-            missing = [c for c in columns if c not in names]
-            if missing:
-                raise BadTable(f"{path}: column {', '.join(missing)} is missing")
-            for number, values in enumerate(reader, start=2):
-                if None in values or any(values[c] is None for c in columns):
-                    raise BadTable(f"{path}, row {number}: wrong number of fields")
-                yield number, values
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise BadTable(f"{path}: not a CSV table ({error})") from None
 
 
 def _probability(path: Path | str, row: int, column: str, text: str) -> float:

@@ -1,0 +1,137 @@
+"""A cohort: predicted findings beside their true grades, and what could not be paired."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade, Target
+
+_POSITION = {target: i for i, target in enumerate(FINDINGS)}
+
+
+@dataclass(frozen=True)
+class GradedFindings:
+    """N findings with what was predicted and what is true.
+
+    Attributes:
+        studies: (N,) study of each finding.
+        targets: (N,) position of its target in ``FINDINGS``.
+        probabilities: (N, 3) as the models gave them; rows sum to 1.
+        grades: (N,) true grade, 0..2.
+        calibrated: (N, 3) calibrated probabilities; nan where a finding has none.
+    """
+
+    studies: NDArray[np.str_]
+    targets: NDArray[np.intp]
+    probabilities: NDArray[np.float64]
+    grades: NDArray[np.intp]
+    calibrated: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.grades)
+
+    def where(self, chosen: NDArray[np.bool_]) -> GradedFindings:
+        """The findings for which ``chosen`` (N,) is True."""
+        return GradedFindings(
+            self.studies[chosen],
+            self.targets[chosen],
+            self.probabilities[chosen],
+            self.grades[chosen],
+            self.calibrated[chosen],
+        )
+
+    def of(self, condition: Condition) -> GradedFindings:
+        wanted = np.array([t.condition is condition for t in FINDINGS])
+        return self.where(wanted[self.targets])
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether every finding has calibrated probabilities."""
+        return len(self) > 0 and bool(np.isfinite(self.calibrated).all())
+
+    @property
+    def study_codes(self) -> tuple[NDArray[np.intp], int]:
+        """(N,) number of each finding's study, and how many studies there are."""
+        names, codes = np.unique(self.studies, return_inverse=True)
+        return codes.astype(np.intp), len(names)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Results paired with labels.
+
+    Attributes:
+        predicted: graded findings that a model predicted.
+        filled: graded findings that no model predicted and training prevalence stands in for.
+        absent: condition -> graded findings of paired studies that the results do not have.
+        paired: studies in both, in order of the labels.
+        only_in_results, only_in_labels: studies in one of them only.
+    """
+
+    predicted: GradedFindings
+    filled: GradedFindings
+    absent: Mapping[Condition, int]
+    paired: tuple[str, ...]
+    only_in_results: tuple[str, ...] = ()
+    only_in_labels: tuple[str, ...] = ()
+
+
+def pair(
+    predictions: Mapping[str, StudyPrediction], grades: Mapping[str, Mapping[Target, Grade]]
+) -> Cohort:
+    """Pair predictions with true grades by study and target.
+
+    Args:
+        predictions: study -> what was predicted; filled findings are kept apart.
+        grades: study -> target -> true grade; a target without one is not graded.
+    """
+    predicted: list[tuple[str, Finding, Grade]] = []
+    filled: list[tuple[str, Finding, Grade]] = []
+    absent: Counter[Condition] = Counter()
+    paired = tuple(study for study in grades if study in predictions)
+    for study in paired:
+        found = predictions[study].findings
+        for target, grade in grades[study].items():
+            if target not in found:
+                absent[target.condition] += 1
+            else:
+                finding = found[target]
+                (filled if finding.filled else predicted).append((study, finding, grade))
+    return Cohort(
+        predicted=_arrays(predicted),
+        filled=_arrays(filled),
+        absent=dict(absent),
+        paired=paired,
+        only_in_results=tuple(s for s in predictions if s not in grades),
+        only_in_labels=tuple(s for s in grades if s not in predictions),
+    )
+
+
+def joined(parts: Iterable[GradedFindings]) -> GradedFindings:
+    """All findings of several collections, one after the other."""
+    listed = list(parts)
+    return GradedFindings(
+        np.concatenate([p.studies for p in listed]),
+        np.concatenate([p.targets for p in listed]),
+        np.concatenate([p.probabilities for p in listed]),
+        np.concatenate([p.grades for p in listed]),
+        np.concatenate([p.calibrated for p in listed]),
+    )
+
+
+def _arrays(rows: list[tuple[str, Finding, Grade]]) -> GradedFindings:
+    none = (np.nan,) * len(Grade)
+    calibrated = [getattr(f, "calibrated", None) or none for _, f, _ in rows]
+    return GradedFindings(
+        studies=np.array([study for study, _, _ in rows], dtype=np.str_),
+        targets=np.array([_POSITION[f.target] for _, f, _ in rows], dtype=np.intp),
+        probabilities=np.array([f.probabilities for _, f, _ in rows], float).reshape(-1, 3),
+        grades=np.array([int(g) for _, _, g in rows], dtype=np.intp),
+        calibrated=np.array(calibrated, float).reshape(-1, 3),
+    )

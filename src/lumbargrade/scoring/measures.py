@@ -1,0 +1,146 @@
+"""Measures of agreement and calibration, each for many weightings of the studies at once.
+
+A bootstrap resample is a weighting of the studies by whole numbers, and the plain figure is the
+weighting by ones. So every measure here takes weights (R, S) and returns (R,) values, nan where
+it is undefined: one formula gives the figure and its interval. Scikit-learn gives the same figures
+(the tests compare), but one resample at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lumbargrade.domain.vocabulary import Grade
+from lumbargrade.scoring.local import WEIGHTS, sample_losses
+
+Floats = NDArray[np.float64]
+Measurer = Callable[[Floats], Floats]
+
+GRADES = len(Grade)
+
+#: Bins of the expected calibration error: of equal width, closed above, as Guo et al. (ICML 2017).
+ECE_BINS = 15
+
+_GAP = (np.arange(GRADES)[:, None] - np.arange(GRADES)) ** 2
+
+
+def per_study(values: ArrayLike, codes: NDArray[np.intp], studies: int) -> Floats:
+    """Sum of values (N,) or (N, K) over the findings of each study, (S, K)."""
+    columns = np.asarray(values, float).reshape(len(codes), -1)
+    sums = [np.bincount(codes, column, studies) for column in columns.T]
+    return np.stack(sums, axis=1).astype(float)
+
+
+def one_hot(values: NDArray[np.intp], classes: int) -> Floats:
+    """(N, classes) with a one where the value is."""
+    found: Floats = np.eye(classes)[values]
+    return found
+
+
+def ratio(above: Floats, below: Floats) -> Floats:
+    """Quotient; nan, without a warning, where the divisor is not positive."""
+    fine = below > 0
+    return np.where(fine, above / np.where(fine, below, 1.0), np.nan)
+
+
+def log_loss(
+    p: Floats, grades: NDArray[np.intp], codes: NDArray[np.intp], studies: int, *, weighted: bool
+) -> Measurer:
+    """Mean log loss; ``weighted`` by 1, 2, 4 as the official score, else each finding alike."""
+    weight = WEIGHTS[grades] if weighted else np.ones(len(grades))
+    sums = per_study(np.stack([sample_losses(p, grades) * weight, weight], 1), codes, studies)
+
+    def measure(w: Floats) -> Floats:
+        total = w @ sums
+        return ratio(total[:, 0], total[:, 1])
+
+    return measure
+
+
+def confusion(
+    p: Floats, grades: NDArray[np.intp], codes: NDArray[np.intp], studies: int
+) -> Callable[[Floats], Floats]:
+    """Counts by true grade (row) and most probable grade (column), (R, 3, 3)."""
+    cells = one_hot(GRADES * grades + p.argmax(axis=1), GRADES**2)
+    sums = per_study(cells, codes, studies)
+    return lambda w: np.asarray((w @ sums).reshape(-1, GRADES, GRADES))
+
+
+def quadratic_kappa(matrices: Floats) -> Floats:
+    """Cohen's kappa with quadratic weights of confusion matrices (R, 3, 3).
+
+    One minus observed over expected squared distance of grades (Cohen, Psychol. Bull. 70:213,
+    1968). Nan where the truth has one grade only: nothing is there to agree on.
+    """
+    true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
+    observed = (matrices * _GAP).sum(axis=(1, 2))
+    expected = np.einsum("ri,ij,rj->r", true, _GAP.astype(float), predicted)
+    kappa = 1 - ratio(observed * true.sum(axis=1), expected)
+    return np.where((true > 0).sum(axis=1) > 1, kappa, np.nan)
+
+
+def balanced_accuracy(matrices: Floats) -> Floats:
+    """Mean over the grades in the truth of the share found; nan where the truth has one grade."""
+    true = matrices.sum(axis=2)
+    recall = ratio(np.einsum("rii->ri", matrices), true)
+    known = (true > 0).sum(axis=1)
+    return np.where(known > 1, np.nansum(recall, axis=1) / np.maximum(known, 1), np.nan)
+
+
+def auroc(scores: Floats, positive: NDArray[np.bool_], codes: NDArray[np.intp]) -> Measurer:
+    """Area under the ROC curve: how often a positive outranks a negative; ties count half.
+
+    Args:
+        scores: (N,).
+        positive: (N,) which findings are to be ranked high.
+        codes: (N,) study of each.
+    """
+    negatives = np.flatnonzero(~positive)
+    negatives = negatives[np.argsort(scores[negatives], kind="stable")]
+    negative_codes, positive_codes = codes[negatives], codes[positive]
+    ranked, wanted = scores[negatives], scores[positive]
+    before, upto = (np.searchsorted(ranked, wanted, side) for side in ("left", "right"))
+
+    def measure(w: Floats) -> Floats:
+        below = np.zeros((len(w), len(negatives) + 1))
+        np.cumsum(w[:, negative_codes], axis=1, out=below[:, 1:])
+        drawn = w[:, positive_codes]
+        won = (drawn * (below[:, before] + below[:, upto])).sum(axis=1) / 2
+        return ratio(won, drawn.sum(axis=1) * below[:, -1])
+
+    return measure
+
+
+def _gaps(
+    p: Floats, happened: Floats, codes: NDArray[np.intp], studies: int
+) -> Callable[[Floats], Floats]:
+    """Share of findings times |mean predicted - observed| summed over equal-width bins."""
+    bins = np.clip(np.ceil(p * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    apart = one_hot(bins, ECE_BINS) * (p - happened)[:, None]
+    sums = per_study(apart, codes, studies)
+    count = per_study(np.ones(len(p)), codes, studies)[:, 0]
+    return lambda w: ratio(np.abs(w @ sums).sum(axis=1), w @ count)
+
+
+def top_grade_error(
+    p: Floats, grades: NDArray[np.intp], codes: NDArray[np.intp], studies: int
+) -> Measurer:
+    """Expected calibration error of the most probable grade (Guo et al., ICML 2017)."""
+    right = (p.argmax(axis=1) == grades).astype(float)
+    return _gaps(p.max(axis=1), right, codes, studies)
+
+
+def every_grade_error(
+    p: Floats, grades: NDArray[np.intp], codes: NDArray[np.intp], studies: int
+) -> Measurer:
+    """Expected calibration error of each grade's probability, mean over grades.
+
+    The static calibration error of Nixon et al. (CVPR Workshops 2019): unlike that of the most
+    probable grade it sees rare grades, which most findings of a spine are far from.
+    """
+    true = one_hot(grades, GRADES)
+    parts = [_gaps(p[:, g], true[:, g], codes, studies) for g in range(GRADES)]
+    return lambda w: np.asarray(np.mean([part(w) for part in parts], axis=0))
