@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("submit", "predict a data set and write the 25-rows-per-study submission"),
     "score": ("score", "official and local scores of a submission"),
     "grade": ("grade", "grade any DICOM study: findings, pictures, report"),
+    "evaluate": ("evaluate", "results against the true grades of a cohort of one's own"),
     "import-weights": ("import_weights", "a published checkpoint as one of our models"),
 }
 

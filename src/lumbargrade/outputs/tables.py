@@ -37,12 +37,12 @@ def cell_text(value: object) -> str:
 
 def json_line(value: Any) -> str:
     """One line of strict JSON; a number that is not one becomes null: JSON has no word for it."""
-    return json.dumps(_with_null(value), allow_nan=False)
+    return json.dumps(with_null(value), allow_nan=False)
 
 
-def _with_null(value: Any) -> Any:
+def with_null(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _with_null(v) for key, v in value.items()}
+        return {key: with_null(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_null(v) for v in value]
+        return [with_null(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,78 @@
+"""Agreement of results with the true grades of a cohort of one's own.
+
+RESULTS is what `grade`, `submit` or `validate` wrote; LABELS is a table like train.csv, or one with
+a row per finding. Log loss, weighted kappa, AUROC, calibration and confusion, with bootstrap
+intervals by study, by condition, level, side and any other column of LABELS, beside the published
+agreement of human readers. OUT gets a page, metrics.csv and metrics.json.
+
+What no model predicted is counted and not measured. Studies that only one of the two has are named,
+and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lumbargrade evaluate`."""
+
+    results: tyro.conf.Positional[Path]
+    """folder or file of results: findings.csv, findings.json, a submission, or oof.csv"""
+    labels: tyro.conf.Positional[Path]
+    """CSV with study_id and any of the 25 columns of train.csv, or study_id, condition, level,
+    side, grade; other columns are properties of the study"""
+    out: Path = Path("evaluation")
+    """folder for the page and the tables"""
+    groups: list[str] = field(default_factory=list)
+    """columns of LABELS to measure by, such as vendor; numbers such as ages are cut at quartiles"""
+    score_filled: bool = False
+    """measure findings that no model predicted as well"""
+    json: bool = False
+    """print one JSON object as the last line"""
+
+
+def run(options: Options) -> int:
+    from lumbargrade.dataset.cohort_labels import groups_of, read_labels
+    from lumbargrade.domain.files import require_writable
+    from lumbargrade.outputs.evaluation import PAGE_FILE, evaluate, some, write_evaluation
+    from lumbargrade.outputs.results import read_results
+    from lumbargrade.outputs.tables import json_line
+
+    labels = read_labels(options.labels)
+    groups = groups_of(labels, options.groups)
+    results = read_results(options.results)
+    require_writable(options.out / PAGE_FILE)
+    found = evaluate(results, labels, options.labels, groups, score_filled=options.score_filled)
+    for studies, where in (
+        (found.cohort.only_in_results, results.path),
+        (found.cohort.only_in_labels, options.labels),
+    ):
+        if studies:
+            log.error("only in %s: %s", where, some(studies))
+    for condition, _, filled, absent in found.counts():
+        if filled or absent:
+            log.warning(
+                "%s: %d graded findings predicted by no model%s, %d not in the results",
+                condition.value,
+                filled,
+                " (measured all the same)" if options.score_filled else " (not measured)",
+                absent,
+            )
+    if not found.fills_known:
+        log.warning(
+            "%s does not say which findings no model predicted: all are measured", results.path
+        )
+    write_evaluation(options.out, found)
+    print(found.text())
+    log.info("open %s", options.out / PAGE_FILE)
+    if options.json:
+        print(json_line(found.as_dict()))
+    return 1 if found.unmatched else 0

@@ -1,0 +1,137 @@
+"""Sections of a page on agreement and calibration, for `evaluate` and `validate` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lumbargrade.domain.vocabulary import Grade
+from lumbargrade.outputs.agreement_plots import (
+    draw_confusion,
+    draw_kappa,
+    draw_reliability,
+    plain_name,
+)
+from lumbargrade.outputs.measure_tables import (
+    OVERVIEW,
+    measure_explanations,
+    measure_text,
+    overview_table,
+    parts_table,
+)
+from lumbargrade.outputs.page import Block, Figure, Section, Table, Text
+from lumbargrade.scoring.agreement import CALIBRATED, OF_CALIBRATION
+from lumbargrade.scoring.bootstrap import FEWEST_STUDIES, RESAMPLES
+from lumbargrade.scoring.breakdown import ALL, BY_LEVEL, BY_SIDE, Part
+from lumbargrade.scoring.cohort import GradedFindings
+from lumbargrade.scoring.human import human_agreement
+from lumbargrade.scoring.measures import ECE_BINS
+from lumbargrade.scoring.reliability import CURVE_BINS, ReliabilityBin, reliability_curve
+
+_BRACKETS = (
+    f"Brackets: 95% interval of {RESAMPLES} bootstrap resamples of studies (not of findings: those "
+    f"of one study are alike); none for fewer than {FEWEST_STUDIES} studies. The grade is the most "
+    "probable one. A dash: undefined, with the reason beside it. An interval of no width at 0 or 1 "
+    "comes of too few errors to resample, not of certainty."
+)
+_HUMAN = (
+    "Shaded and dotted: kappa between human readers as published. A comparison with them is rough: "
+    "other patients, other scales, mostly other weights of kappa than the quadratic ones used here,"
+    " which come out higher. A kappa far above the readers' is a reason to look for leaked labels, "
+    "not to celebrate."
+)
+_RELIABILITY = (
+    f"Points: up to {CURVE_BINS} bins of equal numbers of findings; bars: 95% bootstrap interval by"
+    " study. Below the diagonal a grade is true less often than its probability says. ECE is over "
+    f"{ECE_BINS} bins of equal width; with few findings chance alone makes it, and its interval, "
+    "larger than zero."
+)
+_WEIGHTED = (
+    "Models trained with the weights 1, 2, 4 of the competition's score give moderate and severe "
+    "more probability than they are true, on purpose."
+)
+
+
+def agreement_sections(graded: GradedFindings, parts: Sequence[Part]) -> list[Section]:
+    """Overview, kappa beside human readers, calibration, confusion matrices, parts, glossary.
+
+    Args:
+        graded: the findings that ``parts`` were measured on.
+        parts: from `break_down`; at least one.
+    """
+    whole = [p for p in parts if p.by == ALL]
+    sections = [
+        Section("Agreement", [Text(_BRACKETS), Table(*overview_table(whole))]),
+        Section("Beside human readers", _human_blocks(parts)),
+        Section("Calibration", _calibration_blocks(graded, whole)),
+        Section(
+            "Confusion",
+            [Figure(draw_confusion(parts), "findings by true and most probable grade")],
+        ),
+    ]
+    for by in dict.fromkeys([BY_LEVEL, BY_SIDE, *(p.by for p in parts if p.by != ALL)]):
+        if mine := [p for p in parts if p.by == by]:
+            sections.append(Section(f"By {by}", _part_tables(mine)))
+    glossary = Table(("measure", "what it is"), measure_explanations())
+    return [*sections, Section("Measures", [glossary])]
+
+
+def _part_tables(parts: Sequence[Part]) -> list[Block]:
+    blocks: list[Block] = []
+    for condition in dict.fromkeys(p.condition for p in parts):
+        mine = [p for p in parts if p.condition is condition]
+        blocks.append(Table(*parts_table(mine), caption=plain_name(condition)))
+    return blocks
+
+
+def _human_blocks(parts: Sequence[Part]) -> list[Block]:
+    shown = {p.condition for p in parts}
+    bands = [b for b in human_agreement() if b.condition in shown]
+    rows: list[list[object]] = []
+    for b in bands:
+        span = f"{b.low:.2f}" if b.low == b.high else f"{b.low:.2f} to {b.high:.2f}"
+        sources = "; ".join(dict.fromkeys((b.low_source, b.high_source)))
+        rows.append([plain_name(b.condition), span, sources, b.note])
+    return [
+        Text(_HUMAN),
+        Figure(draw_kappa(parts, bands), "quadratic kappa, and the readers' published range"),
+        Table(("condition", "kappa between readers", "published in", "note"), rows),
+    ]
+
+
+def _calibration_blocks(graded: GradedFindings, whole: Sequence[Part]) -> list[Block]:
+    curves = {p.condition: _curves(graded.of(p.condition)) for p in whole}
+    rows: list[list[object]] = []
+    for part in whole:
+        measures = part.agreement.measures
+        for suffix, name in (("", "as predicted"), (CALIBRATED, "calibrated")):
+            if OF_CALIBRATION[0] + suffix in measures:
+                cells = [measure_text(measures[m + suffix]) for m in OF_CALIBRATION]
+                rows.append([plain_name(part.condition), name, *cells])
+    header = ("condition", "probabilities", *(OVERVIEW[name] for name in OF_CALIBRATION))
+    return [
+        Text(f"{which_probabilities(whole)} {_WEIGHTED} {_RELIABILITY}"),
+        Figure(draw_reliability(curves), "reliability of each grade's probability"),
+        Table(header, rows),
+    ]
+
+
+def which_probabilities(whole: Sequence[Part]) -> str:
+    """A sentence on whether the results have calibrated probabilities."""
+    name = OF_CALIBRATION[0] + CALIBRATED
+    with_them = [plain_name(p.condition) for p in whole if name in p.agreement.measures]
+    if not with_them:
+        return "The results have no calibrated probabilities; these are the models' own."
+    if len(with_them) == len(whole):
+        return "The results have calibrated probabilities; both are shown."
+    return f"The results have calibrated probabilities for {', '.join(with_them)} only."
+
+
+def _curves(graded: GradedFindings) -> dict[str, dict[Grade, list[ReliabilityBin]]]:
+    codes, studies = graded.study_codes
+    sets = {"as predicted": graded.probabilities}
+    if graded.is_calibrated:
+        sets["calibrated"] = graded.calibrated
+    return {
+        name: {g: reliability_curve(p[:, g], graded.grades == g, codes, studies) for g in Grade}
+        for name, p in sets.items()
+    }

@@ -1,0 +1,173 @@
+"""What `evaluate` leaves behind: a page, a table and a summary of results beside true grades."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lumbargrade import __version__
+from lumbargrade.dataset.cohort_labels import CohortLabels
+from lumbargrade.domain.errors import NothingDone
+from lumbargrade.domain.files import write_text
+from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.outputs.agreement_sections import agreement_sections, which_probabilities
+from lumbargrade.outputs.measure_tables import (
+    NBSP,
+    overview_table,
+    part_as_dict,
+    write_metrics_csv,
+)
+from lumbargrade.outputs.page import Block, Section, Table, Text, write_page
+from lumbargrade.outputs.results import Results
+from lumbargrade.outputs.tables import text_table, with_null
+from lumbargrade.scoring.bootstrap import RESAMPLES, SEED
+from lumbargrade.scoring.breakdown import ALL, Groups, Part, break_down
+from lumbargrade.scoring.cohort import Cohort, GradedFindings, joined, pair
+
+PAGE_FILE, TABLE_FILE, SUMMARY_FILE = "index.html", "metrics.csv", "metrics.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results measured against labels.
+
+    Attributes:
+        results, labels: paths of the two.
+        cohort: what was paired, and what could not be.
+        scored: the findings that were measured.
+        parts: the measures.
+        fills_known: whether the results say which findings no model predicted.
+        fills_scored: whether those were measured as if they were predictions.
+    """
+
+    results: Path
+    labels: Path
+    cohort: Cohort
+    scored: GradedFindings
+    parts: Sequence[Part]
+    fills_known: bool
+    fills_scored: bool
+
+    @property
+    def unmatched(self) -> int:
+        return len(self.cohort.only_in_results) + len(self.cohort.only_in_labels)
+
+    def counts(self) -> list[tuple[Condition, int, int, int]]:
+        """Per condition: graded findings that were predicted, filled, and not in the results."""
+        c = self.cohort
+        return [
+            (k, len(c.predicted.of(k)), len(c.filled.of(k)), c.absent.get(k, 0)) for k in Condition
+        ]
+
+    def text(self) -> str:
+        """The overview for a terminal."""
+        whole = [p for p in self.parts if p.by == ALL]
+        table = text_table(*overview_table(whole)).replace(NBSP, " ")
+        return f"{table}\n{which_probabilities(whole)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "lumbargrade": __version__,
+            "results": str(self.results),
+            "labels": str(self.labels),
+            "studies": len(self.cohort.paired),
+            "only_in_results": list(self.cohort.only_in_results),
+            "only_in_labels": list(self.cohort.only_in_labels),
+            "findings": {
+                c.value: {"predicted": p, "filled": f, "not_in_results": a}
+                for c, p, f, a in self.counts()
+            },
+            "fills_known": self.fills_known,
+            "fills_scored": self.fills_scored,
+            "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "unit": "study", "level": 0.95},
+            "parts": [part_as_dict(p) for p in self.parts],
+        }
+
+
+def evaluate(
+    results: Results,
+    labels: CohortLabels,
+    labels_path: Path,
+    groups: Groups,
+    *,
+    score_filled: bool = False,
+) -> Evaluation:
+    """Measure results against labels.
+
+    Args:
+        results: what was predicted.
+        labels: what is true.
+        labels_path: for messages.
+        groups: column -> value -> studies, from `groups_of`.
+        score_filled: measure what no model predicted as if it were a prediction.
+
+    Raises:
+        NothingDone: if the two share no study, or no graded finding was predicted.
+    """
+    cohort = pair(results.predictions, labels.grades)
+    if not cohort.paired:
+        raise NothingDone(
+            f"no study stands in both: {results.path} has {some(cohort.only_in_results, 3)}, "
+            f"{labels_path} has {some(cohort.only_in_labels, 3)}"
+        )
+    scored = joined([cohort.predicted, cohort.filled]) if score_filled else cohort.predicted
+    if not len(scored):
+        raise NothingDone(
+            f"nothing to measure: of the graded findings of {len(cohort.paired)} studies, "
+            f"{len(cohort.filled)} were predicted by no model and {sum(cohort.absent.values())} "
+            f"are not in {results.path}"
+        )
+    parts = break_down(scored, groups)
+    return Evaluation(
+        results.path, labels_path, cohort, scored, parts, results.fills_known, score_filled
+    )
+
+
+def write_evaluation(out: Path, evaluation: Evaluation) -> None:
+    """Write the page, the table and the summary, each atomically."""
+    content = with_null(evaluation.as_dict())
+    write_metrics_csv(out / TABLE_FILE, evaluation.parts)
+    write_text(out / SUMMARY_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    sections = agreement_sections(evaluation.scored, evaluation.parts)
+    sections.insert(1, Section("What was measured", _coverage(evaluation)))
+    lead = f"{evaluation.results.name} against {evaluation.labels.name}: {_studies(evaluation)}."
+    write_page(out / PAGE_FILE, "Evaluation", sections, lead)
+
+
+def _studies(evaluation: Evaluation) -> str:
+    count = len(evaluation.cohort.paired)
+    more = f", {evaluation.unmatched} in one of the two only" if evaluation.unmatched else ""
+    return f"{count} {'study' if count == 1 else 'studies'} in both{more}"
+
+
+def _coverage(evaluation: Evaluation) -> list[Block]:
+    rows: list[list[object]] = [
+        [condition.value.replace("_", " "), *counts] for condition, *counts in evaluation.counts()
+    ]
+    note = "Filled: no model predicted it, so training prevalence stands in; " + (
+        "measured with the rest here." if evaluation.fills_scored else "not measured here."
+    )
+    if not evaluation.fills_known:
+        note = (
+            "These results do not say which findings no model predicted, so all of them are "
+            "measured as predictions."
+        )
+    header = ("graded findings", "predicted", "filled", "not in the results")
+    blocks: list[Block] = [Text(note), Table(header, rows)]
+    for studies, where in (
+        (evaluation.cohort.only_in_results, "the results"),
+        (evaluation.cohort.only_in_labels, "the labels"),
+    ):
+        if studies:
+            blocks.append(Text(f"Only in {where}: {some(studies)}"))
+    return blocks
+
+
+def some(studies: Sequence[str], most: int = 20) -> str:
+    """How many, and the first of them by name; all stand in the summary."""
+    more = f" and {len(studies) - most} more" if len(studies) > most else ""
+    count = "1 study" if len(studies) == 1 else f"{len(studies)} studies"
+    return f"{count} ({', '.join(studies[:most])}{more})"

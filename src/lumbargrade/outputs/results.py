@@ -1,0 +1,107 @@
+"""Reads back what this package leaves behind, whichever command wrote it, as predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lumbargrade.domain.errors import BadInput, BadTable
+from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.vocabulary import Grade, Target, target_from_column
+from lumbargrade.outputs.findings import read_findings
+from lumbargrade.scoring.csv_rows import table_header, table_rows
+from lumbargrade.scoring.official import SUBMISSION_COLUMNS, read_submission
+
+#: Files that hold a folder's results, the first that is there.
+FOLDER_FILES = ("findings.csv", "findings.json", "oof.csv", "submission.csv")
+_COLUMNS = ("study_id", "finding", *(g.column for g in Grade))
+
+
+@dataclass(frozen=True)
+class Results:
+    """Predictions read from a file.
+
+    Attributes:
+        path: the file.
+        predictions: study -> its findings, without places.
+        fills_known: whether the file says which findings no model predicted.
+    """
+
+    path: Path
+    predictions: Mapping[str, StudyPrediction]
+    fills_known: bool
+
+
+def read_results(path: Path) -> Results:
+    """Read a folder or file written by `grade`, `submit` or `validate`.
+
+    A submission does not say which of its rows were filled; the ``.findings.csv`` that `submit`
+    writes beside it does, where it is there.
+
+    Raises:
+        BadInput: if nothing there holds results.
+        BadTable: for a table that cannot be meant, with the row.
+        OSError: if a file cannot be read.
+    """
+    if path.is_dir():
+        inside = [path / name for name in FOLDER_FILES if (path / name).is_file()]
+        if not inside:
+            raise BadInput(f"{path}: no results in this folder ({', '.join(FOLDER_FILES)})")
+        path = inside[0]
+    if path.suffix == ".json":
+        prediction = read_findings(path).prediction
+        return Results(path, {prediction.study_id: prediction}, True)
+    header = set(table_header(path))
+    if set(SUBMISSION_COLUMNS) <= header:
+        return _read_submission(path)
+    if set(_COLUMNS) <= header:
+        return Results(path, _read_findings(path), True)
+    raise BadTable(
+        f"{path}: neither a submission ({', '.join(SUBMISSION_COLUMNS)}) nor findings "
+        f"({', '.join(_COLUMNS)})"
+    )
+
+
+def _read_submission(path: Path) -> Results:
+    beside = path.with_name(path.name + ".findings.csv")
+    said = _read_findings(beside) if beside.is_file() else None
+    found = {}
+    for study, rows in read_submission(path).items():
+        predicted = said[study].findings if said and study in said else {}
+        findings = {}
+        for target, (a, b, c) in rows.items():
+            total = a + b + c
+            filled = said is not None and target not in predicted
+            findings[target] = Finding(target, (a / total, b / total, c / total), filled=filled)
+        found[study] = StudyPrediction(study, findings)
+    return Results(path, found, said is not None)
+
+
+def _read_findings(path: Path) -> dict[str, StudyPrediction]:
+    found: dict[str, dict[Target, Finding]] = {}
+    for row, values in table_rows(path, _COLUMNS):
+        study = values["study_id"].strip()
+        try:
+            finding = _finding(values)
+        except ValueError as error:
+            raise BadTable(f"{path}, row {row}: not a prediction: {error}") from None
+        mine = found.setdefault(study, {})
+        if not study or finding.target in mine:
+            what = f"{finding.target.column} of study {study} a second time"
+            raise BadTable(f"{path}, row {row}: {what if study else 'study_id is empty'}")
+        mine[finding.target] = finding
+    return {study: StudyPrediction(study, findings) for study, findings in found.items()}
+
+
+def _finding(values: Mapping[str, str]) -> Finding:
+    a, b, c = (float(values[g.column]) for g in Grade)
+    total = a + b + c  # six decimals do not always add up to 1
+    if not math.isclose(total, 1, abs_tol=1e-3):
+        raise ValueError(f"probabilities add up to {total:g}")
+    filled = values.get("filled", "no")
+    if filled not in ("yes", "no"):
+        raise ValueError(f"filled is {filled!r}, neither yes nor no")
+    target = target_from_column(values["finding"])
+    return Finding(target, (a / total, b / total, c / total), filled=filled == "yes")
