@@ -20,7 +20,7 @@ from sklearn.metrics import (
 
 from cohorts import drawn
 from lumbargrade.domain.vocabulary import Condition, Grade, Level, Side
-from lumbargrade.scoring.agreement import CALIBRATED, MEASURES, OF_CALIBRATION, agreement
+from lumbargrade.scoring.agreement import CALIBRATED, MEASURES, agreement
 from lumbargrade.scoring.bootstrap import study_weights
 from lumbargrade.scoring.breakdown import break_down
 from lumbargrade.scoring.cohort import GradedFindings
@@ -165,9 +165,18 @@ def test_calibrated_probabilities_are_measured_beside_the_others() -> None:
     g = drawn(40, sharpness=3)
     both = GradedFindings(g.studies, g.targets, g.probabilities, g.grades, drawn(40).probabilities)
     plain, measures = agreement(g).measures, agreement(both).measures
-    assert set(measures) - set(plain) == {m + CALIBRATED for m in OF_CALIBRATION}
+    assert set(MEASURES) == set(plain)
+    assert set(measures) - set(plain) == {
+        m + CALIBRATED for m in MEASURES if m != "weighted_log_loss"
+    }
     assert measures["log_loss"] == plain["log_loss"]
     assert measures["log_loss_calibrated"].value < measures["log_loss"].value
+    top = both.calibrated.argmax(axis=1)
+    shown = agreement(both)
+    assert shown.shown("kappa").value == pytest.approx(
+        cohen_kappa_score(g.grades, top, weights="quadratic")
+    )
+    assert np.array_equal(shown.confusion, confusion_matrix(g.grades, top))
     some = both.calibrated.copy()
     some[0] = NAN
     partly = GradedFindings(g.studies, g.targets, g.probabilities, g.grades, some)

@@ -42,7 +42,7 @@ class Options:
 def run(options: Options) -> int:
     from lumbargrade.dataset.cohort_labels import groups_of, read_labels
     from lumbargrade.domain.files import require_writable
-    from lumbargrade.outputs.evaluation import PAGE_FILE, evaluate, some, write_evaluation
+    from lumbargrade.outputs.evaluation import PAGE_FILE, evaluate, log_unpaired, write_evaluation
     from lumbargrade.outputs.results import read_results
     from lumbargrade.outputs.tables import json_line
 
@@ -51,12 +51,7 @@ def run(options: Options) -> int:
     results = read_results(options.results)
     require_writable(options.out / PAGE_FILE)
     found = evaluate(results, labels, options.labels, groups, score_filled=options.score_filled)
-    for studies, where in (
-        (found.cohort.only_in_results, results.path),
-        (found.cohort.only_in_labels, options.labels),
-    ):
-        if studies:
-            log.error("only in %s: %s", where, some(studies))
+    log_unpaired(log, found.cohort, results, options.labels)
     for condition, _, filled, absent in found.counts():
         if filled or absent:
             log.warning(
@@ -66,13 +61,9 @@ def run(options: Options) -> int:
                 " (measured all the same)" if options.score_filled else " (not measured)",
                 absent,
             )
-    if not found.fills_known:
-        log.warning(
-            "%s does not say which findings no model predicted: all are measured", results.path
-        )
     write_evaluation(options.out, found)
     print(found.text())
     log.info("open %s", options.out / PAGE_FILE)
     if options.json:
         print(json_line(found.as_dict()))
-    return 1 if found.unmatched else 0
+    return 1 if found.cohort.unpaired else 0

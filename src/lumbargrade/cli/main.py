@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("score", "official and local scores of a submission"),
     "grade": ("grade", "grade any DICOM study: findings, pictures, report"),
     "evaluate": ("evaluate", "results against the true grades of a cohort of one's own"),
+    "recalibrate": ("recalibrate", "fit the calibration to local graded studies, without training"),
     "import-weights": ("import_weights", "a published checkpoint as one of our models"),
 }
 

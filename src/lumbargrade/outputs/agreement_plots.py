@@ -16,8 +16,6 @@ from lumbargrade.scoring.reliability import ReliabilityBin
 
 _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _COLORS = {Grade.NORMAL_MILD: "#2a86bf", Grade.MODERATE: "#a98d00", Grade.SEVERE: "#d4501f"}
-_LINES = {"as predicted": "-", "calibrated": "--"}
-
 #: Condition -> which probabilities -> grade -> bins.
 Curves = Mapping[Condition, Mapping[str, Mapping[Grade, Sequence[ReliabilityBin]]]]
 
@@ -49,8 +47,9 @@ def draw_reliability(curves: Curves) -> str:
         for axes, (condition, sets) in zip(grid, curves.items(), strict=True):
             for axis, grade in zip(axes, Grade, strict=True):
                 axis.plot([0, 1], [0, 1], color="0.7", lw=1, zorder=0)
-                for name, by_grade in sets.items():
-                    _curve(axis, by_grade[grade], _COLORS[grade], name, len(sets) > 1)
+                for number, (name, by_grade) in enumerate(sets.items()):
+                    label = name if len(sets) > 1 else None
+                    _curve(axis, by_grade[grade], _COLORS[grade], label, second=number > 0)
                 axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
                 axis.set_title(f"{plain_name(condition)}: {grade.label.lower()}", fontsize=9)
                 axis.grid(alpha=0.25)
@@ -64,24 +63,25 @@ def draw_reliability(curves: Curves) -> str:
     return _picture(draw, (9.6, 3.3 * len(curves)))
 
 
-def _curve(axis: Any, bins: Sequence[ReliabilityBin], color: str, name: str, label: bool) -> None:
+def _curve(
+    axis: Any, bins: Sequence[ReliabilityBin], color: str, label: str | None, *, second: bool
+) -> None:
     x, y = [b.predicted for b in bins], [b.observed for b in bins]
     # a percentile interval need not hold the figure itself
     down = [max(0.0, b.observed - b.low) if np.isfinite(b.low) else 0.0 for b in bins]
     up = [max(0.0, b.high - b.observed) if np.isfinite(b.high) else 0.0 for b in bins]
-    style = _LINES[name]
     axis.errorbar(
         x,
         y,
         yerr=(down, up),
         color=color,
-        ls=style,
-        marker="o" if style == "-" else "s",
-        mfc=color if style == "-" else "white",
+        ls="--" if second else "-",
+        marker="s" if second else "o",
+        mfc="white" if second else color,
         ms=4,
         lw=1.2,
         elinewidth=0.8,
-        label=name if label else None,
+        label=label,
     )
 
 
@@ -122,7 +122,7 @@ def draw_kappa(parts: Sequence[Part], bands: Sequence[HumanBand]) -> str:
                 else:
                     axis.fill_betweenx([top, bottom], *ends, color="#8a6fb0", alpha=0.25, lw=0)
         for row, part in enumerate(shown):
-            kappa = part.agreement.measures["kappa"]
+            kappa = part.agreement.shown("kappa")
             color = "#1d5f8a" if part.by == ALL else "#6c9dbd"
             if np.isfinite(kappa.low):
                 axis.plot([kappa.low, kappa.high], [row, row], color=color, lw=1.6)
@@ -133,7 +133,7 @@ def draw_kappa(parts: Sequence[Part], bands: Sequence[HumanBand]) -> str:
         names = [plain_name(p.condition) if p.by == ALL else p.value for p in shown]
         axis.set_yticks(range(len(shown)), names)
         axis.set_ylim(len(shown) - 0.4, -0.6)
-        lowest = min((p.agreement.measures["kappa"].low for p in shown), default=0.0)
+        lowest = min((p.agreement.shown("kappa").low for p in shown), default=0.0)
         axis.set_xlim(min(-0.05, lowest if np.isfinite(lowest) else 0.0), 1.03)
         axis.axvline(0, color="0.6", lw=0.8)
         axis.set_xlabel("kappa (quadratic weights for these results)")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from lumbargrade.domain.vocabulary import Grade
+from lumbargrade.domain.vocabulary import Condition, Grade
 from lumbargrade.outputs.agreement_plots import (
     draw_confusion,
     draw_kappa,
@@ -19,7 +19,7 @@ from lumbargrade.outputs.measure_tables import (
     parts_table,
 )
 from lumbargrade.outputs.page import Block, Figure, Section, Table, Text
-from lumbargrade.scoring.agreement import CALIBRATED, OF_CALIBRATION
+from lumbargrade.scoring.agreement import CALIBRATED, OF_CALIBRATION, Agreement
 from lumbargrade.scoring.bootstrap import FEWEST_STUDIES, RESAMPLES
 from lumbargrade.scoring.breakdown import ALL, BY_LEVEL, BY_SIDE, Part
 from lumbargrade.scoring.cohort import GradedFindings
@@ -39,7 +39,7 @@ _HUMAN = (
     " which come out higher. A kappa far above the readers' is a reason to look for leaked labels, "
     "not to celebrate."
 )
-_RELIABILITY = (
+RELIABILITY_NOTE = (
     f"Points: up to {CURVE_BINS} bins of equal numbers of findings; bars: 95% bootstrap interval by"
     " study. Below the diagonal a grade is true less often than its probability says. ECE is over "
     f"{ECE_BINS} bins of equal width; with few findings chance alone makes it, and its interval, "
@@ -65,7 +65,7 @@ def agreement_sections(graded: GradedFindings, parts: Sequence[Part]) -> list[Se
         Section("Calibration", _calibration_blocks(graded, whole)),
         Section(
             "Confusion",
-            [Figure(draw_confusion(parts), "findings by true and most probable grade")],
+            [Figure(draw_confusion(parts), "findings by true grade and the grade that is shown")],
         ),
     ]
     for by in dict.fromkeys([BY_LEVEL, BY_SIDE, *(p.by for p in parts if p.by != ALL)]):
@@ -99,38 +99,52 @@ def _human_blocks(parts: Sequence[Part]) -> list[Block]:
 
 
 def _calibration_blocks(graded: GradedFindings, whole: Sequence[Part]) -> list[Block]:
-    curves = {p.condition: _curves(graded.of(p.condition)) for p in whole}
+    text = f"{which_probabilities(whole)} {_WEIGHTED} {RELIABILITY_NOTE}"
+    measures = {p.condition: p.agreement for p in whole}
+    return [Text(text), *reliability_blocks(graded, measures, ("as predicted", "calibrated"))]
+
+
+def reliability_blocks(
+    graded: GradedFindings, measures: Mapping[Condition, Agreement], names: tuple[str, str]
+) -> list[Block]:
+    """Reliability diagrams of each condition and grade, and the measures of calibration.
+
+    Args:
+        graded: the findings.
+        measures: condition -> what was measured on its findings.
+        names: what to call their probabilities and their calibrated probabilities.
+    """
+    curves = {condition: _curves(graded.of(condition), names) for condition in measures}
     rows: list[list[object]] = []
-    for part in whole:
-        measures = part.agreement.measures
-        for suffix, name in (("", "as predicted"), (CALIBRATED, "calibrated")):
-            if OF_CALIBRATION[0] + suffix in measures:
-                cells = [measure_text(measures[m + suffix]) for m in OF_CALIBRATION]
-                rows.append([plain_name(part.condition), name, *cells])
+    for condition, a in measures.items():
+        for suffix, name in zip(("", CALIBRATED), names, strict=True):
+            if a.is_calibrated or not suffix:
+                cells = [measure_text(a.measures[m + suffix]) for m in OF_CALIBRATION]
+                rows.append([plain_name(condition), name, *cells])
     header = ("condition", "probabilities", *(OVERVIEW[name] for name in OF_CALIBRATION))
-    return [
-        Text(f"{which_probabilities(whole)} {_WEIGHTED} {_RELIABILITY}"),
-        Figure(draw_reliability(curves), "reliability of each grade's probability"),
-        Table(header, rows),
-    ]
+    figure = Figure(draw_reliability(curves), "reliability of each grade's probability")
+    return [figure, Table(header, rows)]
 
 
 def which_probabilities(whole: Sequence[Part]) -> str:
     """A sentence on whether the results have calibrated probabilities."""
-    name = OF_CALIBRATION[0] + CALIBRATED
-    with_them = [plain_name(p.condition) for p in whole if name in p.agreement.measures]
+    with_them = [plain_name(p.condition) for p in whole if p.agreement.is_calibrated]
     if not with_them:
         return "The results have no calibrated probabilities; these are the models' own."
     if len(with_them) == len(whole):
-        return "The results have calibrated probabilities; both are shown."
+        return (
+            "The results have calibrated probabilities, which also give the grades that are shown."
+        )
     return f"The results have calibrated probabilities for {', '.join(with_them)} only."
 
 
-def _curves(graded: GradedFindings) -> dict[str, dict[Grade, list[ReliabilityBin]]]:
+def _curves(
+    graded: GradedFindings, names: tuple[str, str]
+) -> dict[str, dict[Grade, list[ReliabilityBin]]]:
     codes, studies = graded.study_codes
-    sets = {"as predicted": graded.probabilities}
+    sets = {names[0]: graded.probabilities}
     if graded.is_calibrated:
-        sets["calibrated"] = graded.calibrated
+        sets[names[1]] = graded.calibrated
     return {
         name: {g: reliability_curve(p[:, g], graded.grades == g, codes, studies) for g in Grade}
         for name, p in sets.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +51,6 @@ class Evaluation:
     parts: Sequence[Part]
     fills_known: bool
     fills_scored: bool
-
-    @property
-    def unmatched(self) -> int:
-        return len(self.cohort.only_in_results) + len(self.cohort.only_in_labels)
 
     def counts(self) -> list[tuple[Condition, int, int, int]]:
         """Per condition: graded findings that were predicted, filled, and not in the results."""
@@ -107,12 +104,7 @@ def evaluate(
     Raises:
         NothingDone: if the two share no study, or no graded finding was predicted.
     """
-    cohort = pair(results.predictions, labels.grades)
-    if not cohort.paired:
-        raise NothingDone(
-            f"no study stands in both: {results.path} has {some(cohort.only_in_results, 3)}, "
-            f"{labels_path} has {some(cohort.only_in_labels, 3)}"
-        )
+    cohort = paired(results, labels, labels_path)
     scored = joined([cohort.predicted, cohort.filled]) if score_filled else cohort.predicted
     if not len(scored):
         raise NothingDone(
@@ -124,6 +116,21 @@ def evaluate(
     return Evaluation(
         results.path, labels_path, cohort, scored, parts, results.fills_known, score_filled
     )
+
+
+def paired(results: Results, labels: CohortLabels, labels_path: Path) -> Cohort:
+    """Results and labels, study by study.
+
+    Raises:
+        NothingDone: if they share no study.
+    """
+    cohort = pair(results.predictions, labels.grades)
+    if not cohort.paired:
+        raise NothingDone(
+            f"no study stands in both: {results.path} has {some(cohort.only_in_results, 3)}, "
+            f"{labels_path} has {some(cohort.only_in_labels, 3)}"
+        )
+    return cohort
 
 
 def write_evaluation(out: Path, evaluation: Evaluation) -> None:
@@ -139,7 +146,11 @@ def write_evaluation(out: Path, evaluation: Evaluation) -> None:
 
 def _studies(evaluation: Evaluation) -> str:
     count = len(evaluation.cohort.paired)
-    more = f", {evaluation.unmatched} in one of the two only" if evaluation.unmatched else ""
+    more = (
+        f", {evaluation.cohort.unpaired} in one of the two only"
+        if evaluation.cohort.unpaired
+        else ""
+    )
     return f"{count} {'study' if count == 1 else 'studies'} in both{more}"
 
 
@@ -164,6 +175,20 @@ def _coverage(evaluation: Evaluation) -> list[Block]:
         if studies:
             blocks.append(Text(f"Only in {where}: {some(studies)}"))
     return blocks
+
+
+def log_unpaired(log: logging.Logger, cohort: Cohort, results: Results, labels: Path) -> None:
+    """Name the studies that only one of the two has, as errors, and what follows from the file."""
+    for studies, where in (
+        (cohort.only_in_results, results.path),
+        (cohort.only_in_labels, labels),
+    ):
+        if studies:
+            log.error("only in %s: %s", where, some(studies))
+    if not results.fills_known:
+        log.warning(
+            "%s does not say which findings no model predicted: all are measured", results.path
+        )
 
 
 def some(studies: Sequence[str], most: int = 20) -> str:

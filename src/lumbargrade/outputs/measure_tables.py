@@ -12,7 +12,7 @@ from typing import Any
 
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.vocabulary import Grade
-from lumbargrade.scoring.agreement import MEASURES, Measure
+from lumbargrade.scoring.agreement import CALIBRATED, MEASURES, Measure
 from lumbargrade.scoring.breakdown import Part
 
 CSV_HEADER = (
@@ -47,24 +47,32 @@ def measure_text(measure: Measure) -> str:
 
 
 def overview_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]]:
-    """Header and rows: a row per measure, a column per part, each part named by its condition."""
-    header = ["", *(part.condition.value.replace("_", " ") for part in parts)]
+    """Header and rows: a row per measure; a column per part, two where it is calibrated."""
+    columns = [
+        (part, suffix)
+        for part in parts
+        for suffix in (("", CALIBRATED) if part.agreement.is_calibrated else ("",))
+    ]
+    header = [""]
+    for part, suffix in columns:
+        header.append(part.condition.value.replace("_", " ") + (", calibrated" if suffix else ""))
     rows: list[list[object]] = [
-        ["studies", *(str(part.agreement.studies) for part in parts)],
-        ["findings", *(str(part.agreement.findings) for part in parts)],
+        ["studies", *(str(part.agreement.studies) for part, _ in columns)],
+        ["findings", *(str(part.agreement.findings) for part, _ in columns)],
     ]
     for name, head in OVERVIEW.items():
-        rows.append([head, *(measure_text(part.agreement.measures[name]) for part in parts)])
+        cells = [part.agreement.measures.get(name + suffix) for part, suffix in columns]
+        rows.append([head, *("" if m is None else measure_text(m) for m in cells)])
     return header, rows
 
 
 def parts_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]]:
-    """Header and rows: a row per part, named by its value."""
+    """Header and rows: a row per part, named by its value; of the probabilities that are shown."""
     header = [parts[0].by, "studies", "findings", *(OVERVIEW[name] for name in OF_PARTS)]
     rows: list[list[object]] = []
     for part in parts:
         a = part.agreement
-        cells = [measure_text(a.measures[name]) for name in OF_PARTS]
+        cells = [measure_text(a.shown(name)) for name in OF_PARTS]
         rows.append([part.value.replace(" ", NBSP), a.studies, a.findings, *cells])
     return header, rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from lumbargrade.domain.errors import BadInput, BadTable
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import Grade, Target, target_from_column
 from lumbargrade.outputs.findings import read_findings
+from lumbargrade.outputs.grading_summary import SUMMARY_FILE
 from lumbargrade.scoring.csv_rows import table_header, table_rows
 from lumbargrade.scoring.official import SUBMISSION_COLUMNS, read_submission
 
@@ -27,11 +29,13 @@ class Results:
         path: the file.
         predictions: study -> its findings, without places.
         fills_known: whether the file says which findings no model predicted.
+        recipes: names of the recipes whose models predicted, sorted; empty where not known.
     """
 
     path: Path
     predictions: Mapping[str, StudyPrediction]
     fills_known: bool
+    recipes: tuple[str, ...] = ()
 
 
 def read_results(path: Path) -> Results:
@@ -52,12 +56,14 @@ def read_results(path: Path) -> Results:
         path = inside[0]
     if path.suffix == ".json":
         prediction = read_findings(path).prediction
-        return Results(path, {prediction.study_id: prediction}, True)
+        recipes = tuple(sorted({source.recipe for source in prediction.sources}))
+        return Results(path, {prediction.study_id: prediction}, True, recipes)
     header = set(table_header(path))
     if set(SUBMISSION_COLUMNS) <= header:
         return _read_submission(path)
     if set(_COLUMNS) <= header:
-        return Results(path, _read_findings(path), True)
+        found, recipes = _read_findings(path)
+        return Results(path, found, True, recipes or _recipes_of_summary(path.parent))
     raise BadTable(
         f"{path}: neither a submission ({', '.join(SUBMISSION_COLUMNS)}) nor findings "
         f"({', '.join(_COLUMNS)})"
@@ -66,7 +72,7 @@ def read_results(path: Path) -> Results:
 
 def _read_submission(path: Path) -> Results:
     beside = path.with_name(path.name + ".findings.csv")
-    said = _read_findings(beside) if beside.is_file() else None
+    said, recipes = _read_findings(beside) if beside.is_file() else (None, ())
     found = {}
     for study, rows in read_submission(path).items():
         predicted = said[study].findings if said and study in said else {}
@@ -76,10 +82,12 @@ def _read_submission(path: Path) -> Results:
             filled = said is not None and target not in predicted
             findings[target] = Finding(target, (a / total, b / total, c / total), filled=filled)
         found[study] = StudyPrediction(study, findings)
-    return Results(path, found, said is not None)
+    return Results(path, found, said is not None, recipes)
 
 
-def _read_findings(path: Path) -> dict[str, StudyPrediction]:
+def _read_findings(path: Path) -> tuple[dict[str, StudyPrediction], tuple[str, ...]]:
+    """Predictions, and the recipes that a column ``models`` names as ``recipe#fold``."""
+    recipes: set[str] = set()
     found: dict[str, dict[Target, Finding]] = {}
     for row, values in table_rows(path, _COLUMNS):
         study = values["study_id"].strip()
@@ -92,7 +100,18 @@ def _read_findings(path: Path) -> dict[str, StudyPrediction]:
             what = f"{finding.target.column} of study {study} a second time"
             raise BadTable(f"{path}, row {row}: {what if study else 'study_id is empty'}")
         mine[finding.target] = finding
-    return {study: StudyPrediction(study, findings) for study, findings in found.items()}
+        recipes |= {name.rsplit("#", 1)[0] for name in values.get("models", "").split(";") if name}
+    predictions = {study: StudyPrediction(study, findings) for study, findings in found.items()}
+    return predictions, tuple(sorted(recipes))
+
+
+def _recipes_of_summary(folder: Path) -> tuple[str, ...]:
+    """Recipes that the summary of `grade` beside its findings.csv names; none without one."""
+    try:
+        models = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))["models"]
+        return tuple(sorted({model["recipe"] for model in models}))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()  # another program's table, or moved away from its summary
 
 
 def _finding(values: Mapping[str, str]) -> Finding:

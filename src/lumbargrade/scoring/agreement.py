@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,9 +41,12 @@ MEASURES: dict[str, str] = {
     "ece": "expected calibration error of the most probable grade",
     "ece_every_grade": "expected calibration error, mean over the three grades",
 }
-#: What a calibration is meant to improve; also given for calibrated probabilities, where there are.
+#: What a calibration is meant to improve.
 OF_CALIBRATION = ("log_loss", "ece", "ece_every_grade")
+#: Ends the names of measures of calibrated probabilities.
 CALIBRATED = "_calibrated"
+#: The competition's weighting asks for weighted probabilities; calibrated ones have no such score.
+_NOT_CALIBRATED = "weighted_log_loss"
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ class Agreement:
     Attributes:
         studies, findings: how many.
         counts: findings of each true grade.
-        confusion: findings by true grade (row) and most probable grade (column).
+        confusion: findings by true grade (row) and the grade that is shown (column): the most
+            probable one, by calibrated probabilities where all findings have them.
         measures: by name, see ``MEASURES``; with ``_calibrated`` of calibrated probabilities.
     """
 
@@ -79,62 +83,78 @@ class Agreement:
     confusion: tuple[tuple[int, ...], ...]
     measures: Mapping[str, Measure]
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether there are measures of calibrated probabilities."""
+        return OF_CALIBRATION[0] + CALIBRATED in self.measures
+
+    def shown(self, name: str) -> Measure:
+        """A measure of the probabilities that a reader is shown: calibrated ones where possible."""
+        return self.measures.get(name + CALIBRATED, self.measures[name])
+
 
 def agreement(graded: GradedFindings, *, resamples: int = RESAMPLES, seed: int = SEED) -> Agreement:
-    """Measure agreement and calibration.
+    """Measure agreement and calibration of the probabilities as the models gave them.
 
-    Grades are the most probable ones as the models gave them. What is said of calibration is said
-    of these probabilities, and, where every finding has calibrated ones, of those too.
+    Where every finding has calibrated ones, these are measured as well, by another name.
 
     The interval of a calibration error lies high where findings are few: chance alone opens gaps
     in the bins, and a resample adds to them.
     """
     codes, studies = graded.study_codes
-    p, grades = graded.probabilities, graded.grades
-    matrix = confusion(p, grades, codes, studies)
-    measurers = _measurers(graded, codes, studies)
+    sets = {"": graded.probabilities}
+    if graded.is_calibrated:
+        sets[CALIBRATED] = graded.calibrated
+    samplers = {suffix: _sampler(p, graded.grades, codes, studies) for suffix, p in sets.items()}
+
+    def sample(w: Floats) -> dict[str, Floats]:
+        return {
+            name + suffix: values
+            for suffix, sampler in samplers.items()
+            for name, values in sampler(w).items()
+            if not (suffix and name == _NOT_CALIBRATED)
+        }
+
     once = np.ones((1, studies))
-    values = {name: float(m(once)[0]) for name, m in measurers.items()}
-    plain = matrix(once)
-    values |= {name: float(of(plain)[0]) for name, of in _OF_MATRIX.items()}
-    drawn: dict[str, list[Floats]] = {name: [] for name in values}
+    values = {name: float(v[0]) for name, v in sample(once).items()}
     wanted = resamples if studies >= FEWEST_STUDIES else 0
-    for w in study_weights(studies, len(graded), resamples=wanted, seed=seed):
-        matrices = matrix(w)
-        for name in values:
-            of_matrix = _OF_MATRIX.get(name)
-            drawn[name].append(of_matrix(matrices) if of_matrix else measurers[name](w))
-    counts = np.bincount(grades, minlength=GRADES).tolist()
+    drawn = [sample(w) for w in study_weights(studies, len(graded), resamples=wanted, seed=seed)]
+    counts = np.bincount(graded.grades, minlength=GRADES).tolist()
+    shown = confusion(list(sets.values())[-1], graded.grades, codes, studies)(once)[0]
     return Agreement(
         studies=studies,
         findings=len(graded),
         counts=(counts[0], counts[1], counts[2]),
-        confusion=tuple(tuple(int(n) for n in row) for row in plain[0]),
+        confusion=tuple(tuple(int(n) for n in row) for row in shown),
         measures={
-            name: _measure(name, values[name], drawn[name], studies, counts)
+            name: _measure(name, values[name], [part[name] for part in drawn], studies, counts)
             for name in sorted(values, key=_place)
         },
     )
 
 
-_OF_MATRIX = {"kappa": quadratic_kappa, "balanced_accuracy": balanced_accuracy}
-
-
-def _measurers(
-    graded: GradedFindings, codes: NDArray[np.intp], studies: int
-) -> dict[str, Measurer]:
-    p, grades = graded.probabilities, graded.grades
-    found: dict[str, Measurer] = {
+def _sampler(
+    p: Floats, grades: NDArray[np.intp], codes: NDArray[np.intp], studies: int
+) -> Callable[[Floats], dict[str, Floats]]:
+    matrix = confusion(p, grades, codes, studies)
+    measurers: dict[str, Measurer] = {
         "weighted_log_loss": log_loss(p, grades, codes, studies, weighted=True),
+        "log_loss": log_loss(p, grades, codes, studies, weighted=False),
         "auroc_moderate": auroc(p[:, 1] + p[:, 2], grades >= Grade.MODERATE, codes),
         "auroc_severe": auroc(p[:, 2], grades == Grade.SEVERE, codes),
+        "ece": top_grade_error(p, grades, codes, studies),
+        "ece_every_grade": every_grade_error(p, grades, codes, studies),
     }
-    sets = {"": p} | ({CALIBRATED: graded.calibrated} if graded.is_calibrated else {})
-    for suffix, q in sets.items():
-        found[f"log_loss{suffix}"] = log_loss(q, grades, codes, studies, weighted=False)
-        found[f"ece{suffix}"] = top_grade_error(q, grades, codes, studies)
-        found[f"ece_every_grade{suffix}"] = every_grade_error(q, grades, codes, studies)
-    return found
+
+    def sample(w: Floats) -> dict[str, Floats]:
+        matrices = matrix(w)
+        return {
+            **{name: measurer(w) for name, measurer in measurers.items()},
+            "kappa": quadratic_kappa(matrices),
+            "balanced_accuracy": balanced_accuracy(matrices),
+        }
+
+    return sample
 
 
 def _place(name: str) -> tuple[int, bool]:
@@ -147,7 +167,7 @@ def _measure(
 ) -> Measure:
     nan = float("nan")
     if not np.isfinite(value):
-        return Measure(nan, nan, nan, _why_undefined(name, counts))
+        return Measure(nan, nan, nan, _why_undefined(name.removesuffix(CALIBRATED), counts))
     if not drawn:
         return Measure(value, nan, nan, f"no interval: fewer than {FEWEST_STUDIES} studies")
     low, high = percentile_interval(np.concatenate(drawn), studies)

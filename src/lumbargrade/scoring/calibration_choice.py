@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +33,8 @@ class CalibrationChoice:
             None with fewer than two studies. `held_out` of the chosen method is a little better
             than the truth because it was chosen; this is not.
         findings: how many rows.
+        nested_probabilities: (N, 3) what `nested` is the loss of: each row calibrated by what was
+            chosen and fitted without its part; nan with fewer than two studies.
     """
 
     calibration: Calibration
@@ -40,6 +42,7 @@ class CalibrationChoice:
     held_out: Mapping[Method, float]
     nested: float | None
     findings: int
+    nested_probabilities: Floats = field(compare=False, repr=False)
 
 
 def choose_calibration(
@@ -62,17 +65,17 @@ def choose_calibration(
     y, s, f = np.asarray(grades, int), np.asarray(studies), np.asarray(folds)
     method, held_out = _choose(p, y, s, f, class_weights)
     parts = held_out_parts(s, f)
-    losses = np.full(len(y), np.nan)
+    apart = np.full(p.shape, np.nan)
     for out in parts:
         rest = ~out
         inner, _ = _choose(p[rest], y[rest], s[rest], f[rest], class_weights)
         fitted = fit_calibration(inner, p[rest], y[rest], class_weights)
-        losses[out] = row_losses(fitted.apply(p[out]), y[out])
+        apart[out] = fitted.apply(p[out])
     before = log_loss(p, y)
-    nested = float(losses.mean()) if parts else None
+    nested = log_loss(apart, y) if parts else None
     helps = nested is not None and nested < before
     calibration = fit_calibration(method, p, y, class_weights) if helps else Calibration()
-    return CalibrationChoice(calibration, before, held_out, nested, len(y))
+    return CalibrationChoice(calibration, before, held_out, nested, len(y), apart)
 
 
 def _choose(

@@ -81,6 +81,10 @@ class Cohort:
     only_in_results: tuple[str, ...] = ()
     only_in_labels: tuple[str, ...] = ()
 
+    @property
+    def unpaired(self) -> int:
+        return len(self.only_in_results) + len(self.only_in_labels)
+
 
 def pair(
     predictions: Mapping[str, StudyPrediction], grades: Mapping[str, Mapping[Target, Grade]]
