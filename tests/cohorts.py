@@ -61,14 +61,21 @@ def write_labels(
 
 def write_findings_table(path: Path, graded: GradedFindings, filled: Sequence[Target] = ()) -> None:
     """The predictions in the layout of `grade`'s findings.csv, without places."""
+    names = [g.column for g in Grade]
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["study_id", "finding", *(g.column for g in Grade), "filled"])
-        for study, target, p in zip(
-            graded.studies, targets_of(graded), graded.probabilities, strict=True
+        calibrated = [f"calibrated_{name}" for name in names]
+        writer.writerow(["study_id", "finding", *names, *calibrated, "filled"])
+        for study, target, p, q in zip(
+            graded.studies,
+            targets_of(graded),
+            graded.probabilities,
+            graded.calibrated,
+            strict=True,
         ):
             mark = "yes" if target in filled else "no"
-            writer.writerow([study, target.column, *(f"{v:.6f}" for v in p), mark])
+            shown = [f"{v:.6f}" if np.isfinite(v) else "" for v in q]
+            writer.writerow([study, target.column, *(f"{v:.6f}" for v in p), *shown, mark])
 
 
 def write_submission_table(path: Path, graded: GradedFindings) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,22 @@ def test_a_submission_tells_its_filled_rows_by_the_findings_beside_it(
     assert {p["condition"] for p in said["parts"]} == {"spinal_canal_stenosis"}
 
 
+def test_calibrated_probabilities_are_measured_beside_the_models_own(
+    files, tmp_path, capsys
+) -> None:
+    shown = replace(drawn(STUDIES, sharpness=3), calibrated=GRADED.probabilities)
+    write_findings_table(files[0] / "findings.csv", shown)
+    said = run(capsys, *files, "--out", tmp_path / "out")
+    for part in said["parts"]:
+        measures = part["measures"]
+        assert len(measures) == 2 * len(MEASURES) - 1
+        if part["by"] == "all":
+            assert measures["log_loss_calibrated"]["value"] < measures["log_loss"]["value"]
+    html = (tmp_path / "out" / "index.html").read_text()
+    assert "spinal canal stenosis, calibrated" in html
+    assert "The results have calibrated probabilities" in html
+
+
 def test_studies_of_one_side_only_are_named_and_the_rest_is_measured(
     files, tmp_path, capsys, caplog
 ) -> None:
@@ -152,7 +169,7 @@ def test_what_cannot_be_measured_is_one_line(
     elif change == "no distribution":
         head, first, *rest = table.read_text().splitlines()
         study, finding, *_ = first.split(",")
-        table.write_text("\n".join([head, f"{study},{finding},0.5,0.6,0.7,no", *rest]))
+        table.write_text("\n".join([head, f"{study},{finding},0.5,0.6,0.7,,,,no", *rest]))
     else:
         more = ["--groups", "scanner"]
     out = tmp_path / "out"

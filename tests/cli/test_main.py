@@ -11,7 +11,7 @@ import pytest
 from lumbargrade.cli.main import COMMANDS, main
 from lumbargrade.domain.errors import BadInput, LumbargradeError, NothingDone, UsageError
 
-LIGHT = ("phantom", "inspect", "score", "evaluate", "recipes")
+LIGHT = ("phantom", "inspect", "score", "evaluate", "recalibrate", "recipes")
 
 
 def modules_after(code: str) -> set[str]:
@@ -25,6 +25,12 @@ def modules_after(code: str) -> set[str]:
 def test_help_and_light_commands_never_import_torch(arguments: list[str]) -> None:
     loaded = modules_after(f"from lumbargrade.cli.main import main\nassert main({arguments}) == 0")
     assert "lumbargrade.cli.main" in loaded
+    assert not {"torch", "timm", "torchvision"} & loaded
+
+
+@pytest.mark.parametrize("module", ["evaluation", "recalibration", "results"])
+def test_measuring_what_was_predicted_needs_no_torch(module: str) -> None:
+    loaded = modules_after(f"import lumbargrade.outputs.{module}")
     assert not {"torch", "timm", "torchvision"} & loaded
 
 

@@ -5,8 +5,9 @@ a row per finding. Log loss, weighted kappa, AUROC, calibration and confusion, w
 intervals by study, by condition, level, side and any other column of LABELS, beside the published
 agreement of human readers. OUT gets a page, metrics.csv and metrics.json.
 
-What no model predicted is counted and not measured. Studies that only one of the two has are named,
-and the exit code is 1.
+Where the results have calibrated probabilities, both these and the models' own are measured, and
+the grade is the one that is shown, by the calibrated ones. What no model predicted is counted and
+not measured. Studies that only one of the two has are named, and the exit code is 1.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ class Options:
     """models that only place points, for models of crops (two_stage, subarticular) to start from"""
     blend: Path | None = None
     """instead of both: a blend file, which names all models and calibrates their probabilities"""
+    calibration: Path | None = None
+    """file from `recalibrate`; its conditions are calibrated by it"""
     flip: bool = True
     """average with the mirrored volume where a task has sides"""
     restart: bool = False
@@ -47,15 +49,17 @@ def run(options: Options) -> int:
     from lumbargrade.outputs.grading import grade_collection
     from lumbargrade.outputs.problems import log_problems
     from lumbargrade.prediction.blended import open_predictor
+    from lumbargrade.prediction.recalibrated import recalibrated
     from lumbargrade.training.device import choose_device
 
     _check(options)
     device = choose_device(options.device)
-    predictor = open_predictor(
+    models = open_predictor(
         options.models, options.blend, device, flip=options.flip, guides=options.guides
     )
+    predictor = recalibrated(models, options.calibration)
     if not predictor.calibrated:
-        log.info("probabilities are not calibrated; `lumbargrade blend` fits a calibration")
+        log.info("probabilities are not calibrated; `blend` and `recalibrate` fit a calibration")
     found = find_studies(options.studies)
     log_problems(log, found.problems)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -24,9 +24,9 @@ from lumbargrade.scoring.agreement import CALIBRATED, OF_CALIBRATION
 from lumbargrade.scoring.cohort import joined
 from lumbargrade.scoring.recalibration import Recalibration
 
-HEADER = (
-    *("condition", "studies", "findings", *(g.label.lower() for g in Grade), "method"),
-    *("log loss before", "after", "gain", "ECE before", "after", "used"),
+LINES = (
+    *("studies", "findings", *(g.label.lower() for g in Grade), "method"),
+    *("log loss before", "log loss after", "gain", "ECE before", "ECE after", "used"),
 )
 _NOTE = (
     "Before: what was shown until now. After: each study by a calibration chosen and fitted "
@@ -69,11 +69,16 @@ class RecalibrationResult:
         }
         return LocalCalibration(found, self.recipes)
 
-    def rows(self) -> list[list[object]]:
-        return [_row(condition, one) for condition, one in self.conditions.items()]
+    def table(self) -> tuple[list[str], list[list[object]]]:
+        """Header and rows, a column per condition."""
+        columns = [_column(one) for one in self.conditions.values()]
+        rows: list[list[object]] = [
+            [line, *cells] for line, *cells in zip(LINES, *columns, strict=True)
+        ]
+        return ["", *map(plain_name, self.conditions)], rows
 
     def text(self) -> str:
-        return text_table(HEADER, self.rows()).replace(NBSP, " ")
+        return text_table(*self.table()).replace(NBSP, " ")
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -85,8 +90,8 @@ class RecalibrationResult:
         }
 
 
-def _row(condition: Condition, one: Recalibration) -> list[object]:
-    start: list[object] = [plain_name(condition), one.studies, sum(one.counts), *one.counts]
+def _column(one: Recalibration) -> list[str]:
+    start = [str(n) for n in (one.studies, sum(one.counts), *one.counts)]
     if one.choice is None or one.measures is None or one.gain is None:
         return [*start, *"------", f"refused: {one.refused}"]
     loss, loss_after, ece, ece_after = (
@@ -132,7 +137,7 @@ def write_recalibration(result: RecalibrationResult) -> None:
     graded = joined(one.graded for one in fitted.values() if one.graded is not None)
     blocks: Sequence[Block] = reliability_blocks(graded, measures, ("before", "after"))
     sections = [
-        Section("Before and after", [Text(_NOTE), Table(HEADER, result.rows())]),
+        Section("Before and after", [Text(_NOTE), Table(*result.table())]),
         Section("Reliability", [Text(RELIABILITY_NOTE), *blocks]),
     ]
     write_page(result.page, "Recalibration", sections, f"Calibration file: {result.out.name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from lumbargrade.domain.errors import BadInput, BadTable
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import Grade, Target, target_from_column
 from lumbargrade.outputs.findings import read_findings
-from lumbargrade.outputs.grading_summary import SUMMARY_FILE
 from lumbargrade.scoring.csv_rows import table_header, table_rows
 from lumbargrade.scoring.official import SUBMISSION_COLUMNS, read_submission
 
 #: Files that hold a folder's results, the first that is there.
 FOLDER_FILES = ("findings.csv", "findings.json", "oof.csv", "submission.csv")
+#: Beside the findings.csv of `grade`; its writer is not imported here, it would bring torch along.
+_SUMMARY_FILE = "summary.json"
 _COLUMNS = ("study_id", "finding", *(g.column for g in Grade))
 
 
@@ -108,19 +109,29 @@ def _read_findings(path: Path) -> tuple[dict[str, StudyPrediction], tuple[str, .
 def _recipes_of_summary(folder: Path) -> tuple[str, ...]:
     """Recipes that the summary of `grade` beside its findings.csv names; none without one."""
     try:
-        models = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))["models"]
+        models = json.loads((folder / _SUMMARY_FILE).read_text(encoding="utf-8"))["models"]
         return tuple(sorted({model["recipe"] for model in models}))
     except (OSError, ValueError, KeyError, TypeError):
         return ()  # another program's table, or moved away from its summary
 
 
 def _finding(values: Mapping[str, str]) -> Finding:
-    a, b, c = (float(values[g.column]) for g in Grade)
-    total = a + b + c  # six decimals do not always add up to 1
-    if not math.isclose(total, 1, abs_tol=1e-3):
-        raise ValueError(f"probabilities add up to {total:g}")
     filled = values.get("filled", "no")
     if filled not in ("yes", "no"):
         raise ValueError(f"filled is {filled!r}, neither yes nor no")
-    target = target_from_column(values["finding"])
-    return Finding(target, (a / total, b / total, c / total), filled=filled == "yes")
+    probabilities = _distribution([values[g.column] for g in Grade])
+    shown = [values.get(f"calibrated_{g.column}") or "" for g in Grade]
+    return Finding(
+        target_from_column(values["finding"]),
+        probabilities,
+        filled=filled == "yes",
+        calibrated=_distribution(shown) if any(shown) else None,
+    )
+
+
+def _distribution(cells: Sequence[str]) -> tuple[float, float, float]:
+    a, b, c = map(float, cells)
+    total = a + b + c  # six decimals do not always add up to 1
+    if not math.isclose(total, 1, abs_tol=1e-3):
+        raise ValueError(f"probabilities add up to {total:g}")
+    return a / total, b / total, c / total

@@ -131,7 +131,7 @@ def joined(parts: Iterable[GradedFindings]) -> GradedFindings:
 
 def _arrays(rows: list[tuple[str, Finding, Grade]]) -> GradedFindings:
     none = (np.nan,) * len(Grade)
-    calibrated = [getattr(f, "calibrated", None) or none for _, f, _ in rows]
+    calibrated = [f.calibrated or none for _, f, _ in rows]
     return GradedFindings(
         studies=np.array([study for study, _, _ in rows], dtype=np.str_),
         targets=np.array([_POSITION[f.target] for _, f, _ in rows], dtype=np.intp),
