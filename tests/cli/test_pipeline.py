@@ -144,7 +144,35 @@ def test_validation_says_a_score_for_each_model_and_fold(pipeline: Pipeline) -> 
             assert score["score"] == pytest.approx(meta.scores["score"], rel=1e-5)
     assert set(pipeline.validated["points"]) == {Condition.CANAL, Condition.FORAMINAL}
     written = {p.name for p in (pipeline.root / "oof").iterdir()}
-    assert written == {"oof.csv", "scores.csv", "points.csv", "index.html", "pictures"}
+    assert written == {
+        "oof.csv",
+        "scores.csv",
+        "points.csv",
+        "metrics.csv",
+        "index.html",
+        "pictures",
+    }
+
+
+def test_validation_measures_agreement_and_calibration_of_what_was_out_of_fold(
+    pipeline: Pipeline,
+) -> None:
+    parts = pipeline.validated["agreement"]
+    whole = {part["condition"]: part for part in parts if part["by"] == "all"}
+    assert set(whole) == {Condition.CANAL, Condition.FORAMINAL}
+    with (pipeline.root / "oof" / "oof.csv").open(newline="") as lines:
+        graded = Counter(
+            target_from_column(row["finding"]).condition
+            for row in csv.DictReader(lines)
+            if row["true_grade"]
+        )
+    assert {c: part["findings"] for c, part in whole.items()} == graded
+    with (pipeline.root / "oof" / "metrics.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == sum(len(part["measures"]) for part in parts)
+    page = (pipeline.root / "oof" / "index.html").read_text()
+    assert "reliability of each grade" in page
+    assert "kappa between readers" in page
 
 
 def test_the_submission_has_25_rows_a_study_and_counts_what_was_filled(pipeline: Pipeline) -> None:

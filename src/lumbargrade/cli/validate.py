@@ -3,7 +3,8 @@
 Every model is judged on the studies of its own fold, which it has not seen; a model that has seen
 one is refused. For recipes with published figures these stand beside ours. OUT gets oof.csv (one
 row per study, condition and level), oof-points.csv (what a second stage trains on), scores.csv,
-points.csv and a page with pictures.
+points.csv, metrics.csv (kappa, AUROC, calibration, with bootstrap intervals by study) and a page
+with pictures and reliability diagrams.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.outputs.marks import predicted_marks, series_shown, true_marks
+from lumbargrade.outputs.measure_tables import NBSP, overview_table, part_as_dict
+from lumbargrade.outputs.oof_agreement import write_agreement
 from lumbargrade.outputs.overlay import draw_series, save_image
 from lumbargrade.outputs.page import Block, Figure, Section, Table, Text, write_page
 from lumbargrade.outputs.tables import text_table
@@ -34,6 +36,7 @@ from lumbargrade.prediction.out_of_fold import (
 )
 from lumbargrade.prediction.table import write_predictions
 from lumbargrade.prediction.validation import FoldPredictions
+from lumbargrade.scoring.breakdown import ALL, Part
 from lumbargrade.scoring.keypoints import WITHIN, PointErrors
 from lumbargrade.tasks import get_task
 
@@ -56,11 +59,13 @@ class ValidationResult:
         scores: per model and fold.
         points: per condition, errors of the ensemble's points.
         rows: rows of the out-of-fold file.
+        agreement: of the ensemble's findings with the truth, by condition, level and side.
     """
 
     scores: Sequence[ScoreLine]
     points: Mapping[Condition, PointErrors]
     rows: int
+    agreement: Sequence[Part] = ()
 
     def score_rows(self) -> list[list[object]]:
         return [list(asdict(line).values()) for line in self.scores]
@@ -78,13 +83,18 @@ class ValidationResult:
             scores = text_table(SCORE_HEADER, self.score_rows())
         points = text_table(POINT_HEADER, self.point_rows())
         units = "x, y in mask pixels, z in slices; of axial crops all three in patient mm"
-        return f"{scores}\n\npoints ({units})\n{points}"
+        text = f"{scores}\n\npoints ({units})\n{points}"
+        whole = [part for part in self.agreement if part.by == ALL]
+        if not whole:
+            return text
+        return f"{text}\n\n{text_table(*overview_table(whole)).replace(NBSP, ' ')}"
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "scores": [asdict(line) for line in self.scores],
             "points": {c.value: asdict(e) for c, e in self.points.items()},
             "rows": self.rows,
+            "agreement": [part_as_dict(part) for part in self.agreement],
         }
 
 
@@ -95,7 +105,7 @@ def write_validation(
 
     Args:
         out: gets ``oof.csv`` with ``oof.json`` (its models), ``oof-points.csv``, ``scores.csv``,
-            ``points.csv``, ``index.html`` and ``pictures/``.
+            ``points.csv``, ``metrics.csv``, ``index.html`` and ``pictures/``.
         folds: predictions of every model on its fold.
         store: labels and volumes.
         pictures: how many series are drawn, per condition.
@@ -121,12 +131,16 @@ def write_validation(
     rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
     write_origin(out / "oof.csv", origin_of(folds, store))
     write_points(out / "oof-points.csv", out_of_fold_points(folds, store))
-    result = ValidationResult(scores, points, rows)
+    parts, agreement = (
+        write_agreement(out / "metrics.csv", studies, store) if studies else ((), [])
+    )
+    result = ValidationResult(scores, points, rows, parts)
     _write_csv(out / "scores.csv", SCORE_HEADER, result.score_rows())
     _write_csv(out / "points.csv", POINT_HEADER, result.point_rows())
     sections = [
         Section("Scores", [Table(SCORE_HEADER, result.score_rows())]),
         Section("Points", [Table(POINT_HEADER, result.point_rows())]),
+        *agreement,
         Section("Pictures", [Text("Rings are predicted, crosses true points."), *drawn]),
     ]
     write_page(out / "index.html", "Out-of-fold validation", sections)
