@@ -144,14 +144,8 @@ def test_validation_says_a_score_for_each_model_and_fold(pipeline: Pipeline) -> 
             assert score["score"] == pytest.approx(meta.scores["score"], rel=1e-5)
     assert set(pipeline.validated["points"]) == {Condition.CANAL, Condition.FORAMINAL}
     written = {p.name for p in (pipeline.root / "oof").iterdir()}
-    assert written == {
-        "oof.csv",
-        "scores.csv",
-        "points.csv",
-        "metrics.csv",
-        "index.html",
-        "pictures",
-    }
+    tables = {"oof.csv", "oof-points.csv", "scores.csv", "points.csv", "metrics.csv"}
+    assert written == {*tables, "oof.json", "index.html", "pictures"}
 
 
 def test_validation_measures_agreement_and_calibration_of_what_was_out_of_fold(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from cohorts import drawn, write_findings_table, write_labels
 from lumbargrade.cli.main import main
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import Finding, StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, SeriesKind
+from lumbargrade.outputs.results import read_results
 from lumbargrade.prediction.local_calibration import (
     FittedCalibration,
     LocalCalibration,
@@ -20,6 +22,8 @@ from lumbargrade.prediction.local_calibration import (
     write_calibration,
 )
 from lumbargrade.scoring.calibration import Calibration, Method, log_loss
+from small_models import save_small_model
+from small_studies import write_noise_study
 
 GRADED = drawn(60, sharpness=2)
 SOFT = Calibration(Method.TEMPERATURE, scale=(0.5, 0.5, 0.5))
@@ -101,6 +105,26 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     assert found[canal].calibrated == pytest.approx(SOFT.apply(p))
     assert found[foraminal] == findings[foraminal]
     assert found[filled] == findings[filled]
+
+
+def test_grade_calibrates_by_the_file_and_warns_of_other_models(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_small_model(tmp_path / "model", "canal")
+    write_noise_study(tmp_path / "study", (SeriesKind.SAGITTAL_T2,))
+    write_calibration(tmp_path / "c.toml", replace(LOCAL, recipes=("other/canal",)))
+    line = ["grade", tmp_path / "study", "--models", tmp_path / "model", "--device", "cpu"]
+    line += ["--calibration", tmp_path / "c.toml", "--out", tmp_path / "out"]
+    assert main([str(word) for word in line]) == 0
+    assert "was fitted to results of other/canal, not of small/canal" in caplog.text
+    (prediction,) = read_results(tmp_path / "out").predictions.values()
+    for target, finding in prediction.findings.items():
+        if target.condition is Condition.CANAL:
+            expected = SOFT.apply(finding.probabilities)
+            assert finding.calibrated == pytest.approx(expected, abs=1e-5)
+        else:
+            assert finding.filled
+            assert finding.calibrated is None
 
 
 @pytest.mark.parametrize(

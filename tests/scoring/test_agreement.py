@@ -184,14 +184,14 @@ def test_calibrated_probabilities_are_measured_beside_the_others() -> None:
 
 
 def test_intervals_by_study_cover_the_truth() -> None:
-    """Findings of a study are alike: 95% intervals by study hold in at least 85 of 100 draws."""
+    """Findings of a study are alike: 95% intervals by study hold in at least 50 of 60 draws."""
     truth = agreement(drawn(4000, seed=99), resamples=1).measures
-    for name in ("log_loss", "auroc_severe", "kappa"):
-        held = 0
-        for seed in range(100):
-            m = agreement(drawn(40, seed=seed).of(Condition.FORAMINAL), resamples=200).measures
-            held += m[name].low <= truth[name].value <= m[name].high
-        assert held >= 85, name
+    held = dict.fromkeys(("log_loss", "auroc_severe", "kappa"), 0)
+    for seed in range(60):
+        found = agreement(drawn(40, seed=seed).of(Condition.FORAMINAL), resamples=200).measures
+        for name in held:
+            held[name] += found[name].low <= truth[name].value <= found[name].high
+    assert min(held.values()) >= 50, held
 
 
 def test_reliability_of_frequencies_lies_on_the_diagonal_and_holds_every_finding() -> None:

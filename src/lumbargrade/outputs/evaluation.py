@@ -128,8 +128,8 @@ def paired(results: Results, labels: CohortLabels, labels_path: Path) -> Cohort:
     if not cohort.paired:
         raise NothingDone(
             f"no study stands in both: {results.path} has {some(cohort.only_in_results, 3)}, "
-            f"{labels_path} has {some(cohort.only_in_labels, 3)}; ids must be equal, and `grade` names "
-            "studies by their StudyInstanceUID"
+            f"{labels_path} has {some(cohort.only_in_labels, 3)}; ids must be equal, "
+            "and `grade` names studies by their StudyInstanceUID"
         )
     return cohort
 
