@@ -22,7 +22,8 @@ class Options:
     path: tyro.conf.Positional[Path]
     """data set in the LSDC layout, or any DICOM folder or file"""
     label_fixes: Path | None = None
-    """corrected coordinate table; its canal points replace those of the data set"""
+    """corrections as `audit` writes them (every value of column fix is add, move or drop): they
+    change the points they name; or a complete corrected table: its canal points replace ours"""
     split: Literal["auto", "train", "test"] = "auto"
     """which tables of an LSDC data set; auto takes train where there is one"""
     json: bool = False

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "the whole system at small scale on synthetic studies"),
     "phantom": ("phantom", "write a synthetic data set in the LSDC layout"),
     "inspect": ("inspect", "what is in a data set or DICOM folder, and what is wrong with it"),
+    "audit": ("audit", "which labels are wrong: ranked, pictured, with corrections to accept"),
     "prepare": ("prepare", "DICOM to a volume store with training tables; resumable"),
     "recipes": ("recipes", "list the experiments, or show one"),
     "train": ("train", "train a recipe on one or more folds; resumable"),

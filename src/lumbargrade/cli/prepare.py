@@ -28,7 +28,8 @@ class Options:
     out: Path
     """the store; a new folder, or the store of an earlier run"""
     label_fixes: Path | None = None
-    """corrected coordinate table; its canal points replace those of the data set"""
+    """corrections as `audit` writes them (every value of column fix is add, move or drop): they
+    change the points they name; or a complete corrected table: its canal points replace ours"""
     workers: int = 0
     """processes; 0 takes one per CPU core"""
     kinds: tuple[_Kind, ...] = ("sagittal-t1", "sagittal-t2", "axial-t2")

@@ -8,13 +8,20 @@ are counted as lines of the file, so the header is row 1.
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from lumbargrade.dataset.corrected import (
+    POINT_COLUMNS,
+    Correction,
+    Fix,
+    holds_corrections,
+    read_corrections,
+    require_applicable,
+)
+from lumbargrade.dataset.csv_rows import integer, number, read_rows
 from lumbargrade.domain.errors import BadTable, Problem, UsageError
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
@@ -57,7 +64,7 @@ class LsdcTables:
         split: ``train`` or ``test``.
         grades: study -> target -> grade; every study of train.csv is there, empty grades are not.
         series: rows of the series descriptions.
-        points: labelled points, canal points by the corrected table where one was given.
+        points: labelled points, corrected where a corrected table was given.
         problems: what does not fit together.
         label_fixes: the corrected table, or None.
     """
@@ -108,19 +115,48 @@ def read_tables(
 
 
 def with_label_fixes(tables: LsdcTables, path: Path) -> LsdcTables:
-    """The tables with the canal points of a corrected coordinate table; other points stay.
+    """The tables with corrected points.
+
+    A table of corrections (:mod:`.corrected`) changes the points that it names, of any condition.
+    Of a complete corrected table, as published, all canal points are taken in place of ours, and
+    the others stay.
 
     Raises:
         UsageError: for the test split, which has no labels.
-        BadTable: if the corrected table cannot be used or holds no canal point.
+        BadTable: if the corrected table cannot be used, does not fit the labels, or is complete
+            and holds no canal point.
     """
     if tables.split != "train":
         raise UsageError("--label-fixes: the test split has no labels to correct")
+    if holds_corrections(path):
+        return _corrected(tables, path)
     canal = [p for p in read_point_table(path) if p.target.condition is Condition.CANAL]
     if not canal:
         raise BadTable(f"{path}: the corrected table holds no canal point")
     others = [p for p in tables.points if p.target.condition is not Condition.CANAL]
-    points = (*others, *canal)
+    return _with_points(tables, (*others, *canal), path)
+
+
+def _corrected(tables: LsdcTables, path: Path) -> LsdcTables:
+    corrections = {c.key: c for c in read_corrections(path)}
+    labelled = {(p.study_id, p.series_id, p.target) for p in tables.points}
+    require_applicable(path, corrections.values(), labelled)
+    points = []
+    for point in tables.points:
+        c = corrections.get((point.study_id, point.series_id, point.target))
+        if c is None:
+            points.append(point)
+        elif c.fix is Fix.MOVE:
+            points.append(_point_of(c))
+    points += [_point_of(c) for c in corrections.values() if c.fix is Fix.ADD]
+    return _with_points(tables, tuple(points), path)
+
+
+def _point_of(c: Correction) -> TablePoint:
+    return TablePoint(c.study_id, c.series_id, c.instance_number, c.target, c.x, c.y)
+
+
+def _with_points(tables: LsdcTables, points: tuple[TablePoint, ...], path: Path) -> LsdcTables:
     problems = tuple(_cross_check(tables.grades, tables.series, points))
     return replace(tables, points=points, problems=problems, label_fixes=path)
 
@@ -143,8 +179,8 @@ def read_grade_table(path: Path) -> Grades:
     """
     columns = ("study_id", *(t.column for t in FINDINGS))
     grades: Grades = {}
-    for row, (study, *labels) in _rows(path, columns):
-        study_id = _integer(path, row, "study_id", study)
+    for row, (study, *labels) in read_rows(path, columns):
+        study_id = integer(path, row, "study_id", study)
         if study_id in grades:
             raise BadTable(f"{path}, row {row}: study {study_id} stands in the table twice")
         found = {}
@@ -167,14 +203,16 @@ def read_series_table(path: Path) -> list[SeriesEntry]:
     """
     kinds = {k.value: k for k in SeriesKind}
     entries: dict[tuple[int, int], SeriesEntry] = {}
-    for row, (study, series, text) in _rows(path, ("study_id", "series_id", "series_description")):
+    for row, (study, series, text) in read_rows(
+        path, ("study_id", "series_id", "series_description")
+    ):
         if text not in kinds:
             expected = ", ".join(kinds)
             reason = f"unknown series description {text!r}; expected one of {expected}"
             raise BadTable(f"{path}, row {row}: {reason}")
         entry = SeriesEntry(
-            _integer(path, row, "study_id", study),
-            _integer(path, row, "series_id", series),
+            integer(path, row, "study_id", study),
+            integer(path, row, "series_id", series),
             kinds[text],
         )
         if entry[:2] in entries:
@@ -190,10 +228,9 @@ def read_point_table(path: Path) -> list[TablePoint]:
         BadTable: for missing columns, unknown conditions or levels, values that are no numbers,
             and two points for one target in one series.
     """
-    columns = ("study_id", "series_id", "instance_number", "condition", "level", "x", "y")
     targets: dict[tuple[str, str], Target] = {}
     points: dict[tuple[int, int, Target], TablePoint] = {}
-    for row, (study, series, instance, condition, level, x, y) in _rows(path, columns):
+    for row, (study, series, instance, condition, level, x, y) in read_rows(path, POINT_COLUMNS):
         target = targets.get((condition, level))
         if target is None:
             try:
@@ -201,12 +238,12 @@ def read_point_table(path: Path) -> list[TablePoint]:
             except ValueError as error:
                 raise BadTable(f"{path}, row {row}: {error}") from None
         point = TablePoint(
-            _integer(path, row, "study_id", study),
-            _integer(path, row, "series_id", series),
-            _integer(path, row, "instance_number", instance),
+            integer(path, row, "study_id", study),
+            integer(path, row, "series_id", series),
+            integer(path, row, "instance_number", instance),
             target,
-            _number(path, row, "x", x),
-            _number(path, row, "y", y),
+            number(path, row, "x", x),
+            number(path, row, "y", y),
         )
         key = (point.study_id, point.series_id, target)
         if key in points:
@@ -214,50 +251,6 @@ def read_point_table(path: Path) -> list[TablePoint]:
             raise BadTable(f"{path}, row {row}: {reason}")
         points[key] = point
     return list(points.values())
-
-
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Line number and the values of ``columns`` of every data row; other columns are ignored."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = next(reader, None)
-            if header is None:
-                raise BadTable(f"{path}: the file is empty")
-            missing = [c for c in columns if c not in header]
-            if missing:
-                raise BadTable(f"{path}: missing columns: {', '.join(missing)}")
-            take = [header.index(c) for c in columns]
-            for values in reader:
-                if not values:
-                    continue
-                if len(values) != len(header):
-                    counts = f"{len(values)} values for {len(header)} columns"
-                    raise BadTable(f"{path}, row {reader.line_num}: {counts}")
-                yield reader.line_num, [values[i] for i in take]
-    except FileNotFoundError:
-        raise BadTable(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise BadTable(f"{path}: not a text file in UTF-8") from None
-    except csv.Error as error:
-        raise BadTable(f"{path}: not a CSV table: {error}") from None
-
-
-def _integer(path: Path, row: int, column: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a whole number") from None
-
-
-def _number(path: Path, row: int, column: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a number") from None
-    if not math.isfinite(value):
-        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a finite number")
-    return value
 
 
 def _cross_check(

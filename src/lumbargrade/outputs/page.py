@@ -120,7 +120,24 @@ def _shares(probabilities: Sequence[float]) -> str:
     return ", ".join(f"{g.label} {p:.1%}" for g, p in zip(Grade, probabilities, strict=True))
 
 
-Block = Text | Table | Figure | FindingsTable
+@dataclass(frozen=True)
+class Card:
+    """A picture with what is to be said of it beside it; ``lines`` are shown as they stand.
+
+    Attributes:
+        anchor: name that a link can lead to.
+        source: of the picture, relative to the page; empty without one.
+    """
+
+    anchor: str
+    title: str
+    text: str
+    source: str = ""
+    lines: Sequence[str] = ()
+    kind: ClassVar[str] = "card"
+
+
+Block = Text | Table | Figure | FindingsTable | Card
 
 
 @dataclass(frozen=True)

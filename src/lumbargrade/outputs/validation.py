@@ -131,9 +131,7 @@ def write_validation(
     rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
     write_origin(out / "oof.csv", origin_of(folds, store))
     write_points(out / "oof-points.csv", out_of_fold_points(folds, store))
-    parts, agreement = (
-        write_agreement(out / "metrics.csv", studies, store) if studies else ((), [])
-    )
+    parts, agreement = write_agreement(out / "metrics.csv", studies, store) if studies else ((), [])
     result = ValidationResult(scores, points, rows, parts)
     _write_csv(out / "scores.csv", SCORE_HEADER, result.score_rows())
     _write_csv(out / "points.csv", POINT_HEADER, result.point_rows())

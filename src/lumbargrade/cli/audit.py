@@ -1,0 +1,62 @@
+"""Which labels are wrong: suspects ranked, pictured on a page, with proposed corrections.
+
+From the tables alone: points that do not fit the others of their series, levels out of order or
+one disc off, left against right, stray slices, missing points with a place for each. OUT gets
+index.html to work through, suspects.csv, and corrections.csv: rows that `prepare --label-fixes`
+reads once those that you do not agree with are deleted. Exit code 1 says that something could not
+be checked.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lumbargrade audit`."""
+
+    data: tyro.conf.Positional[Path]
+    """folder with train.csv, train_series_descriptions.csv and train_label_coordinates.csv; no
+    images are needed"""
+    out: Path = Path("audit")
+    """folder for the page, the tables and the pictures"""
+    label_fixes: Path | None = None
+    """corrected table to audit the labels with, as `prepare` takes it"""
+    store: Path | None = None
+    """volume store of the data: slices behind the points, image bounds"""
+    json: bool = False
+    """print one JSON object as the last line"""
+
+
+def run(options: Options) -> int:
+    from lumbargrade.dataset.audit.run import audit_tables
+    from lumbargrade.dataset.store import VolumeStore
+    from lumbargrade.dataset.tables import read_tables
+    from lumbargrade.domain.errors import NothingDone
+    from lumbargrade.domain.files import require_writable
+    from lumbargrade.outputs.audit import write_audit
+    from lumbargrade.outputs.problems import log_problems
+    from lumbargrade.outputs.tables import json_line
+
+    tables = read_tables(options.data, split="train", label_fixes=options.label_fixes)
+    if not tables.points:
+        raise NothingDone(f"{options.data}: the tables hold no labelled point")
+    store = VolumeStore.open(options.store) if options.store is not None else None
+    require_writable(options.out / "index.html")
+    sizes = {s[:2]: shape[1:] for s, shape in store.shapes.items()} if store else None
+    audit = audit_tables(tables, sizes)
+    problems = [*tables.problems, *audit.problems]
+    log_problems(log, problems)
+    result = write_audit(options.out, tables, audit.suspects, problems, store)
+    print(result.text())
+    log.info("page in %s", options.out / "index.html")
+    if options.json:
+        print(json_line(result.as_dict()))
+    return 1 if any(p.fatal for p in problems) else 0

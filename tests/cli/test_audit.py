@@ -1,0 +1,100 @@
+"""`lumbargrade audit`: from tables to a page and corrections that `prepare` accepts; bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from lsdc import write_table
+from lumbargrade.cli.main import main
+from lumbargrade.dataset.audit.run import audit_tables
+from lumbargrade.dataset.corrected import POINT_COLUMNS
+from lumbargrade.dataset.tables import LsdcTables, read_tables
+from lumbargrade.domain.vocabulary import FINDINGS, Level
+from made_labels import canal, edited, made_tables
+
+
+def write_tables(folder: Path, tables: LsdcTables) -> Path:
+    folder.mkdir()
+    write_table(
+        folder / "train_series_descriptions.csv",
+        ["study_id", "series_id", "series_description"],
+        [[s.study_id, s.series_id, s.kind.value] for s in tables.series],
+    )
+    write_table(
+        folder / "train.csv",
+        ["study_id", *(t.column for t in FINDINGS)],
+        [[study, *(g[t].label for t in FINDINGS)] for study, g in tables.grades.items()],
+    )
+    rows = [
+        [*p[:3], p.target.coordinate_label, p.target.level.label, p.x, p.y] for p in tables.points
+    ]
+    write_table(folder / "train_label_coordinates.csv", list(POINT_COLUMNS), rows)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Forty studies; in one a point lies in the corner, in another one is missing."""
+    tables = edited(made_tables(), 105, [canal(Level.L2_L3)], lambda p: p._replace(x=5.0, y=5.0))
+    return write_tables(
+        tmp_path / "data", edited(tables, 120, [canal(Level.L5_S1)], lambda p: None)
+    )
+
+
+def test_the_accepted_corrections_leave_nothing_to_find(data, tmp_path, capsys):
+    out = tmp_path / "audit"
+    assert main(["audit", str(data), "--out", str(out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (said["suspects"], said["corrections"]) == (2, 2)
+    with (out / "corrections.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(r["study_id"], r["fix"], r["suspect"]) for r in rows] == [
+        ("105", "move", "1"),
+        ("120", "add", "2"),
+    ]
+    page = (out / "index.html").read_text()
+    assert "1. does not fit the other points" in page
+    assert "add L5/S1 to" in page
+    for name in ("pictures/1.png", "pictures/2.png"):
+        assert name in page
+        assert (out / name).is_file()
+    assert not audit_tables(read_tables(data, label_fixes=out / "corrections.csv")).suspects
+
+
+def test_a_deleted_row_is_a_correction_that_was_not_accepted(data, tmp_path):
+    out = tmp_path / "audit"
+    main(["audit", str(data), "--out", str(out)])
+    table = out / "corrections.csv"
+    header, first, _ = table.read_text().splitlines(keepends=True)
+    table.write_text(header + first)
+    left = audit_tables(read_tables(data, label_fixes=table)).suspects
+    assert [s.study_id for s in left] == [120]
+
+
+def test_a_table_with_missing_columns_stops_with_its_name(data, tmp_path, capsys):
+    table = data / "train_label_coordinates.csv"
+    table.write_text(table.read_text().replace(",x,y\n", ",x,why\n", 1))
+    assert main(["audit", str(data), "--out", str(tmp_path / "audit")]) == 3
+    assert "train_label_coordinates.csv: missing columns: y" in capsys.readouterr().err
+    assert not (tmp_path / "audit").exists()
+
+
+def test_tables_that_do_not_fit_together_are_audited_and_named(data, tmp_path, caplog):
+    table = data / "train.csv"
+    table.write_text(table.read_text() + "99" + 25 * ",Severe" + "\n")
+    assert main(["audit", str(data), "--out", str(tmp_path / "audit")]) == 1
+    assert "study 99" in caplog.text
+    assert (tmp_path / "audit/suspects.csv").read_text().count("\n") == 3
+
+
+def test_nothing_to_audit_and_no_data_set(tmp_path, capsys):
+    empty = write_tables(tmp_path / "empty", made_tables(studies=1))
+    (empty / "train_label_coordinates.csv").write_text(",".join(POINT_COLUMNS) + "\n")
+    assert main(["audit", str(empty), "--out", str(tmp_path / "a")]) == 3
+    assert "no labelled point" in capsys.readouterr().err
+    assert main(["audit", str(tmp_path / "a")]) == 2
+    assert main(["audit", str(tmp_path), "--out", str(tmp_path / "a")]) == 2
