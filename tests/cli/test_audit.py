@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from lsdc import write_table
+from lsdc import write_lsdc, write_table
 from lumbargrade.cli.main import main
 from lumbargrade.dataset.audit.run import audit_tables
 from lumbargrade.dataset.corrected import POINT_COLUMNS
+from lumbargrade.dataset.prepare import prepare
 from lumbargrade.dataset.tables import LsdcTables, read_tables
+from lumbargrade.domain.findings import Finding, Place, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Level
+from lumbargrade.prediction.table import write_predictions
 from made_labels import canal, edited, made_tables
 
 
@@ -98,3 +102,63 @@ def test_nothing_to_audit_and_no_data_set(tmp_path, capsys):
     assert "no labelled point" in capsys.readouterr().err
     assert main(["audit", str(tmp_path / "a")]) == 2
     assert main(["audit", str(tmp_path), "--out", str(tmp_path / "a")]) == 2
+
+
+@pytest.fixture(scope="module")
+def with_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten studies of noise, of which one has no images, and their store."""
+    folder = tmp_path_factory.mktemp("images")
+    ids = write_lsdc(folder / "data", 10)
+    shutil.rmtree(folder / "data/train_images" / str(ids[3]))
+    prepare(folder / "data", folder / "store")
+    return folder
+
+
+def test_with_a_store_slices_stand_behind_the_points_and_what_it_lacks_is_named(
+    with_images, tmp_path, caplog
+):
+    out = tmp_path / "audit"
+    store = str(with_images / "store")
+    assert main(["audit", str(with_images / "data"), "--store", store, "--out", str(out)]) == 1
+    assert "study 1021" in caplog.text
+    assert "3 series with labels not in the store" in caplog.text
+    assert list((out / "pictures").glob("*.jpg"))
+    page = (out / "index.html").read_text()
+    assert "What could not be checked" in page
+    assert "No images were looked at" not in page
+
+
+def test_a_store_of_other_labels_is_named(with_images, tmp_path, caplog):
+    table = with_images / "data/train_label_coordinates.csv"
+    row = table.read_text().splitlines()[1].split(",")
+    fixes = tmp_path / "fixes.csv"
+    fixes.write_text(f"{','.join(POINT_COLUMNS)},fix\n{','.join(row[:5])},3,4,move\n")
+    arguments = ["audit", str(with_images / "data"), "--label-fixes", str(fixes)]
+    arguments += ["--store", str(with_images / "store"), "--out", str(tmp_path / "audit")]
+    assert main(arguments) == 1
+    assert "1 points of the store lie elsewhere than in the tables" in caplog.text
+
+
+def test_contradicted_grades_are_listed_with_pictures_and_for_training(data, tmp_path, caplog):
+    target = canal(Level.L4_L5)
+    place = Place(str(10 * 108 + 1), 8, 100.0, 100.0, 7.0)
+    said = [
+        StudyPrediction(str(study), {target: Finding(target, (mild, 0.0, 1 - mild), place)})
+        for study, mild in ((108, 0.01), (109, 0.9), (999, 0.5))
+    ]
+    write_predictions(tmp_path / "oof.csv", said)
+    out = tmp_path / "audit"
+    arguments = ["audit", str(data), "--oof", str(tmp_path / "oof.csv"), "--out", str(out)]
+    assert main(arguments) == 1
+    assert "1 of 3 predicted studies are not in train.csv" in caplog.text
+    with (out / "contradicted.csv").open() as lines:
+        (row,) = csv.DictReader(lines)
+    assert (row["study_id"], row["finding"], row["grade"]) == ("108", target.column, "normal_mild")
+    assert f"pictures/{row['suspect']}.png" in (out / "index.html").read_text()
+
+
+def test_a_table_of_predictions_with_missing_columns_stops_with_its_name(data, tmp_path, capsys):
+    (tmp_path / "oof.csv").write_text("study_id,fold\n")
+    arguments = ["audit", str(data), "--oof", str(tmp_path / "oof.csv")]
+    assert main([*arguments, "--out", str(tmp_path / "audit")]) == 3
+    assert "oof.csv: no columns finding" in capsys.readouterr().err

@@ -3,8 +3,10 @@
 From the tables alone: points that do not fit the others of their series, levels out of order or
 one disc off, left against right, stray slices, missing points with a place for each. OUT gets
 index.html to work through, suspects.csv, and corrections.csv: rows that `prepare --label-fixes`
-reads once those that you do not agree with are deleted. Exit code 1 says that something could not
-be checked.
+reads once those that you do not agree with are deleted. With a store: pictures of the slices, image
+bounds, axial against sagittal in patient millimetres. With out-of-fold predictions: grades that
+every file contradicts, also in contradicted.csv, which training can weigh less (recipe keys
+data.suspects and data.suspect_weight). Exit code 1 says that something could not be checked.
 """
 
 from __future__ import annotations
@@ -30,13 +32,19 @@ class Options:
     label_fixes: Path | None = None
     """corrected table to audit the labels with, as `prepare` takes it"""
     store: Path | None = None
-    """volume store of the data: slices behind the points, image bounds"""
+    """volume store of the same labels: slices behind the points, image bounds, patient mm"""
+    oof: tuple[Path, ...] = ()
+    """oof.csv files that `validate` wrote; a grade is contradicted where all of them agree on it"""
     json: bool = False
     """print one JSON object as the last line"""
 
 
 def run(options: Options) -> int:
+    from lumbargrade.dataset.audit.grades import check_grades
+    from lumbargrade.dataset.audit.inputs import prediction_problems, store_problems
+    from lumbargrade.dataset.audit.patient import check_patient
     from lumbargrade.dataset.audit.run import audit_tables
+    from lumbargrade.dataset.audit.suspect import ranked
     from lumbargrade.dataset.store import VolumeStore
     from lumbargrade.dataset.tables import read_tables
     from lumbargrade.domain.errors import NothingDone
@@ -44,17 +52,26 @@ def run(options: Options) -> int:
     from lumbargrade.outputs.audit import write_audit
     from lumbargrade.outputs.problems import log_problems
     from lumbargrade.outputs.tables import json_line
+    from lumbargrade.prediction.table import read_predictions
 
     tables = read_tables(options.data, split="train", label_fixes=options.label_fixes)
     if not tables.points:
         raise NothingDone(f"{options.data}: the tables hold no labelled point")
     store = VolumeStore.open(options.store) if options.store is not None else None
+    predictions = [read_predictions(path) for path in options.oof]
     require_writable(options.out / "index.html")
     sizes = {s[:2]: shape[1:] for s, shape in store.shapes.items()} if store else None
     audit = audit_tables(tables, sizes)
-    problems = [*tables.problems, *audit.problems]
+    suspects, problems = audit.suspects, [*tables.problems, *audit.problems]
+    if store is not None:
+        doubted = {(s.series_id, t) for s in suspects for t in s.targets if s.series_id}
+        suspects = ranked([*suspects, *check_patient(store.points, doubted)])
+        problems += store_problems(tables, store)
+    if predictions:
+        suspects += check_grades(predictions, tables.grades)
+        problems += prediction_problems(options.oof, predictions, tables)
     log_problems(log, problems)
-    result = write_audit(options.out, tables, audit.suspects, problems, store)
+    result = write_audit(options.out, tables, suspects, problems, store)
     print(result.text())
     log.info("page in %s", options.out / "index.html")
     if options.json:

@@ -19,7 +19,7 @@ from lumbargrade.dataset.tables import LsdcTables
 from lumbargrade.domain.errors import BadStore, Problem
 from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.outputs.audit_picture import draw_suspect
-from lumbargrade.outputs.audit_table import write_corrections, write_suspects
+from lumbargrade.outputs.audit_table import write_contradicted, write_corrections, write_suspects
 from lumbargrade.outputs.overlay import save_image
 from lumbargrade.outputs.page import Block, Card, Section, Table, Text, write_page
 from lumbargrade.outputs.problems import problem_table
@@ -92,7 +92,9 @@ def write_audit(
     problems: Sequence[Problem],
     store: VolumeStore | None = None,
 ) -> AuditResult:
-    """Write ``index.html``, ``pictures/``, ``suspects.csv`` and ``corrections.csv``.
+    """Write ``index.html``, ``pictures/``,
+    ``suspects.csv``, ``corrections.csv`` and
+    ``contradicted.csv``.
 
     Args:
         suspects: the most suspicious first.
@@ -102,6 +104,7 @@ def write_audit(
     ordered = sorted(suspects, key=lambda s: (list(Condition).index(s.condition), _last(s)))
     count = write_corrections(out / "corrections.csv", ordered)
     write_suspects(out / "suspects.csv", ordered)
+    write_contradicted(out / "contradicted.csv", ordered, tables.grades)
     result = AuditResult(ordered, len(tables.points), count, problems)
     chains = {
         (c.series_id, c.condition): c for cond in Condition for c in chains_of(cond, tables.points)
@@ -142,7 +145,7 @@ def _card(number: int, suspect: Suspect, corrections: Sequence[Correction], pict
         for c in corrections
     ]
     if suspect.corrections and not corrections:
-        lines = ["another entry corrects these points"]
+        lines = ["settle the other entry of this series first"]
     title = f"{number}. {suspect.check.words}"
     text = f"{where}: {suspect.reason} (score {suspect.score:.1f})."
     return Card(f"e{number}", title, text, picture, lines)

@@ -7,11 +7,13 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lumbargrade.dataset.audit.suspect import Suspect, settle
+from lumbargrade.dataset.audit.suspect import Check, Suspect, settle
 from lumbargrade.dataset.corrected import POINT_COLUMNS
+from lumbargrade.dataset.tables import Grades
 from lumbargrade.domain.files import write_text
 
 CORRECTION_COLUMNS = (*POINT_COLUMNS, "fix", "suspect", "check", "score", "reason")
+CONTRADICTED_COLUMNS = ("study_id", "finding", "grade", "suspect", "score", "reason")
 SUSPECT_COLUMNS = (
     *("suspect", "check", "study_id", "series_id", "condition", "labels", "score"),
     *("corrected", "reason"),
@@ -28,8 +30,7 @@ def write_corrections(path: Path, suspects: Sequence[Suspect]) -> int:
         (
             *(c.study_id, c.series_id, c.instance_number),
             *(c.target.coordinate_label, c.target.level.label, c.x, c.y),
-            *(c.fix, n, suspects[n - 1].check, f"{suspects[n - 1].score:.2f}"),
-            suspects[n - 1].reason,
+            *(c.fix, n, suspects[n - 1].check, *_why(suspects[n - 1])),
         )
         for n, corrections in settle(suspects).items()
         for c in corrections
@@ -49,6 +50,21 @@ def write_suspects(path: Path, suspects: Sequence[Suspect]) -> None:
         for n, s in enumerate(suspects, start=1)
     ]
     _write(path, SUSPECT_COLUMNS, rows)
+
+
+def write_contradicted(path: Path, suspects: Sequence[Suspect], grades: Grades) -> int:
+    """Write the contradicted grades for the recipe key ``data.suspects``; returns how many."""
+    rows = [
+        (s.study_id, s.targets[0].column, grades[s.study_id][s.targets[0]].column, n, *_why(s))
+        for n, s in enumerate(suspects, start=1)
+        if s.check is Check.GRADE
+    ]
+    _write(path, CONTRADICTED_COLUMNS, rows)
+    return len(rows)
+
+
+def _why(suspect: Suspect) -> tuple[str, str]:
+    return f"{suspect.score:.2f}", suspect.reason
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -63,7 +63,8 @@ def audit_tables(tables: LsdcTables, sizes: Sizes | None = None) -> TableAudit:
         elif mine:
             what = f"{condition}: fewer than {LEAST_SERIES} series with all points, shape unchecked"
             problems.append(Problem(what, fatal=False))
-    suspects = check_shifts(chains[Condition.CANAL], chains[Condition.FORAMINAL], models)
+    placed = {series for _, series in sizes or {}}
+    suspects = check_shifts(chains[Condition.CANAL], chains[Condition.FORAMINAL], models, placed)
     for condition, mine in chains.items():
         together = Counter(c.study_id for c in mine)
         labelled = {(c.study_id, t) for c in mine for t in c.marked}

@@ -6,7 +6,7 @@ against another series of the study drawn in the same frame, the row stands one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,14 +43,22 @@ def check_shifts(
     canal: Sequence[Chain],
     foraminal: Sequence[Chain],
     models: Mapping[Condition, ShapeModel],
+    placed: Collection[int] = (),
 ) -> list[Suspect]:
-    """Sides of a foraminal series, and canal against foraminal rows, one level apart."""
+    """Sides of a foraminal series, and canal against foraminal rows, one level apart.
+
+    Args:
+        placed: series whose place in the patient is known: the canal rows of these are compared
+            in millimetres elsewhere, not by their frame.
+    """
     if Condition.FORAMINAL not in models:
         return []
     sided = [_rows(c, models[Condition.FORAMINAL]) for c in foraminal]
     canals: dict[int, Row] = {}
     if Condition.CANAL in models:
         for chain in canal:
+            if chain.series_id in placed:
+                continue
             if row := _rows(chain, models[Condition.CANAL]).get(None):
                 canals[chain.study_id] = row
     pairs = [
@@ -126,10 +134,10 @@ def _compare(
             if canal is not None:
                 yield from _lacking_end(canal, rows, off, models)
             return
-    if canal is not None and off and len(off) == len(to_canal):
+    # One row alone may agree in size and x by chance, though it was drawn in another frame.
+    if canal is not None and len(off) == 2:
         levels = float(np.mean(list(off.values())))
-        against = "both foraminal rows" if len(off) == 2 else "the foraminal row"
-        yield _suspect(canal, levels, against, models)
+        yield _suspect(canal, levels, "both foraminal rows", models)
 
 
 def _sides_suspect(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lumbargrade.dataset.corrected import Correction
-from lumbargrade.domain.vocabulary import Condition, Target
+from lumbargrade.domain.vocabulary import Condition, Level, Target
 
 
 class Check(StrEnum):
@@ -76,20 +76,32 @@ class Suspect:
         by_side: dict[str, list[str]] = {}
         for t in self.targets:
             by_side.setdefault(t.side or "", []).append(t.level.label)
-        return "; ".join(f"{side} {', '.join(ls)}".strip() for side, ls in by_side.items())
+        every = {
+            side: "all levels" if len(ls) == len(Level) else ", ".join(ls)
+            for side, ls in by_side.items()
+        }
+        return "; ".join(f"{side} {levels}".strip() for side, levels in every.items())
 
 
 def settle(suspects: Sequence[Suspect]) -> dict[int, tuple[Correction, ...]]:
     """The corrections that go together, by number of the suspect (from 1, in the given order).
 
     No label is corrected twice. What puts a suspect right is taken whole or not at all; wrong
-    points come before missing ones, since those are placed by the points that are there.
+    points come before missing ones, since those are placed by the points that are there. Where a
+    whole row may bear wrong names and nothing tells which, nothing is added to its series.
     """
     taken: set[object] = set()
+    open_names = {
+        s.series_id
+        for s in suspects
+        if s.check in (Check.SHIFT, Check.PATIENT) and not s.corrections
+    }
     settled: dict[int, tuple[Correction, ...]] = {}
     numbered = enumerate(suspects, start=1)
     for number, suspect in sorted(numbered, key=lambda n: n[1].check is Check.MISSING):
         keys = {c.key for c in suspect.corrections}
+        if suspect.check is Check.MISSING and suspect.series_id in open_names:
+            continue
         if keys and not keys & taken:
             taken |= keys
             settled[number] = suspect.corrections
