@@ -79,6 +79,11 @@ class DataConfig:
     points: str = ""
     """two_stage, subarticular: out-of-fold points by `validate` (oof-points.csv) that crops are
     cut around; studies without any, or all where none is given, are cut around their labels"""
+    suspects: str = ""
+    """grades that `audit` found contradicted (contradicted.csv); training takes them as
+    suspect_weight says, scores count them as they stand"""
+    suspect_weight: float = 1.0
+    """share of the epochs in which such a grade takes part: 1 trusts it, 0 drops it"""
 
 
 @dataclass(frozen=True)

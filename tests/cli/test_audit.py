@@ -16,7 +16,7 @@ from lumbargrade.dataset.corrected import POINT_COLUMNS
 from lumbargrade.dataset.prepare import prepare
 from lumbargrade.dataset.tables import LsdcTables, read_tables
 from lumbargrade.domain.findings import Finding, Place, StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, Level
+from lumbargrade.domain.vocabulary import FINDINGS, Level, SeriesKind
 from lumbargrade.prediction.table import write_predictions
 from made_labels import canal, edited, made_tables
 
@@ -126,6 +126,15 @@ def test_with_a_store_slices_stand_behind_the_points_and_what_it_lacks_is_named(
     page = (out / "index.html").read_text()
     assert "What could not be checked" in page
     assert "No images were looked at" not in page
+
+
+def test_a_store_without_a_kind_of_series_says_so_once_and_that_is_no_failure(tmp_path, caplog):
+    write_lsdc(tmp_path / "data", 8)
+    prepare(tmp_path / "data", tmp_path / "store", kinds=[SeriesKind.SAGITTAL_T2])
+    arguments = ["audit", str(tmp_path / "data"), "--store", str(tmp_path / "store")]
+    assert main([*arguments, "--out", str(tmp_path / "audit")]) == 0
+    assert caplog.text.count("the store holds no Axial T2 series") == 1
+    assert "not in the store" not in caplog.text
 
 
 def test_a_store_of_other_labels_is_named(with_images, tmp_path, caplog):

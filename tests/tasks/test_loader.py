@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from lumbargrade.config import DataConfig, NetworkConfig, Recipe, TrainConfig
+from lumbargrade.domain.errors import BadTable, UsageError
+from lumbargrade.domain.vocabulary import Grade
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.loader import SampleDataset, batch_order, training_loader
 from made_series import MadeStore
@@ -72,3 +74,57 @@ def test_an_item_does_not_depend_on_its_neighbours():
     other = SampleDataset(STORE, rows[4:], task, seed=5, epoch=2)[0]
     assert (one.image == other.image).all()
     assert np.array_equal(one.points, other.points)
+
+
+def grades_of(weight: float, epochs: int, table) -> np.ndarray:
+    """(epochs, items, P) grades of training samples without augmentation's exchange of sides."""
+    data = replace(RECIPE.data, suspects=str(table), suspect_weight=weight)
+    task = get_task(replace(RECIPE, data=data, augment=replace(RECIPE.augment, flip=0.0)))
+    rows = task.rows(STORE)
+    loaders = [training_loader(task, STORE, rows, epoch=e) for e in range(epochs)]
+    order = [np.concatenate(batch_order(len(rows), 3, 5, e)) for e in range(epochs)]
+    found = [torch.cat([b.grade for b in loader]).numpy() for loader in loaders]
+    return np.stack([f[np.argsort(o)] for f, o in zip(found, order, strict=True)])
+
+
+@pytest.fixture
+def contradicted(tmp_path):
+    """The first known grade of the first row."""
+    row = get_task(RECIPE).rows(STORE)[0]
+    i = int(np.flatnonzero(row.grades >= 0)[0])
+    path = tmp_path / "contradicted.csv"
+    grade = Grade(int(row.grades[i])).column
+    line = f"{row.study_id},{row.targets[i].column},{grade}"
+    path.write_text(f"study_id,finding,grade,reason\n{line},because\n")
+    return path, i
+
+
+def test_a_contradicted_grade_is_dropped_or_takes_part_in_a_share_of_the_epochs(contradicted):
+    path, i = contradicted
+    trusted = grades_of(1.0, 1, path)[0]
+    dropped = grades_of(0.0, 2, path)
+    assert (dropped[:, 0, i] == -1).all()
+    assert trusted[0, i] >= 0
+    assert ((dropped != trusted).sum(axis=(1, 2)) == 1).all()
+    half = grades_of(0.5, 40, path)[:, 0, i]
+    assert set(half) == {-1, trusted[0, i]}
+    assert 10 <= (half >= 0).sum() <= 30
+
+
+def test_a_grade_that_was_changed_since_is_trusted(contradicted):
+    path, i = contradicted
+    said = path.read_text()
+    old = next(g for g in Grade if f",{g.column}," in said)
+    path.write_text(said.replace(f",{old.column},", f",{Grade((old + 1) % 3).column},"))
+    assert grades_of(0.0, 1, path)[0, 0, i] == old
+
+
+def test_a_list_that_cannot_be_read_and_a_weight_that_is_no_share_stop_training(tmp_path):
+    bad = tmp_path / "contradicted.csv"
+    bad.write_text("study_id,finding,grade\n1,spinal_canal_stenosis_l1_l2,Awful\n")
+    with pytest.raises(BadTable, match=r"row 2, grade: 'Awful'"):
+        grades_of(0.0, 1, bad)
+    with pytest.raises(BadTable, match="no such file"):
+        grades_of(0.0, 1, tmp_path / "none.csv")
+    with pytest.raises(UsageError, match="suspect_weight"):
+        grades_of(1.5, 1, bad)

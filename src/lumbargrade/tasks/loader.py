@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,26 +13,52 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lumbargrade.dataset.contradicted import (
+    Contradicted,
+    read_contradicted,
+    without_contradicted,
+)
 from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.domain.errors import UsageError
 from lumbargrade.tasks.base import Row, Task
 
 
 class SampleDataset(Dataset[Any]):
-    """Augmented samples of one epoch; item i depends on seed, epoch and series id alone."""
+    """Augmented samples of one epoch; item i depends on seed, epoch and series id alone.
+
+    Grades that are contradicted (``data.suspects``) are left out of a share of the epochs.
+    """
 
     def __init__(
-        self, store: VolumeStore, rows: Sequence[Row], task: Task, seed: int, epoch: int
+        self,
+        store: VolumeStore,
+        rows: Sequence[Row],
+        task: Task,
+        seed: int,
+        epoch: int,
+        contradicted: Contradicted | None = None,
     ) -> None:
         self.store, self.rows, self.task = store, rows, task
         self.seed, self.epoch = seed, epoch
+        self.contradicted = contradicted or {}
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Any:
         row = self.rows[index]
-        rng = np.random.default_rng([self.seed, self.epoch, row.series_id])
-        return self.task.sample(self.store, row, rng)
+        key = [self.seed, self.epoch, row.series_id]
+        row = self._trusted(row, np.random.default_rng([*key, row.study_id]))
+        return self.task.sample(self.store, row, np.random.default_rng(key))
+
+    def _trusted(self, row: Any, rng: np.random.Generator) -> Any:
+        if not self.contradicted:
+            return row
+        weight = self.task.recipe.data.suspect_weight
+        grades = without_contradicted(
+            row.grades, row.study_id, row.targets, self.contradicted, weight, rng
+        )
+        return replace(row, grades=grades)
 
 
 def batch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -54,12 +82,19 @@ def training_loader(
     Returns:
         An iterable of the task's batches, with a length. It draws nothing from torch's global
         random state.
+
+    Raises:
+        BadTable: if the list of contradicted grades cannot be read.
+        UsageError: for a ``suspect_weight`` that is no share.
     """
-    config = task.recipe.train
+    config, data = task.recipe.train, task.recipe.data
+    if not 0 <= data.suspect_weight <= 1:
+        raise UsageError(f"data.suspect_weight {data.suspect_weight}: give a share from 0 to 1")
+    contradicted = read_contradicted(Path(data.suspects)) if data.suspects else None
     batches = batch_order(len(rows), config.batch_size, config.seed, epoch)[skip:]
     workers = min(config.workers, len(batches))
     return DataLoader(
-        SampleDataset(store, rows, task, config.seed, epoch),
+        SampleDataset(store, rows, task, config.seed, epoch, contradicted),
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=task.collate,

@@ -14,13 +14,22 @@ _NAMED = 20
 
 
 def store_problems(tables: LsdcTables, store: VolumeStore) -> list[Problem]:
-    """Studies with labels but without images in the store, and labels that the store has not."""
+    """Studies with labels but without images in the store, and labels that the store has not.
+
+    A store that was prepared without a kind of series lacks it on purpose: that is said once.
+    """
     stored = {s[:2] for s in store.series}
+    without = {s.kind for s in tables.series} - {s.kind for s in store.series}
+    expected = {s[:2] for s in tables.series if s.kind not in without}
     absent: dict[int, set[int]] = {}
     for p in tables.points:
-        if p[:2] not in stored:
+        if p[:2] in expected and p[:2] not in stored:
             absent.setdefault(p.study_id, set()).add(p.series_id)
     problems = [
+        Problem(f"the store holds no {kind.value} series: no picture, nothing in mm", fatal=False)
+        for kind in sorted(without)
+    ]
+    problems += [
         Problem(
             f"{len(series)} series with labels not in the store: no picture, nothing in mm",
             study=str(study),
