@@ -305,7 +305,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--at", type=Path, default=ROOT / "build" / "results", help="work folder")
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--folds", default="0,1,2", help="folds that are trained and judged")
+    parser.add_argument("--folds", default="0,1", help="folds that are trained and judged")
     parser.add_argument("--epochs", type=int, default=0, help="0 leaves them to the recipes")
     parser.add_argument("--out", type=Path, default=DOCUMENT, help="the page")
     options = parser.parse_args(argv)

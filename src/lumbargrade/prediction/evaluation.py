@@ -20,6 +20,9 @@ from lumbargrade.tasks.base import SeriesPrediction
 ENSEMBLE = "ensemble"
 ALL_FOLDS = "all"
 
+#: Where a point stands that was not found, mm: further than any limit, and no nan in medians.
+NOT_FOUND = 1e9
+
 Pairs = Sequence[tuple[Any, SeriesPrediction]]
 
 
@@ -131,7 +134,8 @@ def _point_pairs(
     """Predicted and true points of a row in mask units, then in mm, and true slice normals."""
     marked = np.isfinite(row.points).all(axis=1)
     if prediction.series:  # points of several series: patient mm stand for pixels and slices
-        truth, patient = row.points[marked], prediction.patient[marked]
+        truth = row.points[marked]
+        patient = np.where(np.isfinite(prediction.patient), prediction.patient, NOT_FOUND)[marked]
         nowhere = np.full((len(truth), 3), np.nan)
         return patient, truth, patient, truth, nowhere
     volume = store.volume(row.study_id, row.series_id)
