@@ -40,6 +40,7 @@ from lumbargrade.prediction.blended import combine, correct_any_severe
 from lumbargrade.prediction.oof import read_member
 from lumbargrade.prediction.table import read_predictions
 from lumbargrade.scoring.local import sample_losses
+from lumbargrade.scoring.splits import held_out_parts
 
 DOCUMENT = ROOT / "docs" / "results.md"
 
@@ -201,19 +202,21 @@ def work(at: Path, studies: int, seed: int, folds: Sequence[int], epochs: int) -
     return {"minutes": (time.perf_counter() - start) / 60, "cpu_minutes": cpu / 60}
 
 
-def nested_blend(
-    files: Mapping[str, Path], store: VolumeStore, folds: Sequence[int]
-) -> dict[str, StudyPrediction]:
-    """Blended predictions of each fold with weights fitted on the other folds alone."""
+def nested_blend(files: Mapping[str, Path], store: VolumeStore) -> dict[str, StudyPrediction]:
+    """Blended predictions of each part of the studies with a blend fitted on the others alone."""
     members = [read_member(path, name) for name, path in files.items()]
     said = {name: read_predictions(path) for name, path in files.items()}
+    studies = np.array(sorted({study for of in said.values() for study in of}))
+    folds = [store.folds[int(study)] for study in studies]
     found = {}
-    for fold in folds:
+    for part in held_out_parts(studies, folds):
+        held_out = set(studies[part])
         others = [
-            replace(m, rows={k: r for k, r in m.rows.items() if r.fold != fold}) for m in members
+            replace(m, rows={k: r for k, r in m.rows.items() if k[0] not in held_out})
+            for m in members
         ]
         blend = fit_blend(others).blend()
-        for study in {s for of in said.values() for s in of if store.folds[int(s)] == fold}:
+        for study in held_out:
             mine = {name: of[study] for name, of in said.items() if study in of}
             found[study] = correct_any_severe(combine(blend, mine), blend.any_severe)
     return found
@@ -244,8 +247,8 @@ def document(found: dict[str, Any]) -> str:
                 f"{found['folds']}; every study of these folds ({found['studies']}) is predicted "
                 "by models that have not seen it. Weighted log loss (weights 1, 2, 4) and official "
                 "score, lower is better, with 95% intervals from resampled studies. Prevalence is "
-                "the share of each grade in the other folds. The blend's weights and any-severe "
-                "correction for a fold are fitted on the other folds alone."
+                "the share of each grade in the other folds. The blend's choices for a study "
+                "are made on other studies alone."
             ),
             markdown_table(header, cells),
             wrapped(
@@ -290,7 +293,7 @@ def judge(at: Path, folds: Sequence[int]) -> dict[str, Any]:
     files = {"one stage": at / "one-stage" / "oof.csv", "two stages": at / "two-stage" / "oof.csv"}
     said: dict[str, dict[str, StudyPrediction]] = {"prevalence": {}}
     said |= {name: read_predictions(path) for name, path in files.items()}
-    said["blend"] = nested_blend(files, store, folds)
+    said["blend"] = nested_blend(files, store)
     systems, filled = {}, {}
     for name, predictions in said.items():
         systems[name], filled[name] = completed(predictions, store, folds)

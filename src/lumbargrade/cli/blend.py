@@ -2,8 +2,8 @@
 
 Each OOF is an oof.csv that `validate` wrote (or its folder), with oof.json beside it; it becomes a
 member of the blend, called by its folder's name or as NAME=OOF says. Weights minimise the weighted
-log loss; they are kept only where predictions of folds that they were not fitted to are better than
-the best member. Files in which a model took part that was trained on the study are refused.
+log loss; they are kept only where predictions of studies that they were not fitted to are better
+than the best member. Files in which a model took part that was trained on the study are refused.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ _ANY_SEVERE = ("", "canal", "any severe", "mean")
 
 _WORDS = {
     Origin.FITTED: "fitted weights",
-    Origin.EQUAL: "equal weights: fitted ones gain nothing on held-out folds",
-    Origin.SINGLE: "the best member alone: no blend is better on held-out folds",
+    Origin.EQUAL: "equal weights: fitted ones gain nothing on held-out studies",
+    Origin.SINGLE: "the best member alone: no blend is better on held-out studies",
     Origin.FIXED: "weights as given",
 }
 
@@ -32,7 +32,7 @@ def blend_text(fit: BlendFit) -> str:
     ]
     parts = [
         "weighted log loss out of fold (own loss: on the findings that a member predicts; nested:\n"
-        "by weights not fitted to the fold that they are judged on)",
+        "by weights not fitted to the studies that they are judged on)",
         text_table(_WEIGHTS, weights),
         *(f"{c.value}: {_words(one)}" for c, one in fit.conditions.items()),
         "\nunweighted log loss of the blend's probabilities",

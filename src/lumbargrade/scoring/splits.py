@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: Parts when all the data is of one fold.
+#: Parts when the data is of few folds.
 PARTS = 5
+
+#: Fewer folds than this leave so little to fit to that the estimate says more of that than of the
+#: fit; studies are then parted instead. Every prediction is out of fold either way.
+FEW_FOLDS = 4
 
 Mask = NDArray[np.bool_]
 
@@ -14,8 +18,8 @@ Mask = NDArray[np.bool_]
 def held_out_parts(studies: ArrayLike, folds: ArrayLike) -> list[Mask]:
     """Masks (N,) of rows to hold out in turn; together they cover every row once.
 
-    One part per fold, so that a part was predicted by other models than the rest; rows of one fold
-    only are parted by study. All rows of a study are in one part.
+    One part per fold, so that a part was predicted by other models than the rest; rows of fewer
+    folds than ``FEW_FOLDS`` are parted by study. All rows of a study are in one part.
 
     Args:
         studies: (N,) study ids.
@@ -26,7 +30,7 @@ def held_out_parts(studies: ArrayLike, folds: ArrayLike) -> list[Mask]:
     """
     studies, folds = np.asarray(studies), np.asarray(folds)
     labels = folds
-    if len(np.unique(folds)) < 2:
+    if len(np.unique(folds)) < FEW_FOLDS:
         names, number = np.unique(studies, return_inverse=True)
         if len(names) < 2:
             return []
