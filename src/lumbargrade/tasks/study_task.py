@@ -164,16 +164,18 @@ class StudyTask(ABC):
             draw = draw_crops(rng, self.recipe.augment, jitter, self.kinds)
         shown = [v for v in volumes if v.kind not in set(dropped)]
         crops = cut_study(shown, guides, self.recipe.crop, kinds=self.kinds, draw=draw)
-        grades = row.grades if rng is None else self._trainable(row, crops)
-        return StudySample(
-            row.study_id, crops, grades, row.points, {v.series_id: v for v in volumes}
-        )
+        by_id = {v.series_id: v for v in volumes}
+        grades = row.grades if rng is None else self._trainable(row, crops, by_id)
+        return StudySample(row.study_id, crops, grades, row.points, by_id)
 
-    def _trainable(self, row: StudyRow, crops: StudyCrops) -> NDArray[np.int8]:
+    def _trainable(
+        self, row: StudyRow, crops: StudyCrops, volumes: Mapping[str, Volume]
+    ) -> NDArray[np.int8]:
         """Grades that a crop can be trained with: not those of a level the guide missed.
 
         A first stage that counts from the wrong disc puts the crops of a label on another level;
-        what is seen there says nothing of that label.
+        what is seen there says nothing of that label. A sagittal crop shows the next level too, so
+        the label must also be the nearest to its middle.
         """
         grades = row.grades.copy()
         for i, target in enumerate(row.targets):
@@ -181,7 +183,15 @@ class StudyTask(ABC):
             if truth is None:
                 continue
             crop = crops.views[PRIMARY[target.condition]][place_of(target)]
-            if crop.series_id == truth.series_id and locate_in(crop, truth.voxel) is None:
+            if crop.series_id != truth.series_id:
+                continue
+            middle = _middle_of(crop, volumes[crop.series_id])
+            away = {
+                t: float(np.linalg.norm(np.subtract(p.patient, middle)))
+                for t, p in row.truth.items()
+                if (t.condition, t.side) == (target.condition, target.side)
+            }
+            if locate_in(crop, truth.voxel) is None or away[target] > min(away.values()):
                 grades[i] = -1
         return grades
 
@@ -298,6 +308,12 @@ def native_voxel(crop: Crop, x: float, y: float, at: int) -> tuple[float, float,
     """A pixel of slice ``at`` of a crop as native voxel of its series."""
     u, v = apply_homography(crop.to_native[at], np.array([x, y]))
     return float(u), float(v), float(crop.zs[at])
+
+
+def _middle_of(crop: Crop, volume: Volume) -> NDArray[np.float64]:
+    """The middle of a crop, patient LPS mm."""
+    centre = (crop.image.shape[-1] - 1) / 2
+    return volume.to_patient(native_voxel(crop, centre, centre, len(crop.zs) // 2))
 
 
 def placed(
