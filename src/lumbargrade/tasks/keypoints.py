@@ -91,7 +91,7 @@ class SagittalKeypoints(OneStageTask):
         off = off[np.isfinite(off).all(axis=1)]
         plane = np.minimum(np.linalg.norm(off[:, :2], axis=1), FAR_PIXELS)
         across = np.minimum(np.abs(off[:, 2]), FAR_SLICES)
-        return {"score": float((plane + across).mean()), **point_medians(rows, predictions)}
+        return {"score": _mean(plane + across), **point_medians(rows, predictions)}
 
 
 class AxialKeypoints(SubarticularTask):
@@ -121,13 +121,18 @@ class AxialKeypoints(SubarticularTask):
         """Mean distance in mm as ``score``, and medians along the patient axes."""
         off = np.concatenate([p.patient for p in predictions]) - _points(rows)
         off = off[np.isfinite(off).all(axis=1)]
-        score = float(np.minimum(np.linalg.norm(off, axis=1), FAR_MM).mean())
+        score = _mean(np.minimum(np.linalg.norm(off, axis=1), FAR_MM))
         return {"score": score, **point_medians(rows, predictions)}
 
 
 def ungraded(prediction: SeriesPrediction) -> SeriesPrediction:
     """The points of a prediction without its grades."""
     return replace(prediction, probabilities=np.full_like(prediction.probabilities, np.nan))
+
+
+def _mean(values: np.ndarray) -> float:
+    """NaN, in silence, where nothing was placed."""
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _points(rows: Sequence[Row]) -> np.ndarray:
