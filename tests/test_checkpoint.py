@@ -218,7 +218,12 @@ def test_models_of_another_format_task_or_recipe_are_refused(model: Path) -> Non
     _rewrite(model, format=1, recipe={"name": "x", "task": "canal", "colour": 1})
     with pytest.raises(BadModel, match="colour"):
         load_model(model)
-    _rewrite(model, recipe={"name": "x", "task": "canal", "encoder": {"name": "no_such_net"}})
+    _rewrite(model, recipe={"name": "x", "task": "canal", "network": {"decoder": "3d"}})
+    with pytest.raises(BadModel, match=r"needs network\.decoder '2d'"):
+        load_model(model)
+    flat = {"decoder": "2d"}
+    nowhere = {"name": "no_such_net"}
+    _rewrite(model, recipe={"name": "x", "task": "canal", "encoder": nowhere, "network": flat})
     with pytest.raises(BadModel, match="no_such_net"):
         load_model(model)
 

@@ -252,6 +252,10 @@ def _meta_from_dict(data: Mapping[str, Any], origin: str) -> ModelMeta:
         provenance=data["provenance"],
         version=data["lumbargrade"],
     )
-    if tuple(data["targets"]) != meta.targets:
-        raise BadModel(f"{origin}: grades {data['targets']}, but {recipe.task} is {meta.targets}")
+    try:
+        targets = meta.targets
+    except UsageError as error:
+        raise BadModel(f"{origin}: {error}") from None
+    if tuple(data["targets"]) != targets:
+        raise BadModel(f"{origin}: grades {data['targets']}, but {recipe.task} is {targets}")
     return meta

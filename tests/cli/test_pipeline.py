@@ -314,7 +314,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(
     def work(*_: Any, **__: Any) -> None:
         raise AssertionError("began to work")
 
-    monkeypatch.setattr("lumbargrade.prediction.studies.predict_study", work)
+    monkeypatch.setattr("lumbargrade.prediction.predictor.predict_study", work)
     monkeypatch.setattr("lumbargrade.prediction.validation.load_member", work)
     file = tmp_path / "file"
     file.touch()
@@ -364,7 +364,7 @@ def test_models_and_stores_that_cannot_be_used_are_said_in_a_line(
         return error
 
     out = ("--out", tmp_path / "out" / "x.csv")
-    assert "give --models" in said(2, "submit", small / "data", *out)
+    assert "give either --models" in said(2, "submit", small / "data", *out)
     assert "holds no model" in said(2, "submit", small / "data", "--models", tmp_path, *out)
     broken = Path(shutil.copytree(small / "models" / "canal", tmp_path / "broken"))
     (broken / MODEL_WEIGHTS).write_bytes((broken / MODEL_WEIGHTS).read_bytes()[:-9])

@@ -115,12 +115,12 @@ def test_a_fold_without_series_gives_nothing_alone_and_is_left_out_among_others(
     store: VolumeStore, models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     save_small_model(tmp_path / "m", "canal", 0, trained_on=[])
-    with pytest.raises(NothingDone, match="no labelled series"):
+    with pytest.raises(NothingDone, match="no labelled rows"):
         predict_out_of_fold(find_models([tmp_path]), store, device=CPU, flip=False)
     paths = [*find_models([tmp_path]), models / "canal4"]
     found = predict_out_of_fold(paths, store, device=CPU, flip=False)
     assert [f.meta.fold for f in found] == [4]
-    assert "small/canal fold 0: no labelled series" in caplog.text
+    assert "small/canal fold 0: no labelled rows" in caplog.text
 
 
 def test_each_model_predicts_its_fold_and_nothing_else(

@@ -119,7 +119,7 @@ class FoldTrainer:
         if not rows:
             kinds = " or ".join(self.task.kinds)
             raise NothingDone(
-                f"{self.recipe.name}: the store has no labelled {kinds} to {purpose} "
+                f"{self.recipe.name}: the store has no {kinds} series with labels to {purpose} "
                 f"fold {self.fold}"
             )
 
