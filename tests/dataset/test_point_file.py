@@ -203,3 +203,9 @@ def test_a_study_without_grades_of_the_targets_or_without_any_point_is_no_row(
     rows = study_rows(replace(store, grades=grades, points=points), FINDINGS, predicted)
     assert [r.study_id for r in rows] == [second, *rest]
     assert np.isnan(rows[0].points).all()
+
+
+def test_points_of_unknown_models_are_refused() -> None:
+    unknown = {7: {CANAL[0]: point(CANAL[0], 7, 3, models=())}}
+    with pytest.raises(UsageError, match="study 7, so it is not known"):
+        refuse_seen(unknown, {7: 3}, "p.csv")

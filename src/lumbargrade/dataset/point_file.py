@@ -115,6 +115,11 @@ def refuse_seen(
         if fold is None:
             continue
         for point in placed.values():
+            if not point.models:
+                raise UsageError(
+                    f"{path}: no model is named for the point {point.target.column} of study "
+                    f"{study}, so it is not known whether one has seen the study"
+                )
             for recipe, unseen in point.models:
                 if unseen != fold:
                     raise UsageError(

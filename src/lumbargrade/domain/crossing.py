@@ -77,7 +77,8 @@ class LevelCut:
     def __str__(self) -> str:
         if self.covered:
             best = self.stacks[0]
-            return f"series {best.series_id}, slice {best.nearest.z} at {self.nearest:.1f} mm"
+            distance = abs(best.nearest.distance)
+            return f"series {best.series_id}, slice {best.nearest.z} at {distance:.1f} mm"
         if self.nearest is None:
             return "not covered: no slice has the level in its field"
         return f"not covered: the nearest slice is {self.nearest:.1f} mm away"

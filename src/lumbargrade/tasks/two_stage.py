@@ -226,7 +226,8 @@ class TwoStageTask(StudyTask):
             for chunk in chunks(rows, 4):
                 samples = [self._without(store, row, kind) for row in chunk]
                 found += self.predict_samples(network, samples, device or torch.device("cpu"))
-            without[kind.name.lower()] = condition_scores(rows, found)
+            scores = condition_scores(rows, found)
+            without[kind.name.lower()] = {k: v for k, v in scores.items() if np.isfinite(v)}
         return {**super().notes(network, store, rows, device=device), "without": without}
 
     def _without(self, store: VolumeStore, row: StudyRow, kind: SeriesKind) -> StudySample:
