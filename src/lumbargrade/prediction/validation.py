@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lumbargrade.checkpoint import ModelMeta, read_meta
@@ -134,6 +135,8 @@ def predict_out_of_fold(
         if isinstance(member.task, StudyTask):
             rows = points.guided(meta, rows)
         if not rows:
+            if not isinstance(member.task, StudyTask):
+                points.add(member, [], device, flip=flip)
             log.warning("%s fold %d: no labelled rows", meta.recipe.name, meta.fold)
             continue
         plain = task.predict_rows(member.network, store, rows, device=device)
@@ -226,7 +229,8 @@ def _refuse_doubles(metas: Mapping[Path, ModelMeta]) -> None:
 def mean_of(members: Sequence[Sequence[SeriesPrediction]]) -> list[SeriesPrediction]:
     """Mean over models, series by series: probabilities, voxels and patient points.
 
-    Only series that every member predicted are kept. The instance of a point is that of the member
+    Only series that every member predicted are kept; a target that a member does not know is the
+    mean of the others. The instance of a point is that of the member
     whose slice is nearest to the mean.
     """
     by_series = [{(p.study_id, p.series_id): p for p in member} for member in members]
@@ -235,19 +239,29 @@ def mean_of(members: Sequence[Sequence[SeriesPrediction]]) -> list[SeriesPredict
     for series in common:
         same = [member[series] for member in by_series]
         first = same[0]
-        voxels = np.mean([p.voxels for p in same], axis=0)
-        nearest = np.argmin([np.abs(p.voxels[:, 2] - voxels[:, 2]) for p in same], axis=0)
+        voxels = _known_mean([p.voxels for p in same])
+        off = np.array([np.abs(p.voxels[:, 2] - voxels[:, 2]) for p in same])
+        nearest = np.argmin(np.nan_to_num(off, nan=np.inf), axis=0)
         instances = np.array([same[k].instances[i] for i, k in enumerate(nearest)])
         averaged.append(
             SeriesPrediction(
                 first.study_id,
                 first.series_id,
                 first.targets,
-                np.mean([p.probabilities for p in same], axis=0),
+                _known_mean([p.probabilities for p in same]),
                 voxels,
-                np.mean([p.patient for p in same], axis=0),
+                _known_mean([p.patient for p in same]),
                 instances,
                 first.series,
             )
         )
     return averaged
+
+
+def _known_mean(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Mean over members of what each knows; NaN where none knows it."""
+    stacked = np.array(values)
+    known = np.isfinite(stacked)
+    count = known.sum(axis=0)
+    total = np.where(known, stacked, 0.0).sum(axis=0)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
