@@ -45,6 +45,8 @@ def start(data: Path, out: Path, workers: int = 2) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "lumbargrade.cli.main", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # a shell lets what it starts in the background ignore Ctrl-C, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
