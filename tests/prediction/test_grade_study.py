@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +151,32 @@ def test_what_cannot_be_graded_is_an_error(
         grade_study(noise, [])
     with pytest.raises(UsageError, match="holds no model"):
         grade_study(noise, noise)
+
+
+@pytest.fixture(scope="session")
+def two_stages(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
+    folder = tmp_path_factory.mktemp("two-stages")
+    save_small_model(folder / "two_stage", "two_stage")
+    save_small_model(folder / "keypoints", "keypoints", view="sagittal_t2")
+    return [load_member(path, CPU) for path in sorted(folder.iterdir())]
+
+
+def only(study: Study, *kinds: SeriesKind) -> Study:
+    return replace(study, series={k: v for k, v in study.series.items() if k in kinds})
+
+
+def test_what_is_graded_from_other_series_is_not_called_filled(
+    phantom: Study, two_stages: list[Member]
+) -> None:
+    graded = grade_study(only(phantom, T1, T2), two_stages)
+    assert not any(f.filled for f in graded.findings.values())
+    said = [str(p) for p in graded.problems if AXIAL.value in str(p)]
+    assert any("what is seen in it is graded from the others" in text for text in said)
+    assert not any("filled" in text for text in said)
+
+
+def test_a_study_in_which_no_level_is_found_is_not_graded(
+    phantom: Study, two_stages: list[Member]
+) -> None:
+    with pytest.raises(NothingDone, match="no finding could be graded: no point of any level"):
+        grade_study(only(phantom, AXIAL), two_stages)

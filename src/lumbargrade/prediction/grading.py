@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
+from lumbargrade.dataset.rows import KIND_OF
 from lumbargrade.dicom.study import Study, read_study
 from lumbargrade.domain.errors import NothingDone, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
 from lumbargrade.prediction.members import (
     Member,
     complete,
@@ -50,7 +51,8 @@ def grade_study(
     Raises:
         BadDicom: if a path holds no usable series, or several studies.
         BadModel: if a model is damaged.
-        NothingDone: if the study has no series of a kind that the models look at.
+        NothingDone: if the study has no series of a kind that the models look at, or none of its
+            findings could be graded.
         UsageError: if there are no models, or a path holds none.
     """
     study = study if isinstance(study, Study) else read_study(study)
@@ -67,8 +69,15 @@ def grade_study(
             f" (it has {_content(study)})"
         )
     found = models.predict(study.study_id, volumes)
+    if not found.findings:
+        reasons = "; ".join(p.what for p in found.problems) or "the models found nothing in it"
+        raise NothingDone(f"study {study.study_id}: no finding could be graded: {reasons}")
     prevalence = training_prevalence([m.meta for m in models.members])
-    missing = [_missing(study, kind) for kind in SeriesKind if kind in kinds - set(study.series)]
+    missing = [
+        _missing(study, kind, filled=_any_filled(kind, found))
+        for kind in SeriesKind
+        if kind in kinds - set(study.series)
+    ]
     return replace(
         found,
         findings=complete(found, prevalence),
@@ -93,9 +102,20 @@ def _members(
     return members
 
 
-def _missing(study: Study, kind: SeriesKind) -> Problem:
+def _any_filled(kind: SeriesKind, found: StudyPrediction) -> bool:
+    """Whether a finding that is seen in a kind of series was not predicted from other series."""
+    seen = [t for t in FINDINGS if KIND_OF[t.condition] is kind]
+    return any(t not in found.findings for t in seen)
+
+
+def _missing(study: Study, kind: SeriesKind, *, filled: bool) -> Problem:
+    rest = (
+        "what is seen in it is filled with training prevalence"
+        if filled
+        else "what is seen in it is graded from the others"
+    )
     return Problem(
-        f"no usable {kind} series; what is seen in it is filled with training prevalence",
+        f"no usable {kind} series; {rest}",
         study=study.study_id,
         advice="`lumbargrade inspect` tells the kind of every series, and why",
         fatal=False,
