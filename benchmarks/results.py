@@ -40,6 +40,7 @@ from lumbargrade.prediction.blend_fit import fit_blend
 from lumbargrade.prediction.blended import combine, correct_any_severe
 from lumbargrade.prediction.oof import read_member
 from lumbargrade.prediction.table import read_predictions
+from lumbargrade.scoring.baseline import prevalence
 from lumbargrade.scoring.local import sample_losses
 from lumbargrade.scoring.splits import held_out_parts
 
@@ -90,25 +91,19 @@ def trainings(recipes: Sequence[str], folds: Sequence[int], at: Path, *extra: ob
             waiting.result()
 
 
-def prevalence_of(store: VolumeStore, fold: int) -> dict[Target, tuple[float, float, float]]:
-    """Share of each grade over the studies of the other folds."""
-    counts = {t: np.ones(len(Grade)) for t in FINDINGS}
-    for study, grades in store.grades.items():
-        if store.folds[study] != fold:
-            for target, grade in grades.items():
-                counts[target][grade] += 1
-    return {t: tuple((c / c.sum()).tolist()) for t, c in counts.items()}  # type: ignore[misc]
-
-
 def completed(
     predictions: Mapping[str, StudyPrediction], store: VolumeStore, folds: Sequence[int]
 ) -> tuple[Probabilities, int]:
     """Probabilities of all 25 findings of the folds' studies, and how many were filled."""
     filled, found = 0, {}
+    constants = {
+        fold: prevalence({s: g for s, g in store.grades.items() if store.folds[s] != fold})
+        for fold in folds
+    }
     for study, fold in store.folds.items():
         if fold not in folds:
             continue
-        constant = prevalence_of(store, fold)
+        constant = constants[fold]
         said = predictions[str(study)].findings if str(study) in predictions else {}
         found[study] = {t: said[t].probabilities if t in said else constant[t] for t in FINDINGS}
         filled += sum(t not in said for t in FINDINGS if t in store.grades[study])

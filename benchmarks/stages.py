@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import Row, Section, main, number, progress, ratio, run_child
-from benchmarks.studies import make_studies, named
+from benchmarks.studies import make_studies, named, save_untrained
 
 #: System -> its recipes.
 SYSTEMS = {
@@ -18,21 +18,6 @@ SYSTEMS = {
     "one stage, all 25": ("cpu-small/foraminal", "cpu-small/canal", "cpu-small/subarticular"),
     "two stages": ("cpu-small/keypoints-t1", "cpu-small/keypoints-t2", "cpu-small/two-stage"),
 }
-
-
-def save_untrained(folder: Path, recipes: tuple[str, ...]) -> None:
-    """A model of each recipe with fresh weights."""
-    import torch
-
-    from lumbargrade.checkpoint import ModelMeta, save_model
-    from lumbargrade.config import load_recipe
-    from lumbargrade.tasks import get_task
-
-    torch.manual_seed(0)
-    for name in recipes:
-        recipe = load_recipe(name)
-        network = get_task(recipe).build_network(pretrained=False)
-        save_model(folder / name, network, ModelMeta(recipe=recipe, fold=0))
 
 
 def run(quick: bool = False) -> list[Row]:

@@ -6,6 +6,7 @@ So every data set has the same mix of series and slices, and its cost per study 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from lumbargrade.phantom.dataset import Settings, make_dataset
@@ -57,3 +58,18 @@ def _of_copy(header: list[str], row: list[str], copy: int) -> list[str]:
 
 def _renamed(number: str, copy: int) -> str:
     return str(int(number) + copy * _STEP)
+
+
+def save_untrained(folder: Path, recipes: Sequence[str]) -> None:
+    """A model of each recipe with fresh weights."""
+    import torch
+
+    from lumbargrade.checkpoint import ModelMeta, save_model
+    from lumbargrade.config import load_recipe
+    from lumbargrade.tasks import get_task
+
+    torch.manual_seed(0)
+    for name in recipes:
+        recipe = load_recipe(name)
+        network = get_task(recipe).build_network(pretrained=False)
+        save_model(folder / name, network, ModelMeta(recipe=recipe, fold=0))

@@ -18,24 +18,9 @@ from benchmarks.common import (
     run_child,
     work_table,
 )
-from benchmarks.studies import make_studies, named, repeat_studies
+from benchmarks.studies import make_studies, named, repeat_studies, save_untrained
 
 RECIPES = ("cpu-small/canal", "cpu-small/foraminal")
-
-
-def save_untrained(folder: Path) -> None:
-    """A model of each small recipe with fresh weights."""
-    import torch
-
-    from lumbargrade.checkpoint import ModelMeta, save_model
-    from lumbargrade.config import load_recipe
-    from lumbargrade.tasks import get_task
-
-    torch.manual_seed(0)
-    for name in RECIPES:
-        recipe = load_recipe(name)
-        network = get_task(recipe).build_network(pretrained=False)
-        save_model(folder / name, network, ModelMeta(recipe=recipe, fold=0))
 
 
 def run(quick: bool = False) -> list[Row]:
@@ -45,7 +30,7 @@ def run(quick: bool = False) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         progress(f"  making {named(base)} and two models")
-        save_untrained(root / "models")
+        save_untrained(root / "models", RECIPES)
         data = make_studies(root / "data", base, split="test")
         sets = {base * n: repeat_studies(data, root / f"data{n}", n) for n in repeats}
         for studies, images in sets.items():

@@ -52,7 +52,11 @@ def test_a_local_timm_file_fills_the_encoder(tmp_path: Path, name: str, whole: b
 def test_fewer_stages_and_torch_files_work_too(tmp_path: Path) -> None:
     path = timm_file(tmp_path, "lcnet_050", ".pth")
     config = EncoderConfig("lcnet_050", weights=str(path), stages=2)
-    load_pretrained(build_encoder(config), config)
+    encoder = build_encoder(config)
+    load_pretrained(encoder, config)
+    given = torch.load(path, weights_only=True)["model"]
+    stem = next(iter(encoder.state_dict().values()))
+    assert any(torch.equal(stem, tensor) for tensor in given.values())
 
 
 def test_weights_of_another_encoder_are_listed(tmp_path: Path) -> None:

@@ -182,3 +182,16 @@ def test_parts_hold_out_every_row_once_and_split_no_study(pairs: list[tuple[int,
     assert 2 <= len(parts) <= max(PARTS, len(set(folds)))
     for study in fold_of:
         assert sum(part[studies == study].any() for part in parts) == 1
+
+
+@pytest.mark.parametrize("folds", [1, 2, 3, 4, 5])
+def test_many_folds_are_the_parts_and_few_folds_are_parted_by_study(folds: int) -> None:
+    studies = np.arange(40)
+    fold = studies // 8 % folds
+    parts = held_out_parts(studies, fold)
+    by_fold = {tuple(fold == f) for f in range(folds)}
+    if folds >= 4:
+        assert {tuple(p) for p in parts} == by_fold
+    else:
+        assert len(parts) == PARTS
+        assert all(p.sum() == len(studies) / PARTS for p in parts)

@@ -37,8 +37,9 @@ from lumbargrade.dataset.store_tables import (
 from lumbargrade.dataset.tables import Grades, SeriesEntry
 from lumbargrade.domain.errors import BadStore, Problem
 from lumbargrade.domain.geometry import FloatArray
-from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Target
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Target
 from lumbargrade.domain.volume import Volume
+from lumbargrade.scoring.baseline import prevalence
 
 #: Raised when files of the store change their meaning.
 STORE_VERSION = 1
@@ -168,12 +169,7 @@ class VolumeStore:
         One is added to every count (Laplace), so that a grade never seen in a small data set keeps
         a small probability.
         """
-        counts = {t: np.ones(len(Grade)) for t in FINDINGS}
-        for found in self.grades.values():
-            for target, grade in found.items():
-                counts[target][grade] += 1
-        shares = {t: (c / c.sum()).tolist() for t, c in counts.items()}
-        return {t: (a, b, c) for t, (a, b, c) in shares.items()}
+        return prevalence(self.grades)
 
     def mean_shape(self, condition: Condition) -> FloatArray:
         """Mean of the rows' points in a 512 x 512 frame, (P, 2) absolute pixels (x, y).

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.networks.decoder import ConvBlock, UNetDecoder
-from lumbargrade.networks.encoder import Encoder, build_encoder
+from lumbargrade.networks.encoder import Encoder
 from lumbargrade.networks.heatmap import expected_index, pooled, spatial_softmax
 from lumbargrade.networks.one_stage import channels_last
-from lumbargrade.networks.pretrained import load_pretrained
+from lumbargrade.networks.pretrained import make_encoder
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,7 @@ def build_trunk(
         BadModel: if pretrained weights are asked for and cannot be had.
     """
     recompute = network.checkpoint_gradients
-    body = build_encoder(encoder, recompute=recompute)
-    if encoder.pretrained if pretrained is None else pretrained:
-        load_pretrained(body, encoder)
+    body = make_encoder(encoder, pretrained, recompute=recompute)
     return CropTrunk(body, UNetDecoder(body.channels, network.widths, 2, recompute=recompute))
 
 

@@ -167,15 +167,8 @@ def volume_heatmap_loss(
             truth the one voxel nearest to the point.
         kind: which divergence.
     """
-    to_one, between = _DIVERGENCES[kind]
-    losses = []
-    for volume, plane, slices in zip(heatmaps, xy, z, strict=True):
-        if sigma == 0:
-            losses.append(to_one(_at_voxel(volume, plane, slices)))
-        else:
-            centres = torch.cat([plane, slices.unsqueeze(-1)], dim=-1)
-            truth = gaussian_truth(centres, volume.shape[1:], (1.0, sigma, sigma))
-            losses.append(between(volume, truth, 3))
+    points = torch.cat([xy, z.unsqueeze(-1)], dim=-1)
+    losses = [_at_points(v, p, sigma, kind) for v, p in zip(heatmaps, points, strict=True)]
     return masked_mean(torch.stack(losses), annotated)
 
 
@@ -187,13 +180,15 @@ def crop_heatmap_loss(
     kind: HeatmapKind = "jensen_shannon",
 ) -> Tensor:
     """The same for N crops of one point each: heatmaps (N, D, h, w), xyz (N, 3)."""
+    return masked_mean(_at_points(heatmaps, xyz, sigma, kind), annotated)
+
+
+def _at_points(heatmaps: Tensor, xyz: Tensor, sigma: float, kind: HeatmapKind) -> Tensor:
+    """Divergence (N,) of each heatmap (N, D, h, w) from its own point (N, 3)."""
     to_one, between = _DIVERGENCES[kind]
     if sigma == 0:
-        losses = to_one(_at_voxel(heatmaps, xyz[:, :2], xyz[:, 2]))
-    else:
-        truth = gaussian_truth(xyz, heatmaps.shape[1:], (1.0, sigma, sigma))
-        losses = between(heatmaps, truth, 3)
-    return masked_mean(losses, annotated)
+        return to_one(_at_voxel(heatmaps, xyz[:, :2], xyz[:, 2]))
+    return between(heatmaps, gaussian_truth(xyz, heatmaps.shape[1:], (1.0, sigma, sigma)), 3)
 
 
 def any_severe_loss(severe: Tensor, grades: Tensor, weights: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.networks.decoder import UNetDecoder, as_volume
-from lumbargrade.networks.encoder import Encoder, build_encoder
+from lumbargrade.networks.encoder import Encoder
 from lumbargrade.networks.heads import PlaneHead, VolumeHead
 from lumbargrade.networks.output import OneStageOutput
-from lumbargrade.networks.pretrained import load_pretrained
+from lumbargrade.networks.pretrained import make_encoder
 
 
 class VolumeNetwork(nn.Module):
@@ -88,9 +88,7 @@ def build_network(
         BadModel: if pretrained weights are asked for and cannot be had.
     """
     recompute = network.checkpoint_gradients
-    body = build_encoder(encoder, recompute=recompute)
-    if encoder.pretrained if pretrained is None else pretrained:
-        load_pretrained(body, encoder)
+    body = make_encoder(encoder, pretrained, recompute=recompute)
     if network.decoder == "3d":
         decoder = UNetDecoder(
             body.channels, network.widths, 3, depths=network.depths, recompute=recompute

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lumbargrade.config import EncoderConfig
 from lumbargrade.domain.errors import BadModel
-from lumbargrade.networks.encoder import Encoder
+from lumbargrade.networks.encoder import Encoder, build_encoder
 from lumbargrade.networks.weights import first_line, read_weights, require_fit
 
 
@@ -41,6 +41,26 @@ def _download(name: str) -> dict[str, Tensor]:
         ) from None
     weights: dict[str, Tensor] = model.state_dict()
     return weights
+
+
+def make_encoder(
+    config: EncoderConfig, pretrained: bool | None = None, *, recompute: bool = False
+) -> Encoder:
+    """The encoder of a recipe.
+
+    Args:
+        config: the encoder by its timm name.
+        pretrained: start from pretrained weights; None does as the recipe says.
+        recompute: keep no activations for the backward pass.
+
+    Raises:
+        UsageError: for a name timm does not know, or a network without the strides asked for.
+        BadModel: if pretrained weights are asked for and cannot be had.
+    """
+    encoder = build_encoder(config, recompute=recompute)
+    if config.pretrained if pretrained is None else pretrained:
+        load_pretrained(encoder, config)
+    return encoder
 
 
 def _fill(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade, Target
 from lumbargrade.scoring.local import WEIGHTS, local_score
 
-Grades = Mapping[str, Mapping[Target, Grade]]
+Grades = Mapping[Any, Mapping[Target, Grade]]
 
 
 def prevalence(

@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition, SeriesKind, Side
 from lumbargrade.networks import losses
 from lumbargrade.networks.output import OneStageOutput
@@ -25,8 +24,6 @@ class ForaminalTask(OneStageTask):
 
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
         """Squared errors of xy and z, heatmap divergence, and grades by dynamic matching."""
-        if output.volume_heatmaps is None:
-            raise UsageError(f"{self.recipe.name}: the network gives no volume heatmaps")
         config = self.recipe.loss
         matching = losses.match_grades(
             output.xy[..., 1],
@@ -38,16 +35,7 @@ class ForaminalTask(OneStageTask):
         )
         weights = self._class_weights(output.xy)
         parts = {
-            "xy": losses.coordinate_error(output.xy, batch.xy, batch.annotated),
-            "z": losses.coordinate_error(output.z, batch.z, batch.annotated),
-            "heatmap": losses.volume_heatmap_loss(
-                output.volume_heatmaps,
-                batch.xy,
-                batch.z,
-                batch.annotated,
-                config.heatmap_sigma,
-                config.heatmap_divergence,
-            ),
+            **self._volume_points(output, batch),
             "grade": losses.grade_nll(output.log_grade, matching.grades, weights),
         }
         total = (

@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from lumbargrade.config import Recipe, ViewName
-from lumbargrade.dataset.rows import SeriesRow
+from lumbargrade.config import Recipe
+from lumbargrade.dataset.rows import KIND_OF, SeriesRow
 from lumbargrade.dataset.study_rows import StudyRow
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
-from lumbargrade.networks import losses
 from lumbargrade.networks.crop_network import CropOutput
 from lumbargrade.networks.output import OneStageOutput
 from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, point_medians
@@ -28,15 +27,6 @@ from lumbargrade.tasks.inference import SeriesScores
 from lumbargrade.tasks.one_stage import OneStageTask
 from lumbargrade.tasks.study_task import StudySample
 from lumbargrade.tasks.subarticular import CropBatch, SubarticularTask
-
-_CONDITION: dict[ViewName, Condition] = {
-    "sagittal_t1": Condition.FORAMINAL,
-    "sagittal_t2": Condition.CANAL,
-}
-_KIND: dict[ViewName, SeriesKind] = {
-    "sagittal_t1": SeriesKind.SAGITTAL_T1,
-    "sagittal_t2": SeriesKind.SAGITTAL_T2,
-}
 
 #: A point further off than this is on another level; how much further does not matter.
 FAR_PIXELS, FAR_SLICES, FAR_MM = 20.0, 5.0, 20.0
@@ -48,10 +38,10 @@ class SagittalKeypoints(OneStageTask):
     decoder: Literal["2d", "3d"] = "3d"
 
     def __init__(self, recipe: Recipe) -> None:
-        if recipe.data.view not in _CONDITION:
+        self.kind = SeriesKind[recipe.data.view.upper()]
+        if not self.kind.sagittal:
             raise UsageError(f"{recipe.name}: data.view {recipe.data.view!r} is not sagittal")
-        self.condition = _CONDITION[recipe.data.view]
-        self.kind = _KIND[recipe.data.view]
+        self.condition = next(c for c, kind in KIND_OF.items() if kind is self.kind)
         super().__init__(recipe)
 
     @property
@@ -60,21 +50,8 @@ class SagittalKeypoints(OneStageTask):
 
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
         """Squared errors of xy and z, and heatmap divergence."""
-        if output.volume_heatmaps is None:
-            raise UsageError(f"{self.recipe.name}: the network gives no volume heatmaps")
         config = self.recipe.loss
-        parts = {
-            "xy": losses.coordinate_error(output.xy, batch.xy, batch.annotated),
-            "z": losses.coordinate_error(output.z, batch.z, batch.annotated),
-            "heatmap": losses.volume_heatmap_loss(
-                output.volume_heatmaps,
-                batch.xy,
-                batch.z,
-                batch.annotated,
-                config.heatmap_sigma,
-                config.heatmap_divergence,
-            ),
-        }
+        parts = self._volume_points(output, batch)
         total = config.coordinate * (parts["xy"] + parts["z"]) + config.heatmap * parts["heatmap"]
         return LossTerms(total, parts, {"points": int(batch.annotated.sum())})
 

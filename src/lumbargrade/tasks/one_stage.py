@@ -18,6 +18,7 @@ from lumbargrade.dataset.samples import Sample, annotated_points, make_sample
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Side, Target, mirror
+from lumbargrade.networks import losses
 from lumbargrade.networks.level_order import ordered_points
 from lumbargrade.networks.one_stage import build_network
 from lumbargrade.networks.output import OneStageOutput
@@ -110,6 +111,28 @@ class OneStageTask(ABC):
     @abstractmethod
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
         """The training loss of a batch."""
+
+    def _volume_points(self, output: OneStageOutput, batch: Batch) -> dict[str, Tensor]:
+        """Loss parts of points that are found by softmax over the volume: xy, z and heatmap.
+
+        Raises:
+            UsageError: if the network has no such heatmaps.
+        """
+        if output.volume_heatmaps is None:
+            raise UsageError(f"{self.recipe.name}: the network gives no volume heatmaps")
+        config = self.recipe.loss
+        return {
+            "xy": losses.coordinate_error(output.xy, batch.xy, batch.annotated),
+            "z": losses.coordinate_error(output.z, batch.z, batch.annotated),
+            "heatmap": losses.volume_heatmap_loss(
+                output.volume_heatmaps,
+                batch.xy,
+                batch.z,
+                batch.annotated,
+                config.heatmap_sigma,
+                config.heatmap_divergence,
+            ),
+        }
 
     def decode(self, output: OneStageOutput, batch: Batch) -> SeriesScores:
         """A network's output as numbers, points in input pixels."""

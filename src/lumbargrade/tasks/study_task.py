@@ -17,6 +17,7 @@ from lumbargrade.config import Recipe
 from lumbargrade.dataset.crops import Crop
 from lumbargrade.dataset.guides import GuidePoint
 from lumbargrade.dataset.point_file import PlacedPoint, read_points, refuse_seen
+from lumbargrade.dataset.rows import KIND_OF
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.dataset.study_rows import DEFAULT_JITTER, StudyRow, study_rows
 from lumbargrade.dataset.study_samples import StudyCrops, cut_study, draw_crops
@@ -182,7 +183,7 @@ class StudyTask(ABC):
             truth = row.truth.get(target)
             if truth is None:
                 continue
-            crop = crops.views[PRIMARY[target.condition]][place_of(target)]
+            crop = crops.views[KIND_OF[target.condition]][place_of(target)]
             if crop.series_id != truth.series_id:
                 continue
             middle = _middle_of(crop, volumes[crop.series_id])
@@ -275,14 +276,6 @@ class StudyTask(ABC):
             "validated_around_labels": labelled,
             "validated_around_predictions": len(rows) - labelled,
         }
-
-
-#: The view in which a condition's place is shown.
-PRIMARY: dict[Condition, SeriesKind] = {
-    Condition.CANAL: SeriesKind.SAGITTAL_T2,
-    Condition.FORAMINAL: SeriesKind.SAGITTAL_T1,
-    Condition.SUBARTICULAR: SeriesKind.AXIAL_T2,
-}
 
 
 def place_of(target: Target) -> int:

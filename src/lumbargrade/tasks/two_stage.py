@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lumbargrade.dataset.rows import KIND_OF
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.dataset.study_rows import StudyRow
 from lumbargrade.dataset.study_samples import PLACES
@@ -22,7 +23,6 @@ from lumbargrade.scoring.local import any_severe, local_score
 from lumbargrade.tasks.base import LossTerms, SeriesPrediction, chunks
 from lumbargrade.tasks.batch import MASK_STRIDE, SampleMeta
 from lumbargrade.tasks.study_task import (
-    PRIMARY,
     StudySample,
     StudyTask,
     native_voxel,
@@ -94,7 +94,7 @@ class TwoStageTask(StudyTask):
 
     def _points(self, sample: StudySample, kind: SeriesKind) -> NDArray[np.float32]:
         """True points of a view's ten crops, (10, 3): mask pixels and slice; NaN where none."""
-        condition = next(c for c in Condition if PRIMARY[c] is kind)
+        condition = next(c for c in Condition if KIND_OF[c] is kind)
         mine = [i for i, t in enumerate(self.targets) if t.condition is condition]
         found = np.full((len(PLACES), 3), np.nan, np.float32)
         for place in range(len(PLACES)):
@@ -152,7 +152,7 @@ class TwoStageTask(StudyTask):
         split = torch.split(batch.grade, [len(TARGETS[c]) for c in self.shown], dim=1)
         terms = []
         for at, (condition, grades) in enumerate(zip(self.shown, split, strict=True)):
-            kind = PRIMARY[condition].name
+            kind = KIND_OF[condition].name
             both = grades if condition.sided else torch.cat([grades, grades], dim=1)
             both = both.masked_fill(~batch.valid[kind].any(dim=-1), -1)
             terms.append(losses.grade_nll(output.alone[kind][:, :, at], both, weights))
@@ -193,7 +193,7 @@ class TwoStageTask(StudyTask):
         """Where each target's crop has its point, in the view where its condition is shown."""
         places: list[Any] = []
         for target in self.targets:
-            kind, place = PRIMARY[target.condition], place_of(target)
+            kind, place = KIND_OF[target.condition], place_of(target)
             crop = sample.crops.views[kind][place]
             there = np.flatnonzero(crop.valid)
             if not len(there):
