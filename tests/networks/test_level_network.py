@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lumbargrade.config import EncoderConfig, NetworkConfig
+from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.networks.crop_network import build_crop_network
 from lumbargrade.networks.level_network import (
@@ -282,3 +283,9 @@ def test_slices_encoded_once_for_both_orders_are_what_they_are_in_each():
     for found, one, other in zip(both, there, back, strict=True):
         torch.testing.assert_close(found, torch.cat([one, other]), atol=1e-5, rtol=1e-5)
     assert (there.features - back.features).abs().max() > 1e-4
+
+
+def test_a_crop_that_does_not_fit_the_strides_is_refused_with_its_size():
+    slices = torch.zeros(1, DEPTH, 40, 40, dtype=torch.uint8)
+    with pytest.raises(UsageError, match="40 x 40 pixels: both sides must be multiples of 16"):
+        crop_network()(slices, torch.ones(1, DEPTH, dtype=torch.bool))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.networks.decoder import ConvBlock, UNetDecoder
-from lumbargrade.networks.encoder import Encoder
+from lumbargrade.networks.encoder import Encoder, require_multiples
 from lumbargrade.networks.heatmap import expected_index, pooled, spatial_softmax
 from lumbargrade.networks.one_stage import channels_last
 from lumbargrade.networks.pretrained import make_encoder
@@ -59,7 +59,11 @@ class CropTrunk(nn.Module):
 
         With ``both_orders`` the result is of 2 N crops: first these, then the same with their
         slices in opposite order, for which the slices are encoded once.
+
+        Raises:
+            UsageError: for a size that does not fit the encoder's strides.
         """
+        require_multiples(slices, self.encoder.strides[-1])
         maps = self.decoder(self.encoder(slices[valid]))
         volume = maps.new_zeros((*valid.shape, *maps.shape[1:]))
         volume[valid] = maps

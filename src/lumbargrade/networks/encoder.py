@@ -77,6 +77,20 @@ class Encoder(nn.Module):
         return tuple(functional_call(self.model, {self._stem: stem}, (x,), tie_weights=False))
 
 
+def require_multiples(slices: Tensor, stride: int) -> None:
+    """Make sure that slices (..., H, W) come out whole at every stride of an encoder.
+
+    Raises:
+        UsageError: if a side is not a multiple of its coarsest stride.
+    """
+    height, width = slices.shape[-2:]
+    if height % stride or width % stride:
+        raise UsageError(
+            f"image of {height} x {width} pixels: "
+            f"both sides must be multiples of {stride}, the encoder's coarsest stride"
+        )
+
+
 class WholeModel(nn.Module):
     """Feature maps of a whole timm model, whose parameters keep the layout of that model."""
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.networks.decoder import UNetDecoder, as_volume
-from lumbargrade.networks.encoder import Encoder
+from lumbargrade.networks.encoder import Encoder, require_multiples
 from lumbargrade.networks.heads import PlaneHead, VolumeHead
 from lumbargrade.networks.output import OneStageOutput
 from lumbargrade.networks.pretrained import make_encoder
@@ -116,8 +116,4 @@ def _check(slices: Tensor, counts: Sequence[int], stride: int) -> None:
         raise UsageError(f"slices must be uint8 (N, H, W), not {slices.dtype} {slices.shape}")
     if min(counts, default=0) < 1 or sum(counts) != len(slices):
         raise UsageError(f"{len(slices)} slices cannot be volumes of {list(counts)} slices")
-    if slices.shape[1] % stride or slices.shape[2] % stride:
-        raise UsageError(
-            f"image of {slices.shape[1]} x {slices.shape[2]} pixels: "
-            f"both sides must be multiples of {stride}, the encoder's coarsest stride"
-        )
+    require_multiples(slices, stride)
