@@ -76,6 +76,9 @@ class DataConfig:
     """put back the three studies whose left T1 point is wrong, as the published runs did"""
     view: ViewName = "sagittal_t1"
     """keypoints: the view that is looked at"""
+    mean_shape: str = ""
+    """sagittal views: file with the mean shape that points are aligned to (.npy, layout of the
+    published files); without one it is the mean of the store's labelled points"""
     points: str = ""
     """two_stage, subarticular: out-of-fold points by `validate` (oof-points.csv) that crops are
     cut around; studies without any, or all where none is given, are cut around their labels"""
@@ -116,16 +119,25 @@ class AugmentConfig:
     """probability of align-to-mean-shape, then rotate, scale, recentre"""
     homography: float = 0.2
     """probability of a random homography; the rest (1 - similarity - homography) is unchanged"""
+    alignment: Literal["least_squares", "ransac"] = "least_squares"
+    """similarity: how points are aligned to the mean shape; ransac (the published runs) fits two
+    points at a time and keeps the fit that most points agree with"""
     scale_min: float = -0.25
     """similarity: smallest change of scale"""
     scale_max: float = 0.35
     """similarity: largest change of scale"""
     rotation: float = 20.0
     """similarity: largest rotation, degrees either way"""
+    shift_min: float = -10.0
+    """similarity: smallest shift of the points' box from the middle of the frame, along x and y"""
+    shift_max: float = 10.0
+    """similarity: largest shift"""
     border: float = 5.0
-    """points stay this far inside the frame"""
+    """similarity: points stay this far inside the frame"""
     corners: float = 0.25
     """homography: largest move of a corner, as a share of the frame"""
+    homography_border: float = 5.0
+    """homography: points stay this far inside the frame"""
     slices: int = 0
     """train on this many neighbouring slices around the points, placed at random; 0 takes all"""
     jitter_mm: float = 0.0
@@ -153,6 +165,9 @@ class LossConfig:
     """true heatmap: Gaussian sigma in mask pixels; 0 is one voxel"""
     heatmap_divergence: Literal["jensen_shannon", "cross_entropy"] = "jensen_shannon"
     """how a heatmap is compared with the truth; cross_entropy learns faster from scratch"""
+    neighbour_distance: float = 1.0
+    """canal: the grade map is also read this far to the left, right, above and below of a point
+    (mask px, rounded to pixels); with 0.5 (the published runs) half of these hit the same pixel"""
     match_distance: float = 3.0
     """foraminal: a prediction is graded against the nearest true point this close in y (mask px)"""
     coordinate: float = 1.0
@@ -185,10 +200,20 @@ class TrainConfig:
     """learning rates and epochs, one phase after another"""
     epochs: int = 0
     """stop after this many epochs whatever the phases say; 0 leaves it to them"""
+    restart_from: tuple[int, ...] = ()
+    """the last phase starts from the averaged weights of this epoch (one, or one per fold) with a
+    fresh optimiser, and counts epochs on from there; empty: it continues where the phase before
+    ended"""
+    keep: tuple[int, ...] = ()
+    """epochs whose averaged weights are kept as models of their own, beside the best one"""
+    keep_every: int = 0
+    """also keep the weights of every n-th epoch; 1 keeps all of them, as the published runs did"""
     schedule: Literal["constant", "one_cycle"] = "constant"
     """learning rate inside the phases: constant, or warm-up and cosine decay over all epochs"""
     batch_size: int = 4
     """volumes per step"""
+    drop_last: bool = False
+    """leave out the last batch of an epoch where it is smaller than the others"""
     accumulate: int = 1
     """steps whose gradients are added before the optimiser moves"""
     weight_decay: float = 0.01
@@ -199,6 +224,8 @@ class TrainConfig:
     """largest gradient norm; 0 leaves gradients alone"""
     amp: Literal["auto", "bf16", "fp16", "off"] = "auto"
     """mixed precision on CUDA; a CPU always computes in fp32"""
+    amp_prediction: bool = False
+    """predict in mixed precision too, on CUDA; false predicts in fp32"""
     patience: int = 0
     """stop after this many epochs without a better score; 0 never stops early"""
     validate_every: int = 1
@@ -216,11 +243,19 @@ class Published:
     """Figures of the published run, shown beside ours; all empty for our own recipes."""
 
     score: float | None = None
-    """5-fold local score"""
+    """local score, mean of the five folds' figures"""
     score_flip: float | None = None
-    """5-fold local score with flip averaging"""
+    """local score with flip averaging, mean of the five folds' figures"""
     any_severe: float | None = None
-    """any-severe loss"""
+    """any-severe loss, mean of the five folds' figures"""
+    score_folds: tuple[float, ...] = ()
+    """local score, fold by fold"""
+    score_pooled: float | None = None
+    """local score over the studies of all folds together"""
+    any_severe_pooled: float | None = None
+    """any-severe loss over the studies of all folds together"""
+    epochs: tuple[int, ...] = ()
+    """epochs of the released checkpoints, fold by fold"""
 
 
 @dataclass(frozen=True)
