@@ -69,9 +69,9 @@ def spoiled(tmp_path: Path, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("20.250", "twenty"),
-        ("20.250", ""),
-        ("20.250", "nan"),
+        ("20.25", "twenty"),
+        ("20.25", ""),
+        ("20.25", "nan"),
         ("3.125", "inf"),
         ("spinal_canal_stenosis_l2_l3", "spinal_canal_stenosis_l9"),
         ("7,3", "7.5,3"),

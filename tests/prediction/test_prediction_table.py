@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lumbargrade.dataset.tables import TablePoint
 from lumbargrade.domain.errors import BadTable
-from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
+from lumbargrade.domain.findings import (
+    Finding,
+    ModelSource,
+    Place,
+    StudyPrediction,
+    distribution,
+)
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade
+from lumbargrade.outputs.findings import write_findings_csv
+from lumbargrade.outputs.results import read_results
 from lumbargrade.prediction.held_out import TruePoint, distance_errors, true_points
 from lumbargrade.prediction.table import COLUMNS, read_predictions, write_predictions
 from made_series import make_volume
@@ -46,13 +57,48 @@ def test_predictions_survive_writing_and_reading(tmp_path: Path, patient: bool) 
         for target, finding in one.findings.items():
             other = same.findings[target]
             assert other.sources == finding.sources
-            assert np.allclose(other.probabilities, finding.probabilities, atol=1e-6)
-            assert (other.place is None) == (finding.place is None)
-            if finding.place is not None and other.place is not None:
-                assert other.place.series_id == finding.place.series_id
-                assert other.place.instance_number == finding.place.instance_number
-                assert other.place.x == pytest.approx(finding.place.x, abs=0.006)
-                assert (other.place.patient is None) == (finding.place.patient is None)
+            assert other.probabilities == finding.probabilities
+            assert other.place == finding.place
+
+
+@given(st.lists(st.floats(-300, 0), min_size=3, max_size=3), st.booleans())
+def test_probabilities_read_back_exactly_however_small(
+    tmp_path_factory: pytest.TempPathFactory, logs: list[float], calibrated: bool
+) -> None:
+    """0.0000003 as 0 would cost as much as a sure mistake, in whichever file it stands."""
+    p = np.exp(np.array(logs) - np.logaddexp.reduce(logs))
+    a, b, c = (float(v) for v in p)
+    shown = (c, b, a) if calibrated else None
+    finding = Finding(CANAL[0], (a, b, c), sources=(ModelSource("r", 0),), calibrated=shown)
+    path = tmp_path_factory.mktemp("exact")
+    write_predictions(path / "oof.csv", [StudyPrediction("1", {CANAL[0]: finding})])
+    assert read_predictions(path / "oof.csv")["1"].findings[CANAL[0]].probabilities == (a, b, c)
+    whole = StudyPrediction("1", {t: replace(finding, target=t) for t in FINDINGS})
+    write_findings_csv(path / "findings.csv", [("", whole)])
+    for t, other in read_results(path / "findings.csv").predictions["1"].findings.items():
+        assert (other.probabilities, other.calibrated) == ((a, b, c), shown), t
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["0.333333", "0.333333", "0.333333"], (1 / 3, 1 / 3, 1 / 3)),
+        (["0.1", "0.2", "0.7"], (0.1, 0.2, 0.7)),
+        (["0.3", "0.3", "0.3"], "add up to 0.9"),
+        (["-0.1", "0.4", "0.7"], "-0.1 is not a probability"),
+        (["nan", "0.4", "0.6"], "add up to nan"),
+        (["inf", "0.4", "0.6"], "add up to inf"),
+        (["much", "0.4", "0.6"], "could not convert"),
+    ],
+)
+def test_rounded_probabilities_are_normalised_and_others_refused(
+    cells: list[str], expected: tuple[float, float, float] | str
+) -> None:
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            distribution(cells)
+    else:
+        assert distribution(cells) == pytest.approx(expected, abs=1e-15)
 
 
 def test_truth_and_fold_stand_beside_their_finding(tmp_path: Path) -> None:

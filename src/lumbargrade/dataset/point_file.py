@@ -55,7 +55,7 @@ def write_points(path: Path, points: Iterable[PlacedPoint]) -> int:
     writer.writerow(COLUMNS)
     count = 0
     for p in sorted(points, key=lambda p: (p.study_id, p.target.column)):
-        numbers = [f"{v:.3f}" for v in (*p.voxel, *p.patient)]
+        numbers = [repr(float(v)) for v in (*p.voxel, *p.patient)]
         models = ";".join(f"{recipe}#{fold}" for recipe, fold in p.models)
         writer.writerow(
             [p.study_id, p.fold, p.target.column, p.series_id, p.instance_number, *numbers, models]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,31 @@ class Place:
     y: float
     z: float
     patient: tuple[float, float, float] | None = None
+
+
+#: Probabilities of one finding add up to 1 this closely when a program wrote them in full; files
+#: with few decimals, down to three, do not and are normalised.
+_IN_FULL, _ROUNDED = 1e-9, 2e-3
+
+
+def distribution(cells: Sequence[str | float]) -> tuple[float, float, float]:
+    """The probabilities of a finding from a table's cells.
+
+    Values written in full are taken as they stand, so that they read back exactly; rounded ones
+    are normalised.
+
+    Raises:
+        ValueError: if they are not three numbers from 0 to 1 that add up to 1.
+    """
+    a, b, c = map(float, cells)
+    total = a + b + c
+    if not abs(total - 1) <= _ROUNDED:
+        raise ValueError(f"probabilities add up to {total:g}")
+    if min(a, b, c) < 0:
+        raise ValueError(f"{min(a, b, c):g} is not a probability")
+    if abs(total - 1) <= _IN_FULL:
+        return a, b, c
+    return a / total, b / total, c / total
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class GradedStudy:
     Attributes:
         prediction: all 25 findings, the models and the problems.
         series: the study's series.
-        flip: whether it was averaged with the mirrored volumes.
+        flip: whether predictions of any model were averaged with those of mirrored volumes.
         fingerprint: of the images, models and settings it was made from.
         version: version of this package that made it.
     """
@@ -201,8 +201,8 @@ def _csv_row(study_id: str, finding: Finding) -> list[object]:
     return [
         *(study_id, target.column, target.condition, target.side or "", target.level),
         finding.grade.column,
-        *(f"{p:.6f}" for p in finding.probabilities),
-        *([""] * 3 if finding.calibrated is None else [f"{p:.6f}" for p in finding.calibrated]),
+        *(repr(float(p)) for p in finding.probabilities),
+        *([""] * 3 if finding.calibrated is None else [repr(float(p)) for p in finding.calibrated]),
         "yes" if finding.filled else "no",
         *place_cells(finding.place),
     ]

@@ -86,7 +86,7 @@ def write_metrics_csv(path: Path, parts: Sequence[Part]) -> None:
         a = part.agreement
         start = [part.condition.value, part.by, part.value, a.studies, a.findings, *a.counts]
         for name, m in a.measures.items():
-            numbers = [f"{v:.6f}" if math.isfinite(v) else "" for v in (m.value, m.low, m.high)]
+            numbers = [repr(float(v)) if math.isfinite(v) else "" for v in (m.value, m.low, m.high)]
             writer.writerow([*start, name, *numbers, m.note])
     write_text(path, buffer.getvalue())
 

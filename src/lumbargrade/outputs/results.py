@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadInput, BadTable
-from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.findings import Finding, StudyPrediction, distribution
 from lumbargrade.domain.vocabulary import Grade, Target, target_from_column
 from lumbargrade.outputs.findings import read_findings
 from lumbargrade.scoring.csv_rows import table_header, table_rows
@@ -119,19 +118,11 @@ def _finding(values: Mapping[str, str]) -> Finding:
     filled = values.get("filled", "no")
     if filled not in ("yes", "no"):
         raise ValueError(f"filled is {filled!r}, neither yes nor no")
-    probabilities = _distribution([values[g.column] for g in Grade])
+    probabilities = distribution([values[g.column] for g in Grade])
     shown = [values.get(f"calibrated_{g.column}") or "" for g in Grade]
     return Finding(
         target_from_column(values["finding"]),
         probabilities,
         filled=filled == "yes",
-        calibrated=_distribution(shown) if any(shown) else None,
+        calibrated=distribution(shown) if any(shown) else None,
     )
-
-
-def _distribution(cells: Sequence[str]) -> tuple[float, float, float]:
-    a, b, c = map(float, cells)
-    total = a + b + c  # six decimals do not always add up to 1
-    if not math.isclose(total, 1, abs_tol=1e-3):
-        raise ValueError(f"probabilities add up to {total:g}")
-    return a / total, b / total, c / total

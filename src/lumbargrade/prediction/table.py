@@ -10,7 +10,13 @@ from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.files import write_text
-from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
+from lumbargrade.domain.findings import (
+    Finding,
+    ModelSource,
+    Place,
+    StudyPrediction,
+    distribution,
+)
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target, target_from_column
 
 COLUMNS = (
@@ -30,7 +36,8 @@ def write_predictions(
     """Write what models predict, studies in ascending order; returns how many rows.
 
     ``models`` names every model of a row as ``recipe#fold``, so that whoever blends or trains on
-    the file can see that none of them was trained on the study.
+    the file can see that none of them was trained on the study. Every number reads back as it is:
+    a probability rounded to 0 would cost as much as a sure mistake.
 
     Args:
         path: the CSV; written atomically.
@@ -51,7 +58,7 @@ def write_predictions(
             if finding is None or finding.filled:
                 continue
             truth = known[target].column if target in known else ""
-            probabilities = [f"{p:.6f}" for p in finding.probabilities]
+            probabilities = [repr(float(p)) for p in finding.probabilities]
             start = [prediction.study_id, fold, target.column, *probabilities, truth]
             models = ";".join(f"{s.recipe}#{s.fold}" for s in finding.sources)
             writer.writerow([*start, *place_cells(finding.place), models])
@@ -64,8 +71,8 @@ def place_cells(place: Place | None) -> list[object]:
     """The eight columns from ``series_id`` to ``patient_z``, empty where nothing is known."""
     if place is None:
         return [""] * 8
-    xyz = [f"{v:.2f}" for v in (place.x, place.y, place.z)]
-    patient = [f"{v:.2f}" for v in place.patient or ()] or [""] * 3
+    xyz = [repr(float(v)) for v in (place.x, place.y, place.z)]
+    patient = [repr(float(v)) for v in place.patient or ()] or [""] * 3
     return [place.series_id, place.instance_number, *xyz, *patient]
 
 
@@ -107,7 +114,7 @@ def read_rows(path: Path) -> Iterator[PredictionRow]:
                 fold = int(row["fold"]) if row["fold"] else None
                 truth = Grade[row["true_grade"].upper()] if row["true_grade"] else None
                 found = PredictionRow(number, row["study_id"], fold, _finding(row), truth)
-            except (KeyError, ValueError, TypeError, ZeroDivisionError, AttributeError) as error:
+            except (KeyError, ValueError, TypeError, AttributeError) as error:
                 raise BadTable(f"{path}, row {number}: not a prediction: {error}") from None
             key = (found.study, found.finding.target)
             if key in seen:
@@ -132,8 +139,7 @@ def read_predictions(path: Path) -> dict[str, StudyPrediction]:
 
 
 def _finding(row: Mapping[str, str]) -> Finding:
-    mild, moderate, severe = (float(row[g.column]) for g in Grade)
-    total = mild + moderate + severe  # six decimals do not always add up to 1
+    probabilities = distribution([row[g.column] for g in Grade])
     place = None
     if row["series_id"]:
         patient = None
@@ -142,7 +148,6 @@ def _finding(row: Mapping[str, str]) -> Finding:
             patient = (px, py, pz)
         x, y, z = (float(row[axis]) for axis in "xyz")
         place = Place(row["series_id"], int(row["instance_number"]), x, y, z, patient)
-    probabilities = (mild / total, moderate / total, severe / total)
     target, sources = target_from_column(row["finding"]), _sources(row["models"])
     return Finding(target, probabilities, place, sources=sources)
 

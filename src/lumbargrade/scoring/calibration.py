@@ -31,7 +31,7 @@ COMPETITION_WEIGHTS: Triple = (
 _ONES: Triple = (1.0, 1.0, 1.0)
 _ZEROS: Triple = (0.0, 0.0, 0.0)
 
-#: Smaller probabilities count as this: files keep six decimals, and a zero has no logarithm.
+#: Smaller probabilities count as this, because a zero has no logarithm.
 FLOOR = 1e-7
 
 #: Standard deviation of the normal prior on log temperature, scales - 1 and biases. A prior of
