@@ -250,6 +250,8 @@ class Published:
     """any-severe loss, mean of the five folds' figures"""
     score_folds: tuple[float, ...] = ()
     """local score, fold by fold"""
+    score_flip_folds: tuple[float, ...] = ()
+    """local score with flip averaging, fold by fold"""
     score_pooled: float | None = None
     """local score over the studies of all folds together"""
     any_severe_pooled: float | None = None

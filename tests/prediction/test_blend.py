@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,6 +241,35 @@ def test_either_models_or_a_blend(tmp_path: Path) -> None:
     for models, blend in (([], None), ([tmp_path], tmp_path / "b.toml")):
         with pytest.raises(UsageError, match=r"either --models, .* or --blend FILE"):
             open_predictor(models, blend, CPU, flip=True)
+
+
+def test_models_are_used_without_flips_one_by_one(tmp_path: Path) -> None:
+    """A submission may average some networks with their mirror and others not."""
+    runs = tmp_path / "runs"
+    for fold in (0, 1):
+        save_small_model(runs / f"side{fold}", "foraminal", fold)
+    volumes = [(SeriesKind.SAGITTAL_T1, make_volume(seed=0))]
+
+    def opened(*, flip: bool = True, unflipped: Sequence[Path] = ()) -> Predictor:
+        return open_predictor([runs], None, CPU, flip=flip, unflipped=unflipped)
+
+    def predicted(predictor: Predictor) -> np.ndarray:
+        findings = predictor.predict("1", volumes).findings
+        places = [findings[t].place for t in FORAMINAL]
+        return np.array([(p.x, p.y, p.z) for p in places if p is not None])
+
+    one = opened(unflipped=[runs / "side1"])
+    assert [m.flips for m in one.members] == [True, False]
+    both, none = opened(), opened(flip=False)
+    singles = [open_predictor([runs / f"side{f}"], None, CPU, flip=f == 0) for f in (0, 1)]
+    expected = np.mean([predicted(p) for p in singles], axis=0)
+    np.testing.assert_allclose(predicted(one), expected, atol=1e-9)
+    assert np.abs(predicted(one) - predicted(both)).max() > 1e-3
+    np.testing.assert_allclose(predicted(opened(unflipped=[runs])), predicted(none), atol=1e-12)
+    # results that were made in another way are not taken for these
+    assert len({p.fingerprint() for p in (one, both, none)}) == 3
+    alone = open_predictor([], None, CPU, flip=True, unflipped=[runs])
+    assert [m.flips for m in alone.members] == [False, False]
 
 
 def test_models_of_whole_series_guide_those_of_crops_even_without_weight(

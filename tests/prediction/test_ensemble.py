@@ -190,18 +190,25 @@ def test_a_series_prediction_becomes_findings_with_places() -> None:
     assert study.sources == (ModelSource("r", 3),)
 
 
-def test_the_mean_over_models_is_taken_series_by_series() -> None:
+def test_the_mean_over_models_is_taken_series_by_series_as_of_findings() -> None:
     first = [series_prediction(1, "100"), series_prediction(2, "200"), series_prediction(3, "300")]
     second = [series_prediction(5, "300"), series_prediction(4, "100")]  # another order, one less
     found = mean_of([first, second])
     assert [p.series_id for p in found] == ["100", "300"]
     for one, a, b in zip(found, (first[0], first[2]), (second[1], second[0]), strict=True):
         np.testing.assert_allclose(one.probabilities, (a.probabilities + b.probabilities) / 2)
-        np.testing.assert_allclose(one.voxels, (a.voxels + b.voxels) / 2)
-        np.testing.assert_allclose(one.patient, (a.patient + b.patient) / 2)
-        assert all(
-            i in (j, k) for i, j, k in zip(one.instances, a.instances, b.instances, strict=True)
-        )
+        # places that lie on different levels are not averaged, here as in the findings
+        together = average([study_prediction(a), study_prediction(b)])
+        for i, target in enumerate(CANAL):
+            at = together.findings[target].place
+            assert at is not None
+            assert (at.x, at.y, at.z) == tuple(one.voxels[i])
+            assert at.patient == tuple(one.patient[i])
+            assert at.instance_number == one.instances[i]
+    near = [replace(first[0], voxels=first[0].voxels + d) for d in (0.0, 0.5)]
+    near = [replace(p, patient=make_volume().to_patient(p.voxels)) for p in near]
+    (middle,) = mean_of([[p] for p in near])
+    np.testing.assert_allclose(middle.voxels, first[0].voxels + 0.25)
     (alone,) = mean_of([[first[0]]])
     np.testing.assert_array_equal(alone.voxels, first[0].voxels)
     np.testing.assert_array_equal(alone.instances, first[0].instances)

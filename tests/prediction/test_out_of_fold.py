@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
-from lumbargrade.checkpoint import ModelMeta
+from lumbargrade.checkpoint import ModelMeta, save_model
 from lumbargrade.config import Published, Recipe, load_recipe
 from lumbargrade.dataset.folds import assign_folds
+from lumbargrade.dataset.point_file import read_points
 from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import NothingDone, UsageError
@@ -29,6 +30,8 @@ from lumbargrade.prediction.evaluation import (
     score_table,
 )
 from lumbargrade.prediction.members import find_models, load_member
+from lumbargrade.prediction.pipeline import predict_study
+from lumbargrade.prediction.published_figures import published_ensembles
 from lumbargrade.prediction.table import read_predictions
 from lumbargrade.prediction.validation import (
     PUBLISHED_FOLDS,
@@ -38,10 +41,11 @@ from lumbargrade.prediction.validation import (
     refuse_seen_studies,
 )
 from lumbargrade.scoring.local import any_severe, local_score
+from lumbargrade.tasks import get_task
 from lumbargrade.tasks.base import SeriesPrediction
 from lumbargrade.tasks.inference import predict_volumes
 from made_series import make_row
-from small_models import save_small_model
+from small_models import save_small_model, small_recipe
 
 CPU = torch.device("cpu")
 
@@ -211,43 +215,195 @@ def test_the_ensemble_of_a_fold_is_the_mean_of_its_models(folds: list[FoldPredic
     found = ensemble_of([*canal, *twin])
     assert list(found) == [2, 4]
     for one in canal:
-        plain, flipped = found[one.meta.fold]
-        assert flipped is None
-        for (row, both), (same_row, mine) in zip(plain, pairs_of(one), strict=True):
+        pairs = found[one.meta.fold]
+        assert pairs.flipped is None
+        for (row, both), (same_row, mine) in zip(pairs.plain, pairs_of(one), strict=True):
             assert row.series_id == same_row.series_id
             expected = (mine.probabilities + mine.probabilities[:, [1, 0, 2]]) / 2
             np.testing.assert_allclose(both.probabilities, expected)
 
     lines = {(x.model, x.fold): x for x in score_table(Condition.CANAL, [*canal, *twin])}
     assert set(lines) == {
-        (m, f) for m in ("small/canal", "small/twin", "ensemble") for f in ("2", "4", "all")
+        (m, f)
+        for m in ("small/canal", "small/twin", "ensemble")
+        for f in ("2", "4", "mean", "pooled")
     }
     every = [pair for one in canal for pair in pairs_of(one)]
-    assert lines["small/canal", "all"].score == pytest.approx(score_pairs(every))
-    assert lines["small/canal", "2"].score == pytest.approx(score_pairs(pairs_of(canal[0])))
-    assert lines["small/canal", "all"].series == 8
-    everyone = [pair for plain, _ in found.values() for pair in plain]
-    assert lines["ensemble", "all"].score == pytest.approx(score_pairs(everyone))
-    assert lines["ensemble", "all"].any_severe == pytest.approx(any_severe_of_pairs(everyone))
+    assert lines["small/canal", "pooled"].score == pytest.approx(score_pairs(every))
+    by_fold = [score_pairs(pairs_of(one)) for one in canal]
+    assert lines["small/canal", "2"].score == pytest.approx(by_fold[0])
+    assert lines["small/canal", "mean"].score == pytest.approx(np.mean(by_fold))
+    severe = [any_severe_of_pairs(pairs_of(one)) for one in canal]
+    assert lines["small/canal", "mean"].any_severe == pytest.approx(np.mean(severe))
+    # the folds differ in size and weight, so the two are not the same figure
+    pooled = lines["small/canal", "pooled"]
+    assert abs(pooled.score - lines["small/canal", "mean"].score) > 1e-6
+    assert pooled.series == lines["small/canal", "mean"].series == 8
+    everyone = [pair for pairs in found.values() for pair in pairs.plain]
+    assert lines["ensemble", "pooled"].score == pytest.approx(score_pairs(everyone))
+    assert lines["ensemble", "pooled"].any_severe == pytest.approx(any_severe_of_pairs(everyone))
 
 
-def test_published_figures_stand_beside_ours_over_all_folds(folds: list[FoldPredictions]) -> None:
-    recipe = load_recipe("one-stage-nfn-fixed/pvt_v2_b4-decoder3d-01")
-    foraminal = [
-        replace(f, meta=replace(f.meta, recipe=recipe))
-        for f in folds
-        if f.meta.recipe.task == "foraminal"
+def renamed(folds: list[FoldPredictions], task: str, *names: str) -> list[FoldPredictions]:
+    """Predictions of a task's small models under the names of published recipes."""
+    mine = [f for f in folds if f.meta.recipe.task == task]
+    recipes = map(load_recipe, names)
+    return [replace(f, meta=replace(f.meta, recipe=r)) for r in recipes for f in mine]
+
+
+NFN = [
+    f"one-stage-nfn-fixed/{name}-decoder3d-01"
+    for name in ("pvt_v2_b4", "convnext_small", "effnet_b5")
+]
+SCS = [f"one-stage-scs/{name}-decoder2d-01" for name in ("pvt_v2_b4", "convnext_base", "effnet_b4")]
+
+
+def test_published_figures_stand_beside_the_figure_of_the_same_kind(
+    folds: list[FoldPredictions],
+) -> None:
+    """Mean beside mean, pooled beside pooled, fold beside fold; nothing where none is known."""
+    foraminal = score_table(Condition.FORAMINAL, renamed(folds, "foraminal", *NFN))
+    lines = {(x.model, x.fold): x for x in foraminal}
+    for name in NFN:
+        published = load_recipe(name).published
+        mean = lines[name, "mean"]
+        assert (mean.published, mean.published_flip) == (published.score, published.score_flip)
+        assert mean.published is not None
+        assert lines[name, "pooled"].published is None
+    whole = lines["ensemble", "mean"]
+    assert (whole.published, whole.published_flip) == (0.4784, 0.4757)
+    assert [lines["ensemble", f].published_flip for f in ("2", "4")] == [0.4782, 0.4467]
+    assert all(x.score_flip is not None and x.any_severe is None for x in lines.values())
+
+    canal = score_table(Condition.CANAL, renamed(folds, "canal", *SCS))
+    lines = {(x.model, x.fold): x for x in canal}
+    whole = lines["ensemble", "mean"]
+    assert (whole.published, whole.published_any_severe) == (0.2607, 0.2387)
+    assert lines["ensemble", "4"].published == 0.2807
+    for name in SCS:
+        published = load_recipe(name).published
+        assert lines[name, "mean"].published_any_severe == published.any_severe is not None
+
+    # two of three networks are not the published ensemble
+    two = score_table(Condition.CANAL, renamed(folds, "canal", *SCS[:2]))
+    assert [x.published for x in two if x.model == "ensemble"] == [None] * 4
+
+
+def test_the_means_of_published_folds_are_the_published_means() -> None:
+    for ensemble in published_ensembles():
+        figures = ensemble.figures
+        for mean, by_fold in (
+            (figures.score, figures.score_folds),
+            (figures.score_flip, figures.score_flip_folds),
+        ):
+            if by_fold:
+                assert np.mean(by_fold) == pytest.approx(mean, abs=1e-4)
+        for name in ensemble.recipes:
+            assert load_recipe(name).published != Published()
+
+
+def test_a_line_of_points_for_every_model_and_fold_within_5_too(
+    store: VolumeStore, folds: list[FoldPredictions], tmp_path: Path
+) -> None:
+    result = write_validation(tmp_path, folds, store, pictures=0)
+    names = {"small/canal": Condition.CANAL, "small/foraminal": Condition.FORAMINAL}
+    assert [(x.condition, x.model, x.fold) for x in result.points] == [
+        (c, m, f) for m, c in names.items() for f in ("2", "4", "mean", "pooled")
     ]
-    lines = score_table(Condition.FORAMINAL, foraminal)
-    assert [(x.fold, x.published is not None) for x in lines] == [
-        ("2", False),
-        ("4", False),
-        ("all", True),
+    table = pd.read_csv(tmp_path / "points.csv", dtype={"fold": str})
+    for axis in "xyz":
+        for limit in (1, 2, 3, 5):
+            assert table[f"{axis} <= {limit}"].between(0, 1).all()
+    for model in names:
+        mine = table[table["model"] == model].set_index("fold")
+        assert mine.loc["pooled", "points"] == mine.loc[["2", "4"], "points"].sum()
+        mean = mine.loc[["2", "4"], "x <= 5"].mean()
+        assert mine.loc["mean", "x <= 5"] == pytest.approx(mean)
+        assert (mine["x <= 3"] <= mine["x <= 5"]).all()
+
+
+def test_tables_files_and_findings_show_the_same_predictions(
+    store: VolumeStore, folds: list[FoldPredictions], tmp_path: Path
+) -> None:
+    """Flip-averaged ones, where flips are averaged: in points.csv as in oof-points.csv."""
+    result = write_validation(tmp_path, folds, store, pictures=0)
+    placed = read_points(tmp_path / "oof-points.csv")
+    findings = read_predictions(tmp_path / "oof.csv")
+    for condition in (Condition.CANAL, Condition.FORAMINAL):
+        off = []
+        for row in store.rows(condition):
+            if row.fold not in (2, 4):
+                continue
+            volume = store.volume(row.study_id, row.series_id)
+            for target, point in zip(row.targets, row.points, strict=True):
+                if np.isfinite(point).all():
+                    at = placed[row.study_id][target]
+                    place = findings[str(row.study_id)].findings[target].place
+                    assert place is not None
+                    assert (place.x, place.y, place.z) == at.voxel
+                    off.append(np.linalg.norm(volume.to_patient(point) - at.patient))
+        assert result.overall()[condition].median_mm == pytest.approx(np.median(off), abs=1e-9)
+    flipped = next(f for f in folds if f.flipped is not None)
+    assert not np.allclose(flipped.plain[0].voxels, flipped.used[0].voxels)
+
+
+def test_a_network_trained_on_flips_without_exchange_is_never_averaged_with_its_mirror(
+    store: VolumeStore, tmp_path: Path
+) -> None:
+    """Its mirror, with sides exchanged, would put the points of each side on the other."""
+    recipe = small_recipe("foraminal")
+    recipe = replace(recipe, augment=replace(recipe.augment, flip_exchanges_sides=False))
+    with torch.random.fork_rng(devices=[]):
+        network = get_task(recipe).build_network(pretrained=False).eval()
+    meta = ModelMeta(recipe, 4, provenance={"trained_on": others(store, 4)})
+    save_model(tmp_path / "model", network, meta)
+    asked = [
+        predict_out_of_fold([tmp_path / "model"], store, device=CPU, flip=flip)
+        for flip in (True, False)
     ]
-    assert lines[-1].published == recipe.published.score
-    assert lines[-1].published_flip == recipe.published.score_flip
-    assert recipe.published != Published()
-    assert all(x.score_flip is not None and x.any_severe is None for x in lines)
+    for number, found in enumerate(asked):
+        assert found[0].flipped is None
+        write_validation(tmp_path / str(number), found, store, pictures=0)
+    for name in ("oof.csv", "oof-points.csv", "points.csv", "scores.csv"):
+        assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "1" / name).read_bytes()
+    member = load_member(tmp_path / "model", CPU)
+    row = asked[0][0].rows[0]
+    volume = store.volume(row.study_id, row.series_id)
+    (series,) = predict_volumes(member.task, member.network, [(row, volume)])
+    study = predict_study("1", [(volume.kind, volume)], [member], device=CPU, flip=True)
+    for target, voxel in zip(series.targets, series.voxels, strict=True):
+        place = study.findings[target].place
+        assert place is not None
+        assert (place.x, place.y, place.z) == tuple(voxel)
+
+
+def test_an_out_of_fold_file_loses_nothing(
+    store: VolumeStore, folds: list[FoldPredictions], tmp_path: Path
+) -> None:
+    """The loss of what is read back is that of what was predicted, to 1e-12."""
+    rng = np.random.default_rng(0)
+
+    def sharper(p: SeriesPrediction) -> SeriesPrediction:
+        """Sure predictions, some of them wrong: rounded, their loss would be another."""
+        power = rng.uniform(5, 60, (len(p.targets), 1))
+        sharp = p.probabilities**power
+        return replace(p, probabilities=sharp / sharp.sum(axis=1, keepdims=True))
+
+    sure = [replace(f, plain=[sharper(p) for p in f.used], flipped=None) for f in folds]
+    assert min(p.probabilities.min() for f in sure for p in f.plain) < 1e-9
+    result = write_validation(tmp_path, sure, store, pictures=0)
+    read = read_predictions(tmp_path / "oof.csv")
+    for line in result.scores:
+        if line.fold != "pooled":
+            continue
+        pairs = [
+            (finding.probabilities, store.grades[int(study)][target])
+            for study, one in read.items()
+            for target, finding in one.findings.items()
+            if target.condition is line.condition and target in store.grades[int(study)]
+        ]
+        loss = local_score([p for p, _ in pairs], [int(g) for _, g in pairs]).weighted
+        assert loss == pytest.approx(line.score, rel=1e-12, abs=1e-12)
 
 
 def test_errors_of_points_are_in_mask_pixels_slices_and_millimetres(store: VolumeStore) -> None:

@@ -26,7 +26,6 @@ from lumbargrade.networks.output import OneStageOutput
 from lumbargrade.tasks import CanalTask, ForaminalTask, get_task
 from lumbargrade.tasks.base import SeriesPrediction
 from lumbargrade.tasks.inference import SeriesScores
-from lumbargrade.tasks.one_stage import mirror_scores
 from made_series import MadeStore, make_row, make_volume
 
 SIZE = 64
@@ -244,6 +243,59 @@ def test_flip_average_of_an_exactly_mirrored_network_is_the_network_itself():
     assert (plain.z[:, :5] > plain.z[:, 5:]).all()
 
 
+class PatientFollower(nn.Module):
+    """A stand-in network that finds the left by what it sees, whichever way the slices run.
+
+    The left is brighter, as a network trained on flips that leave the sides where they are learns
+    to tell the sides by their look.
+    """
+
+    def __init__(self, targets) -> None:
+        super().__init__()
+        self.left = [t.side is Side.LEFT for t in targets]
+
+    def forward(self, slices, counts) -> OneStageOutput:
+        zs, grades, xys = [], [], []
+        for volume in torch.split(slices.float(), counts):
+            mean = volume.mean(dim=(1, 2))
+            bright, dark = int(mean.argmax()), int(mean.argmin())
+            z = torch.tensor([bright if left else dark for left in self.left], dtype=torch.float32)
+            level = torch.tensor([float(mean[int(i)]) for i in z]) / 255
+            zs.append(z)
+            grades.append(torch.stack([1 - level, level * 0.75, level * 0.25], dim=-1))
+            xys.append(torch.stack([level * 10, level * 5], dim=-1))
+        grade = torch.stack(grades)
+        return OneStageOutput(grade, grade.log(), torch.stack(xys), torch.stack(zs), tuple(counts))
+
+
+def test_undoing_a_flip_leaves_the_sides_of_a_network_that_was_trained_without_the_exchange():
+    """Each task undoes the flip that its network was trained with, and no other."""
+    rng = np.random.default_rng(0)
+    level = torch.tensor(rng.permutation(16) * 15 + 5, dtype=torch.uint8)
+    kept = ForaminalTask(
+        replace(FORAMINAL, augment=replace(FORAMINAL.augment, flip_exchanges_sides=False))
+    )
+    exchanged = ForaminalTask(FORAMINAL)
+    batch = batch_of(kept, depths=(6, 10))
+    batch = replace(batch, slices=level[:, None, None].expand(16, SIZE, SIZE).contiguous())
+    follower = PatientFollower(kept.targets)
+    plain, both = kept.predict(follower, batch), kept.predict(follower, batch, flip=True)
+    np.testing.assert_allclose(both.z, plain.z)
+    np.testing.assert_allclose(both.probabilities, plain.probabilities, atol=1e-7)
+    # each way of undoing is wrong for the other network
+    wrong = exchanged.predict(follower, batch, flip=True)
+    assert np.abs(wrong.z - plain.z).max() > 1
+    teller = SideTeller(kept.targets)
+    assert (
+        np.abs(
+            kept.predict(teller, batch, flip=True).z - teller(batch.slices, batch.counts).z.numpy()
+        ).max()
+        > 1
+    )
+    # the published runs never averaged such a network with its mirror
+    assert (exchanged.flips, kept.flips) == (True, False)
+
+
 @RECIPES
 def test_flip_is_symmetric(recipe):
     """Predicting the reversed volume with flip averaging mirrors the result, and nothing else."""
@@ -254,7 +306,7 @@ def test_flip_is_symmetric(recipe):
     reversed_slices = torch.cat([v.flip(0) for v in torch.split(batch.slices, batch.counts)])
     one = task.predict(network, batch, flip=True)
     other = task.predict(network, replace(batch, slices=reversed_slices), flip=True)
-    back = mirror_scores(other, batch.counts, task.targets)
+    back = task.undo_flip(other, batch.counts)
     np.testing.assert_allclose(back.probabilities, one.probabilities, atol=1e-5)
     np.testing.assert_allclose(back.xy, one.xy, atol=1e-3)
     np.testing.assert_allclose(back.z, one.z, atol=1e-4)
@@ -263,9 +315,9 @@ def test_flip_is_symmetric(recipe):
 def test_mirroring_scores_twice_is_nothing():
     rng = np.random.default_rng(0)
     scores = SeriesScores(rng.random((2, 10, 3)), rng.random((2, 10, 2)), rng.random((2, 10)))
-    targets = TARGETS[Condition.FORAMINAL]
-    once = mirror_scores(scores, [5, 8], targets)
-    twice = mirror_scores(once, [5, 8], targets)
+    task = ForaminalTask(FORAMINAL)
+    once = task.undo_flip(scores, [5, 8])
+    twice = task.undo_flip(once, [5, 8])
     assert (twice.probabilities == scores.probabilities).all()
     np.testing.assert_allclose(twice.z, scores.z)
     assert (once.probabilities[:, 0] == scores.probabilities[:, 5]).all()

@@ -35,7 +35,9 @@ class Options:
     calibration: Path | None = None
     """file from `recalibrate`; its conditions are calibrated by it"""
     flip: bool = True
-    """average with the mirrored volume where a task has sides"""
+    """average with the mirrored volume, for models of sided conditions that were trained for it"""
+    unflipped: list[Path] = field(default_factory=list)
+    """further model or run folders, whose models are used without flip averaging"""
     restart: bool = False
     """grade again what was graded before"""
     device: str = "auto"
@@ -55,7 +57,12 @@ def run(options: Options) -> int:
     _check(options)
     device = choose_device(options.device)
     models = open_predictor(
-        options.models, options.blend, device, flip=options.flip, guides=options.guides
+        options.models,
+        options.blend,
+        device,
+        flip=options.flip,
+        guides=options.guides,
+        unflipped=options.unflipped,
     )
     predictor = recalibrated(models, options.calibration)
     if not predictor.calibrated:
@@ -82,7 +89,7 @@ def _check(options: Options) -> None:
 
     if not options.studies:
         raise UsageError("give at least one DICOM folder or file")
-    if bool(options.models) == (options.blend is not None):
+    if bool(options.models or options.unflipped) == (options.blend is not None):
         raise UsageError("give either --models, the folders of the models to use, or --blend FILE")
     if not any(path.exists() for path in options.studies):
         raise UsageError(f"{' and '.join(map(str, options.studies))}: no such file or folder")

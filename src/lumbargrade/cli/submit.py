@@ -35,7 +35,9 @@ class Options:
     split: str = "auto"
     """test, train, or auto: test where the folder has a test table"""
     flip: bool = True
-    """average with the mirrored volume where a task has sides"""
+    """average with the mirrored volume, for models of sided conditions that were trained for it"""
+    unflipped: list[Path] = field(default_factory=list)
+    """further model or run folders, whose models are used without flip averaging"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     json: bool = False
@@ -54,7 +56,12 @@ def run(options: Options) -> int:
     studies = LsdcStudies.open(options.data, options.split)
     require_writable(options.out)
     predictor = open_predictor(
-        options.models, options.blend, device, flip=options.flip, guides=options.guides
+        options.models,
+        options.blend,
+        device,
+        flip=options.flip,
+        guides=options.guides,
+        unflipped=options.unflipped,
     )
     found = predict_studies(studies, predictor)
     predictions = [for_submission(prediction, predictor) for prediction in found]

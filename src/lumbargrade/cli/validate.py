@@ -31,7 +31,8 @@ class Options:
     out: Path = Path("validation")
     """folder for the results"""
     flip: bool = True
-    """also score with flip averaging, where a condition has sides"""
+    """also predict with flip averaging, for models of sided conditions that were trained for it;
+    oof.csv, oof-points.csv, points.csv and the pictures then show these predictions"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     pictures: int = 12

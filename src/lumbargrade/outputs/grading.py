@@ -80,7 +80,8 @@ def grade_collection(
 def _grade(found: FoundStudy, predictor: Predictor, folder: Path, fingerprint: str) -> GradedStudy:
     study = found.read()
     prediction = grade_study(study, predictor)
-    graded = write_study(folder, study, prediction, flip=predictor.flip, fingerprint=fingerprint)
+    flip = predictor.flip and any(m.flips for m in predictor.members)
+    graded = write_study(folder, study, prediction, flip=flip, fingerprint=fingerprint)
     counts = grade_counts(prediction)
     words = ", ".join(f"{n} {name.replace('_', '/')}" for name, n in counts.items())
     log.info("study %s: %s; %s", study.study_id, words, folder / PAGE_FILE)

@@ -63,7 +63,7 @@ def write_study(
         folder: gets ``findings.json``, ``findings.csv``, ``index.html`` and ``pictures/``.
         study: its volumes, for the pictures.
         prediction: all 25 findings.
-        flip: whether flips were averaged.
+        flip: whether predictions of any model were averaged with those of mirrored volumes.
         fingerprint: of what the findings were made from.
     """
     lines = _draw(folder, study, prediction)
@@ -168,7 +168,7 @@ def _origin(graded: GradedStudy) -> list[Block]:
     models = [
         [s.recipe, str(s.fold) if s.fold >= 0 else "not known"] for s in graded.prediction.sources
     ]
-    flips = "with" if graded.flip else "without"
+    flips = "those trained for it with" if graded.flip else "without"
     return [
         Table(_SERIES, series, caption="Series"),
         Table(("model", "fold"), models, caption=f"Models, averaged, {flips} mirrored volumes"),

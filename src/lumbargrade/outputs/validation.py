@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lumbargrade.dataset.folds import FOLDS
 from lumbargrade.dataset.point_file import write_points
 from lumbargrade.dataset.rows import KIND_OF
 from lumbargrade.dataset.store import VolumeStore
@@ -21,11 +22,16 @@ from lumbargrade.outputs.overlay import draw_series, save_image
 from lumbargrade.outputs.page import Block, Figure, Section, Table, Text, write_page
 from lumbargrade.outputs.tables import text_table
 from lumbargrade.prediction.evaluation import (
+    ENSEMBLE,
+    MEAN,
+    POOLED,
     Pairs,
+    PointLine,
     ScoreLine,
+    alike,
     ensemble_of,
-    errors_of_pairs,
     narrowed,
+    point_table,
     score_table,
 )
 from lumbargrade.prediction.origin import write_origin
@@ -42,12 +48,24 @@ from lumbargrade.tasks import get_task
 
 SCORE_HEADER = (
     *("condition", "model", "fold", "series", "score", "with flip", "any severe"),
-    *("published", "published flip"),
+    *("published", "published flip", "published any severe"),
 )
-POINT_HEADER = (
-    *("condition", "points", "median mm", "p90 mm"),
+_LIMITS = "/".join(map(str, WITHIN))
+#: Of points.csv, one number a cell.
+POINT_COLUMNS = (
+    *("condition", "model", "fold", "points", "median mm", "p90 mm"),
     *(f"<= {d} mm" for d in WITHIN),
-    *(f"{axis} <= {d}" for axis in "xyz" for d in WITHIN[:3]),
+    *(f"{axis} <= {d}" for axis in "xyz" for d in WITHIN),
+)
+#: As shown: the shares within all limits in one cell.
+POINT_HEADER = (
+    *("condition", "model", "fold", "points", "median mm", "p90 mm"),
+    *(f"{what} within {_LIMITS}" for what in ("mm", "x", "y", "z")),
+)
+_UNITS = "x, y in mask pixels, z in slices; of axial crops all three in patient mm"
+_LINES = (
+    f"{MEAN}: mean of the folds' figures, as the published figures are; {POOLED}: over the studies "
+    "of all folds together"
 )
 
 
@@ -56,14 +74,14 @@ class ValidationResult:
     """Tables of a validation.
 
     Attributes:
-        scores: per model and fold.
-        points: per condition, errors of the ensemble's points.
+        scores: per condition, model and fold, and of ensembles.
+        points: likewise, errors of the points that findings are taken from.
         rows: rows of the out-of-fold file.
         agreement: of the ensemble's findings with the truth, by condition, level and side.
     """
 
     scores: Sequence[ScoreLine]
-    points: Mapping[Condition, PointErrors]
+    points: Sequence[PointLine]
     rows: int
     agreement: Sequence[Part] = ()
 
@@ -71,19 +89,47 @@ class ValidationResult:
         return [list(asdict(line).values()) for line in self.scores]
 
     def point_rows(self) -> list[list[object]]:
-        lines: list[list[object]] = []
-        for condition, e in self.points.items():
-            along = [share for axis in "xyz" for share in e.within[axis][:3]]
-            lines.append([condition.value, e.count, e.median_mm, e.p90_mm, *e.within_mm, *along])
-        return lines
+        """As ``points.csv`` has them."""
+        return [
+            [*_point_start(line), *line.errors.within_mm]
+            + [share for axis in "xyz" for share in line.errors.within[axis]]
+            for line in self.points
+        ]
+
+    def shown_points(self) -> list[list[object]]:
+        """As the page and the terminal show them."""
+        return [
+            [*_point_start(line), _shares(line.errors.within_mm)]
+            + [_shares(line.errors.within[axis]) for axis in "xyz"]
+            for line in self.points
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """What must be known to read the score table."""
+        notes = [f"{_LINES}."]
+        folds = sorted({line.fold for line in self.scores if line.fold.isdecimal()})
+        published = any(line.published is not None for line in self.scores)
+        if published and len(folds) < FOLDS:
+            notes.append(
+                f"The published means are over {FOLDS} folds, ours over {', '.join(folds)} alone."
+            )
+        return notes
+
+    def overall(self) -> dict[Condition, PointErrors]:
+        """Errors over all folds' points: of the ensemble, or of the only model."""
+        found: dict[Condition, PointErrors] = {}
+        for line in self.points:
+            if line.fold == POOLED and (line.condition not in found or line.model == ENSEMBLE):
+                found[line.condition] = line.errors
+        return found
 
     def text(self) -> str:
         scores = "no grades: these models only place points"
         if self.scores:
-            scores = text_table(SCORE_HEADER, self.score_rows())
-        points = text_table(POINT_HEADER, self.point_rows())
-        units = "x, y in mask pixels, z in slices; of axial crops all three in patient mm"
-        text = f"{scores}\n\npoints ({units})\n{points}"
+            scores = "\n".join([text_table(SCORE_HEADER, self.score_rows()), *self.notes])
+        points = text_table(POINT_HEADER, self.shown_points())
+        text = f"{scores}\n\npoints ({_UNITS})\n{points}"
         whole = [part for part in self.agreement if part.by == ALL]
         if not whole:
             return text
@@ -92,16 +138,29 @@ class ValidationResult:
     def as_dict(self) -> dict[str, Any]:
         return {
             "scores": [asdict(line) for line in self.scores],
-            "points": {c.value: asdict(e) for c, e in self.points.items()},
+            "points": {c.value: asdict(e) for c, e in self.overall().items()},
+            "point_lines": [asdict(line) for line in self.points],
             "rows": self.rows,
             "agreement": [part_as_dict(part) for part in self.agreement],
         }
+
+
+def _point_start(line: PointLine) -> list[object]:
+    e = line.errors
+    return [line.condition.value, line.model, line.fold, e.count, e.median_mm, e.p90_mm]
+
+
+def _shares(shares: Sequence[float]) -> str:
+    return " ".join(f"{share:.3f}" for share in shares)
 
 
 def write_validation(
     out: Path, folds: Sequence[FoldPredictions], store: VolumeStore, *, pictures: int = 12
 ) -> ValidationResult:
     """Score out-of-fold predictions and write everything to a folder.
+
+    The out-of-fold files, the points and the pictures show the same predictions: averaged with
+    flips where the models are.
 
     Args:
         out: gets ``oof.csv`` with ``oof.json`` (its models), ``oof-points.csv``, ``scores.csv``,
@@ -111,22 +170,14 @@ def write_validation(
         pictures: how many series are drawn, per condition.
     """
     scores: list[ScoreLine] = []
-    points: dict[Condition, PointErrors] = {}
+    points: list[PointLine] = []
     drawn: list[Block] = []
     for condition in Condition:
         mine = [f for f in folds if not f.guide and condition in _conditions(f)]
-        if not mine:
-            continue
-        scores += score_table(condition, mine)
-        whole = [pair for one, _ in ensemble_of(_alike(mine)).values() for pair in one]
-        drawn += _draw(out, condition, whole[:pictures], store)
-    for condition in Condition:
-        pointing = _alike([f for f in folds if condition in _placed(f)])
-        if pointing:
-            pairs = [
-                p for one, _ in ensemble_of(pointing).values() for p in narrowed(one, condition)
-            ]
-            points[condition] = errors_of_pairs(pairs, store, pointing[0].meta.recipe.data.size)
+        if mine:
+            scores += score_table(condition, mine)
+            drawn += _draw(out, condition, _first_pairs(condition, mine)[:pictures], store)
+        points += point_table(condition, [f for f in folds if condition in _placed(f)], store)
     studies = out_of_fold_studies(folds, store)
     rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
     write_origin(out / "oof.csv", origin_of(folds, store))
@@ -134,10 +185,10 @@ def write_validation(
     parts, agreement = write_agreement(out / "metrics.csv", studies, store) if studies else ((), [])
     result = ValidationResult(scores, points, rows, parts)
     _write_csv(out / "scores.csv", SCORE_HEADER, result.score_rows())
-    _write_csv(out / "points.csv", POINT_HEADER, result.point_rows())
+    _write_csv(out / "points.csv", POINT_COLUMNS, result.point_rows())
     sections = [
-        Section("Scores", [Table(SCORE_HEADER, result.score_rows())]),
-        Section("Points", [Table(POINT_HEADER, result.point_rows())]),
+        Section("Scores", [Table(SCORE_HEADER, result.score_rows()), *map(Text, result.notes)]),
+        Section("Points", [Table(POINT_HEADER, result.shown_points()), Text(f"{_UNITS}.")]),
         *agreement,
         Section("Pictures", [Text("Rings are predicted, crosses true points."), *drawn]),
     ]
@@ -154,13 +205,11 @@ def _placed(fold: FoldPredictions) -> set[Condition]:
     return {t.condition for t in get_task(fold.meta.recipe).targets}
 
 
-def _alike(folds: Sequence[FoldPredictions]) -> list[FoldPredictions]:
-    """Those that can be averaged row by row: models of whole series where there are any."""
-    series = [f for f in folds if f.plain[0].series_id]
-    if series or not folds:
-        return series
-    targets = folds[0].plain[0].targets
-    return [f for f in folds if f.plain[0].targets == targets]
+def _first_pairs(condition: Condition, folds: Sequence[FoldPredictions]) -> Pairs:
+    """Rows to draw, with the mean of the models that see them: whole series where there are any."""
+    first = next(iter(alike(folds).values()), [])
+    pairs = [pair for one in ensemble_of(first).values() for pair in one.used]
+    return narrowed(pairs, condition)
 
 
 def _draw(out: Path, condition: Condition, pairs: Pairs, store: VolumeStore) -> list[Block]:

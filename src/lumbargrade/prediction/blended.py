@@ -116,13 +116,23 @@ def open_predictor(
     *,
     flip: bool,
     guides: Sequence[Path] = (),
+    unflipped: Sequence[Path] = (),
 ) -> Predictor:
     """The models of a blend file, or those of model and run folders, averaged, beside guides.
+
+    Args:
+        models: model and run folders.
+        blend: a blend file, instead.
+        device: where the networks will be.
+        flip: average with the mirrored volume where a model allows it.
+        guides: models that only place points.
+        unflipped: further model and run folders, whose models are used without flip averaging,
+            also where ``models`` reaches them too.
 
     Raises:
         UsageError: if both or neither are given, or models cannot be used (see `load_blend`).
     """
-    if bool(models) == (blend is not None):
+    if bool(models or unflipped) == (blend is not None):
         raise UsageError("give either --models, the folders of the models to use, or --blend FILE")
     if blend is not None:
         if guides:
@@ -130,7 +140,11 @@ def open_predictor(
         blended = load_blend(blend, device, flip=flip)
         _log([m for e in blended.ensembles.values() for m in (*e.members, *e.guides)])
         return blended
-    members = [load_member(path, device) for path in find_models(models)]
+    still = {path.resolve() for path in find_models(unflipped)}
+    members = [
+        load_member(path, device, flip=path.resolve() not in still)
+        for path in find_models([*models, *unflipped])
+    ]
     beside = [load_member(path, device) for path in find_models(guides)]
     _log([*members, *beside])
     return Ensemble(members, device, flip, beside)
@@ -138,7 +152,9 @@ def open_predictor(
 
 def _log(members: Iterable[Member]) -> None:
     for member in {m.path: m for m in members}.values():
-        log.info("model %s fold %d", member.meta.recipe.name, member.meta.fold)
+        sided = isinstance(member.task, OneStageTask) and member.task.condition.sided
+        note = ", without flip averaging" if sided and not member.flips else ""
+        log.info("model %s fold %d%s", member.meta.recipe.name, member.meta.fold, note)
 
 
 def combine(blend: Blend, said: Mapping[str, StudyPrediction]) -> StudyPrediction:

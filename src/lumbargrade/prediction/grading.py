@@ -40,7 +40,7 @@ def grade_study(
         study: from `read_study`, or where its DICOM files are.
         models: model or run folders (every model below them takes part), or loaded members; or a
             predictor such as a loaded blend, which brings its own guides, device and flips.
-        flip: average with the mirrored volume where a task has sides.
+        flip: average with the mirrored volume where the model allows it (`Member.flips`).
         guides: models or their folders that only place points, for models of crops to start from.
         device: where models are loaded and run; CUDA where there is one, when None. Loaded
             members must be there already.

@@ -28,12 +28,19 @@ class Member:
         meta: recipe, fold, scores and provenance.
         task: samples and decoding.
         network: in eval mode, on its device.
+        flip: False leaves flip averaging out for this model.
     """
 
     path: Path
     meta: ModelMeta
     task: OneStageTask | StudyTask
     network: nn.Module
+    flip: bool = True
+
+    @property
+    def flips(self) -> bool:
+        """Whether it may be averaged with the mirrored volume: see `Task.flips`."""
+        return self.flip and self.task.flips
 
     @property
     def source(self) -> ModelSource:
@@ -58,11 +65,11 @@ def find_models(paths: Iterable[Path | str]) -> list[Path]:
     return list(found.values())
 
 
-def load_member(path: Path, device: torch.device) -> Member:
-    """Load one model folder."""
+def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Member:
+    """Load one model folder; without ``flip`` it is never averaged with the mirrored volume."""
     meta = read_meta(path)
     network = load_model(path).to(device).eval()
-    return Member(path, meta, get_task(meta.recipe), network)
+    return Member(path, meta, get_task(meta.recipe), network, flip)
 
 
 def training_prevalence(metas: Iterable[ModelMeta]) -> dict[Target, tuple[float, float, float]]:

@@ -27,7 +27,7 @@ def out_of_fold_studies(
     by_study: dict[str, list[StudyPrediction]] = {}
     for fold in folds:
         if not fold.guide:
-            for one in fold.flipped if fold.flipped is not None else fold.plain:
+            for one in fold.used:
                 found = study_prediction(one, fold.sources)
                 if found.findings:
                     by_study.setdefault(found.study_id, []).append(found)
@@ -46,7 +46,7 @@ def out_of_fold_points(folds: Sequence[FoldPredictions], store: VolumeStore) -> 
         task = get_task(fold.meta.recipe)
         if not isinstance(task, OneStageTask) and len(task.shown) > 1:
             continue
-        for one in fold.flipped if fold.flipped is not None else fold.plain:
+        for one in fold.used:
             found = places_of(one)
             study = int(one.study_id)
             places.setdefault(study, []).append(found)

@@ -48,7 +48,7 @@ def predict_study(
         volumes: its series with their kinds.
         members: models of any task; each sees the series of its kinds.
         device: where the networks are.
-        flip: average with the mirrored volume where that can change anything.
+        flip: average with the mirrored volume where the model allows it (`Member.flips`).
         guides: models that place points and grade nothing here.
 
     Returns:
@@ -82,7 +82,7 @@ def predict_series(
     task = member.task
     if not isinstance(task, OneStageTask):
         return []
-    both = flip and task.flips
+    both = flip and member.flips
     found = []
     for kind, volume in volumes:
         if kind is task.kind:

@@ -32,7 +32,7 @@ class Predictor(Protocol):
 
     @property
     def flip(self) -> bool:
-        """Whether predictions are averaged with the mirrored volumes where a task has sides."""
+        """Whether predictions are averaged with the mirrored volumes where a model allows it."""
 
     @property
     def calibrated(self) -> bool:
@@ -54,7 +54,7 @@ class Ensemble:
     Attributes:
         members: of any task; each sees the series of its kind.
         device: where the networks are.
-        flip: average with the mirrored volume where a task has sides.
+        flip: average with the mirrored volume where the model allows it (`Member.flips`).
         guides: models that place points and grade nothing.
     """
 
@@ -82,8 +82,10 @@ class Ensemble:
         )
 
     def fingerprint(self) -> str:
-        parts = (files_fingerprint(m.path for m in group) for group in (self.members, self.guides))
-        return "|".join((str(self.flip), *parts))
+        groups = (self.members, self.guides)
+        parts = (files_fingerprint(m.path for m in group) for group in groups)
+        flips = ",".join(str(self.flip and m.flips) for group in groups for m in group)
+        return "|".join((flips, *parts))
 
 
 def files_fingerprint(models: Iterable[Path]) -> str:

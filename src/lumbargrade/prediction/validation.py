@@ -41,7 +41,8 @@ class FoldPredictions:
         meta: the model.
         rows: series with their labels.
         plain: one prediction per row.
-        flipped: the same averaged with the mirrored volume; None where flips were not asked for.
+        flipped: the same averaged with the mirrored volume; None where flips were not asked for,
+            or the task never averages them.
         sources: every model behind the predictions, those that placed the points included.
         guide: whether the model only places points here.
         path: the model's folder, where it has one.
@@ -54,6 +55,11 @@ class FoldPredictions:
     sources: tuple[ModelSource, ...] = ()
     guide: bool = False
     path: Path | None = None
+
+    @property
+    def used(self) -> Sequence[SeriesPrediction]:
+        """What findings, points, tables of points and pictures are taken from."""
+        return self.plain if self.flipped is None else self.flipped
 
 
 def fold_fingerprint(folds: Mapping[int, int]) -> str:
@@ -124,7 +130,7 @@ def predict_out_of_fold(
     points = FoldPoints(store)
     order = sorted(metas, key=lambda p: _stage(metas[p]))
     for path in tqdm(order, desc="models", unit="model", disable=None):
-        meta, member = metas[path], load_member(path, device)
+        meta, member = metas[path], load_member(path, device, flip=flip)
         task: Task = member.task
         if isinstance(member.task, StudyTask):
             # the points that it was trained with may be elsewhere, and are not needed
@@ -142,7 +148,7 @@ def predict_out_of_fold(
         plain = task.predict_rows(member.network, store, rows, device=device)
         flipped = (
             task.predict_rows(member.network, store, rows, device=device, flip=True)
-            if flip and task.flips
+            if member.flips
             else None
         )
         sources: tuple[ModelSource, ...] = (member.source,)
@@ -227,35 +233,40 @@ def _refuse_doubles(metas: Mapping[Path, ModelMeta]) -> None:
 
 
 def mean_of(members: Sequence[Sequence[SeriesPrediction]]) -> list[SeriesPrediction]:
-    """Mean over models, series by series: probabilities, voxels and patient points.
+    """Mean over models, series by series, by the rule of `ensemble.average`.
 
-    Only series that every member predicted are kept; a target that a member does not know is the
-    mean of the others. The instance of a point is that of the member
-    whose slice is nearest to the mean.
+    Only series that every member predicted are kept; a target that a member does not grade or
+    place is the mean of the others.
     """
     by_series = [{(p.study_id, p.series_id): p for p in member} for member in members]
     common = [s for s in by_series[0] if all(s in other for other in by_series)]
-    averaged = []
-    for series in common:
-        same = [member[series] for member in by_series]
-        first = same[0]
-        voxels = _known_mean([p.voxels for p in same])
-        off = np.array([np.abs(p.voxels[:, 2] - voxels[:, 2]) for p in same])
-        nearest = np.argmin(np.nan_to_num(off, nan=np.inf), axis=0)
-        instances = np.array([same[k].instances[i] for i, k in enumerate(nearest)])
-        averaged.append(
-            SeriesPrediction(
-                first.study_id,
-                first.series_id,
-                first.targets,
-                _known_mean([p.probabilities for p in same]),
-                voxels,
-                _known_mean([p.patient for p in same]),
-                instances,
-                first.series,
-            )
-        )
-    return averaged
+    return [_mean([member[series] for member in by_series]) for series in common]
+
+
+def _mean(same: Sequence[SeriesPrediction]) -> SeriesPrediction:
+    first = same[0]
+    places = average_places([places_of(p) for p in same])
+    voxels = np.full((len(first.targets), 3), np.nan)
+    patient = np.full((len(first.targets), 3), np.nan)
+    instances = np.full(len(first.targets), -1, np.int64)
+    series = list(first.series)
+    for i, target in enumerate(first.targets):
+        if (place := places.get(target)) is None:
+            continue
+        voxels[i] = place.x, place.y, place.z
+        patient[i] = np.nan if place.patient is None else place.patient
+        instances[i] = place.instance_number
+        if series:
+            series[i] = place.series_id
+    probabilities = _known_mean([p.probabilities for p in same])
+    return replace(
+        first,
+        probabilities=probabilities,
+        voxels=voxels,
+        patient=patient,
+        instances=instances,
+        series=tuple(series),
+    )
 
 
 def _known_mean(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

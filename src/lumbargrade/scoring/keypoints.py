@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,6 +73,34 @@ def point_errors(
         in_plane_within_mm=_shares(in_plane),
         in_plane_median_mm=float(np.median(in_plane)),
         in_plane_p90_mm=float(np.percentile(in_plane, 90)),
+    )
+
+
+def mean_errors(folds: Sequence[PointErrors]) -> PointErrors:
+    """Mean of the folds' figures, each fold alike however many points it has; counts are added.
+
+    A fold without points is left out.
+
+    Args:
+        folds: at least one.
+    """
+    known = [e for e in folds if e.count] or list(folds)
+
+    def mean(values: Sequence[Sequence[float]]) -> tuple[float, ...]:
+        return tuple(np.mean(np.array(values, float), axis=0).tolist())
+
+    def mean_number(name: str) -> float:
+        return float(np.mean([getattr(e, name) for e in known]))
+
+    return PointErrors(
+        count=sum(e.count for e in folds),
+        within={axis: mean([e.within[axis] for e in known]) for axis in "xyz"},
+        within_mm=mean([e.within_mm for e in known]),
+        median_mm=mean_number("median_mm"),
+        p90_mm=mean_number("p90_mm"),
+        in_plane_within_mm=mean([e.in_plane_within_mm for e in known]),
+        in_plane_median_mm=mean_number("in_plane_median_mm"),
+        in_plane_p90_mm=mean_number("in_plane_p90_mm"),
     )
 
 

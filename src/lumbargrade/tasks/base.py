@@ -108,7 +108,7 @@ class Task(Protocol):
 
     @property
     def flips(self) -> bool:
-        """Whether averaging with the mirrored study can change anything."""
+        """Whether predictions are averaged with those of the mirrored study."""
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -61,7 +61,12 @@ class OneStageTask(ABC):
 
     @property
     def flips(self) -> bool:
-        return self.condition.sided
+        """Whether predictions are averaged with those of the mirrored series.
+
+        Not where the condition has no sides, and not where the network was trained on flips that
+        left the sides where they were: the published runs never averaged those.
+        """
+        return self.condition.sided and self.recipe.augment.flip_exchanges_sides
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -174,13 +179,28 @@ class OneStageTask(ABC):
         if not flip:
             return scores
         reversed_slices = torch.cat([v.flip(0) for v in torch.split(batch.slices, batch.counts)])
-        mirrored = mirror_scores(
-            self._run(network, reversed_slices, batch), batch.counts, self.targets
-        )
+        mirrored = self.undo_flip(self._run(network, reversed_slices, batch), batch.counts)
         return SeriesScores(
             probabilities=(scores.probabilities + mirrored.probabilities) / 2,
             xy=(scores.xy + mirrored.xy) / 2,
             z=(scores.z + mirrored.z) / 2,
+        )
+
+    def undo_flip(self, scores: SeriesScores, counts: Sequence[int]) -> SeriesScores:
+        """What scores of series with reversed slices say of the series themselves.
+
+        Slice z becomes D - 1 - z; x and y of a sagittal slice stay. Left and right are exchanged
+        where the flip of training exchanged them (``augment.flip_exchanges_sides``): the network
+        then took the reversed slices for a mirrored patient. A network trained without the
+        exchange follows the patient's side, whichever way the slices run.
+        """
+        exchange = self.recipe.augment.flip_exchanges_sides
+        order = list(mirror(self.targets)) if exchange else slice(None)
+        last = np.asarray(counts)[:, None] - 1
+        return SeriesScores(
+            probabilities=scores.probabilities[:, order],
+            xy=scores.xy[:, order],
+            z=last - scores.z[:, order],
         )
 
     @torch.inference_mode()
@@ -223,22 +243,6 @@ class OneStageTask(ABC):
 
     def _class_weights(self, like: Tensor) -> Tensor:
         return torch.tensor(self.recipe.loss.class_weights, device=like.device)
-
-
-def mirror_scores(
-    scores: SeriesScores, counts: Sequence[int], targets: Sequence[Target]
-) -> SeriesScores:
-    """What scores of volumes with reversed slices say of the volumes themselves.
-
-    Left and right change places, and slice z becomes D - 1 - z; x and y of a sagittal slice stay.
-    """
-    order = list(mirror(targets))
-    last = np.asarray(counts)[:, None] - 1
-    return SeriesScores(
-        probabilities=scores.probabilities[:, order],
-        xy=scores.xy[:, order],
-        z=last - scores.z[:, order],
-    )
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float64]:
