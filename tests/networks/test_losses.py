@@ -224,9 +224,14 @@ def test_plane_heatmap_loss_equals_the_slow_one(sigma):
     assert float(found) == pytest.approx(np.mean(slow), abs=2e-6)
 
 
-def test_grade_map_is_read_half_at_the_point_and_an_eighth_at_each_neighbour():
-    grade_map = torch.randn(2, 3, 6, 7).log_softmax(1)
-    xy = torch.tensor([[[3.2, 2.4], [0.0, 0.0]], [[6.0, 5.0], [4.6, 3.0]]])
+@settings(max_examples=40)
+@given(st.integers(0, 100_000))
+def test_grade_map_is_read_half_at_the_point_and_an_eighth_at_each_neighbour(seed):
+    """At the default distance the neighbours are the four pixels next to that of the point."""
+    rng = np.random.default_rng(seed)
+    grade_map = torch.tensor(rng.normal(size=(2, 3, 6, 7))).float().log_softmax(1)
+    xy = torch.tensor(rng.uniform(-0.4, [6.4, 5.4], (2, 2, 2)), dtype=torch.float32)
+    xy[0, 1], xy[1, 0] = torch.zeros(2), torch.tensor([6.0, 5.0])
     grades = torch.tensor([[0, 2], [1, 2]])
     found = losses.grade_map_nll(grade_map, xy, grades)
     for b in range(2):
