@@ -18,6 +18,16 @@ def test_all_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in out for name in recipe_names())
 
 
+def test_epochs_say_what_the_last_phase_starts_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (bugged,) = [line for line in lines if line.startswith("one-stage-nfn-bugged/")]
+    assert "40/40/30/45/45, then from 28/32/25/40/40 to 100" in bugged
+    (canal,) = [line for line in lines if line.startswith("one-stage-scs/effnet_b4")]
+    assert " 37 " in canal
+    assert "from" not in canal
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_shown_recipe_is_toml_with_every_setting(name: str, capsys) -> None:
     assert main(["recipes", name, "--json"]) == 0

@@ -16,6 +16,7 @@ from lumbargrade.dataset.inspection import LsdcSummary, inspect_lsdc
 from lumbargrade.dataset.rows import select_rows
 from lumbargrade.dataset.series_file import SeriesRecord
 from lumbargrade.dataset.shapes import fit_similarity, mean_shape
+from lumbargrade.dataset.similarity import align_by_consensus, align_similarity
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.dataset.store_tables import (
     StoredPoint,
@@ -151,6 +152,40 @@ def test_mean_shapes_agree_with_the_published_ones(shared, tables, condition):
     scale = np.linalg.norm(centred) / np.linalg.norm(ours - ours.mean(0))
     difference = (ours - ours.mean(0)) * scale - centred
     assert np.linalg.norm(difference, axis=1).max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("condition", "heights", "degrees"),
+    [(Condition.FORAMINAL, (3.8, 11.2), 3.2), (Condition.CANAL, (2.8, 6.3), 2.6)],
+)
+def test_published_alignment_varies_more_than_least_squares(
+    shared, tables, condition, heights, degrees
+):
+    """Heights of all aligned shapes (sd, px of the 512 frame), and the angle between the two maps.
+
+    Image sizes are not in the tables and do not matter here: both alignments measure distances in
+    the frame of the mean shape, so size and place of a shape in its image drop out.
+    """
+    shapes, mean = row_shapes(tables, condition), published_shape(shared, condition)
+    least = [align_similarity(shape, mean) for shape in shapes]
+    ransac = [align_by_consensus(shape, mean) for shape in shapes]
+    found = [_heights(maps, shapes).std() for maps in (least, ransac)]
+    np.testing.assert_allclose(found, heights, atol=0.1)
+    turned = _degrees(ransac) - _degrees(least)
+    assert turned.std() == pytest.approx(degrees, abs=0.1)
+    again = [align_by_consensus(1.6 * shape + [37, -12], mean) for shape in shapes]
+    np.testing.assert_allclose(
+        _heights(again, 1.6 * shapes + [37, -12]), _heights(ransac, shapes), atol=0.01
+    )
+
+
+def _heights(maps: list[FloatArray], shapes: FloatArray) -> FloatArray:
+    moved = [apply_homography(m, shape)[:, 1] for m, shape in zip(maps, shapes, strict=True)]
+    return np.ptp(np.array(moved), axis=1)
+
+
+def _degrees(maps: list[FloatArray]) -> FloatArray:
+    return np.degrees([np.arctan2(m[1, 0], m[0, 0]) for m in maps])
 
 
 def test_a_store_of_all_studies_has_the_same_rows_and_opens_at_once(tables, tmp_path):

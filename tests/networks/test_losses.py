@@ -224,9 +224,14 @@ def test_plane_heatmap_loss_equals_the_slow_one(sigma):
     assert float(found) == pytest.approx(np.mean(slow), abs=2e-6)
 
 
-def test_grade_map_is_read_half_at_the_point_and_an_eighth_at_each_neighbour():
-    grade_map = torch.randn(2, 3, 6, 7).log_softmax(1)
-    xy = torch.tensor([[[3.2, 2.4], [0.0, 0.0]], [[6.0, 5.0], [4.6, 3.0]]])
+@settings(max_examples=40)
+@given(st.integers(0, 100_000))
+def test_grade_map_is_read_half_at_the_point_and_an_eighth_at_each_neighbour(seed):
+    """At the default distance the neighbours are the four pixels next to that of the point."""
+    rng = np.random.default_rng(seed)
+    grade_map = torch.tensor(rng.normal(size=(2, 3, 6, 7))).float().log_softmax(1)
+    xy = torch.tensor(rng.uniform(-0.4, [6.4, 5.4], (2, 2, 2)), dtype=torch.float32)
+    xy[0, 1], xy[1, 0] = torch.zeros(2), torch.tensor([6.0, 5.0])
     grades = torch.tensor([[0, 2], [1, 2]])
     found = losses.grade_map_nll(grade_map, xy, grades)
     for b in range(2):
@@ -237,6 +242,43 @@ def test_grade_map_is_read_half_at_the_point_and_an_eighth_at_each_neighbour():
                 j, i = min(max(y + dy, 0), 5), min(max(x + dx, 0), 6)
                 slow -= share * float(grade_map[b, int(grades[b, p]), j, i])
             assert float(found[b, p]) == pytest.approx(slow, rel=1e-5)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 100_000))
+def test_half_a_pixel_away_two_of_four_neighbours_are_the_pixel_itself(seed):
+    """A map that costs 1 at the point's own pixel and nothing elsewhere counts the reads of it."""
+    rng = np.random.default_rng(seed)
+    xy = torch.tensor(rng.uniform(1, 8, (4, 5, 2)), dtype=torch.float32)
+    at = xy.round().long()
+    for b, p in np.ndindex(4, 5):
+        grade_map = torch.zeros(1, 3, 10, 10)
+        grade_map[:, :, at[b, p, 1], at[b, p, 0]] = -1.0
+        args = grade_map, xy[b : b + 1, p : p + 1], torch.tensor([[int(rng.integers(3))]])
+        assert float(losses.grade_map_nll(*args, 0.5)) == pytest.approx(0.5 + 2 * 0.125)
+        assert float(losses.grade_map_nll(*args, 1.0)) == pytest.approx(0.5)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 100_000), st.sampled_from([0.5, 1.0, 2.25]))
+def test_grade_map_reads_equal_those_of_the_published_runs(seed, distance):
+    """Each of five places is rounded to a pixel and kept inside; weighted means are added up."""
+    rng = np.random.default_rng(seed)
+    grade_map = torch.tensor(rng.normal(0, 3, (2, 3, 9, 7))).float().log_softmax(1)
+    xy = torch.tensor(rng.uniform(-0.4, 6.4, (2, 5, 2)), dtype=torch.float32)
+    grades = torch.tensor(rng.integers(-1, 3, (2, 5)))
+    grades[0, 0] = 1
+    slow = 0.0
+    for dx, dy in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)):
+        x = torch.round(xy[..., 0] + dx * distance).long().clamp(0, 6)
+        y = torch.round(xy[..., 1] + dy * distance).long().clamp(0, 8)
+        log_probs = torch.stack([grade_map[b, :, y[b], x[b]].T for b in range(2)])
+        share = 0.125 if dx or dy else 0.5
+        slow += share * float(
+            F.nll_loss(log_probs.flatten(0, 1), grades.flatten(), WEIGHTS, ignore_index=-1)
+        )
+    read = losses.grade_map_nll(grade_map, xy, grades, distance)
+    assert float(losses.weighted_mean_by_grade(read, grades, WEIGHTS)) == pytest.approx(slow)
 
 
 def slow_match(predicted, truth, annotated, grades, sides, distance):

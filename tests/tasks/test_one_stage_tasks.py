@@ -185,6 +185,25 @@ def test_a_batch_without_labels_has_no_loss(recipe):
     assert float(terms.total.detach()) == 0
 
 
+def test_canal_grade_map_is_read_at_the_distance_of_the_recipe():
+    """The truth at its own pixel, a wrong grade around it: half a pixel away costs less."""
+    found = {}
+    network = get_task(CANAL).build_network().eval()
+    for distance in (0.5, 1.0):
+        loss = replace(CANAL.loss, neighbour_distance=distance)
+        task = get_task(replace(CANAL, loss=loss))
+        batch = batch_of(task)
+        batch = replace(batch, grade=torch.full_like(batch.grade, 2), xy=batch.xy.round() + 0.1)
+        x, y = batch.xy.round().long().unbind(-1)
+        grade_map = torch.full((2, 3, MASK, MASK), -5.0)
+        for b, p in np.ndindex(*x.shape):
+            grade_map[b, 2, y[b, p], x[b, p]] = -0.01
+        output = replace(task.forward(network, batch), grade_map=grade_map)
+        found[distance] = float(task.loss(output, batch).parts["grade_map"])
+    assert found[0.5] == pytest.approx(0.75 * 0.01 + 0.25 * 5, rel=1e-4)
+    assert found[1.0] == pytest.approx(0.5 * 0.01 + 0.5 * 5, rel=1e-4)
+
+
 def test_canal_loss_ignores_missing_grades():
     task = CanalTask(CANAL)
     batch = batch_of(task)

@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from lumbargrade.config import Recipe, load_recipe, recipe_names, recipe_to_dict
+from lumbargrade.config import Recipe, TrainConfig, load_recipe, recipe_names, recipe_to_dict
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,23 @@ def run(options: Options) -> int:
 def _line(recipe: Recipe) -> tuple[object, ...]:
     phases = recipe.train.phases
     rates = ", then ".join("/".join(f"{v:g}" for v in p.lr) for p in phases)
-    epochs = ", then ".join("/".join(map(str, p.until)) for p in phases)
     return (
         recipe.name,
         recipe.task,
         recipe.encoder.name,
         _size(recipe),
         rates,
-        epochs,
+        _epochs(recipe.train),
         recipe.published.score,
     )
+
+
+def _epochs(train: TrainConfig) -> str:
+    """Where each phase ends, and the epoch whose weights the last one starts from."""
+    *first, last = ["/".join(map(str, p.until)) for p in train.phases]
+    if train.restart_from:
+        last = f"from {'/'.join(map(str, train.restart_from))} to {last}"
+    return ", then ".join([*first, last])
 
 
 def _size(recipe: Recipe) -> str:

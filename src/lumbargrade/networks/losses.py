@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-#: Share of a grade read at the true pixel, and at each of its four neighbours.
+#: Share of a grade read at the true point, and at each of its four neighbours.
 CENTRE_SHARE, NEIGHBOUR_SHARE = 0.5, 0.125
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -229,29 +229,33 @@ def plane_heatmap_loss(
     return masked_mean(losses, annotated)
 
 
-def grade_map_nll(grade_map: Tensor, xy: Tensor, grades: Tensor) -> Tensor:
+def grade_map_nll(grade_map: Tensor, xy: Tensor, grades: Tensor, distance: float = 1.0) -> Tensor:
     """Negative log-likelihood of a grade read off the map around its true point.
 
-    Half of it at the nearest pixel, an eighth at each of its four neighbours (kept inside).
+    Half of it at the point and an eighth at each of its four neighbours, each read at the nearest
+    pixel of the map. With ``distance`` 0.5 (the published runs) one neighbour of two along each
+    axis rounds to the pixel of the point itself.
 
     Args:
         grade_map: (B, 3, h, w) log probabilities.
-        xy: (B, P, 2).
+        xy: (B, P, 2) mask pixels.
         grades: (B, P) int64; where -1, the result means nothing.
+        distance: from the point to its neighbours along x and y, mask pixels.
 
     Returns:
         (B, P).
     """
     _, _, height, width = grade_map.shape
-    x, y = _indices(xy[..., 0], width), _indices(xy[..., 1], height)
+    xy = xy.float()
     batch = torch.arange(len(grade_map), device=grade_map.device).unsqueeze(-1)
     grade = grades.clamp_min(0)
 
-    def read(dx: int, dy: int) -> Tensor:
-        at = (y + dy).clamp(0, height - 1), (x + dx).clamp(0, width - 1)
-        return -grade_map[batch, grade, at[0], at[1]].float()
+    def read(dx: float, dy: float) -> Tensor:
+        x, y = _indices(xy[..., 0] + dx, width), _indices(xy[..., 1] + dy, height)
+        return -grade_map[batch, grade, y, x].float()
 
-    around = read(-1, 0) + read(1, 0) + read(0, -1) + read(0, 1)
+    d = distance
+    around = read(-d, 0) + read(d, 0) + read(0, -d) + read(0, d)
     return CENTRE_SHARE * read(0, 0) + NEIGHBOUR_SHARE * around
 
 

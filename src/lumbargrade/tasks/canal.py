@@ -44,7 +44,9 @@ class CanalTask(OneStageTask):
             ),
             "grade": losses.grade_nll(output.log_grade, batch.grade, weights),
             "grade_map": losses.weighted_mean_by_grade(
-                losses.grade_map_nll(grade_map, batch.xy, placed), placed, weights
+                losses.grade_map_nll(grade_map, batch.xy, placed, config.neighbour_distance),
+                placed,
+                weights,
             ),
         }
         total = (
