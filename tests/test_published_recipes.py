@@ -111,6 +111,7 @@ def test_a_recipe_has_the_published_table_row(name: str) -> None:
     assert recipe.name == name
     assert (recipe.encoder.name, recipe.encoder.pretrained) == (encoder, True)
     assert recipe.data.size == size
+    assert recipe.data.frame == 512
     assert recipe.train.batch_size == batch
     assert [(p.lr, p.until) for p in recipe.train.phases] == phases
     assert recipe.published.score == score

@@ -69,6 +69,61 @@ def test_an_image_of_the_input_size_is_unchanged():
     assert (warp_volume(pixels, fit_to_frame((64, 64), 64), 64) == pixels).all()
 
 
+def centred(image: np.ndarray, size: int) -> np.ndarray:
+    """The published resize of an image with slices last: whole pixels, black border."""
+    height, width, depth = image.shape
+    scale = size / max(height, width)
+    small = cv2.resize(image, None, fx=scale, fy=scale).reshape(-1, round(width * scale), depth)
+    top, left = (size - small.shape[0]) // 2, (size - small.shape[1]) // 2
+    result = np.zeros((size, size, depth), np.uint8)
+    result[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return result
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(120, 90), (77, 121), (64, 64), (50, 50), (301, 64), (140, 141)]
+)
+def test_published_recipes_resize_to_a_frame_first(height: int, width: int) -> None:
+    """Twice, as the images that the released weights saw; once leaves other grey values."""
+    volume = make_volume(depth=3, height=height, width=width)
+    row = make_row(Condition.CANAL, depth=3)
+    found = make_sample(volume, row, size=64, frame=100)
+    slices_last = np.ascontiguousarray(volume.pixels.transpose(1, 2, 0))
+    expected = centred(centred(slices_last, 100), 64).transpose(2, 0, 1)
+    assert np.abs(found.image.astype(int) - expected).max() <= 1
+    assert (found.image == expected).mean() > 0.99
+    if (height, width) != (64, 64):
+        once = make_sample(volume, row, size=64)
+        assert np.abs(once.image.astype(int) - found.image).mean() > 0.5
+
+
+@given(st.integers(40, 130), st.integers(40, 130), st.sampled_from([0, 90, 128]), st.booleans())
+def test_points_lie_on_what_they_mark_with_and_without_a_frame(
+    height: int, width: int, frame: int, augmented: bool
+) -> None:
+    rng = np.random.default_rng(height * width)
+    x, y = rng.integers(15, width - 15), rng.integers(15, height - 15)
+    volume = make_volume(depth=1, height=height, width=width)
+    pixels = np.zeros_like(volume.pixels)
+    pixels[0, y - 3 : y + 4, x - 3 : x + 4] = 255  # a block survives any resampling
+    volume = replace(volume, pixels=pixels)
+    row = make_row(Condition.CANAL, depth=1)
+    points = np.tile(np.array([x, y, 0], np.float32), (len(row.targets), 1))
+    row = replace(row, points=points)
+    draw = None
+    if augmented:
+        turn = np.array([[0.9, 0.2, -5], [-0.2, 0.9, 10], [0, 0, 1.0]])
+        draw = AugmentDraw(matrix=turn @ fit_to_frame((height, width), 96))
+    found = make_sample(volume, row, size=96, draw=draw, frame=frame)
+    image = found.image[0].astype(float)
+    assert image.sum() > 0
+    grid_y, grid_x = np.mgrid[:96, :96]
+    centre = np.array([(image * g).sum() / image.sum() for g in (grid_x, grid_y)])
+    assert np.abs(found.points[0, :2] - centre).max() < 0.3
+    back = apply_homography(found.to_native, found.points[0, :2])
+    assert np.abs(back - [x, y]).max() < 1e-3
+
+
 @pytest.mark.parametrize("factor", [2, 3, 4])
 def test_strong_shrinking_averages_blocks(factor):
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32 * factor, 32 * factor), np.uint8)

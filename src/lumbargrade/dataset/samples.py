@@ -44,7 +44,12 @@ def annotated_points(row: SeriesRow) -> NDArray[np.bool_]:
 
 
 def make_sample(
-    volume: Volume, row: SeriesRow, *, size: int, draw: AugmentDraw | None = None
+    volume: Volume,
+    row: SeriesRow,
+    *,
+    size: int,
+    draw: AugmentDraw | None = None,
+    frame: int = 0,
 ) -> Sample:
     """Resize a volume to a square frame, or to where an augmentation puts it.
 
@@ -53,12 +58,21 @@ def make_sample(
         row: its labels.
         size: side of the network input, pixels.
         draw: what augmentation does; None leaves image and labels as they are.
+        frame: side of a square that images are resized to before; 0 resamples them once.
     """
     depth, height, width = volume.pixels.shape
-    if draw is None:
+    start, stop = (0, depth) if draw is None or draw.slices is None else draw.slices
+    pixels, framed = volume.pixels[start:stop], np.eye(3)
+    if frame:
+        pixels, framed = fitted(pixels, frame)
+    if draw is not None:
+        image = warp_volume(pixels, draw.matrix @ np.linalg.inv(framed), size)
+    elif frame:
+        image, last = fitted(pixels, size)
+        draw = AugmentDraw(matrix=last @ framed)
+    else:
         draw = AugmentDraw(matrix=fit_to_frame((height, width), size))
-    start, stop = draw.slices or (0, depth)
-    image = warp_volume(volume.pixels[start:stop], draw.matrix, size)
+        image = warp_volume(pixels, draw.matrix, size)
     if draw.flip:
         image = np.ascontiguousarray(image[::-1])
     apply_to_image(draw, image)
@@ -72,6 +86,32 @@ def make_sample(
         study_id=row.study_id,
         series_id=row.series_id,
     )
+
+
+def fitted(pixels: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], FloatArray]:
+    """Slices resized until the longer side fills a square, centred on black: the published way.
+
+    OpenCV's linear `resize` gives a whole number of pixels and never averages, and the border is
+    whole pixels too, so the map may differ from `fit_to_frame` by up to half a pixel.
+
+    Args:
+        pixels: uint8 (D, H, W).
+        size: side of the square.
+
+    Returns:
+        uint8 (D, size, size), and the 3 x 3 map from pixels to pixels of the square.
+    """
+    height, width = pixels.shape[1:]
+    scale = size / max(height, width)
+    square = np.zeros((len(pixels), size, size), np.uint8)
+    left = top = 0
+    for target, plane in zip(square, pixels, strict=True):
+        resized = cv2.resize(np.ascontiguousarray(plane), None, fx=scale, fy=scale)
+        h, w = resized.shape
+        top, left = (size - h) // 2, (size - w) // 2
+        target[top : top + h, left : left + w] = resized
+    middle = 0.5 * scale - 0.5
+    return square, np.array([[scale, 0, middle + left], [0, scale, middle + top], [0, 0, 1.0]])
 
 
 def warp_volume(pixels: NDArray[np.uint8], matrix: FloatArray, size: int) -> NDArray[np.uint8]:

@@ -76,8 +76,8 @@ def predict_volumes(
         device: where the network is; the CPU when None.
         flip: also predict the mirrored volumes and average (test-time augmentation).
     """
-    size = task.recipe.data.size
-    samples = [make_sample(volume, row, size=size, draw=None) for row, volume in volumes]
+    data = task.recipe.data
+    samples = [make_sample(v, row, size=data.size, frame=data.frame) for row, v in volumes]
     batch = task.collate(samples).to(device or torch.device("cpu"))
     scores = task.predict(network, batch, flip=flip)
     found = []

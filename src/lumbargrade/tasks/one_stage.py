@@ -102,7 +102,7 @@ class OneStageTask(ABC):
                 store.mean_shape(self.condition),
                 depth,
             )
-        return make_sample(volume, row, size=size, draw=draw)
+        return make_sample(volume, row, size=size, draw=draw, frame=self.recipe.data.frame)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """Samples to a batch."""
