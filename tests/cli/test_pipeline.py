@@ -29,6 +29,7 @@ from lumbargrade.domain.vocabulary import (
     target_from_column,
 )
 from lumbargrade.prediction.table import read_predictions
+from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.scoring.official import read_solution, read_submission
 from published_files import published_weights, write_published
 from small_models import save_small_model
@@ -183,10 +184,10 @@ def test_the_submission_has_25_rows_a_study_and_counts_what_was_filled(pipeline:
     }
     assert sidecar["filled_studies"] == {}
     assert sorted(sidecar["models"]) == sorted(f"{r}#{f}" for r in RECIPES for f in FOLDS)
-    prevalence = VolumeStore.open(pipeline.store).prevalence()
+    constants = fill_constants(VolumeStore.open(pipeline.store).grades)
     for found in submission.values():
         for target in TARGETS[Condition.SUBARTICULAR]:
-            assert found[target] == pytest.approx(prevalence[target])
+            assert found[target] == pytest.approx(constants[target])
 
 
 def test_what_the_models_said_stands_beside_the_submission(pipeline: Pipeline) -> None:
