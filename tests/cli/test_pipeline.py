@@ -215,6 +215,7 @@ def test_light_commands_never_import_torch(pipeline: Pipeline, tmp_path: Path) -
         ["inspect", pipeline.test / "test_images", "--json"],
         ["score", pipeline.submission, pipeline.test / "solution.csv"],
         ["phantom", tmp_path / "p", "--studies", 1, "--workers", 1],
+        ["combine", pipeline.submission, pipeline.submission, "--out", tmp_path / "c.csv"],
     ]
     code = (
         "import sys; from lumbargrade.cli.main import main\n"
@@ -222,7 +223,7 @@ def test_light_commands_never_import_torch(pipeline: Pipeline, tmp_path: Path) -
         "print(codes, [m for m in ('torch', 'timm', 'torchvision') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0, 0] []", done.stderr
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0, 0, 0] []", done.stderr
 
 
 def test_the_same_commands_again_give_the_same_submission(

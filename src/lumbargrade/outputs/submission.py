@@ -12,7 +12,12 @@ from typing import Any
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Target
-from lumbargrade.outputs.submission_rows import in_order, summary_path, write_rows
+from lumbargrade.outputs.submission_rows import (
+    findings_path,
+    in_order,
+    summary_path,
+    write_rows,
+)
 from lumbargrade.prediction.members import Constants, complete
 from lumbargrade.prediction.table import write_predictions
 
@@ -87,11 +92,6 @@ def write_submission(
     write_predictions(findings_path(path), studies)
     write_text(summary_path(path), json.dumps(summary.as_dict(), indent=1))
     return summary
-
-
-def findings_path(submission: Path) -> Path:
-    """Where the findings of a submission stand, with their places (see `prediction.table`)."""
-    return submission.with_name(submission.name + ".findings.csv")
 
 
 def _summary(

@@ -22,6 +22,11 @@ def summary_path(submission: Path) -> Path:
     return submission.with_name(submission.name + ".json")
 
 
+def findings_path(submission: Path) -> Path:
+    """Where the findings of a submission stand, with their places (see `prediction.table`)."""
+    return submission.with_name(submission.name + ".findings.csv")
+
+
 def write_rows(
     path: Path, rows: Sequence[tuple[str, Mapping[Target, tuple[float, float, float]]]]
 ) -> None:
