@@ -11,7 +11,7 @@ import pytest
 from lumbargrade.cli.main import COMMANDS, main
 from lumbargrade.domain.errors import BadInput, LumbargradeError, NothingDone, UsageError
 
-LIGHT = ("phantom", "inspect", "score", "evaluate", "recalibrate", "recipes")
+LIGHT = ("phantom", "inspect", "combine", "score", "evaluate", "recalibrate", "recipes")
 
 
 def modules_after(code: str) -> set[str]:

@@ -29,6 +29,7 @@ from lumbargrade.domain.vocabulary import (
     target_from_column,
 )
 from lumbargrade.prediction.table import read_predictions
+from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.scoring.official import read_solution, read_submission
 from published_files import published_weights, write_published
 from small_models import save_small_model
@@ -183,10 +184,10 @@ def test_the_submission_has_25_rows_a_study_and_counts_what_was_filled(pipeline:
     }
     assert sidecar["filled_studies"] == {}
     assert sorted(sidecar["models"]) == sorted(f"{r}#{f}" for r in RECIPES for f in FOLDS)
-    prevalence = VolumeStore.open(pipeline.store).prevalence()
+    constants = fill_constants(VolumeStore.open(pipeline.store).grades)
     for found in submission.values():
         for target in TARGETS[Condition.SUBARTICULAR]:
-            assert found[target] == pytest.approx(prevalence[target])
+            assert found[target] == pytest.approx(constants[target])
 
 
 def test_what_the_models_said_stands_beside_the_submission(pipeline: Pipeline) -> None:
@@ -214,6 +215,7 @@ def test_light_commands_never_import_torch(pipeline: Pipeline, tmp_path: Path) -
         ["inspect", pipeline.test / "test_images", "--json"],
         ["score", pipeline.submission, pipeline.test / "solution.csv"],
         ["phantom", tmp_path / "p", "--studies", 1, "--workers", 1],
+        ["combine", pipeline.submission, pipeline.submission, "--out", tmp_path / "c.csv"],
     ]
     code = (
         "import sys; from lumbargrade.cli.main import main\n"
@@ -221,7 +223,7 @@ def test_light_commands_never_import_torch(pipeline: Pipeline, tmp_path: Path) -
         "print(codes, [m for m in ('torch', 'timm', 'torchvision') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0, 0] []", done.stderr
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0, 0, 0] []", done.stderr
 
 
 def test_the_same_commands_again_give_the_same_submission(

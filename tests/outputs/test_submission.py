@@ -17,7 +17,7 @@ from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target
 from lumbargrade.outputs.submission import complete, write_submission
 from lumbargrade.scoring.official import check_complete, read_submission
 
-PREVALENCE = dict.fromkeys(FINDINGS, (0.7, 0.2, 0.1))
+CONSTANTS = dict.fromkeys(FINDINGS, (0.7, 0.2, 0.1))
 CANAL = TARGETS[Condition.CANAL]
 
 
@@ -40,7 +40,7 @@ def test_rows_stand_by_study_number_then_in_the_order_of_the_sample_submission(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "submission.csv"
-    write_submission(path, [prediction(s, CANAL) for s in ("1000", "99", "200")], PREVALENCE)
+    write_submission(path, [prediction(s, CANAL) for s in ("1000", "99", "200")], CONSTANTS)
     expected = [f"{s}_{t.column}" for s in ("99", "200", "1000") for t in FINDINGS]
     assert [r["row_id"] for r in rows_of(path)] == expected
 
@@ -49,7 +49,7 @@ def test_row_order_is_that_of_the_real_sample_submission(shared: Path, tmp_path:
     sample = rows_of(shared / "realdata" / "rsna2024" / "sample_submission.csv")
     study = sample[0]["row_id"].split("_")[0]
     path = tmp_path / "submission.csv"
-    write_submission(path, [StudyPrediction(study, {})], PREVALENCE)
+    write_submission(path, [StudyPrediction(study, {})], CONSTANTS)
     ours = rows_of(path)
     assert [r["row_id"] for r in ours] == [r["row_id"] for r in sample]
     assert list(ours[0]) == list(sample[0])
@@ -57,23 +57,23 @@ def test_row_order_is_that_of_the_real_sample_submission(shared: Path, tmp_path:
 
 @settings(max_examples=25, deadline=None)
 @given(st.sets(st.sampled_from(FINDINGS)), st.integers(0, 99))
-def test_predicted_rows_read_back_exactly_and_the_others_are_prevalence(
+def test_predicted_rows_read_back_exactly_and_the_others_are_constants(
     tmp_path_factory: pytest.TempPathFactory, targets: set[Target], seed: int
 ) -> None:
     path = tmp_path_factory.mktemp("s") / "submission.csv"
     one = prediction("7", tuple(targets), seed)
-    summary = write_submission(path, [one], PREVALENCE)
+    summary = write_submission(path, [one], CONSTANTS)
     found = read_submission(path)["7"]
     for target in FINDINGS:
         known = one.findings.get(target)
-        assert found[target] == (known.probabilities if known else PREVALENCE[target])
+        assert found[target] == (known.probabilities if known else CONSTANTS[target])
     assert summary.filled == 25 - len(targets)
 
 
 def test_what_is_filled_is_counted_and_named_beside_the_submission(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
     studies = [prediction("1", CANAL), prediction("2", CANAL[:3])]
-    summary = write_submission(path, studies, PREVALENCE)
+    summary = write_submission(path, studies, CONSTANTS)
     told = json.loads((tmp_path / "submission.csv.json").read_text())
     assert told["rows"] == 50
     assert told["filled"] == 20 + 22
@@ -83,34 +83,36 @@ def test_what_is_filled_is_counted_and_named_beside_the_submission(tmp_path: Pat
     assert told["filled_studies"] == {"2": [t.column for t in CANAL[3:]]}
     assert told["models"] == ["cpu-small/canal#1"]
     assert [p["study"] for p in told["problems"]] == ["1", "2"]
-    assert "42 rows" in summary.text()
+    assert (
+        "42 rows that no model predicts, filled with the constant that minimises" in summary.text()
+    )
     assert "study 2: 2 findings" in summary.text()
 
 
 def test_a_complete_prediction_has_nothing_filled(tmp_path: Path) -> None:
-    summary = write_submission(tmp_path / "s.csv", [prediction("1", FINDINGS)], PREVALENCE)
+    summary = write_submission(tmp_path / "s.csv", [prediction("1", FINDINGS)], CONSTANTS)
     assert summary.filled == 0
-    assert "prevalence" not in summary.text()
+    assert "filled" not in summary.text()
 
 
 def test_filled_findings_are_marked() -> None:
-    found = complete(prediction("1", CANAL), PREVALENCE)
+    found = complete(prediction("1", CANAL), CONSTANTS)
     assert list(found) == list(FINDINGS)
     assert {t for t, f in found.items() if f.filled} == set(FINDINGS) - set(CANAL)
 
 
 def test_a_submission_passes_the_checks_of_score(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
-    write_submission(path, [prediction("1", CANAL), prediction("2", ())], PREVALENCE)
+    write_submission(path, [prediction("1", CANAL), prediction("2", ())], CONSTANTS)
     check_complete(read_submission(path), ["1", "2"], path)
 
 
 def test_a_study_twice_is_refused_and_the_earlier_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
-    write_submission(path, [prediction("1", CANAL)], PREVALENCE)
+    write_submission(path, [prediction("1", CANAL)], CONSTANTS)
     before = path.read_bytes()
     with pytest.raises(BadTable, match="stands twice"):
-        write_submission(path, [prediction("1", CANAL), prediction("1", ())], PREVALENCE)
+        write_submission(path, [prediction("1", CANAL), prediction("1", ())], CONSTANTS)
     assert path.read_bytes() == before
     names = ["submission.csv", "submission.csv.findings.csv", "submission.csv.json"]
     assert sorted(p.name for p in tmp_path.iterdir()) == names
@@ -118,7 +120,7 @@ def test_a_study_twice_is_refused_and_the_earlier_file_stays(tmp_path: Path) -> 
 
 def test_a_disk_that_is_full_leaves_the_earlier_file(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "submission.csv"
-    write_submission(path, [prediction("1", CANAL)], PREVALENCE)
+    write_submission(path, [prediction("1", CANAL)], CONSTANTS)
     before = path.read_bytes()
 
     def full(*_: object, **__: object) -> int:
@@ -126,6 +128,6 @@ def test_a_disk_that_is_full_leaves_the_earlier_file(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space left"):
-        write_submission(path, [prediction("2", CANAL)], PREVALENCE)
+        write_submission(path, [prediction("2", CANAL)], CONSTANTS)
     assert path.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 3

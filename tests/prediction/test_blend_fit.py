@@ -10,11 +10,12 @@ import pytest
 
 from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level
-from lumbargrade.prediction.blend_fit import by_level, fit_blend, fixed_weights
+from lumbargrade.prediction.blend_fit import by_level, fit_blend
 from lumbargrade.prediction.oof import condition_table, find_member, read_member
 from lumbargrade.prediction.origin import origin_path
 from lumbargrade.scoring.blending import Origin
 from lumbargrade.scoring.calibration import Method
+from lumbargrade.scoring.fixed_weights import fixed_weights
 from oof_files import write_oof
 
 CANAL, FORAMINAL = Condition.CANAL, Condition.FORAMINAL
@@ -96,6 +97,7 @@ def test_published_weights_are_used_as_given_and_shared_by_those_that_grade(tmp_
         (["-1", "2"], "not negative"),
         (["0", "0"], "not all zero"),
         (["nan", "1"], "not negative"),
+        (["foraminal=1,0", "neural_foraminal_narrowing=0,1"], "is given twice"),
     ],
 )
 def test_weights_that_cannot_be_meant_are_refused(texts: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Models are found wherever they lie, each once; what none predicts has the training prevalence."""
+"""Models are found wherever they lie, each once; they know what fills what none predicts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
 from lumbargrade.prediction.members import (
     find_models,
     load_member,
+    published_fill,
     published_prevalence,
+    training_fill,
     training_prevalence,
 )
 from lumbargrade.prediction.pipeline import predict_study
@@ -84,9 +86,9 @@ def test_a_volume_is_mirrored_only_for_what_has_sides(
         seen.clear()
 
 
-def carrying(share: float) -> ModelMeta:
+def carrying(share: float, *keys: str) -> ModelMeta:
     table = {t.column: (share, 0.9 - share, 0.1) for t in FINDINGS}
-    return ModelMeta(Recipe("r", "canal"), provenance={"prevalence": table})
+    return ModelMeta(Recipe("r", "canal"), provenance=dict.fromkeys(keys or ("prevalence",), table))
 
 
 def test_prevalence_is_the_mean_of_what_models_were_trained_on() -> None:
@@ -102,3 +104,29 @@ def test_published_models_count_as_trained_on_the_published_data() -> None:
         assert shares == pytest.approx(published_prevalence()[target.column], abs=2e-6)
     assert all(sum(p) == pytest.approx(1, abs=2e-6) for p in found.values())
     assert all(a > b > c for (a, b, c) in [found[t] for t in FINDINGS if "l1_l2" in t.column])
+
+
+def test_a_submission_is_filled_with_the_mean_of_the_constants_that_models_carry() -> None:
+    imported = ModelMeta(Recipe("imported", "canal"))
+    found = training_fill([carrying(0.5, "prevalence", "fill"), carrying(0.7, "fill"), imported])
+    assert list(found) == list(FINDINGS)
+    for constant in found.values():
+        assert constant == pytest.approx((0.6, 0.3, 0.1))
+
+
+def test_a_model_that_carries_only_prevalence_is_filled_by_its_weighted_shares() -> None:
+    older = [0.5 / 1.7, 0.8 / 1.7, 0.4 / 1.7]  # 0.5, 0.4, 0.1 with the weights 1, 2, 4
+    for constant in training_fill([carrying(0.5)]).values():
+        assert constant == pytest.approx(older)
+    both = training_fill([carrying(0.5), carrying(0.7, "fill")])
+    for constant in both.values():
+        assert constant == pytest.approx(
+            [(a + b) / 2 for a, b in zip(older, (0.7, 0.2, 0.1), strict=True)]
+        )
+
+
+def test_published_models_are_filled_with_the_constants_of_the_lsdc_table() -> None:
+    found = training_fill([ModelMeta(Recipe("r", "canal"))])
+    for target, constant in found.items():
+        assert constant == pytest.approx(published_fill()[target.column], abs=2e-6)
+        assert constant != pytest.approx(published_prevalence()[target.column], abs=2e-6)

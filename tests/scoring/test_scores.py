@@ -108,6 +108,27 @@ def test_any_severe_is_scikit_learns_over_the_largest_level(p: np.ndarray, y: np
 
 
 @given(
+    arrays(np.float32, (6, 5), elements=st.sampled_from([0, 1e-30, 1e-9, 0.25, 1 - 2**-24, 1])),
+    arrays(int, (6, 5), elements=st.integers(0, 1)),
+)
+def test_any_severe_clips_where_scikit_learn_clips_the_published_float32_arrays(
+    p: np.ndarray, y: np.ndarray
+) -> None:
+    highest, label = p.max(axis=1), y.max(axis=1)
+    weights = np.where(label, 4, 1)
+    theirs = log_loss(label, highest, sample_weight=weights, labels=[0, 1])
+    assert any_severe(p, y) == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+    assert any_severe([[0, 0], [1, 1]], [[0, 1], [0, 0]]) == pytest.approx(15.9424, abs=1e-4)
+
+
+def test_the_local_loss_is_clipped_at_1e_15_and_not_before() -> None:
+    """The published scripts do not clip; a zero, which they could not score, has a finite loss."""
+    tiny = np.array([[1 - 1e-12, 0.0, 1e-12]])
+    assert local_score(tiny, [2]).weighted == pytest.approx(-math.log(1e-12), rel=1e-9)
+    assert local_score([[1.0, 0.0, 0.0]], [2]).weighted == pytest.approx(34.539, abs=1e-3)
+
+
+@given(
     arrays(float, (6, 5, 3), elements=st.floats(0.01, 5)),
     arrays(int, (6, 5), elements=st.integers(-1, 2)),
 )

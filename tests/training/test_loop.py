@@ -17,6 +17,7 @@ from lumbargrade.checkpoint import load_model, read_meta
 from lumbargrade.config import AugmentConfig, EncoderConfig, Phase, Recipe
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import BadModel, NothingDone, TrainingFailed, UsageError
+from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.loader import training_loader
 from lumbargrade.training.loop import FoldTrainer
@@ -417,6 +418,8 @@ def test_the_model_kept_is_the_best_epochs(task: str, store: VolumeStore, whole:
     trained_on = set(meta.provenance["trained_on"])
     assert trained_on.isdisjoint(r.study_id for r in rows)
     assert trained_on == {r.study_id for r in learner.rows(store)} - {r.study_id for r in rows}
+    constants = {t.column: list(c) for t, c in fill_constants(store.grades).items()}
+    assert meta.provenance["fill"] == constants
 
 
 def test_the_averaged_weights_are_what_is_validated_and_kept(

@@ -37,8 +37,9 @@ def run(options: Options) -> int:
     from lumbargrade.outputs.blend import blend_as_dict, blend_text
     from lumbargrade.outputs.tables import json_line
     from lumbargrade.prediction.blend import write_blend
-    from lumbargrade.prediction.blend_fit import fit_blend, fixed_weights
+    from lumbargrade.prediction.blend_fit import fit_blend
     from lumbargrade.prediction.oof import find_member, read_member
+    from lumbargrade.scoring.fixed_weights import fixed_weights
 
     if not options.oof:
         raise UsageError("give at least one out-of-fold file")

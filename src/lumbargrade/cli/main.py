@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("validate", "out-of-fold predictions, scores, point errors, ensemble table"),
     "blend": ("blend", "weights and calibration from out-of-fold predictions"),
     "submit": ("submit", "predict a data set and write the 25-rows-per-study submission"),
+    "combine": ("combine", "blend submission files by condition, whoever made them"),
     "score": ("score", "official and local scores of a submission"),
     "grade": ("grade", "grade any DICOM study: findings, pictures, report"),
     "evaluate": ("evaluate", "results against the true grades of a cohort of one's own"),

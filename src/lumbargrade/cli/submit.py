@@ -2,8 +2,9 @@
 
 Several models are averaged: folds, encoders, and several series of one kind; a blend file gives
 weights instead. Probabilities are those that the competition's score asks for. What no model
-predicts gets the training prevalence; how many rows that were, and why, stands in the log and in
-OUT.json. What the models said of each finding, with its place, stands in OUT.findings.csv.
+predicts is filled with the constant that minimises the official score on the training grades; how
+many rows that were, and why, stands in the log and in OUT.json. What the models said of each
+finding, with its place, stands in OUT.findings.csv.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def run(options: Options) -> int:
     from lumbargrade.domain.files import require_writable
     from lumbargrade.outputs.submission import write_submission
     from lumbargrade.prediction.blended import for_submission, open_predictor
-    from lumbargrade.prediction.members import training_prevalence
+    from lumbargrade.prediction.members import training_fill
     from lumbargrade.prediction.studies import LsdcStudies, predict_studies
     from lumbargrade.training.device import choose_device
 
@@ -65,8 +66,8 @@ def run(options: Options) -> int:
     )
     found = predict_studies(studies, predictor)
     predictions = [for_submission(prediction, predictor) for prediction in found]
-    prevalence = training_prevalence([m.meta for m in predictor.members])
-    summary = write_submission(options.out, predictions, prevalence)
+    constants = training_fill([m.meta for m in predictor.members])
+    summary = write_submission(options.out, predictions, constants)
     for prediction in predictions:
         for problem in prediction.problems:
             log.error("%s", problem)

@@ -74,7 +74,7 @@ class Finding:
         probabilities: of normal/mild, moderate, severe; they sum to 1. Models are trained with
             the competition's weights, so these are what its score asks for, not frequencies.
         place: where it was seen, or None when nothing located it.
-        filled: True when no model predicted it and training prevalence stands in.
+        filled: True when no model predicted it and a constant stands in.
         sources: every model that took part in it.
         calibrated: the same as frequencies, where a calibration is known.
     """

@@ -159,7 +159,7 @@ def _coverage(evaluation: Evaluation) -> list[Block]:
     rows: list[list[object]] = [
         [condition.value.replace("_", " "), *counts] for condition, *counts in evaluation.counts()
     ]
-    note = "Filled: no model predicted it, so training prevalence stands in; " + (
+    note = "Filled: no model predicted it, so a constant stands in; " + (
         "measured with the rest here." if evaluation.fills_scored else "not measured here."
     )
     if not evaluation.fills_known:

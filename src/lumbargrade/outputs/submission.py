@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,12 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lumbargrade.domain.files import atomic_path, write_text
+from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Target
-from lumbargrade.prediction.members import complete
+from lumbargrade.outputs.submission_rows import (
+    findings_path,
+    in_order,
+    summary_path,
+    write_rows,
+)
+from lumbargrade.prediction.members import Constants, complete
 from lumbargrade.prediction.table import write_predictions
-from lumbargrade.scoring.official import SUBMISSION_COLUMNS, check_complete, read_submission
 
 __all__ = ["SubmissionSummary", "complete", "findings_path", "write_submission"]
 
@@ -28,7 +31,8 @@ class SubmissionSummary:
     Attributes:
         path: the submission.
         studies, rows: how many.
-        filled: rows that no model predicted, which got training prevalence.
+        filled: rows that no model predicted, which got the constant that minimises the official
+            score on the training grades.
         filled_by_condition: the same per condition with its side.
         filled_studies: study -> findings filled although a model predicts them for other studies.
         models: every model that took part.
@@ -52,7 +56,10 @@ class SubmissionSummary:
         lines = [f"{self.rows} rows for {self.studies} studies in {self.path}"]
         if self.filled:
             parts = ", ".join(f"{c} {n}" for c, n in self.filled_by_condition.items())
-            lines.append(f"{self.filled} rows no model predicts got training prevalence: {parts}")
+            lines.append(
+                f"{self.filled} rows that no model predicts, filled with the constant that "
+                f"minimises the official score on the training grades: {parts}"
+            )
         for study, findings in self.filled_studies.items():
             lines.append(f"study {study}: {len(findings)} findings without a usable series")
         return "\n".join(lines)
@@ -61,7 +68,7 @@ class SubmissionSummary:
 def write_submission(
     path: Path,
     predictions: Sequence[StudyPrediction],
-    prevalence: Mapping[Target, tuple[float, float, float]],
+    constants: Constants,
 ) -> SubmissionSummary:
     """Write a submission and two files beside it, each atomically.
 
@@ -70,34 +77,21 @@ def write_submission(
     Args:
         path: the CSV.
         predictions: one per study.
-        prevalence: stands in for what is not predicted.
+        constants: stand in for what is not predicted (see `prediction.members.training_fill`).
 
     Raises:
         BadTable: if what was written does not read back as a complete submission (for example
             with two predictions of one study); an earlier file of that name stays.
     """
-    studies = sorted(predictions, key=lambda p: (len(p.study_id), p.study_id))
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(SUBMISSION_COLUMNS)
-    filled: list[tuple[str, Target]] = []
-    for prediction in studies:
-        for target, finding in complete(prediction, prevalence).items():
-            writer.writerow([f"{prediction.study_id}_{target.column}", *finding.probabilities])
-            if finding.filled:
-                filled.append((prediction.study_id, target))
-    with atomic_path(path) as temporary:
-        temporary.write_text(buffer.getvalue(), encoding="utf-8")
-        check_complete(read_submission(temporary), [p.study_id for p in studies], path)
+    studies = sorted(predictions, key=lambda p: in_order(p.study_id))
+    whole = [(p.study_id, complete(p, constants)) for p in studies]
+    rows = [(study, {t: f.probabilities for t, f in found.items()}) for study, found in whole]
+    write_rows(path, rows)
+    filled = [(study, t) for study, found in whole for t, f in found.items() if f.filled]
     summary = _summary(path, studies, filled)
     write_predictions(findings_path(path), studies)
-    write_text(path.with_name(path.name + ".json"), json.dumps(summary.as_dict(), indent=1))
+    write_text(summary_path(path), json.dumps(summary.as_dict(), indent=1))
     return summary
-
-
-def findings_path(submission: Path) -> Path:
-    """Where the findings of a submission stand, with their places (see `prediction.table`)."""
-    return submission.with_name(submission.name + ".findings.csv")
 
 
 def _summary(

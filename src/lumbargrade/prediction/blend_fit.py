@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,9 +20,7 @@ from lumbargrade.prediction.oof import (
 from lumbargrade.scoring.any_severe import AnySevere, AnySevereChoice, choose_any_severe
 from lumbargrade.scoring.blending import WeightChoice, choose_weights
 from lumbargrade.scoring.calibration_choice import CalibrationChoice, choose_calibration
-
-#: Condition -> a weight per member, in the order of the members.
-FixedWeights = Mapping[Condition, Sequence[float]]
+from lumbargrade.scoring.fixed_weights import FixedWeights
 
 
 @dataclass(frozen=True)
@@ -70,38 +67,6 @@ class BlendFit:
             conditions={c: _condition_blend(fit) for c, fit in self.conditions.items()},
             any_severe=correction,
         )
-
-
-def fixed_weights(texts: Sequence[str], members: int) -> dict[Condition, list[float]]:
-    """Weights as a command line gives them: ``0.75 0.25`` for all, ``foraminal=0.7,0.3`` for one.
-
-    Raises:
-        UsageError: for anything else, for another number of weights than members, and for weights
-            that are negative or all zero.
-    """
-    plain = [text for text in texts if "=" not in text]
-    given = dict.fromkeys(Condition, ",".join(plain)) if plain else {}
-    for text in texts:
-        name, equals, values = text.partition("=")
-        if equals:
-            known = {alias: c for c in Condition for alias in (c.value, c.name.lower())}
-            if name.strip() not in known:
-                words = ", ".join(c.name.lower() for c in Condition)
-                raise UsageError(f"--weights {text}: {name!r} is not one of {words}")
-            given[known[name.strip()]] = values
-    return {condition: _numbers(text, members) for condition, text in given.items()}
-
-
-def _numbers(text: str, members: int) -> list[float]:
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"--weights {text}: not numbers") from None
-    if not all(math.isfinite(v) and v >= 0 for v in values) or sum(values) <= 0:
-        raise UsageError(f"--weights {text}: weights are not negative, and not all zero")
-    if len(values) != members:
-        raise UsageError(f"--weights {text}: {len(values)} weights for {members} members")
-    return values
 
 
 def fit_blend(members: Sequence[OofMember], fixed: FixedWeights | None = None) -> BlendFit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,7 +16,13 @@ from lumbargrade.checkpoint import MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
+from lumbargrade.scoring.local import WEIGHTS
 from lumbargrade.tasks import OneStageTask, StudyTask, get_task
+
+#: What a finding that no model predicts gets: a probability per grade.
+Constants = Mapping[Target, tuple[float, float, float]]
+#: The same by column, as models and packaged files carry it.
+Table = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -72,32 +78,61 @@ def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Membe
     return Member(path, meta, get_task(meta.recipe), network, flip)
 
 
-def training_prevalence(metas: Iterable[ModelMeta]) -> dict[Target, tuple[float, float, float]]:
+def training_prevalence(metas: Iterable[ModelMeta]) -> Constants:
     """Share of each grade in the data the models were trained on, for findings nothing predicts.
 
-    Models that do not carry it (imported published files) count as trained on the LSDC data.
+    For people, who read probabilities; a submission is filled with `training_fill`. If no model
+    carries the shares (imported published files), those of the LSDC data are taken.
     """
     carried = [m.provenance["prevalence"] for m in metas if "prevalence" in m.provenance]
-    tables = carried or [published_prevalence()]
-    mean = {t: np.mean([table[t.column] for table in tables], axis=0) for t in FINDINGS}
+    return _mean(carried or [published_prevalence()])
+
+
+def training_fill(metas: Iterable[ModelMeta]) -> Constants:
+    """Constants that score best on the data the models were trained on (`scoring.fill`).
+
+    A model trained before these were recorded carries only the shares P(k) of its grades; for it
+    they are w(k)P(k), normalised, which leaves the any-severe part out of account. If no model
+    carries either (imported published files), those of the LSDC data are taken.
+    """
+    carried = [m.provenance for m in metas if {"fill", "prevalence"} & m.provenance.keys()]
+    return _mean(
+        [p.get("fill") or _weighted(p["prevalence"]) for p in carried] or [published_fill()]
+    )
+
+
+def published_prevalence() -> Table:
+    """Share of each grade in the 1,975 LSDC training studies, by column."""
+    return _packaged("lsdc_prevalence.csv")
+
+
+def published_fill() -> Table:
+    """The constants that score best on the 1,975 LSDC training studies, by column."""
+    return _packaged("lsdc_fill.csv")
+
+
+def complete(prediction: StudyPrediction, constants: Constants) -> dict[Target, Finding]:
+    """All 25 findings of a study; absent ones get their constant and are marked as filled."""
+    return {
+        t: prediction.findings.get(t) or Finding(t, constants[t], filled=True) for t in FINDINGS
+    }
+
+
+def _mean(tables: Sequence[Table]) -> dict[Target, tuple[float, float, float]]:
     result = {}
-    for target, shares in mean.items():
-        a, b, c = (shares / shares.sum()).tolist()  # tables are rounded
+    for target in FINDINGS:
+        mean = np.mean([table[target.column] for table in tables], axis=0)
+        a, b, c = (mean / mean.sum()).tolist()  # tables are rounded
         result[target] = (a, b, c)
     return result
 
 
-def published_prevalence() -> dict[str, tuple[float, ...]]:
-    """Share of each grade in the 1,975 LSDC training studies, by column."""
-    text = (resources.files("lumbargrade") / "prediction/data/lsdc_prevalence.csv").read_text()
+def _weighted(prevalence: Table) -> dict[str, list[float]]:
+    weighted = {column: np.array(shares) * WEIGHTS for column, shares in prevalence.items()}
+    return {column: (w / w.sum()).tolist() for column, w in weighted.items()}
+
+
+def _packaged(name: str) -> dict[str, tuple[float, ...]]:
+    text = (resources.files("lumbargrade") / "prediction/data" / name).read_text()
     rows = csv.DictReader(text.splitlines())
     return {r["finding"]: tuple(float(r[g.column]) for g in Grade) for r in rows}
-
-
-def complete(
-    prediction: StudyPrediction, prevalence: Mapping[Target, tuple[float, float, float]]
-) -> dict[Target, Finding]:
-    """All 25 findings of a study; absent ones stand at training prevalence, marked as filled."""
-    return {
-        t: prediction.findings.get(t) or Finding(t, prevalence[t], filled=True) for t in FINDINGS
-    }

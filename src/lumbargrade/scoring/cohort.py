@@ -68,7 +68,7 @@ class Cohort:
 
     Attributes:
         predicted: graded findings that a model predicted.
-        filled: graded findings that no model predicted and training prevalence stands in for.
+        filled: graded findings that no model predicted and a constant stands in for.
         absent: condition -> graded findings of paired studies that the results do not have.
         paired: studies in both, in order of the labels.
         only_in_results, only_in_labels: studies in one of them only.

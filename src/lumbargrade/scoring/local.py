@@ -9,10 +9,18 @@ from numpy.typing import ArrayLike
 
 from lumbargrade.domain.vocabulary import GRADE_WEIGHTS, Grade
 
-#: The local scores clip probabilities here (older scikit-learn), the official score at the float64
-#: epsilon (newer scikit-learn).
-LOCAL_CLIP = 1e-15
+# Where each loss clips probabilities away from 0 and 1. They differ because the figures that they
+# are compared with do.
+
+#: Official score: scikit-learn's `log_loss` clips at the epsilon of its array's type, here float64.
 OFFICIAL_CLIP = float(np.finfo(float).eps)
+#: Any-severe loss: the published scripts give `log_loss` float32 arrays, so it clips at the epsilon
+#: of that type (a certain and wrong study costs 15.9; with float64 it would be 36).
+ANY_SEVERE_CLIP = float(np.finfo(np.float32).eps)
+#: Local loss: the published scripts do not clip, so a zero for the true grade makes their loss
+#: infinite. Ours is clipped here, so that it stays finite: only rows that give the true grade less
+#: than this differ, and each costs 34.5.
+LOCAL_CLIP = 1e-15
 
 WEIGHTS = np.array([GRADE_WEIGHTS[g] for g in Grade], float)
 
@@ -61,7 +69,7 @@ def any_severe(severe_probabilities: ArrayLike, severe: ArrayLike) -> float:
         severe: (S, L) 1 where the level is severe, 0 where not, -1 or nan where not graded.
 
     Studies with a severe level weigh 4, others 1; ungraded levels are left out, and studies
-    without a graded level; nan if nothing is graded.
+    without a graded level; nan if nothing is graded. Clipped as the published scripts do.
     """
     p = np.asarray(severe_probabilities, float)
     y = np.nan_to_num(np.asarray(severe, float), nan=-1)
@@ -71,7 +79,7 @@ def any_severe(severe_probabilities: ArrayLike, severe: ArrayLike) -> float:
     p, y = p[graded], y[graded]
     p = np.where(y >= 0, p, -np.inf).max(axis=1)
     label = (y == 1).any(axis=1)
-    p = np.clip(p, LOCAL_CLIP, 1 - LOCAL_CLIP)
+    p = np.clip(p, ANY_SEVERE_CLIP, 1 - ANY_SEVERE_CLIP)
     losses = np.where(label, -np.log(p), -np.log1p(-p))
     weights = np.where(label, 4.0, 1.0)
     return float((losses * weights).sum() / weights.sum())

@@ -103,8 +103,19 @@ def read_submission(path: Path | str) -> dict[str, dict[Target, tuple[float, flo
     return submission
 
 
-def check_complete(submission: Submission, studies: Sequence[str], path: Path | str) -> None:
+def check_complete(
+    submission: Submission,
+    studies: Sequence[str],
+    path: Path | str,
+    reference: Path | str = "the solution",
+) -> None:
     """Make sure that a submission has all 25 rows of every study and of no other.
+
+    Args:
+        submission: predictions.
+        studies: the studies that it must have.
+        path: its file, for messages.
+        reference: where `studies` are from, for messages.
 
     Raises:
         BadTable: naming the first missing or unknown row.
@@ -113,7 +124,7 @@ def check_complete(submission: Submission, studies: Sequence[str], path: Path | 
     for study, found in submission.items():
         if study not in wanted:
             row = f"{study}_{next(iter(found)).column}"
-            raise BadTable(f"{path}: row {row}: study {study} is not in the solution")
+            raise BadTable(f"{path}: row {row}: study {study} is not in {reference}")
     for study in studies:
         for target in FINDINGS:
             if target not in submission.get(study, {}):

@@ -29,6 +29,7 @@ from lumbargrade.config import Published, Recipe, recipe_to_dict
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import NothingDone, TrainingFailed
 from lumbargrade.domain.files import write_text
+from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, Task, TaskBatch
 from lumbargrade.tasks.loader import training_loader
@@ -328,6 +329,7 @@ class FoldTrainer:
                         network, self.store, self.validation_rows, device=self.device
                     ),
                     "prevalence": {t.column: p for t, p in self.store.prevalence().items()},
+                    "fill": {t.column: p for t, p in fill_constants(self.store.grades).items()},
                 },
             )
             save_model(self.folder / MODEL_FOLDER, network, meta)

@@ -1,0 +1,89 @@
+"""Blend submission files by condition: weighted means of their probabilities, row by row.
+
+The files may come from anywhere, for example from another team's notebook. Each is checked as
+`score` does: 25 rows of every study, and the same studies in all files. A condition without weights
+is taken from the first file alone; with no weights at all, every file counts the same. Which files
+were combined, and how, stands in OUT.json.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lumbargrade combine`."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """submissions of the same studies, two or more; the first one stands for what has no weights"""
+    weights: list[str] = field(default_factory=list)
+    """one weight per file (0.75 0.25), or for some conditions (foraminal=0.75,0.25); both may be
+    given, and they need not add up to 1"""
+    out: Path = Path("combined.csv")
+    """the submission"""
+    truth: Path | None = None
+    """true grades in the layout of train.csv: print the official scores of all files"""
+    json: bool = False
+    """print one JSON object as the last line"""
+
+
+def run(options: Options) -> int:
+    from lumbargrade.domain.errors import UsageError
+    from lumbargrade.domain.files import require_writable
+    from lumbargrade.domain.vocabulary import Condition
+    from lumbargrade.outputs.combined import score_combined, write_combined
+    from lumbargrade.outputs.tables import json_line
+    from lumbargrade.scoring.combining import combine, condition_weights, read_submissions
+    from lumbargrade.scoring.fixed_weights import fixed_weights
+    from lumbargrade.scoring.official import read_solution
+
+    if len(options.files) < 2:
+        raise UsageError(f"give two or more submissions; there is {len(options.files)}")
+    given = fixed_weights(options.weights, len(options.files), "files")
+    _require_free(options.out, [*options.files, *([options.truth] if options.truth else [])])
+    require_writable(options.out)
+    files = read_submissions(options.files)
+    for i, file in enumerate(files):
+        same = [f.path for f in files[:i] if f.sha256 == file.sha256]
+        if same:
+            log.warning("%s: same content as %s, which so counts twice", file.path, same[0])
+    weights = condition_weights(given, len(files))
+    for condition in Condition:
+        if given and condition not in given:
+            words = condition.value.replace("_", " ")
+            log.info("%s: no weights given, taken from %s alone", words, files[0].path)
+    rows = combine([f.rows for f in files], weights)
+    scores = None
+    if options.truth is not None:
+        truth = read_solution(options.truth)
+        scores = score_combined(truth, options.truth, files, rows)
+        log.info("scored on %d of the %d studies of %s", len(rows), len(truth), options.truth)
+    summary = write_combined(options.out, files, weights, rows, scores)
+    print(summary.text())
+    log.info("%d rows for %d studies in %s", summary.rows, summary.studies, options.out)
+    if options.json:
+        print(json_line(summary.as_dict()))
+    return 0
+
+
+def _require_free(out: Path, inputs: Sequence[Path]) -> None:
+    """The result may not replace an input, nor take over what belongs to another submission."""
+    from lumbargrade.domain.errors import UsageError
+    from lumbargrade.outputs.submission_rows import findings_path, summary_path
+
+    for path in (out, summary_path(out)):
+        if path.resolve() in [p.resolve() for p in inputs]:
+            raise UsageError(f"--out {out} would replace the input {path}; choose another --out")
+    if findings_path(out).exists():
+        raise UsageError(
+            f"{findings_path(out)} belongs to an earlier submission of that name and would be taken"
+            " for the findings of this one; choose another --out"
+        )

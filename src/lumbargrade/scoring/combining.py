@@ -1,0 +1,96 @@
+"""Submission files blended by condition, with the checks of `score`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target
+from lumbargrade.scoring.fixed_weights import FixedWeights
+from lumbargrade.scoring.official import Submission, check_complete, read_submission
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class SubmissionFile:
+    """One submission.
+
+    Attributes:
+        path: the file.
+        sha256: of its bytes.
+        rows: study -> finding -> probabilities as they stand in the file; all 25 of each study.
+    """
+
+    path: Path
+    sha256: str
+    rows: Submission
+
+
+def read_submissions(paths: Sequence[Path]) -> list[SubmissionFile]:
+    """Read submissions of the same studies.
+
+    Raises:
+        BadTable: if a file is no complete submission, or has other studies than the first one;
+            names the file and the first row that differs.
+        OSError: if a file cannot be read.
+    """
+    files = []
+    for path in paths:
+        rows = read_submission(path)
+        if not rows:
+            raise BadTable(f"{path}: no rows")
+        check_complete(rows, list(rows), path)
+        files.append(SubmissionFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), rows))
+    first = files[0]
+    for other in files[1:]:
+        check_complete(other.rows, list(first.rows), other.path, first.path)
+    return files
+
+
+def condition_weights(given: FixedWeights, count: int) -> dict[Condition, tuple[float, ...]]:
+    """A weight per file for every condition; each row sums to 1.
+
+    Args:
+        given: weights of some conditions, of all, or of none.
+        count: number of files.
+
+    Returns:
+        Where nothing is given at all, equal weights. A condition that is not among those given is
+        taken from the first file alone.
+    """
+    rest = [1.0] * count if not given else [1.0, *[0.0] * (count - 1)]
+    chosen = {c: np.array(given.get(c, rest), float) for c in Condition}
+    return {c: tuple((w / w.sum()).tolist()) for c, w in chosen.items()}
+
+
+def combine(
+    submissions: Sequence[Submission], weights: Mapping[Condition, Sequence[float]]
+) -> dict[str, dict[Target, Triple]]:
+    """Weighted mean of complete submissions of the same studies.
+
+    Rows are normalised before they are mixed, as the score does. Where one file has all the weight,
+    its rows are taken as they are, to the last bit.
+
+    Args:
+        submissions: as read from files.
+        weights: condition -> a weight per submission, summing to 1.
+    """
+
+    def mixed(study: str, target: Target) -> Triple:
+        used = [
+            (w, s[study][target])
+            for w, s in zip(weights[target.condition], submissions, strict=True)
+            if w > 0
+        ]
+        if len(used) == 1:
+            return used[0][1]
+        a, b, c = (sum(w * row[k] / sum(row) for w, row in used) for k in range(3))
+        return a, b, c
+
+    return {study: {t: mixed(study, t) for t in FINDINGS} for study in submissions[0]}

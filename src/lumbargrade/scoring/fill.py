@@ -1,0 +1,93 @@
+"""The constant that minimises the official score, for findings that no model predicts."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Target
+from lumbargrade.scoring.baseline import Grades
+from lumbargrade.scoring.local import WEIGHTS
+
+Triple = tuple[float, float, float]
+Floats = NDArray[np.float64]
+
+
+def fill_constants(grades: Grades) -> dict[Target, Triple]:
+    """The constant of each finding with which predicting nothing scores best on these grades.
+
+    The official score is the mean of four parts. A foraminal or subarticular constant enters one of
+    them and is best at w(k)P(k), normalised: the share of each grade times its sample weight. The
+    canal constants enter two: see `best_canal_severe` for the share of severe; the rest of a level
+    is divided among the other grades as w(k)P(k).
+
+    A grade that was never given to a finding counts as given once, because a constant of zero would
+    cost far too much on the first study that has it. Every other count is taken as it is, so the
+    result is the exact optimum where each finding has all three grades.
+
+    Args:
+        grades: study -> target -> grade; an ungraded target is absent.
+
+    Returns:
+        Probabilities of the 25 findings; each is above 0 and each row sums to 1.
+    """
+    counts = {t: np.zeros(len(Grade)) for t in FINDINGS}
+    for found in grades.values():
+        for target, grade in found.items():
+            counts[target][grade] += 1
+    weighted = {t: np.maximum(count, 1) * WEIGHTS for t, count in counts.items()}
+    severe = {t: w[Grade.SEVERE] / w.sum() for t, w in weighted.items()}
+    canal = TARGETS[Condition.CANAL]
+    table = np.array([[found.get(t, -1) for t in canal] for found in grades.values()], int)
+    shares = best_canal_severe(
+        np.array([weighted[t] for t in canal]), table.reshape(-1, len(canal))
+    )
+    severe.update(zip(canal, shares.tolist(), strict=True))
+    return {t: _row(weighted[t], severe[t]) for t in FINDINGS}
+
+
+def best_canal_severe(weighted: Floats, grades: NDArray[np.int_]) -> Floats:
+    """Severe probability of each canal level that minimises canal loss + any-severe loss.
+
+    Both are parts of the official score with the same weight. The any-severe part takes, per study,
+    the largest severe probability over the levels that are graded in it.
+
+    For a given order of the levels by severe probability, it is known which level each study takes.
+    The sum of both losses is then one binary log loss per level, and its minimum under that order
+    is the isotonic regression of the levels' severe shares (Barlow and Brunk 1972). The least of
+    the minima over all orders of the five levels is the global minimum.
+
+    Args:
+        weighted: (L, 3) count of each grade times its sample weight; all above 0.
+        grades: (S, L) 0 to 2, or -1 where not graded.
+
+    Returns:
+        (L,) probabilities, each above 0 and below 1.
+    """
+    levels = len(weighted)
+    total = weighted.sum()
+    severe, other = weighted[:, Grade.SEVERE] / total, weighted[:, : Grade.SEVERE].sum(1) / total
+    grades = grades[(grades >= 0).any(axis=1)]
+    worst = grades.max(axis=1, initial=-1)
+    weights = WEIGHTS[worst] / max(WEIGHTS[worst].sum(), 1.0)
+    best, least = np.zeros(levels), np.inf
+    for order in map(np.array, permutations(range(levels))):
+        taken = order[(grades[:, order] >= 0).argmax(axis=1)]
+        a = severe + np.bincount(taken, weights * (worst == Grade.SEVERE), levels)
+        b = other + np.bincount(taken, weights * (worst != Grade.SEVERE), levels)
+        share = np.empty(levels)
+        share[order] = isotonic_regression(
+            (a / (a + b))[order], weights=(a + b)[order], increasing=False
+        ).x
+        loss = -float((a * np.log(share) + b * np.log1p(-share)).sum())
+        if loss < least:
+            best, least = share, loss
+    return best
+
+
+def _row(weighted: Floats, severe: float) -> Triple:
+    a, b = ((1 - severe) * weighted[: Grade.SEVERE] / weighted[: Grade.SEVERE].sum()).tolist()
+    return a, b, severe

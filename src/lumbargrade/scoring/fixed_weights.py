@@ -1,0 +1,63 @@
+"""Blend weights that a person gives: one per part and condition, as a command line spells them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.vocabulary import Condition
+
+#: Condition -> a weight per member or file, in their order.
+FixedWeights = Mapping[Condition, Sequence[float]]
+
+
+def fixed_weights(
+    texts: Sequence[str], count: int, what: str = "members"
+) -> dict[Condition, list[float]]:
+    """Weights as a command line gives them: ``0.75 0.25`` for all, ``foraminal=0.7,0.3`` for one.
+
+    Args:
+        texts: what follows ``--weights``; weights of one condition go before those of all.
+        count: how many weights there must be.
+        what: the things that are weighted, for messages.
+
+    Returns:
+        The conditions that have weights; these are as given, not normalised.
+
+    Raises:
+        UsageError: for anything else, for another number of weights, for weights that are negative
+            or all zero, and for two lists of one condition.
+    """
+    plain = [text for text in texts if "=" not in text]
+    given = dict.fromkeys(Condition, ",".join(plain)) if plain else {}
+    named: dict[Condition, str] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if equals:
+            condition = _condition(name.strip(), text)
+            if condition in named:
+                raise UsageError(f"--weights {text}: {name.strip()} is given twice")
+            named[condition] = values
+    given.update(named)
+    return {condition: _numbers(text, count, what) for condition, text in given.items()}
+
+
+def _condition(name: str, text: str) -> Condition:
+    known = {alias: c for c in Condition for alias in (c.value, c.name.lower())}
+    if name not in known:
+        words = ", ".join(c.name.lower() for c in Condition)
+        raise UsageError(f"--weights {text}: {name!r} is not one of {words}")
+    return known[name]
+
+
+def _numbers(text: str, count: int, what: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--weights {text}: not numbers") from None
+    if not all(math.isfinite(v) and v >= 0 for v in values) or sum(values) <= 0:
+        raise UsageError(f"--weights {text}: give weights that are not negative and not all zero")
+    if len(values) != count:
+        raise UsageError(f"--weights {text}: {len(values)} weights for {count} {what}")
+    return values
