@@ -7,7 +7,6 @@ same text for people and for tools that do not read safetensors.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from lumbargrade import __version__
 from lumbargrade.config import Recipe, TaskName, load_recipe, recipe_from_dict, recipe_to_dict
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.domain.files import atomic_path, write_text
+from lumbargrade.domain.files import atomic_path, sha256_of, write_text
 from lumbargrade.networks.one_stage import PlaneNetwork, VolumeNetwork, channels_last
 from lumbargrade.networks.published import fill_from_published
 from lumbargrade.networks.weights import read_weights, require_fit
@@ -182,9 +181,7 @@ def import_published(
         fill_from_published(network, content.tensors)
     except BadModel as error:
         raise BadModel(f"{file} is not a checkpoint of {recipe.name}: {error}") from None
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    origin = {"imported_from": file.name, "sha256": digest, **content.notes}
+    origin = {"imported_from": file.name, "sha256": sha256_of(file), **content.notes}
     meta = ModelMeta(recipe=recipe, fold=fold, provenance=origin)
     save_model(out, network, meta)
     return meta
