@@ -44,7 +44,7 @@ def write_published(path: Path, weights: dict[str, torch.Tensor]) -> Path:
 
 
 def _tensor(key: str, shape: tuple[int, ...], sharpness: float) -> torch.Tensor:
-    if key.endswith("num_batches_tracked"):
+    if key == "D" or key.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.int64)
     return torch.from_numpy(np.asarray(_values(key, shape, sharpness), dtype=np.float32))
 

@@ -7,7 +7,6 @@ same text for people and for tools that do not read safetensors.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,9 +21,13 @@ from torch import Tensor, nn
 from lumbargrade import __version__
 from lumbargrade.config import Recipe, TaskName, load_recipe, recipe_from_dict, recipe_to_dict
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.domain.files import atomic_path, write_text
+from lumbargrade.domain.files import atomic_path, require_writable, sha256_of, write_text
 from lumbargrade.networks.one_stage import PlaneNetwork, VolumeNetwork, channels_last
-from lumbargrade.networks.published import fill_from_published
+from lumbargrade.networks.published import (
+    fill_from_published,
+    published_counterpart,
+    to_published,
+)
 from lumbargrade.networks.weights import read_weights, require_fit
 from lumbargrade.tasks import get_task
 
@@ -182,12 +185,45 @@ def import_published(
         fill_from_published(network, content.tensors)
     except BadModel as error:
         raise BadModel(f"{file} is not a checkpoint of {recipe.name}: {error}") from None
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    origin = {"imported_from": file.name, "sha256": digest, **content.notes}
+    origin = {"imported_from": file.name, "sha256": sha256_of(file), **content.notes}
     meta = ModelMeta(recipe=recipe, fold=fold, provenance=origin)
     save_model(out, network, meta)
     return meta
+
+
+def export_published(path: Path | str, file: Path | str) -> Recipe:
+    """Write a model as a published-style checkpoint, which :func:`import_published` reads back.
+
+    The file holds ``state_dict`` with the published names and shapes, and ``iteration`` and
+    ``epoch``, each 0 where the model does not know it.
+
+    Args:
+        path: model folder (or its weight file).
+        file: the ``.pth`` file to write; what was there before stays whole until it is.
+
+    Returns:
+        The published experiment whose code reads the file.
+
+    Raises:
+        BadModel: if it is no model.
+        UsageError: if no published network has its structure, or the file is not named ``.pth``.
+        OSError: if the file cannot be written.
+    """
+    file = Path(file)
+    if file.suffix != ".pth":
+        raise UsageError(f"{file}: a published-style checkpoint is a .pth file; name it so")
+    counterpart = published_counterpart(read_meta(path).recipe)
+    require_writable(file)
+    model = load_model(path)
+    if not isinstance(model.network, PlaneNetwork | VolumeNetwork):
+        raise AssertionError(f"{counterpart.name} is of a one-stage network")
+    counts = {k: model.meta.provenance.get(k, 0) for k in ("iteration", "epoch")}
+    with atomic_path(file) as temporary:
+        try:
+            torch.save({"state_dict": to_published(model.network), **counts}, temporary)
+        except RuntimeError as error:
+            raise OSError(f"{file}: {error}") from None
+    return counterpart
 
 
 def _weight_file(path: Path | str) -> Path:

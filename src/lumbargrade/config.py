@@ -81,7 +81,7 @@ class DataConfig:
     """keypoints: the view that is looked at"""
     mean_shape: str = ""
     """sagittal views: file with the mean shape that points are aligned to (.npy, layout of the
-    published files); without one it is the mean of the store's labelled points"""
+    published files, or canal points as (5, 2)); without one it is the mean of the store's points"""
     points: str = ""
     """two_stage, subarticular: out-of-fold points by `validate` (oof-points.csv) that crops are
     cut around; studies without any, or all where none is given, are cut around their labels"""
@@ -90,6 +90,10 @@ class DataConfig:
     suspect_weight says, scores count them as they stand"""
     suspect_weight: float = 1.0
     """share of the epochs in which such a grade takes part: 1 trusts it, 0 drops it"""
+
+
+#: Keys of ``data`` that name files. What matters to a run is their content, not their place.
+DATA_FILES = ("mean_shape", "points", "suspects")
 
 
 @dataclass(frozen=True)

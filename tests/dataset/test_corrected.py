@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from lsdc import write_lsdc
+from lsdc import write_lsdc, write_table
+from lumbargrade.cli.main import main
+from lumbargrade.dataset.corrected import (
+    POINT_COLUMNS,
+    PUBLISHED_FILE,
+    Fix,
+    read_corrections,
+)
 from lumbargrade.dataset.prepare import prepare
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.dataset.tables import read_tables
 from lumbargrade.domain.errors import BadTable
-from lumbargrade.domain.vocabulary import Condition, Level, Side, Target
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, Level, Side, Target
 
 HEADER = "study_id,series_id,instance_number,condition,level,x,y,fix,reason\n"
 MOVE = "1000,10000,3,Left Neural Foraminal Narrowing,L1/L2,7,8,move,because\n"
@@ -72,8 +80,12 @@ def test_prepare_reads_them(data, tmp_path):
     [
         (MOVE + MOVE, "row 3: left_neural_foraminal_narrowing_l1_l2 in series 10000 is corrected"),
         (ADD + MOVE.replace(",move,", ",shift,"), "row 3, fix: it is add, move or drop"),
-        (MOVE + MOVE.replace("10000", "10009"), "row 3: move left_.* there is no such point"),
-        (DROP.replace("1000,10002", "1001,10002"), "row 2: drop .* there is no such point"),
+        (MOVE + ADD.replace(",add,", ",move,"), "row 3: move spinal_.* there is no such point"),
+        (ADD.replace(",add,", ",drop,"), "row 2: drop .* there is no such point"),
+        (MOVE + MOVE.replace("10000", "10009"), "row 3: move left_.* has no such series of study"),
+        (DROP.replace("1000,10002", "1001,10002"), "row 2: drop .* no such series of study 1001"),
+        (ADD.replace("1000,10001", "1000,10009"), "row 2: add spinal_.* has no such series"),
+        (ADD.replace("1000,10001", "999,10001"), "row 2: add spinal_.* has no such series"),
         (MOVE.replace("move", "add"), "row 2: add left_.* there is such a point already"),
         (MOVE.replace(",7,", ",seven,"), "row 2, x: 'seven' is not a number"),
         (MOVE.replace("L1/L2", "L6"), "row 2: unknown condition"),
@@ -90,3 +102,79 @@ def test_missing_columns_are_named(data):
     path.write_text("study_id,series_id,fix\n1,2,move\n")
     with pytest.raises(BadTable, match="missing columns: instance_number, condition"):
         read_tables(data, label_fixes=path)
+
+
+PUBLISHED_ROWS = read_corrections(PUBLISHED_FILE)
+
+
+def write_part(folder: Path, series: set[tuple[int, int]]) -> Path:
+    """Tables of those T2 series as labelled before the published corrections: no images."""
+    labels = [c for c in PUBLISHED_ROWS if (c.study_id, c.series_id) in series]
+    folder.mkdir()
+    write_table(
+        folder / "train_series_descriptions.csv",
+        ["study_id", "series_id", "series_description"],
+        [[*ids, "Sagittal T2/STIR"] for ids in sorted(series)],
+    )
+    write_table(
+        folder / "train_label_coordinates.csv",
+        list(POINT_COLUMNS),
+        [
+            [c.study_id, c.series_id, 1, "Spinal Canal Stenosis", c.target.level.label, 5, 5]
+            for c in labels
+            if c.fix is Fix.MOVE
+        ],
+    )
+    studies = [[study, *[""] * len(FINDINGS)] for study in sorted({s for s, _ in series})]
+    write_table(folder / "train.csv", ["study_id", *(t.column for t in FINDINGS)], studies)
+    return folder
+
+
+def test_published_corrections_apply_to_the_part_of_the_studies_that_is_there(tmp_path):
+    ids = sorted({(c.study_id, c.series_id) for c in PUBLISHED_ROWS})
+    present = set(ids[::9])
+    data = write_part(tmp_path / "part", present)
+    tables = read_tables(data, label_fixes=PUBLISHED_FILE)
+    wanted = {c.key: c for c in PUBLISHED_ROWS if (c.study_id, c.series_id) in present}
+    assert {c.fix for c in wanted.values()} == {Fix.ADD, Fix.MOVE}
+    assert {(p.study_id, p.series_id, p.target): p[2:] for p in tables.points} == {
+        key: (c.instance_number, c.target, c.x, c.y) for key, c in wanted.items()
+    }
+    (said,) = tables.problems
+    assert not said.fatal
+    assert f"{len(wanted)} of the 142 published label fixes applied" in said.what
+    assert f"{142 - len(wanted)} are of series of {len(ids) - len(present)} studies" in said.what
+    whole = write_part(tmp_path / "whole", set(ids))
+    assert not read_tables(whole, label_fixes=PUBLISHED_FILE).problems
+    with pytest.raises(BadTable, match="no such series"):  # only as a file of the user's own
+        read_tables(data, label_fixes=Path(shutil.copy(PUBLISHED_FILE, tmp_path / "own.csv")))
+
+
+def test_published_corrections_that_a_present_series_contradicts_are_refused(tmp_path):
+    move = next(c for c in PUBLISHED_ROWS if c.fix is Fix.MOVE)
+    data = write_part(tmp_path / "part", {(move.study_id, move.series_id)})
+    table = data / "train_label_coordinates.csv"
+    table.write_text(table.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(BadTable, match=r"move spinal_canal_stenosis_.* there is no such point"):
+        read_tables(data, label_fixes=PUBLISHED_FILE)
+
+
+def test_published_corrections_of_other_data_change_nothing_and_say_so(data, tmp_path, capsys):
+    arguments = ["prepare", str(data), "--out", str(tmp_path / "store"), "--workers", "1"]
+    assert main([*arguments, "--label-fixes", "published"]) == 0
+    problems = VolumeStore.open(tmp_path / "store").problems
+    assert any("0 of the 142 published label fixes applied" in p.what for p in problems)
+    assert any("leave out --label-fixes" in p.advice for p in problems)
+    assert main(["inspect", str(data), "--label-fixes", "published"]) == 0
+    assert "0 of the 142 published label fixes applied" in capsys.readouterr().out
+
+
+def test_a_file_named_published_is_named_by_its_path(data, monkeypatch, capsys):
+    fixes(data, MOVE).rename(data.parent / "published")
+    monkeypatch.chdir(data.parent)
+    assert main(["audit", "data", "--out", "audit", "--label-fixes", "./published"]) == 0
+    line = ["prepare", "data", "--out", "s", "--workers", "1"]
+    assert main([*line, "--label-fixes", "./published"]) == 0
+    places = {(p.study_id, p.target): (p.x, p.y) for p in VolumeStore.open("s").points}
+    assert places[1000, MOVED] == (7.0, 8.0)
+    assert "published label fixes" not in capsys.readouterr().out

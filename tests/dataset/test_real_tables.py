@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lumbargrade.cli.main import main
+from lumbargrade.dataset.corrected import PUBLISHED_FILE, Fix, read_corrections
 from lumbargrade.dataset.corrections import exclusions
 from lumbargrade.dataset.folds import assign_folds
 from lumbargrade.dataset.inspection import LsdcSummary, inspect_lsdc
@@ -28,6 +29,8 @@ from lumbargrade.dataset.store_tables import (
 from lumbargrade.dataset.tables import LsdcTables, read_tables
 from lumbargrade.domain.geometry import FloatArray, apply_homography
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, SeriesKind
+
+LSDC = "realdata/rsna2024"
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,40 @@ def test_training_rows(summary):
     assert summary.foraminal_rows == 1956
     assert summary.canal_rows == 1898
     assert summary.canal_rows_corrected == 1973
+
+
+def test_the_published_corrections_give_the_published_canal_points(shared, tables):
+    """The corrections in the package do what the complete table does, rounding aside."""
+    data = shared / LSDC
+    ours = read_tables(data, label_fixes=PUBLISHED_FILE)
+    assert not ours.problems
+    assert len(select_rows(Condition.CANAL, ours.series, ours.points)) == 1973
+    mine, theirs = (
+        {(p.study_id, p.series_id, p.target): p for p in t.points} for t in (ours, tables)
+    )
+    assert mine.keys() == theirs.keys()
+    for key, point in theirs.items():
+        assert mine[key].instance_number == point.instance_number
+        assert abs(mine[key].x - point.x) < 1e-6
+        assert abs(mine[key].y - point.y) < 1e-6
+
+
+def test_the_published_corrections_name_only_what_they_change(shared):
+    raw = {(p.study_id, p.series_id, p.target): p for p in read_tables(shared / LSDC).points}
+    for c in read_corrections(PUBLISHED_FILE):
+        assert c.target.condition is Condition.CANAL
+        assert (c.key in raw) == (c.fix is Fix.MOVE)
+        if c.fix is Fix.MOVE:
+            old = raw[c.key]
+            moved = max(abs(old.x - c.x), abs(old.y - c.y))
+            assert moved > 1 or old.instance_number != c.instance_number
+
+
+def test_the_command_counts_rows_with_the_published_corrections(shared, capsys):
+    line = ["inspect", str(shared / LSDC), "--label-fixes", "published", "--json"]
+    assert main(line) == 1  # images are missing
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert (rows["canal"], rows["canal_corrected"]) == (1898, 1973)
 
 
 def test_folds_and_grades(summary):

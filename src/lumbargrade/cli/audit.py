@@ -29,8 +29,8 @@ class Options:
     images are needed"""
     out: Path = Path("audit")
     """folder for the page, the tables and the pictures"""
-    label_fixes: Path | None = None
-    """corrected table to audit the labels with, as `prepare` takes it"""
+    label_fixes: str | None = None
+    """corrected table to audit the labels with, or `published`, as `prepare` takes it"""
     store: Path | None = None
     """volume store of the same labels: slices behind the points, image bounds, patient mm"""
     oof: tuple[Path, ...] = ()
@@ -45,6 +45,7 @@ def run(options: Options) -> int:
     from lumbargrade.dataset.audit.patient import check_patient
     from lumbargrade.dataset.audit.run import audit_tables
     from lumbargrade.dataset.audit.suspect import ranked
+    from lumbargrade.dataset.corrected import corrections_file
     from lumbargrade.dataset.store import VolumeStore
     from lumbargrade.dataset.tables import read_tables
     from lumbargrade.domain.errors import NothingDone
@@ -54,7 +55,8 @@ def run(options: Options) -> int:
     from lumbargrade.outputs.tables import json_line
     from lumbargrade.prediction.table import read_predictions
 
-    tables = read_tables(options.data, split="train", label_fixes=options.label_fixes)
+    fixes = corrections_file(options.label_fixes)
+    tables = read_tables(options.data, split="train", label_fixes=fixes)
     if not tables.points:
         raise NothingDone(f"{options.data}: the tables hold no labelled point")
     store = VolumeStore.open(options.store) if options.store is not None else None

@@ -21,9 +21,10 @@ class Options:
 
     path: tyro.conf.Positional[Path]
     """data set in the LSDC layout, or any DICOM folder or file"""
-    label_fixes: Path | None = None
+    label_fixes: str | None = None
     """corrections as `audit` writes them (every value of column fix is add, move or drop): they
-    change the points they name; or a complete corrected table: its canal points replace ours"""
+    change the points they name; or a complete corrected table: its canal points replace ours; or
+    `published`: the canal points that the published runs corrected (./published is a file)"""
     split: Literal["auto", "train", "test"] = "auto"
     """which tables of an LSDC data set; auto takes train where there is one"""
     json: bool = False
@@ -44,9 +45,11 @@ def run(options: Options) -> int:
 
 
 def _inspect_lsdc(options: Options) -> int:
+    from lumbargrade.dataset.corrected import corrections_file
     from lumbargrade.dataset.inspection import excluded_text, inspect_lsdc
 
-    summary = inspect_lsdc(options.path, split=options.split, label_fixes=options.label_fixes)
+    fixes = corrections_file(options.label_fixes)
+    summary = inspect_lsdc(options.path, split=options.split, label_fixes=fixes)
     print(summary.text())
     if summary.split == "train":
         print(excluded_text())

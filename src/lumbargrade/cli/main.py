@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "results against the true grades of a cohort of one's own"),
     "recalibrate": ("recalibrate", "fit the calibration to local graded studies, without training"),
     "import-weights": ("import_weights", "a published checkpoint as one of our models"),
+    "export": ("export", "a model as a file that other programs read"),
 }
 
 OK, SOME_FAILED, USAGE, NOTHING_DONE = 0, 1, 2, 3

@@ -27,9 +27,10 @@ class Options:
     """data set in the LSDC layout"""
     out: Path
     """the store; a new folder, or the store of an earlier run"""
-    label_fixes: Path | None = None
+    label_fixes: str | None = None
     """corrections as `audit` writes them (every value of column fix is add, move or drop): they
-    change the points they name; or a complete corrected table: its canal points replace ours"""
+    change the points they name; or a complete corrected table: its canal points replace ours; or
+    `published`: the canal points that the published runs corrected (./published is a file)"""
     workers: int = 0
     """processes; 0 takes one per CPU core"""
     kinds: tuple[_Kind, ...] = ("sagittal-t1", "sagittal-t2", "axial-t2")
@@ -41,6 +42,7 @@ class Options:
 
 
 def run(options: Options) -> int:
+    from lumbargrade.dataset.corrected import corrections_file
     from lumbargrade.dataset.prepare import prepare
     from lumbargrade.domain.errors import UsageError
     from lumbargrade.domain.vocabulary import SeriesKind
@@ -53,7 +55,7 @@ def run(options: Options) -> int:
     summary = prepare(
         options.data,
         options.out,
-        label_fixes=options.label_fixes,
+        label_fixes=corrections_file(options.label_fixes),
         workers=options.workers,
         kinds=[names[k] for k in dict.fromkeys(options.kinds)],
         split=options.split,

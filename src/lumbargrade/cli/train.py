@@ -62,6 +62,8 @@ class Options:
     """begin anew instead of resuming"""
     pictures: int = 4
     """validation series drawn per epoch; 0 draws none"""
+    mean_shape: str = ""
+    """short for --data.mean-shape"""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -107,7 +109,11 @@ def run(options: Options) -> int:
     recipe = load_recipe(options.recipe)
     if options.settings_of != options.recipe:
         raise UsageError(f"give the recipe first: lumbargrade train {options.recipe} --store ...")
+    short, long = options.mean_shape, options.data.mean_shape
+    if short and long not in (recipe.data.mean_shape, short):
+        raise UsageError(f"--mean-shape {short} and --data.mean-shape {long}: give one of them")
     recipe = replace(recipe, **{s: getattr(options, s) for s in _SECTIONS})
+    recipe = replace(recipe, data=replace(recipe.data, mean_shape=short or long))
     recipe = replace(recipe, name=options.name or recipe.name)
     folds = parse_folds(options.folds)
     if options.jobs > 1 and len(folds) > 1:

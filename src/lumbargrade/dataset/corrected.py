@@ -4,13 +4,16 @@ Its columns are those of ``train_label_coordinates.csv`` and ``fix``, which says
 does: ``add`` a point that was missing, ``move`` one to another place or instance, ``drop`` one.
 Whatever it does not name stays as it was. Further columns (why, by which check) are for people.
 A complete corrected table, as published, has other values in ``fix`` or no such column.
+
+The package holds one table of corrections: the canal points that the published runs added or moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib import resources
 from pathlib import Path
 
 from lumbargrade.dataset.csv_rows import integer, number, read_header, read_rows
@@ -22,6 +25,23 @@ POINT_COLUMNS = (
     *("study_id", "series_id", "instance_number", "condition", "level"),
     *("x", "y"),
 )
+
+#: What `--label-fixes` calls the corrections of the published runs.
+PUBLISHED = "published"
+
+#: These corrections; ``published_canal.txt`` beside them names their source and its licence.
+PUBLISHED_FILE = Path(str(resources.files("lumbargrade.dataset") / "data" / "published_canal.csv"))
+
+
+def corrections_file(name: str | None) -> Path | None:
+    """The table that a value of `--label-fixes` names; None where none is given.
+
+    Args:
+        name: ``published``, or the path of a file; ``./published`` is a file of that name.
+    """
+    if name is None:
+        return None
+    return PUBLISHED_FILE if name == PUBLISHED else Path(name)
 
 
 class Fix(StrEnum):
@@ -110,15 +130,30 @@ def read_corrections(path: Path) -> list[Correction]:
 
 
 def require_applicable(
-    path: Path, corrections: Iterable[Correction], labelled: set[tuple[int, int, Target]]
+    path: Path,
+    corrections: Iterable[Correction],
+    labelled: Collection[tuple[int, int, Target]],
+    series: Collection[tuple[int, int]],
 ) -> None:
     """Refuse corrections that were made for other labels than these.
 
+    Args:
+        path: where they come from, for the message.
+        corrections: what is to be done.
+        labelled: study, series and target of every labelled point.
+        series: study and series of every series of the data set.
+
     Raises:
-        BadTable: where a point to move or drop is not there, or one to add is.
+        BadTable: if the data set lacks the series, a point to move or drop is absent, or one to
+            add is there already.
     """
     for c in corrections:
+        where = f"{path}, row {c.row}: {c.fix} {c.target.column} in series {c.series_id}"
+        if (c.study_id, c.series_id) not in series:
+            raise BadTable(
+                f"{where}: the data set has no such series of study {c.study_id}; delete the row, "
+                "or correct its ids"
+            )
         if (c.key in labelled) == (c.fix is Fix.ADD):
             what = "there is such a point already" if c.fix is Fix.ADD else "there is no such point"
-            where = f"{c.fix} {c.target.column} in series {c.series_id}"
-            raise BadTable(f"{path}, row {c.row}: {where}: {what}")
+            raise BadTable(f"{where}: {what}")

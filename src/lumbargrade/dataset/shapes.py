@@ -1,17 +1,44 @@
-"""Mean shapes of the labelled points, by generalised Procrustes analysis."""
+"""Mean shapes of the labelled points: by generalised Procrustes analysis, or from a file."""
 
 from __future__ import annotations
 
+import tokenize
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lumbargrade.dataset.rows import SeriesRow
+from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.geometry import FloatArray, apply_homography, fit_to_frame
+from lumbargrade.domain.vocabulary import Condition, Level
 
 #: Side of the square frame in which mean shapes are given, pixels.
 FRAME = 512
+
+#: A point of a mean shape may lie this far outside the frame, pixels.
+_OUTSIDE = 64
+
+#: Layouts of mean shape files: shape of the array -> whose it is, and what it holds.
+_LAYOUTS = {
+    (10, 2): (Condition.FORAMINAL, "left L1/L2 to L5/S1, then right, as x, y"),
+    (20,): (Condition.CANAL, "anterior and posterior x, y of each level, from the frame's centre"),
+    (5, 2): (Condition.CANAL, "L1/L2 to L5/S1, as x, y"),
+}
+
+#: What numpy raises for files that are no arrays, as found by cutting and flipping bytes.
+_UNREADABLE = (
+    ValueError,
+    EOFError,
+    SyntaxError,
+    tokenize.TokenError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    NotImplementedError,
+)
 
 
 def mean_shape(shapes: ArrayLike, *, iterations: int = 50, tolerance: float = 1e-10) -> FloatArray:
@@ -84,3 +111,62 @@ def frame_shapes(rows: Iterable[SeriesRow], sizes: Mapping[int, tuple[int, int]]
         if np.isfinite(row.points).all()
     ]
     return np.array(shapes)
+
+
+def read_mean_shape(path: Path, condition: Condition) -> FloatArray:
+    """A mean shape from a ``.npy`` file in the layout of the published files, or in our own.
+
+    ======== ================================================================================
+    (10, 2)  foraminal, published: left L1/L2 to L5/S1, then right
+    (20,)    canal, published: (anterior, posterior) x (x, y) of each level, relative to the
+             frame's centre (256, 256); only the posterior points are used
+    (5, 2)   canal, our own: L1/L2 to L5/S1
+    ======== ================================================================================
+
+    Returns:
+        (P, 2) absolute pixels x, y of a 512 x 512 frame, in the order of the condition's targets.
+
+    Raises:
+        BadInput: if there is no such file; it is not an array of finite numbers in one of these
+            layouts, or in that of another condition; points lie far outside the frame, or a level
+            is not below the level before it.
+    """
+    array = _read_array(path)
+    if array.shape not in _LAYOUTS:
+        known = "; ".join(f"{s} {c}: {what}" for s, (c, what) in _LAYOUTS.items())
+        raise BadInput(f"{path}: array of shape {array.shape}; a mean shape is one of {known}")
+    found, layout = _LAYOUTS[array.shape]
+    if found is not condition:
+        raise BadInput(
+            f"{path}: shape {array.shape} is the layout of {found} ({layout}), but the recipe "
+            f"needs the mean shape of {condition}; give the other file"
+        )
+    if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        raise BadInput(f"{path}: not all of its values ({array.dtype}) are finite numbers")
+    points = np.asarray(array, np.float64)
+    if points.ndim == 1:
+        points = points.reshape(len(Level), 2, 2)[:, 1] + FRAME / 2
+    if (points < -_OUTSIDE).any() or (points > FRAME + _OUTSIDE).any():
+        worst = points[np.abs(points - FRAME / 2).max(axis=1).argmax()]
+        raise BadInput(
+            f"{path}: the point ({worst[0]:.1f}, {worst[1]:.1f}) lies outside the {FRAME} x "
+            f"{FRAME} frame; give the mean shape in pixels of that frame"
+        )
+    if (np.diff(points[:, 1].reshape(-1, len(Level))) <= 0).any():
+        raise BadInput(
+            f"{path}: y does not grow from L1/L2 to L5/S1; give x before y, and the levels from "
+            "top to bottom"
+        )
+    return points
+
+
+def _read_array(path: Path) -> NDArray[np.generic]:
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; give a mean shape as .npy")
+    try:
+        with path.open("rb") as stream:
+            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+    except _UNREADABLE:
+        raise BadInput(
+            f"{path}: not a readable .npy file; write one with numpy.save(file, points)"
+        ) from None

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from lumbargrade.dataset.corrected import (
     POINT_COLUMNS,
+    PUBLISHED_FILE,
     Correction,
     Fix,
     holds_corrections,
@@ -119,7 +120,8 @@ def with_label_fixes(tables: LsdcTables, path: Path) -> LsdcTables:
 
     A table of corrections (:mod:`.corrected`) changes the points that it names, of any condition.
     Of a complete corrected table, as published, all canal points are taken in place of ours, and
-    the others stay.
+    the others stay. The corrections that come with the package are meant for the whole LSDC
+    training data: those of absent series are skipped, and a problem counts them.
 
     Raises:
         UsageError: for the test split, which has no labels.
@@ -138,18 +140,40 @@ def with_label_fixes(tables: LsdcTables, path: Path) -> LsdcTables:
 
 
 def _corrected(tables: LsdcTables, path: Path) -> LsdcTables:
-    corrections = {c.key: c for c in read_corrections(path)}
+    corrections = read_corrections(path)
     labelled = {(p.study_id, p.series_id, p.target) for p in tables.points}
-    require_applicable(path, corrections.values(), labelled)
+    series = {s[:2] for s in tables.series} | {p[:2] for p in tables.points}
+    absent = []
+    if path == PUBLISHED_FILE:
+        absent = [c for c in corrections if (c.study_id, c.series_id) not in series]
+        corrections = [c for c in corrections if (c.study_id, c.series_id) in series]
+    require_applicable(path, corrections, labelled, series)
+    by_key = {c.key: c for c in corrections}
     points = []
     for point in tables.points:
-        c = corrections.get((point.study_id, point.series_id, point.target))
+        c = by_key.get((point.study_id, point.series_id, point.target))
         if c is None:
             points.append(point)
         elif c.fix is Fix.MOVE:
             points.append(_point_of(c))
-    points += [_point_of(c) for c in corrections.values() if c.fix is Fix.ADD]
-    return _with_points(tables, tuple(points), path)
+    points += [_point_of(c) for c in corrections if c.fix is Fix.ADD]
+    corrected = _with_points(tables, tuple(points), path)
+    if not absent:
+        return corrected
+    return replace(corrected, problems=(*corrected.problems, _skipped(corrections, absent)))
+
+
+def _skipped(applied: Sequence[Correction], absent: Sequence[Correction]) -> Problem:
+    """Says how many published corrections the data set has no series for."""
+    total = len(applied) + len(absent)
+    studies = len({c.study_id for c in absent})
+    return Problem(
+        f"{len(applied)} of the {total} published label fixes applied; {len(absent)} are of series "
+        f"of {studies} studies that the data set does not have",
+        advice="expected for a part of the LSDC training data; for other data leave out "
+        "--label-fixes",
+        fatal=False,
+    )
 
 
 def _point_of(c: Correction) -> TablePoint:

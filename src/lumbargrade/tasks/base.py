@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lumbargrade.config import Recipe
+from lumbargrade.config import DATA_FILES, DataConfig, Recipe
 from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.domain.errors import BadInput
+from lumbargrade.domain.files import sha256_of
 from lumbargrade.domain.vocabulary import Condition, SeriesKind, Target
 from lumbargrade.scoring.local import local_score
 from lumbargrade.tasks.batch import SampleMeta
@@ -117,6 +119,16 @@ class Task(Protocol):
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
         """A fresh network; ``pretrained`` None does as the recipe says."""
 
+    def read_files(self) -> dict[str, str]:
+        """Read what only training needs; called once, so that a later change changes nothing.
+
+        Returns:
+            Keys of ``recipe.data`` that name a file -> sha256 of its content.
+
+        Raises:
+            BadInput: if a file cannot be used.
+        """
+
     def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[Any]:
         """Labelled rows of a store, of all folds or of some."""
 
@@ -158,6 +170,22 @@ class Task(Protocol):
         device: torch.device | None = None,
     ) -> dict[str, Any]:
         """What is worth keeping beside a trained model, as plain JSON data."""
+
+
+def file_digests(data: DataConfig) -> dict[str, str]:
+    """Keys of a recipe's ``data`` that name a file -> sha256 of the file's content.
+
+    Raises:
+        BadInput: if a file cannot be read.
+    """
+    found = {}
+    for key in DATA_FILES:
+        if file := getattr(data, key):
+            try:
+                found[key] = sha256_of(file)
+            except OSError as error:
+                raise BadInput(f"data.{key}: {file}: {error.strerror}") from None
+    return found
 
 
 def chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,14 +17,22 @@ from lumbargrade.config import Recipe
 from lumbargrade.dataset.augment import draw_augmentation
 from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.dataset.samples import Sample, annotated_points, make_sample
+from lumbargrade.dataset.shapes import read_mean_shape
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Side, Target, mirror
 from lumbargrade.networks import losses
 from lumbargrade.networks.level_order import ordered_points
 from lumbargrade.networks.one_stage import build_network
 from lumbargrade.networks.output import OneStageOutput
-from lumbargrade.tasks.base import LossTerms, SeriesPrediction, chunks, score_predictions
+from lumbargrade.tasks.base import (
+    LossTerms,
+    SeriesPrediction,
+    chunks,
+    file_digests,
+    score_predictions,
+)
 from lumbargrade.tasks.batch import MASK_STRIDE, Batch, collate
 from lumbargrade.tasks.inference import SeriesScores, predict_volumes
 
@@ -77,6 +87,24 @@ class OneStageTask(ABC):
         recipe = self.recipe
         return build_network(recipe.encoder, recipe.network, len(self.targets), pretrained)
 
+    @cached_property
+    def _given_shape(self) -> FloatArray | None:
+        """The mean shape of the recipe's file; None where the store's own is used.
+
+        Only training needs it, so a model predicts without the file.
+        """
+        file = self.recipe.data.mean_shape
+        return read_mean_shape(Path(file), self.condition) if file else None
+
+    def read_files(self) -> dict[str, str]:
+        """Read the mean shape that the recipe names; digests of the recipe's files.
+
+        Raises:
+            BadInput: if a file cannot be used.
+        """
+        _ = self._given_shape
+        return file_digests(self.recipe.data)
+
     def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[SeriesRow]:
         """Labelled series of a store, of all folds or of some."""
         wrong = self.recipe.data.include_wrong_left_points
@@ -92,6 +120,7 @@ class OneStageTask(ABC):
         draw = None
         if rng is not None:
             depth, height, width = volume.pixels.shape
+            given = self._given_shape
             draw = draw_augmentation(
                 rng,
                 self.recipe.augment,
@@ -99,7 +128,7 @@ class OneStageTask(ABC):
                 annotated_points(row),
                 (height, width),
                 size,
-                store.mean_shape(self.condition),
+                store.mean_shape(self.condition) if given is None else given,
                 depth,
             )
         return make_sample(volume, row, size=size, draw=draw, frame=self.recipe.data.frame)
@@ -238,8 +267,9 @@ class OneStageTask(ABC):
         *,
         device: torch.device | None = None,
     ) -> dict[str, Any]:
-        """Nothing beside the scores."""
-        return {}
+        """The mean shape, (P, 2) pixels of a 512 frame, where the recipe took it from a file."""
+        given = self._given_shape
+        return {} if given is None else {"mean_shape": given.tolist()}
 
     def _class_weights(self, like: Tensor) -> Tensor:
         return torch.tensor(self.recipe.loss.class_weights, device=like.device)

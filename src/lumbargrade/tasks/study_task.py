@@ -26,7 +26,7 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.geometry import apply_homography
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
-from lumbargrade.tasks.base import LossTerms, SeriesPrediction, chunks
+from lumbargrade.tasks.base import LossTerms, SeriesPrediction, chunks, file_digests
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class StudyTask(ABC):
         recipe: the experiment.
 
     Raises:
-        UsageError: if the recipe's class weights do not fit.
+        UsageError: if the recipe's class weights do not fit, or it names a mean shape.
     """
 
     #: Conditions whose targets are looked at.
@@ -76,6 +76,11 @@ class StudyTask(ABC):
     def __init__(self, recipe: Recipe) -> None:
         if len(recipe.loss.class_weights) != 3:
             raise UsageError(f"{recipe.name}: loss.class_weights needs 3 numbers, one per grade")
+        if recipe.data.mean_shape:
+            raise UsageError(
+                f"{recipe.name}: data.mean_shape {recipe.data.mean_shape!r}: only tasks that see "
+                "a whole sagittal series align points to a mean shape; leave it out"
+            )
         self.recipe = recipe
 
     @property
@@ -98,6 +103,10 @@ class StudyTask(ABC):
     @abstractmethod
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
         """A fresh network; ``pretrained`` None does as the recipe says."""
+
+    def read_files(self) -> dict[str, str]:
+        """Digests of the recipe's files; the points are read with the rows."""
+        return file_digests(self.recipe.data)
 
     def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[StudyRow]:
         """Studies with a grade and a point to start from, of all folds or of some.

@@ -96,6 +96,7 @@ class FoldTrainer:
         if self.config.threads and self.device.type == "cpu":
             torch.set_num_threads(self.config.threads)
         self.task: Task = get_task(recipe)
+        self.files = self.task.read_files()
         rows = self.task.rows(store)
         self.training_rows = [r for r in rows if r.fold != fold]
         self.validation_rows = [r for r in rows if r.fold == fold]
@@ -135,11 +136,12 @@ class FoldTrainer:
 
     @property
     def stamp(self) -> str:
-        """Identifies what must not change between the parts of one run."""
+        """Identifies what must not change between the parts of one run: files by their content."""
         settings = replace(
             self.recipe,
             summary="",
             published=Published(),
+            data=replace(self.recipe.data, **self.files),  # type: ignore[arg-type]  # keys are str
             train=replace(self.config, workers=0, threads=0, epochs=0),
         )
         text = json.dumps([recipe_to_dict(settings), self.fold, self.store.fingerprint])

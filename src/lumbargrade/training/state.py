@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lumbargrade.config import DATA_FILES
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.domain.files import atomic_path
 from lumbargrade.networks.weights import UNREADABLE, first_line
@@ -78,7 +79,8 @@ def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | No
             f"{path} is damaged ({first_line(error)}); --restart begins the run anew"
         ) from None
     raise BadModel(
-        f"{folder} holds a run with other settings or data; "
+        f"{folder} holds a run with other settings or data, or the content of a file of "
+        f"{', '.join(f'data.{k}' for k in DATA_FILES)} has changed; "
         "give another --out, or --restart to begin anew"
     )
 

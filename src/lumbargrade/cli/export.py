@@ -1,0 +1,44 @@
+"""Writes a model as a file that other programs read.
+
+`--to pth` writes a checkpoint with the parameter names of the published system, for its code or
+for `lumbargrade import-weights`. Only one-stage foraminal and canal models with the structure of a
+published network can be written so. The file holds weights, not settings: those that change how
+the network's output is read are logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `lumbargrade export`."""
+
+    model: tyro.conf.Positional[Path]
+    """model folder"""
+    out: Path
+    """file to write"""
+    to: Literal["pth"] = "pth"
+    """kind of file; pth: a checkpoint as the published system's code saves it"""
+
+
+def run(options: Options) -> int:
+    """Export one model."""
+    from lumbargrade.checkpoint import export_published, read_meta
+    from lumbargrade.networks.published import unsaved_settings
+
+    published = export_published(options.model, options.out)
+    meta = read_meta(options.model)
+    log.info("%s: weights of %s, fold %d", options.out, meta.recipe.name, meta.fold)
+    log.info("import-weights reads it with --recipe %s --fold %d", published.name, meta.fold)
+    for setting in unsaved_settings(meta.recipe, published):
+        log.warning("not in the file, and unlike %s: %s", published.name, setting)
+    return 0
