@@ -42,7 +42,7 @@ _STRUCTURE = {
 
 #: Recipe keys that change what a network says, but not its parameters.
 _DECODING = (
-    *("data.size", "network.neighbours", "network.peak_radius"),
+    *("data.size", "data.frame", "network.neighbours", "network.peak_radius"),
     "augment.flip_exchanges_sides",
 )
 

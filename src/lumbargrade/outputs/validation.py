@@ -88,6 +88,12 @@ class ValidationResult:
     def score_rows(self) -> list[list[object]]:
         return [list(asdict(line).values()) for line in self.scores]
 
+    def shown_scores(self) -> tuple[list[str], list[list[object]]]:
+        """Header and rows as shown: without columns in which nothing stands."""
+        rows = self.score_rows()
+        kept = [i for i in range(len(SCORE_HEADER)) if any(row[i] is not None for row in rows)]
+        return [SCORE_HEADER[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
     def point_rows(self) -> list[list[object]]:
         """As ``points.csv`` has them."""
         return [
@@ -127,7 +133,7 @@ class ValidationResult:
     def text(self) -> str:
         scores = "no grades: these models only place points"
         if self.scores:
-            scores = "\n".join([text_table(SCORE_HEADER, self.score_rows()), *self.notes])
+            scores = "\n".join([text_table(*self.shown_scores()), *self.notes])
         points = text_table(POINT_HEADER, self.shown_points())
         text = f"{scores}\n\npoints ({_UNITS})\n{points}"
         whole = [part for part in self.agreement if part.by == ALL]
@@ -187,7 +193,7 @@ def write_validation(
     _write_csv(out / "scores.csv", SCORE_HEADER, result.score_rows())
     _write_csv(out / "points.csv", POINT_COLUMNS, result.point_rows())
     sections = [
-        Section("Scores", [Table(SCORE_HEADER, result.score_rows()), *map(Text, result.notes)]),
+        Section("Scores", [Table(*result.shown_scores()), *map(Text, result.notes)]),
         Section("Points", [Table(POINT_HEADER, result.shown_points()), Text(f"{_UNITS}.")]),
         *agreement,
         Section("Pictures", [Text("Rings are predicted, crosses true points."), *drawn]),
