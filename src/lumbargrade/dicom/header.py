@@ -47,12 +47,16 @@ class Header:
         tag, _ = _tag(keyword)
         if tag not in self.dataset:
             return None
+        stored = self._stored(tag)
         try:
             value = self.dataset[tag].value
         except DECODE_ERRORS as error:
             raise self.bad(keyword, f"cannot be read ({one_line(error)})") from None
-        empty = value is None or (isinstance(value, str | bytes | MultiValue) and not value)
-        return None if empty or (isinstance(value, str) and not value.strip(" \0")) else value
+        if not _empty(value):
+            return value
+        if not _empty(stored):
+            raise self.bad(keyword, "cannot be read")
+        return None
 
     def number(self, keyword: str) -> float | None:
         """A finite number, or None where there is none."""
@@ -107,15 +111,20 @@ class Header:
             raise self.bad(keyword, wrong)
         return numbers
 
+    def _stored(self, tag: BaseTag) -> Any:
+        """The value of an element that there is: its bytes unless it was converted before."""
+        element = self.dataset.get_item(tag, keep_deferred=True)
+        return cast(DataElement | RawDataElement, element).value
+
     def _shown(self, tag: BaseTag) -> str:
-        # the only access that never converts; callers have seen that the element is there
-        element = cast(DataElement | RawDataElement, self.dataset.get_item(tag, keep_deferred=True))
-        value = element.value
-        if isinstance(element, RawDataElement) and isinstance(value, bytes):
-            value = value.decode("ascii", "backslashreplace").strip(" \0")
-        # the text of a sequence would convert every element in it
-        text = f"{len(value)} items" if isinstance(value, Sequence) else str(value)
-        return repr(text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "...")
+        value = self._stored(tag)
+        if isinstance(value, bytes):
+            text = value.decode("latin-1").strip(" \0")
+        else:
+            # the text of a sequence would convert every element in it
+            text = f"{len(value)} items" if isinstance(value, Sequence) else str(value)
+        plain = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text[:_SHOWN])
+        return f"'{plain}'" if len(text) <= _SHOWN else f"'{plain}...'"
 
 
 def if_usable(read: Callable[[str], T], keyword: str, otherwise: T) -> T:
@@ -124,6 +133,14 @@ def if_usable(read: Callable[[str], T], keyword: str, otherwise: T) -> T:
         return read(keyword)
     except BadDicom:
         return otherwise
+
+
+def _empty(value: object) -> bool:
+    if isinstance(value, bytes):
+        return not value.strip(b" \0")
+    if isinstance(value, str):
+        return not value.strip(" \0")
+    return value is None or (isinstance(value, MultiValue) and not value)
 
 
 @cache
