@@ -5,10 +5,15 @@ reader made, so series in the LSDC layout are read exactly as it reads them: :da
 other DICOM series, rules that are right for the image are used: :data:`EXPORT`.
 
 Where the published reader does what no image of the LSDC data calls for, both sets do the same:
-rescale slope and intercept and MONOCHROME1 are applied (it reads neither tag); further files of an
-image under the same number, and files of another series, are left out and reported (it would read
-them); so are files that cannot be used (it would stop); and slices at one place stay in the order
-of their numbers (its order of equal places depends on the processor).
+
+* rescale slope and intercept and MONOCHROME1 are applied (it reads none of these tags);
+* files that cannot be used are left out and reported, and a series whose images all lie at one
+  place is refused (it would stop, or take them);
+* files of another series, and further files of an image under the same number, are left out and
+  reported (it would take them);
+* a file whose name is not a number goes by InstanceNumber, with a note (it would stop);
+* slices, and groups, at one place follow their numbers (its order of slices at one place depends on
+  the processor, and groups at one place stop it).
 """
 
 from __future__ import annotations
