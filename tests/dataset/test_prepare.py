@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from lsdc import DEPTH, SHAPE, point_of, write_lsdc, write_slice
@@ -16,6 +17,7 @@ from lumbargrade.cli.main import main
 from lumbargrade.dataset import prepare_series, series_file
 from lumbargrade.dataset.prepare import prepare
 from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.dicom.rules import READER_VERSION
 from lumbargrade.domain.errors import BadStore, NothingDone, UsageError
 from lumbargrade.domain.geometry import apply_homography, fit_to_frame
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, SeriesKind
@@ -104,6 +106,56 @@ def test_a_second_run_reads_nothing_and_a_changed_series_is_read_again(data, tmp
     assert again.written == 1
     assert VolumeStore.open(out).volume(1007, 10071).pixels.shape[0] == DEPTH - 1
     assert again.fingerprint != first.fingerprint
+
+
+def reversed_names(folder: Path) -> None:
+    """Exchange first and last, and so on, in the files' names; their headers stay."""
+    files = sorted(folder.iterdir(), key=lambda f: int(f.stem))
+    contents = [f.read_bytes() for f in files]
+    for file, content in zip(files, reversed(contents), strict=True):
+        file.write_bytes(content)
+
+
+def test_a_label_names_its_slice_by_the_file_and_not_by_the_header(data, tmp_path):
+    folder = data / "train_images/1000/10000"
+    reversed_names(folder)
+    summary = prepare(data, tmp_path / "store")
+    assert [
+        "InstanceNumber differs from the file name in 4 of 4" in p.what for p in summary.problems
+    ] == [True]
+    store = VolumeStore.open(tmp_path / "store")
+    (row,) = [r for r in store.rows(Condition.FORAMINAL) if r.series_id == 10000]
+    volume = store.volume(1000, 10000)
+    for i, z in enumerate(row.points[:, 2].astype(int)):
+        named = folder / f"{1 + i % DEPTH}.dcm"
+        assert volume.slices[z].file == named.name
+        position = pydicom.dcmread(named).ImagePositionPatient
+        assert volume.slices[z].plane.position == tuple(map(float, position))
+
+
+def test_a_label_on_a_number_that_two_slices_have_is_left_out_and_told(data, tmp_path):
+    folder = data / "train_images/1000/10000"
+    write_slice(folder / "stray.dcm", 2, [99.0, -10, 30], [0, 1, 0, 0, 0, -1])
+    summary = prepare(data, tmp_path / "store")
+    told = [p.what for p in summary.problems if p.fatal]
+    points = [i for i in range(len(TARGETS[Condition.FORAMINAL])) if 1 + i % DEPTH == 2]
+    assert len(told) == len(points)
+    assert all("2 slices have instance number 2" in what for what in told)
+    (row,) = [
+        r
+        for r in VolumeStore.open(tmp_path / "store").rows(Condition.FORAMINAL)
+        if r.study_id == 1000
+    ]
+    assert np.flatnonzero(np.isnan(row.points[:, 2])).tolist() == points
+
+
+def test_a_store_of_another_reader_is_read_again(data, tmp_path, monkeypatch):
+    """The same files give other volumes when the rules for reading them change."""
+    out = tmp_path / "store"
+    assert prepare(data, out).written == 9
+    monkeypatch.setattr(prepare_series, "READER_VERSION", READER_VERSION + 1)
+    assert prepare(data, out).written == 9
+    assert prepare(data, out).written == 0
 
 
 def test_workers_change_nothing(data, tmp_path):

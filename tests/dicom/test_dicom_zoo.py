@@ -9,6 +9,8 @@ the sheet and not of any slice.
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pydicom
 import pytest
@@ -136,6 +138,17 @@ def test_every_other_transfer_syntax_gives_the_same_slice(zoo, name):
     difference = np.abs(volume.pixels[0].astype(int) - expected.astype(int)).max()
     assert difference <= LOSSY_FILES.get(name, 0)
     np.testing.assert_allclose(volume.to_patient((0, 0, 0)), reference.ImagePositionPatient)
+
+
+def test_a_path_of_odd_characters_reaches_the_decoder_of_its_own_process(zoo, tmp_path):
+    """The lossless JPEG file is decoded in a child, which is told the path."""
+    name = next(n for n in LOSSLESS_FILES if n.endswith("4.57"))
+    odd = tmp_path / "two\nlines \udcff"
+    odd.mkdir()
+    shutil.copy(zoo / "cornerstone_wado" / f"{name}.dcm", odd / "1.dcm")
+    (there,) = volumes(read_study(odd))
+    (expected,) = volumes(read_study(zoo / "cornerstone_wado" / f"{name}.dcm"))
+    np.testing.assert_array_equal(there.pixels, expected.pixels)
 
 
 def test_a_series_of_two_planes_read_as_lsdc_keeps_both_as_groups(zoo):

@@ -13,7 +13,10 @@ from lumbargrade.dicom.scaling import to_uint8
 
 def published(stack: list[np.ndarray]) -> list[np.ndarray]:
     """The specification, literally."""
-    low, high = np.percentile(np.concatenate([s.ravel() for s in stack]), (0.1, 99.9))
+    values = np.concatenate([s.ravel() for s in stack])
+    if values.dtype.kind == "i":
+        values = values.astype(np.int64)  # numpy's percentile overflows where values lie far apart
+    low, high = np.percentile(values, (0.1, 99.9))
     if high <= low:
         return [np.zeros(s.shape, np.uint8) for s in stack]
     return [((np.clip(s, low, high) - low) / (high - low) * 255).astype(np.uint8) for s in stack]
@@ -42,6 +45,13 @@ def test_extreme_values_of_the_type_keep_their_order(kind):
     assert (np.diff(scaled.ravel().astype(int)) >= 0).all()
     assert scaled.min() == 0
     assert scaled.max() == 255
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16])
+def test_signed_values_far_apart_do_not_overflow(kind):
+    info = np.iinfo(kind)
+    (scaled,) = to_uint8([np.array([[info.min, info.max]], kind)])
+    assert scaled.tolist() == [[0, 255]]
 
 
 def test_a_stack_of_one_value_is_black():

@@ -100,6 +100,23 @@ def test_a_spoiled_slice_is_named_and_its_series_predicted_without_it(
     assert [Path(p.file).name for p in one.problems if p.fatal] == ["3.dcm"]
 
 
+def test_findings_name_their_slices_by_the_file_and_not_by_the_header(
+    data: Path, members: list[Member]
+) -> None:
+    for kind in (T1, T2):
+        for file in sorted(folder_of(data, 1000, kind).iterdir()):
+            file.rename(file.with_name(f"{50 - int(file.stem)}.dcm"))
+    studies = LsdcStudies.open(data)
+    slices = {v.series_id: v.slices for _, v in studies.read("1000", {T1, T2})[0]}
+    one = next(predict_studies(studies, Ensemble(members, CPU, False)))
+    places = [f.place for f in one.findings.values()]
+    assert len(places) == 15
+    for place in places:
+        assert place is not None
+        nearest = slices[place.series_id][round(place.z)]
+        assert place.instance_number == int(Path(nearest.file).stem) in range(46, 50)
+
+
 def test_absent_images_are_named(data: Path, members: list[Member]) -> None:
     import shutil
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,11 +16,9 @@ from lumbargrade.dataset.series_file import SeriesRecord, read_record, write_ser
 from lumbargrade.dataset.store_tables import StoredPoint
 from lumbargrade.dataset.tables import SeriesEntry, TablePoint
 from lumbargrade.dicom.reader import read_series
+from lumbargrade.dicom.rules import LSDC, READER_VERSION
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.volume import VolumeSlice
-
-#: Raised when the same files give other pixels or planes than before.
-READER_VERSION = 1
 
 _NOWHERE = (math.nan, math.nan, math.nan)
 
@@ -94,7 +93,9 @@ def _read_and_write(job: SeriesJob, signature: str) -> SeriesRecord:
     study, series, kind = job.entry
     volume = None
     try:
-        result = read_series(job.folder, series_id=str(series), study_id=str(study), kind=kind)
+        result = read_series(
+            job.folder, series_id=str(series), study_id=str(study), kind=kind, rules=LSDC
+        )
         volume, problems = result.volume, tuple(result.problems)
     except BadDicom as error:
         problems = (Problem(str(error), str(study), str(series), str(job.folder)),)
@@ -130,16 +131,21 @@ def place_points(
 ) -> tuple[tuple[StoredPoint, ...], tuple[Problem, ...]]:
     """Points in voxels and patient mm.
 
-    A point on an instance that the volume lacks, or outside its image, is a problem; it keeps its
-    pixel position, and its z and patient position are NaN.
+    A point names its slice by the number of its file, which is the slice's instance number by the
+    LSDC rules. A point on an instance that the volume lacks or holds more than once, or outside its
+    image, is a problem; it keeps its pixel position, and its z and patient position are NaN.
     """
     by_instance = {s.instance_number: (z, s) for z, s in enumerate(slices)}
+    counts = Counter(s.instance_number for s in slices)
     placed, problems = [], []
     for p in points:
         z, patient = math.nan, _NOWHERE
         found = by_instance.get(p.instance_number)
         if found is None:
             problems.append(_point_problem(p, f"instance {p.instance_number} is not in the volume"))
+        elif counts[p.instance_number] > 1:
+            several = f"{counts[p.instance_number]} slices have instance number {p.instance_number}"
+            problems.append(_point_problem(p, several))
         elif not _inside(p, found[1].shape):
             size = f"{found[1].shape[1]} x {found[1].shape[0]}"
             problems.append(_point_problem(p, f"({p.x:.1f}, {p.y:.1f}) is outside {size} pixels"))

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydicom.dataset import Dataset
 
+from lumbargrade.dicom.header import Header, if_usable
 from lumbargrade.domain.vocabulary import SeriesKind
 
 
@@ -62,35 +62,22 @@ _REPEAT_TAGS = (
 )
 
 
-def acquisition_of(dataset: Dataset) -> Acquisition:
-    """Collect what a header says of the acquisition."""
-    words = [str(dataset.get(k) or "") for k in ("SeriesDescription", "ProtocolName")]
+def acquisition_of(header: Header) -> Acquisition:
+    """Collect what a header says of the acquisition; a malformed value is taken as absent."""
+    words = [if_usable(header.text, k, "") for k in ("SeriesDescription", "ProtocolName")]
+    unknown: tuple[str, ...] = ()
+    agent = if_usable(header.text, "ContrastBolusAgent", "unreadable")
     return Acquisition(
-        modality=str(dataset.get("Modality") or ""),
+        modality=if_usable(header.text, "Modality", ""),
         description=" ".join(w for w in words if w),
-        echo_time=_number(dataset, "EchoTime"),
-        repetition_time=_number(dataset, "RepetitionTime"),
-        inversion_time=_number(dataset, "InversionTime"),
-        sequence=frozenset(_texts(dataset, "ScanningSequence")),
-        image_type=_texts(dataset, "ImageType"),
-        contrast=bool(str(dataset.get("ContrastBolusAgent") or "").strip()),
-        repeats=tuple((k, str(dataset.get(k))) for k in _REPEAT_TAGS if k in dataset),
+        echo_time=if_usable(header.number, "EchoTime", None),
+        repetition_time=if_usable(header.number, "RepetitionTime", None),
+        inversion_time=if_usable(header.number, "InversionTime", None),
+        sequence=frozenset(if_usable(header.texts, "ScanningSequence", unknown)),
+        image_type=if_usable(header.texts, "ImageType", unknown),
+        contrast=bool(agent.strip()),
+        repeats=tuple((k, v) for k in _REPEAT_TAGS if (v := if_usable(header.text, k, ""))),
     )
-
-
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    try:
-        value = float(dataset.get(keyword))
-    except (TypeError, ValueError):
-        return None
-    return value if np.isfinite(value) else None
-
-
-def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    value = dataset.get(keyword)
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(str(v) for v in value)
 
 
 _SCOUT = re.compile(r"loc(ali[sz]er)?\b|\bscout|survey|\b3.?pl(ane)?\b", re.IGNORECASE)

@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lumbargrade.dicom.files import file_problem, image_files
+from lumbargrade.dicom.rules import READER_VERSION
 from lumbargrade.dicom.slices import read_header
 from lumbargrade.dicom.study import Study, assemble, scan_files, study_folder
 from lumbargrade.domain.errors import BadDicom, Problem
@@ -49,12 +50,12 @@ class FoundStudy:
         return Study(study.study_id, study.series, (*self.problems, *study.problems), study.other)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the files' paths, sizes and times of change.
+        """SHA-256 of the files' paths, sizes and times of change, and of the reader's version.
 
         Raises:
             BadDicom: if a file has vanished.
         """
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(f"reader {READER_VERSION}\n".encode())
         for file in self.files:
             try:
                 status = file.stat()

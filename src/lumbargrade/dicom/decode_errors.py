@@ -1,4 +1,4 @@
-"""What pydicom and its decoders raise, and how it is told."""
+"""The exceptions that pydicom and its decoders raise, and their text on one line."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pydicom.errors import BytesLengthException
 DECODE_ERRORS = (
     BytesLengthException,
     DecompressionBombError,
+    ArithmeticError,
     AssertionError,
     AttributeError,
     EOFError,
     LookupError,
     MemoryError,
     OSError,
-    OverflowError,
     RuntimeError,
     TypeError,
     ValueError,

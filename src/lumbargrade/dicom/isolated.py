@@ -2,14 +2,15 @@
 
 GDCM is the only permissively licensed decoder of lossless JPEG, and some damaged streams end the
 process that decodes them. Here that is a child, started when first needed, fed with paths on its
-standard input; if it dies, the file is an error and the next file gets a new child. It ends with
-its parent.
+standard input (a JSON string a line); if it dies, the file is an error and the next file gets a
+new child. It ends with its parent.
 """
 
 from __future__ import annotations
 
 import atexit
 import io
+import json
 import subprocess
 import sys
 import threading
@@ -37,7 +38,8 @@ class _Child:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                process.stdin.write(f"{path.resolve()}\n".encode())
+                # as JSON, so that a path is one line of ASCII whatever it is made of
+                process.stdin.write(f"{json.dumps(str(path.resolve()))}\n".encode())
                 process.stdin.flush()
             except BrokenPipeError:
                 self.close()
@@ -91,7 +93,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
     for line in requests:
         try:
-            dataset = pydicom.dcmread(line.decode().rstrip("\n"))
+            dataset = pydicom.dcmread(json.loads(line))
             stored = io.BytesIO()
             np.save(stored, pixel_array(dataset, decoding_plugin=_PLUGIN), allow_pickle=False)
             answers.write(f"{_OK} {stored.tell()}\n".encode() + stored.getvalue())

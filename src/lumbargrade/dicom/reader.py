@@ -1,4 +1,4 @@
-"""A series folder to one volume, as the published system made it, with geometry for every slice."""
+"""A series folder to one volume, by the rules for its layout, with geometry for every slice."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.dicom.files import file_problem, image_files
+from lumbargrade.dicom.rules import LSDC, ReadingRules
 from lumbargrade.dicom.scaling import to_uint8
 from lumbargrade.dicom.slices import Pixels, SliceHeader, read_header, read_pixels
 from lumbargrade.dicom.stacks import (
     Stack,
     oddities,
     partition,
-    published_stacks,
     single_place,
+    spatial_stacks,
     split_copies,
 )
 from lumbargrade.domain.errors import BadDicom, Problem
@@ -68,17 +70,23 @@ def read_series(
     series_id: str | None = None,
     study_id: str | None = None,
     kind: SeriesKind | None = None,
+    rules: ReadingRules = LSDC,
 ) -> SeriesResult:
-    """Read the DICOM files of a folder as one series in the published form.
+    """Read the DICOM files of a folder as one series.
 
-    All orientation groups are concatenated in one volume, ``pixels`` (D, H, W) uint8. Files of
-    another series than most are left out and reported, as are files that cannot be used; copies
-    of an image count once. No pixel is decoded before its header is accepted.
+    All orientation groups are concatenated in one volume, ``pixels`` (D, H, W) uint8, smaller
+    slices continued by reflection at the bottom and right. By the LSDC rules, this is bit for bit
+    the volume that the published system makes of the folder, in the same order of slices, with the
+    same groups and numbers; `lumbargrade.dicom.rules` names what is treated differently.
+
+    Files of another series than most are left out and reported, as are files that cannot be used;
+    copies of an image count once. No pixel is decoded before its header is accepted.
 
     Args:
         folder: the series folder; its subfolders are not searched.
         series_id, study_id: default to the folder's name and its parent's.
         kind: decides the order of orientation groups; guessed from the orientation where None.
+        rules: how slices are numbered, grouped and scaled.
 
     Raises:
         BadDicom: if there is no usable slice, or if all slices lie in one place.
@@ -98,7 +106,7 @@ def read_series(
         name.note(f"belongs to another series ({h.series_uid})", h.path, fatal=True)
         for h in strangers
     ]
-    return build_series(headers, problems, name)
+    return build_series(rules.numbered(headers), problems, name, rules)
 
 
 def _own_series(headers: list[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:
@@ -112,9 +120,18 @@ def _own_series(headers: list[SliceHeader]) -> tuple[list[SliceHeader], list[Sli
 
 
 def build_series(
-    headers: Sequence[SliceHeader], problems: Sequence[Problem], name: SeriesName
+    headers: Sequence[SliceHeader],
+    problems: Sequence[Problem],
+    name: SeriesName,
+    rules: ReadingRules,
 ) -> SeriesResult:
     """Group, order, decode and scale slices to one volume.
+
+    Args:
+        headers: numbered by the rules.
+        problems: what is known to be wrong already; they come first in the result.
+        name: who the series is.
+        rules: how slices are grouped and scaled.
 
     Raises:
         BadDicom: if no slice can be used, or if all slices lie in one place.
@@ -124,19 +141,18 @@ def build_series(
     noted += [name.note("is a copy of another file", h.path) for h in copies]
     if single_place(kept):
         raise BadDicom(f"{name.origin}: {len(kept)} images at one place are not a volume")
-    stacks, pixels = _decode(published_stacks(kept, name.kind), noted, name)
+    stacks, pixels = _decode(spatial_stacks(kept, name.kind, rules), noted, name)
     if not stacks:
         reasons = "; ".join(dict.fromkeys(p.what for p in noted)) or "it has no files"
         raise BadDicom(f"{name.origin}: no usable slice ({reasons[:300]})")
-    noted += [name.note(what) for what in oddities(stacks, name.kind)]
+    noted += [name.note(what) for what in oddities(stacks, name.kind, rules)]
     slices = [
         VolumeSlice(h.instance_number, h.plane, group, h.shape, h.path.name, h.sop_uid)
         for group, stack in enumerate(stacks)
         for h in stack
     ]
-    scaled = [image for group in pixels for image in to_uint8(group)]
     volume = Volume(
-        _stacked(scaled),
+        _scaled(pixels, rules),
         tuple(slices),
         name.study_id,
         name.series_id,
@@ -173,15 +189,19 @@ def _decode(
     return kept, decoded
 
 
-def _stacked(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """One array (D, H, W); smaller images are continued by reflection at the bottom and right."""
-    height = max(i.shape[0] for i in images)
-    width = max(i.shape[1] for i in images)
-    out = np.empty((len(images), height, width), np.uint8)
-    for target, image in zip(out, images, strict=True):
-        if image.shape == target.shape:
-            target[:] = image
-        else:
-            bottom, right = height - image.shape[0], width - image.shape[1]
-            target[:] = np.pad(image, ((0, bottom), (0, right)), mode="reflect")
-    return out
+def _scaled(groups: Sequence[Sequence[Pixels]], rules: ReadingRules) -> NDArray[np.uint8]:
+    """Groups of slices as one array (D, H, W), each group scaled by its own percentiles."""
+    height, width = np.max([image.shape for group in groups for image in group], axis=0)
+    if rules.pad_before_scaling:
+        groups = [[_padded(image, height, width) for image in group] for group in groups]
+    # what padding invents must not decide on the contrast of the rest, so it comes last otherwise
+    images = [_padded(i, height, width) for group in groups for i in to_uint8(group)]
+    return np.stack(images)
+
+
+def _padded(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """An image continued by reflection at the bottom and right, as the networks were trained."""
+    bottom, right = height - image.shape[0], width - image.shape[1]
+    if not bottom and not right:
+        return image
+    return np.pad(image, ((0, bottom), (0, right)), mode="reflect")

@@ -2,6 +2,9 @@
 
 For 8 and 16 bit integers a histogram gives the same order statistics as sorting, and a table of
 the possible values gives the same result as scaling every pixel, both several times faster.
+
+The one exception are signed integers whose neighbouring values lie further apart than their type
+can hold (32,767 for 16 bits), which no scanner makes: there, numpy's percentile overflows.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -21,6 +21,7 @@ from lumbargrade.dicom.acquisition import Acquisition, acquisition_of
 from lumbargrade.dicom.decode_errors import DECODE_ERRORS, one_line
 from lumbargrade.dicom.decoding import decoded
 from lumbargrade.dicom.files import NotDicom
+from lumbargrade.dicom.header import Header, if_usable
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.geometry import SlicePlane
 
@@ -34,6 +35,14 @@ LARGEST_SIDE = 4096
 _DEFER = 4096
 
 
+#: Largest plausible distance from the scanner's origin and between pixels, mm.
+_FARTHEST, _WIDEST = 1e5, 1e2
+#: Largest plausible rescale slope and intercept.
+_LARGEST_RESCALE = 1e9
+
+Axis = tuple[float, float, float]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceHeader:
     """What a file says of itself, checked.
@@ -41,11 +50,16 @@ class SliceHeader:
     Attributes:
         path: the file.
         series_uid, study_uid, sop_uid, frame_of_reference: DICOM UIDs, empty where absent.
-        instance_number: InstanceNumber, 0 where absent.
-        plane: its place in the patient.
+        header_number: InstanceNumber, None where absent or malformed.
+        instance_number: what the slice goes by: InstanceNumber (0 where there is none), unless
+            the rules for its layout say otherwise.
+        orientation: ImageOrientationPatient as the file gives it.
+        plane: its place in the patient, with axes of unit length.
         shape: (rows, columns).
+        rescale: (slope, intercept), (1, 0) where absent.
+        inverse: whether larger values are darker (MONOCHROME1).
         about: how it was acquired.
-        dataset: the parsed header (pixel data deferred).
+        dataset: the parsed header (pixel data deferred), for decoding.
     """
 
     path: Path
@@ -53,9 +67,13 @@ class SliceHeader:
     study_uid: str
     sop_uid: str
     frame_of_reference: str
+    header_number: int | None
     instance_number: int
+    orientation: tuple[float, ...]
     plane: SlicePlane
     shape: tuple[int, int]
+    rescale: tuple[float, float]
+    inverse: bool
     about: Acquisition
     dataset: FileDataset
 
@@ -74,86 +92,90 @@ def read_header(path: Path) -> SliceHeader:
             # matter here are checked below.
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(path, defer_size=_DEFER)
-            return _checked(path, dataset)
+            return _checked(Header(path, dataset), dataset)
     except InvalidDicomError:
         raise NotDicom(f"{path}: not a DICOM file") from None
     except DECODE_ERRORS as error:
         raise BadDicom(f"{path}: damaged or unreadable header ({one_line(error)})") from None
 
 
-def _checked(path: Path, dataset: FileDataset) -> SliceHeader:
-    rows, columns = _checked_image(path, dataset)
-    position = _numbers(path, dataset, "ImagePositionPatient", 3)
-    uid = {
-        k: str(dataset.get(k) or "")
-        for k in ("SeriesInstanceUID", "StudyInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-    }
-    number = dataset.get("InstanceNumber")
-    row, column = _axes(path, dataset)
-    spacing = _numbers(path, dataset, "PixelSpacing", 2)
-    if min(spacing) <= 0:
-        raise BadDicom(f"{path}: PixelSpacing {spacing} is not positive")
+def _checked(header: Header, dataset: FileDataset) -> SliceHeader:
+    shape, inverse = _checked_image(header)
+    orientation = header.numbers("ImageOrientationPatient", 6)
+    # pixels and place do not depend on it, so a malformed one costs no slice
+    number = if_usable(header.whole, "InstanceNumber", None)
     return SliceHeader(
-        path=path,
-        series_uid=uid["SeriesInstanceUID"],
-        study_uid=uid["StudyInstanceUID"],
-        sop_uid=uid["SOPInstanceUID"],
-        frame_of_reference=uid["FrameOfReferenceUID"],
-        instance_number=int(number) if number is not None else 0,
-        plane=SlicePlane(
-            (position[0], position[1], position[2]), row, column, (spacing[0], spacing[1])
-        ),
-        shape=(rows, columns),
-        about=acquisition_of(dataset),
+        path=header.path,
+        series_uid=header.text("SeriesInstanceUID"),
+        study_uid=header.text("StudyInstanceUID"),
+        sop_uid=header.text("SOPInstanceUID"),
+        frame_of_reference=header.text("FrameOfReferenceUID"),
+        header_number=number,
+        instance_number=number or 0,
+        orientation=tuple(orientation),
+        plane=_plane(header, orientation),
+        shape=shape,
+        rescale=_rescale(header),
+        inverse=inverse,
+        about=acquisition_of(header),
         dataset=dataset,
     )
 
 
-def _checked_image(path: Path, dataset: Dataset) -> tuple[int, int]:
-    """(rows, columns) of an image that is one grey plane of a sensible size."""
-    if "PixelData" not in dataset:
+def _checked_image(header: Header) -> tuple[tuple[int, int], bool]:
+    """(rows, columns) of an image that is one grey plane of a sensible size; is it inverse?"""
+    path = header.path
+    if "PixelData" not in header.dataset:
         raise BadDicom(f"{path}: has no pixel data")
-    colours = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
-    if dataset.get("SamplesPerPixel", 1) != 1 or not colours.startswith("MONOCHROME"):
+    colours = header.text("PhotometricInterpretation") or "MONOCHROME2"
+    samples = header.whole("SamplesPerPixel")
+    if samples not in (None, 1) or not colours.startswith("MONOCHROME"):
         raise BadDicom(f"{path}: is a colour image ({colours})")
-    if int(dataset.get("NumberOfFrames") or 1) != 1:
+    if colours not in ("MONOCHROME1", "MONOCHROME2"):
+        raise header.bad("PhotometricInterpretation", "is not MONOCHROME1 or MONOCHROME2")
+    if (header.whole("NumberOfFrames") or 1) != 1:
         raise BadDicom(f"{path}: is a multi-frame image; export it as single frames")
-    if "MOSAIC" in (dataset.get("ImageType") or ()):
+    if "MOSAIC" in header.texts("ImageType"):
         # its ImagePositionPatient is that of the sheet, which is nowhere in the patient
         raise BadDicom(f"{path}: is a mosaic of many slices; export it as single slices")
-    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+    rows, columns = header.whole("Rows") or 0, header.whole("Columns") or 0
     if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
         limit = f"1 to {LARGEST_SIDE} are possible"
         raise BadDicom(f"{path}: claims {rows} x {columns} pixels; {limit}")
-    return rows, columns
+    return (rows, columns), colours == "MONOCHROME1"
 
 
-def _numbers(path: Path, dataset: Dataset, keyword: str, count: int) -> list[float]:
-    value = dataset.get(keyword)
-    if value is None or isinstance(value, str) or not isinstance(value, Sequence):
-        raise BadDicom(f"{path}: has no {keyword}")
-    numbers = [float(v) for v in value]
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise BadDicom(f"{path}: {keyword} {numbers} is not {count} finite numbers")
-    return numbers
-
-
-Axis = tuple[float, float, float]
-
-
-def _axes(path: Path, dataset: Dataset) -> tuple[Axis, Axis]:
-    """Row and column axes, made exactly unit and exactly perpendicular."""
-    orientation = _numbers(path, dataset, "ImageOrientationPatient", 6)
+def _plane(header: Header, orientation: Sequence[float]) -> SlicePlane:
+    """Where the image lies; its axes must be unit and perpendicular, and are made exactly unit."""
+    x, y, z = header.numbers("ImagePositionPatient", 3)
+    if max(abs(x), abs(y), abs(z)) > _FARTHEST:
+        raise header.bad("ImagePositionPatient", f"lies beyond {_FARTHEST:g} mm")
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(n - 1) for n in lengths) > 0.01 or abs(row @ column) > 0.01:
-        raise BadDicom(f"{path}: ImageOrientationPatient {orientation} is not two unit axes")
-    row, column = row / lengths[0], column / lengths[1]
-    return (float(row[0]), float(row[1]), float(row[2])), (
-        float(column[0]),
-        float(column[1]),
-        float(column[2]),
-    )
+        raise header.bad("ImageOrientationPatient", "is not two unit axes")
+    dy, dx = header.numbers("PixelSpacing", 2)
+    if min(dy, dx) <= 0:
+        raise header.bad("PixelSpacing", "is not positive")
+    if max(dy, dx) > _WIDEST:
+        raise header.bad("PixelSpacing", f"is more than {_WIDEST:g} mm")
+    return SlicePlane((x, y, z), _axis(row / lengths[0]), _axis(column / lengths[1]), (dy, dx))
+
+
+def _axis(values: NDArray[np.float64]) -> Axis:
+    x, y, z = values.tolist()
+    return x, y, z
+
+
+def _rescale(header: Header) -> tuple[float, float]:
+    """(slope, intercept), (1, 0) where the header has none."""
+    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+    if slope == 0:
+        raise header.bad("RescaleSlope", "is zero")
+    for keyword, value in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
+        if value is not None and abs(value) > _LARGEST_RESCALE:
+            raise header.bad(keyword, f"is beyond {_LARGEST_RESCALE:g}")
+    return (1.0 if slope is None else slope, intercept or 0.0)
 
 
 def read_pixels(header: SliceHeader) -> tuple[Pixels, tuple[str, ...]]:
@@ -179,20 +201,12 @@ def read_pixels(header: SliceHeader) -> tuple[Pixels, tuple[str, ...]]:
         _forget_pixels(header.dataset)
     if pixels.shape != header.shape:
         raise BadDicom(f"{path}: pixels {pixels.shape} but header {header.shape}")
-    slope, intercept = _rescale(path, dataset)
+    slope, intercept = header.rescale
     if (slope, intercept) != (1.0, 0.0):
         pixels = pixels * slope + intercept
-    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+    if header.inverse:
         pixels = np.negative(pixels, dtype=np.float64)
     return pixels, tuple(one_line(w.message) for w in caught if isinstance(w.message, Warning))
-
-
-def _rescale(path: Path, dataset: Dataset) -> tuple[float, float]:
-    slope, intercept = dataset.get("RescaleSlope"), dataset.get("RescaleIntercept")
-    values = (1.0 if slope is None else float(slope), float(intercept or 0))
-    if not np.isfinite(values).all() or values[0] == 0:
-        raise BadDicom(f"{path}: RescaleSlope {slope}, RescaleIntercept {intercept} are unusable")
-    return values
 
 
 def _forget_pixels(dataset: FileDataset) -> None:

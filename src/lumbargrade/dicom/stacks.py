@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 import numpy as np
 
 from lumbargrade.dicom.acquisition import Orientation, orientation_of
+from lumbargrade.dicom.rules import ReadingRules, file_number, orientation_key
 from lumbargrade.dicom.slices import SliceHeader
 from lumbargrade.domain.vocabulary import SeriesKind
 
@@ -23,35 +24,30 @@ _SHEAR = 0.2
 _PLACE_DECIMALS = 2
 
 
-def published_stacks(headers: Iterable[SliceHeader], kind: SeriesKind | None) -> list[Stack]:
-    """Orientation groups of a series as the published system orders them.
+def spatial_stacks(
+    headers: Iterable[SliceHeader], kind: SeriesKind | None, rules: ReadingRules
+) -> list[Stack]:
+    """Orientation groups of a series in spatial order, by the rules for its layout.
 
-    Groups share ImageOrientationPatient to 3 decimals; inside one, slices follow their projection
-    on the normal; groups follow the position of their first slice, by x for sagittal and z for
-    axial series (by the first group's orientation where the kind is unknown).
+    Inside a group, slices follow their projection on the normal; groups follow the position of
+    their leading slice, by x for sagittal and z for axial series (by the orientation of the slice
+    with the lowest number where the kind is unknown). Equal places follow the slices' numbers.
     """
-    groups: dict[Hashable, Stack] = defaultdict(list)
-    for header in sorted(headers, key=lambda h: h.instance_number):
-        groups[_orientation_key(header)].append(header)
-    stacks = [sorted(g, key=lambda h: h.plane.projection) for g in groups.values()]
-    if not stacks:
+    ordered = sorted(headers, key=lambda h: h.instance_number)
+    if not ordered:
         return []
     if kind is None:
-        sagittal = orientation_of(stacks[0][0].plane.normal) is Orientation.SAGITTAL
+        sagittal = orientation_of(ordered[0].plane.normal) is Orientation.SAGITTAL
     else:
         sagittal = kind.sagittal
     axis = 0 if sagittal else 2
-    return sorted(stacks, key=lambda stack: stack[0].plane.position[axis])
-
-
-def _orientation_key(header: SliceHeader) -> Hashable:
-    # adding zero turns -0.0 into 0.0, which would print apart but compares equal anyway
-    return tuple(np.round((*header.plane.row, *header.plane.column), 3) + 0.0)
+    stacks = [sorted(g, key=rules.projection) for g in partition(ordered, rules.orientation)]
+    return sorted(stacks, key=lambda stack: rules.leader(stack).plane.position[axis])
 
 
 def _place(header: SliceHeader) -> Hashable:
     position = np.round(header.plane.position, _PLACE_DECIMALS) + 0.0
-    return (tuple(position), _orientation_key(header))
+    return (tuple(position), orientation_key(header))
 
 
 def partition(
@@ -112,12 +108,14 @@ def split_series(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     )
 
 
-def oddities(stacks: Sequence[Stack], kind: SeriesKind | None) -> list[str]:
+def oddities(stacks: Sequence[Stack], kind: SeriesKind | None, rules: ReadingRules) -> list[str]:
     """What a reader of the volume should know; every slice's own plane is right nevertheless."""
     notes = []
     headers = [h for stack in stacks for h in stack]
     if len(headers) == 1:
         notes.append("has one slice")
+    if rules.file_numbers:
+        notes += _numbering_oddities(headers)
     numbers = Counter(h.instance_number for h in headers)
     if twice := sorted(n for n, count in numbers.items() if count > 1):
         notes.append(f"instance numbers used more than once: {_listed(twice)}")
@@ -134,6 +132,24 @@ def oddities(stacks: Sequence[Stack], kind: SeriesKind | None) -> list[str]:
         notes.append("slices have different pixel spacing")
     for stack in stacks:
         notes += _stack_oddities(stack)
+    return notes
+
+
+def _numbering_oddities(headers: Sequence[SliceHeader]) -> list[str]:
+    """Files whose name is no number, or another than their header has."""
+    notes = []
+    named = [(h, file_number(h.path)) for h in headers]
+    if nameless := [h.path.name for h, n in named if n is None]:
+        notes.append(
+            f"{len(nameless)} of {len(headers)} file names are not numbers, such as {nameless[0]}; "
+            "their InstanceNumber counts"
+        )
+    other = [h for h, n in named if n is not None and h.header_number not in (None, n)]
+    if other:
+        notes.append(
+            f"InstanceNumber differs from the file name in {len(other)} of {len(headers)} files, "
+            f"such as {other[0].path.name} ({other[0].header_number}); the file name counts"
+        )
     return notes
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from lumbargrade.dicom.acquisition import classify
 from lumbargrade.dicom.files import file_problem, image_files
 from lumbargrade.dicom.reader import SeriesName, build_series
+from lumbargrade.dicom.rules import EXPORT, LSDC, ReadingRules
 from lumbargrade.dicom.slices import SliceHeader, read_header
 from lumbargrade.dicom.stacks import (
     partition,
-    published_stacks,
     single_place,
+    spatial_stacks,
     split_copies,
     split_repeats,
     split_series,
@@ -46,14 +47,14 @@ class FoundSeries:
 
     Attributes:
         study_id, series_id: ids as in :class:`Study`; LSDC series go by their folder's name.
-        headers: of its accepted files, sorted by path.
-        published: whether it is an LSDC series, read whole in the published form.
+        headers: of its accepted files, sorted by path and numbered by the rules.
+        rules: for reading it; LSDC where its files lie in that layout.
     """
 
     study_id: str
     series_id: str
     headers: tuple[SliceHeader, ...]
-    published: bool
+    rules: ReadingRules
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,12 @@ def _found(headers: Sequence[SliceHeader], kinds: Mapping[str, SeriesKind]) -> F
     folder = first.path.parent.name
     together = all(h.path.parent == first.path.parent for h in headers)
     named = folder in kinds or first.series_uid == f"{first.study_uid}.{folder}"
+    rules = LSDC if together and named else EXPORT
     return FoundSeries(
         study_id=first.study_uid or study_folder(first).name,
-        series_id=folder if (together and named) or not first.series_uid else first.series_uid,
-        headers=tuple(headers),
-        published=together and named,
+        series_id=folder if rules is LSDC or not first.series_uid else first.series_uid,
+        headers=tuple(rules.numbered(headers)),
+        rules=rules,
     )
 
 
@@ -123,8 +125,9 @@ class ReadSeries:
 def read_found(found: FoundSeries, kinds: Mapping[str, SeriesKind] | None = None) -> ReadSeries:
     """Decode a series to one volume, or to several where its slices cannot be one.
 
-    An LSDC series is one volume in the published form. Any other is split by frame of reference,
-    anatomical plane, and repetition (echo, time point); what cannot be told apart is a problem.
+    A series in the LSDC layout is one volume, as the published system makes it. Any other is split
+    by frame of reference, anatomical plane, and repetition (echo, time point); what cannot be told
+    apart is a problem.
     """
     kind = (kinds or {}).get(found.series_id)
     volumes, reasons, problems = [], [], []
@@ -132,17 +135,18 @@ def read_found(found: FoundSeries, kinds: Mapping[str, SeriesKind] | None = None
     unsplit = SeriesName(found.study_id, found.series_id, kind, origin)
     headers, copies = split_copies(found.headers)
     problems += [unsplit.note("is a copy of another file", h.path) for h in copies]
-    parts = [headers] if found.published else _parts(headers, problems, unsplit)
+    parts = [headers] if found.rules is LSDC else _parts(headers, problems, unsplit)
     if len(parts) > 1:
         problems.append(unsplit.note(f"is {len(parts)} volumes, not one"))
     for number, part in enumerate(parts, start=1):
-        guess, why = classify(part[0].about, published_stacks(part, kind)[0][0].plane.normal)
+        first = spatial_stacks(part, kind, found.rules)[0][0]
+        guess, why = classify(part[0].about, first.plane.normal)
         if kind is not None:
             guess, why = kind, "series table"
         series_id = found.series_id if len(parts) == 1 else f"{found.series_id}#{number}"
         name = SeriesName(found.study_id, series_id, guess, origin)
         try:
-            result = build_series(part, (), name)
+            result = build_series(part, (), name, found.rules)
         except BadDicom as error:
             problems.append(name.note(str(error), fatal=True))
             continue
@@ -173,6 +177,11 @@ def _parts(
 
 def read_study(path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = None) -> Study:
     """Read a study: a folder in the LSDC layout, any folder tree of DICOM files, or one file.
+
+    A series in the LSDC layout (its folder is named in ``kinds`` or in its SeriesInstanceUID, as
+    in the published images) is read by the rules for that layout, so that it is the same volume
+    with the same numbers as in `prepare` and `submit`; any other by those for a DICOM export (see
+    `lumbargrade.dicom.rules`).
 
     Args:
         path: where the files are; they are sorted by what their headers say.

@@ -17,7 +17,8 @@ class VolumeSlice:
     """What is known of one slice of a volume.
 
     Attributes:
-        instance_number: DICOM InstanceNumber (LSDC file name).
+        instance_number: in the LSDC layout the number that is the file's name, by which its tables
+            name slices; otherwise DICOM InstanceNumber.
         plane: its place in the patient.
         group: index of the orientation group (stack) inside the series.
         shape: (height, width) of the image before padding to the volume's size.

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from lumbargrade.dataset.tables import read_series_table
 from lumbargrade.dicom.reader import read_series
+from lumbargrade.dicom.rules import LSDC
 from lumbargrade.domain.errors import BadDicom, NothingDone, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import SeriesKind
@@ -66,7 +67,9 @@ class LsdcStudies:
                 continue
             folder = self.images / study_id / series_id
             try:
-                result = read_series(folder, study_id=study_id, series_id=series_id, kind=kind)
+                result = read_series(
+                    folder, study_id=study_id, series_id=series_id, kind=kind, rules=LSDC
+                )
             except BadDicom as error:
                 problems.append(Problem(str(error), study=study_id, series=series_id))
                 continue

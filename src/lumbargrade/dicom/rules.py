@@ -1,0 +1,103 @@
+"""How the slices of a series are numbered, grouped and scaled: two sets of rules.
+
+The LSDC tables name slices by file, and the published system was trained on volumes that its own
+reader made, so series in the LSDC layout are read exactly as it reads them: :data:`LSDC`. For any
+other DICOM series, rules that are right for the image are used: :data:`EXPORT`.
+
+Where the published reader does what no image of the LSDC data calls for, both sets do the same:
+
+* rescale slope and intercept and MONOCHROME1 are applied (it reads none of these tags);
+* files that cannot be used are left out and reported, and a series whose images all lie at one
+  place is refused (it would stop, or take them);
+* files of another series, and further files of an image under the same number, are left out and
+  reported (it would take them);
+* a file whose name is not a number goes by InstanceNumber, with a note (it would stop);
+* slices, and groups, at one place follow their numbers (its order of slices at one place depends on
+  the processor, and groups at one place stop it).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lumbargrade.dicom.slices import SliceHeader
+
+#: Bumped when the same files give other pixels, planes or numbers than before.
+READER_VERSION = 2
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingRules:
+    """The decisions in which reading an LSDC series differs from reading any other.
+
+    Attributes:
+        file_numbers: slices go by the number that is their file's name (``12.dcm`` is 12), not by
+            InstanceNumber.
+        orientation: slices of equal value form a group.
+        projection: orders the slices of a group, mm.
+        leader: the slice of an ordered group whose position orders the groups.
+        pad_before_scaling: whether the percentiles of a group are those of its slices after
+            padding to the series' largest size, rather than of the real pixels alone.
+    """
+
+    file_numbers: bool
+    orientation: Callable[[SliceHeader], Hashable]
+    projection: Callable[[SliceHeader], float]
+    leader: Callable[[Sequence[SliceHeader]], SliceHeader]
+    pad_before_scaling: bool
+
+    def numbered(self, headers: Iterable[SliceHeader]) -> list[SliceHeader]:
+        """The headers with the numbers that their slices go by."""
+        if not self.file_numbers:
+            return list(headers)
+        numbers = ((h, file_number(h.path)) for h in headers)
+        return [h if n is None else replace(h, instance_number=n) for h, n in numbers]
+
+
+def file_number(path: Path) -> int | None:
+    """The number that is a file's name without its suffix, or None where the name is no number."""
+    return int(path.stem) if _NUMBER.fullmatch(path.stem) else None
+
+
+def orientation_key(header: SliceHeader) -> Hashable:
+    """Unit axes to 3 decimals."""
+    # adding zero turns -0.0 into 0.0, which would print apart but compares equal anyway
+    return tuple(np.round((*header.plane.row, *header.plane.column), 3) + 0.0)
+
+
+def _published_orientation(header: SliceHeader) -> Hashable:
+    # the text, in which -0.0 differs from 0.0, of the values as the file gives them
+    return str([round(v, 3) for v in header.orientation])
+
+
+def _published_projection(header: SliceHeader) -> float:
+    # from the axes as the file gives them, in the order of operations of the published reader
+    a, b, c, d, e, f = header.orientation
+    x, y, z = header.plane.position
+    return (b * f - c * e) * x + (c * d - a * f) * y + (a * e - b * d) * z
+
+
+#: Series in the LSDC layout, bit for bit as the published system reads them.
+LSDC = ReadingRules(
+    file_numbers=True,
+    orientation=_published_orientation,
+    projection=_published_projection,
+    leader=lambda stack: min(stack, key=lambda h: h.instance_number),
+    pad_before_scaling=True,
+)
+
+#: Any other DICOM series.
+EXPORT = ReadingRules(
+    file_numbers=False,
+    orientation=orientation_key,
+    projection=lambda header: header.plane.projection,
+    leader=lambda stack: stack[0],
+    pad_before_scaling=False,
+)
