@@ -32,7 +32,8 @@ from lumbargrade.domain.files import write_text
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, Task, TaskBatch
 from lumbargrade.tasks.loader import training_loader
-from lumbargrade.training.device import amp_dtype, autocast, choose_device
+from lumbargrade.tasks.precision import amp_dtype, autocast
+from lumbargrade.training.device import choose_device
 from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
 from lumbargrade.training.schedule import learning_rate, total_epochs
 from lumbargrade.training.state import STATE_FILE, Progress, load_state, save_state
