@@ -16,7 +16,16 @@ from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.tasks import get_task
 from lumbargrade.training.loop import FoldTrainer
-from small_runs import FOLD, metrics_of, small_recipe, state_of, stop_now, tensors_of, train
+from small_runs import (
+    FOLD,
+    metrics_of,
+    small_recipe,
+    small_trainer,
+    state_of,
+    stop_now,
+    tensors_of,
+    train,
+)
 
 Scripted = Callable[[list[float]], None]
 
@@ -59,8 +68,6 @@ def test_a_kept_epoch_is_a_model_with_the_weights_and_scores_of_its_epoch(
 
 def test_what_a_task_notes_is_measured_once_an_epoch(store: VolumeStore, tmp_path: Path) -> None:
     """The best epoch that is also kept is one measurement, in both models."""
-    from small_runs import small_trainer
-
     trainer = small_trainer(recipe_of(keep_every=1, epochs=1), store, tmp_path)
     measured: list[int] = []
 
