@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lumbargrade.checkpoint import load_model, read_meta
 from lumbargrade.config import (
     DataConfig,
     EncoderConfig,
@@ -107,3 +110,20 @@ def metrics_of(folder: Path) -> list[dict[str, str]]:
     """Rows of metrics.csv without the only column that a clock writes."""
     with (folder / "metrics.csv").open(newline="") as lines:
         return [{k: v for k, v in r.items() if k != "seconds"} for r in csv.DictReader(lines)]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, averaged weights, moments, random state, metrics and best model to the bit."""
+    ours, theirs = tensors_of(one), tensors_of(other)
+    assert ours.keys() == theirs.keys()
+    assert {"/rng", "/parts/average/n_averaged"} < ours.keys()
+    different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
+    assert not different
+    assert metrics_of(one) == metrics_of(other)
+    assert read_meta(one / "model") == read_meta(other / "model")
+    best, same = load_model(one / "model").state_dict(), load_model(other / "model").state_dict()
+    assert all(torch.equal(best[name], same[name]) for name in best)
+
+
+def stop_now() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)

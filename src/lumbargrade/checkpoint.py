@@ -34,6 +34,9 @@ from lumbargrade.tasks import get_task
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_META = "model.json"
 
+#: Folder of a run with the models of chosen epochs, beside the best one (``train.keep``).
+KEPT_FOLDER = "kept-epochs"
+
 #: Version of the model format; raised when older programs could misread a newer model.
 FORMAT = 1
 

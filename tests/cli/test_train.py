@@ -99,6 +99,33 @@ def test_a_run_leaves_a_model_curves_pictures_and_tables(small_store: Path, tmp_
     assert data["scores"]["score"] == float(best["val_score"])
 
 
+def test_a_person_can_choose_an_epoch_and_use_it(small_store: Path, tmp_path: Path) -> None:
+    """`validate` and `submit` take the kept epoch where it is named, else the best model."""
+    store, data = str(small_store), str(small_store.with_name("data"))
+    runs, out = tmp_path / "runs", tmp_path / "out"
+    where = ("--store", store, "--out", str(runs), "--folds", "4", "--pictures", "0")
+    keep = ("--train.epochs", "2", "--train.keep", "1", "2")
+    assert main(["train", "cpu-small/canal", *where, *SMALLER, *keep]) == 0
+    fold = runs / "cpu-small" / "canal" / "fold4"
+    chosen = fold / "kept-epochs" / "epoch-001"
+    rows = metrics_of(fold)
+
+    said = {}
+    for name, given in (("best", runs), ("chosen", chosen)):
+        line = ["validate", str(given), "--store", store, "--out", str(out / name)]
+        assert main([*line, "--pictures", "0", "--device", "cpu"]) == 0
+        with (out / name / "scores.csv").open(newline="") as lines:
+            said[name] = float(next(csv.DictReader(lines))["score"])
+    scores = [float(r["val_score"]) for r in rows]
+    assert said["chosen"] == pytest.approx(scores[0], abs=1e-4)
+    assert said["best"] == pytest.approx(min(scores), abs=1e-4)
+
+    made = out / "submission.csv"
+    assert main(["submit", data, "--models", str(chosen), "--out", str(made)]) == 0
+    with made.open(newline="") as lines:
+        assert len(list(csv.DictReader(lines))) == 10 * 25
+
+
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Recipe, int]]:
     """What would have been trained."""
@@ -164,6 +191,19 @@ def test_folds_that_do_not_exist_are_usage_errors(
 ) -> None:
     assert main(["train", "cpu-small/canal", "--store", "s", f"--folds={folds}"]) == 2
     assert not trained
+
+
+def test_a_fold_without_a_setting_is_known_before_any_fold_is_trained(
+    trained: list[tuple[Recipe, int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["train", "one-stage-scs/pvt_v2_b4-decoder2d-01", "--store", "s"]
+    assert main([*line, "--train.restart-from", "5", "5", "5"]) == 2
+    assert "train.restart_from: no setting for fold 3 among 3" in capsys.readouterr().err
+    assert main([*line, "--train.keep", "99"]) == 2
+    assert "train.keep 99" in capsys.readouterr().err
+    assert not trained
+    assert main([*line, "--folds", "0,2", "--train.restart-from", "5", "5", "5"]) == 0
+    assert [fold for _, fold in trained] == [0, 2]
 
 
 def test_what_cannot_be_trained_on_is_said_in_a_line(

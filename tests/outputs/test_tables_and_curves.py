@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,3 +63,23 @@ def test_a_worse_run_gives_another_picture(tmp_path: Path) -> None:
         draw_curves(tmp_path / "m.csv", tmp_path / "c.png")
         pictures.append((tmp_path / "c.png").read_bytes())
     assert pictures[0] != pictures[1]
+
+
+def test_a_curve_is_broken_where_a_restart_sets_the_epoch_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.axes import Axes
+
+    drawn: list[tuple[list[float], list[float]]] = []
+    plot = Axes.plot
+
+    def note(axes: Axes, x: list[float], y: list[float], **how: Any) -> Any:
+        drawn.append((list(x), list(y)))
+        return plot(axes, x, y, **how)
+
+    monkeypatch.setattr(Axes, "plot", note)
+    rows = [f"{e},{p},0.1,3,{loss},1,40," for p, e, loss in ((1, 1, 9), (1, 2, 8), (2, 2, 7))]
+    header = HEADER.replace("epoch,", "epoch,phase,")
+    (tmp_path / "m.csv").write_text("\n".join([header, *rows]))
+    draw_curves(tmp_path / "m.csv", tmp_path / "c.png")
+    np.testing.assert_array_equal(drawn[0], ([1, 2, np.nan, 2], [9, 8, np.nan, 7]))

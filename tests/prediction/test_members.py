@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from lumbargrade.checkpoint import MODEL_WEIGHTS, ModelMeta
+from lumbargrade.checkpoint import KEPT_FOLDER, MODEL_WEIGHTS, ModelMeta
 from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
@@ -53,6 +54,27 @@ def test_a_path_without_models_is_a_usage_error(runs: Path, tmp_path: Path) -> N
         find_models([tmp_path])
     with pytest.raises(UsageError, match="holds no model"):
         find_models([runs / "small" / "canal" / "fold0" / "model" / MODEL_WEIGHTS])
+
+
+def test_kept_epochs_take_part_only_where_their_folder_is_given(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has the recipe and fold of the best model beside it; both would be refused."""
+    fold = tmp_path / "runs" / "canal" / "fold0"
+    best = save_small_model(fold / "model", "canal")
+    kept = [save_small_model(fold / KEPT_FOLDER / f"epoch-00{n}", "canal") for n in (1, 2)]
+    for above in (tmp_path, tmp_path / "runs" / "canal", fold):
+        assert find_models([above]) == [best]
+    assert find_models([kept[1]]) == [kept[1]]
+    assert find_models([fold / KEPT_FOLDER]) == kept
+    assert find_models([fold / "model", kept[0]]) == [best, kept[0]]
+    monkeypatch.chdir(kept[1])
+    assert [p.resolve() for p in find_models(["."])] == [kept[1]]
+    monkeypatch.chdir(fold)
+    assert [p.resolve() for p in find_models(["."])] == [best]
+    shutil.rmtree(best)
+    with pytest.raises(UsageError, match=r"no model but kept epochs.*such as .*epoch-001$"):
+        find_models([fold])
 
 
 def test_a_member_knows_its_recipe_and_fold(runs: Path) -> None:

@@ -22,8 +22,9 @@ RECIPE = Recipe(
 STORE = MadeStore(7, depths=(4, 6))
 
 
-def batches(workers: int = 0, epoch: int = 0, skip: int = 0, seed: int = 5):
-    task = get_task(replace(RECIPE, train=replace(RECIPE.train, workers=workers, seed=seed)))
+def batches(workers: int = 0, epoch: int = 0, skip: int = 0, seed: int = 5, **train):
+    changed = replace(RECIPE.train, workers=workers, seed=seed, **train)
+    task = get_task(replace(RECIPE, train=changed))
     return list(training_loader(task, STORE, task.rows(STORE), epoch=epoch, skip=skip))
 
 
@@ -59,6 +60,48 @@ def test_every_item_is_used_once_an_epoch(count, size):
     order = batch_order(count, size, seed=1, epoch=0)
     assert sorted(i for b in order for i in b) == list(range(count))
     assert max(map(len, order)) <= size
+
+
+@pytest.mark.parametrize(("count", "size", "left"), [(7, 3, 6), (6, 3, 6), (3, 3, 3), (9, 1, 9)])
+def test_a_smaller_last_batch_can_be_left_out(count, size, left):
+    whole = batch_order(count, size, seed=1, epoch=0)
+    dropped = batch_order(count, size, seed=1, epoch=0, drop_last=True)
+    assert dropped == whole[: len(dropped)]
+    assert sum(map(len, dropped)) == left
+    assert {len(b) for b in dropped} == {size}
+
+
+def test_what_is_left_out_differs_from_epoch_to_epoch():
+    def used(epoch):
+        return {i for b in batch_order(7, 3, 1, epoch, drop_last=True) for i in b}
+
+    assert len({frozenset(used(e)) for e in range(8)}) > 1
+
+
+def test_no_batch_at_all_is_a_usage_error():
+    with pytest.raises(UsageError, match=r"train\.drop_last .*2 items.*train\.batch_size is 3"):
+        batch_order(2, 3, 1, 0, drop_last=True)
+    with pytest.raises(UsageError, match=r"train\.drop_last"):
+        batches(drop_last=True, batch_size=8)
+    assert batch_order(0, 3, 1, 0, drop_last=True) == []
+
+
+def test_the_recipe_leaves_out_the_last_batch_also_after_an_interruption():
+    whole, dropped = batches(), batches(drop_last=True)
+    assert [len(b.samples) for b in whole] == [3, 3, 1]
+    assert same(dropped, whole[:2])
+    assert same(batches(drop_last=True, skip=1), whole[1:2])
+    assert batches(drop_last=True, skip=2) == []
+
+
+def test_the_seed_reaches_order_and_augmentation():
+    task = get_task(RECIPE)
+    rows = task.rows(STORE)
+    orders = [np.concatenate(batch_order(7, 3, s, 0)).tolist() for s in (5, 5, 6)]
+    assert orders[0] == orders[1] != orders[2]
+    one, again, other = (SampleDataset(STORE, rows, task, s, 0)[2].image for s in (5, 5, 6))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
 
 
 def test_torch_random_state_is_untouched():

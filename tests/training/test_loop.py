@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,32 +21,23 @@ from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.loader import training_loader
 from lumbargrade.training.loop import FoldTrainer
-from lumbargrade.training.schedule import learning_rate
+from lumbargrade.training.schedule import plan_of
 from lumbargrade.training.state import STATE_FILE
 from small_runs import (
     FOLD,
+    assert_same_run,
     metrics_of,
     small_recipe,
     small_trainer,
     state_of,
+    stop_now,
     tensors_of,
     train,
 )
 
 TASKS = ("canal", "foraminal")
 
-
-@pytest.fixture(scope="module")
-def store(small_store: Path) -> VolumeStore:
-    return VolumeStore.open(small_store)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """A recipe may set torch's threads; the next test should not inherit them."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+Scripted = Callable[[list[float]], None]
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +56,6 @@ def whole(
         return folders[key]
 
     return run
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Weights, averaged weights, moments, random state, metrics and best model to the bit."""
-    ours, theirs = tensors_of(one), tensors_of(other)
-    assert ours.keys() == theirs.keys()
-    assert {"/rng", "/parts/average/n_averaged"} < ours.keys()
-    different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
-    assert not different
-    assert metrics_of(one) == metrics_of(other)
-    assert read_meta(one / "model") == read_meta(other / "model")
-    best, same = load_model(one / "model").state_dict(), load_model(other / "model").state_dict()
-    assert all(torch.equal(best[name], same[name]) for name in best)
-
-
-def stop_now() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def at_every_batch(trainer: FoldTrainer, batch: int) -> None:
@@ -270,7 +244,7 @@ def test_an_epoch_is_what_a_textbook_says(
         schedule="constant",
     )
     trainer = small_trainer(recipe, store, tmp_path)
-    names = [name for name, _ in trainer.network.named_parameters()]
+    names = [name for name, _ in trainer.learner.network.named_parameters()]
     trainer.run()
     parts = state_of(tmp_path)["parts"]
     plain = plain_epoch(recipe, store)
@@ -292,13 +266,59 @@ def test_each_batch_has_the_learning_rate_of_its_place_in_the_training(
     rates = []
 
     def note(trainer: FoldTrainer, batch: int) -> None:
-        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        rates.append(trainer.learner.optimizer.param_groups[0]["lr"])
 
     recipe = small_recipe("canal")
     train(recipe, store, tmp_path, before_batch=note)
-    assert rates == [learning_rate(recipe.train, FOLD, i // 3, i / 9) for i in range(9)]
+    plan = plan_of(recipe.train, FOLD)
+    assert rates == [plan.rate(i // 3, False, i / 9) for i in range(9)]
     assert len(set(rates)) == 9
     assert [float(r["lr"]) for r in metrics_of(tmp_path)] == rates[2::3]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_smaller_last_batch_is_left_out_and_its_place_in_the_schedule_too(
+    accumulate: int, store: VolumeStore, tmp_path: Path
+) -> None:
+    """Six studies in fours: one batch an epoch, three in all, and one move of each."""
+    rates: list[float] = []
+
+    def note(trainer: FoldTrainer, batch: int) -> None:
+        rates.append(trainer.learner.optimizer.param_groups[0]["lr"])
+        stop_now()
+
+    recipe = small_recipe("canal", batch_size=4, drop_last=True, accumulate=accumulate)
+    while not train(recipe, store, tmp_path, before_batch=note).finished:
+        assert state_of(tmp_path)["progress"]["step"] == 0
+    plan = plan_of(recipe.train, FOLD)
+    assert rates == [plan.rate(i, False, i / 3) for i in range(3)]
+    moves = {int(s["step"]) for s in state_of(tmp_path)["parts"]["optimizer"]["state"].values()}
+    assert moves == {3}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_without_its_smaller_batches_can_be_interrupted(
+    accumulate: int, store: VolumeStore, tmp_path: Path
+) -> None:
+    """Five studies in batches of two: two batches an epoch, and one study left out."""
+    kept = replace(store, series=[s for s in store.series if s.study_id != 1000])
+    recipe = small_recipe("canal", drop_last=True, accumulate=accumulate)
+    trainer = small_trainer(recipe, kept, tmp_path)
+    assert (len(trainer.training_rows), trainer.steps) == (5, 2)
+    whole = train(recipe, kept, tmp_path / "whole")
+    assert whole.finished
+    while not train(recipe, kept, tmp_path / "parts", before_batch=at_every_batch).finished:
+        pass
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_the_seed_reaches_the_weights(store: VolumeStore, tmp_path: Path) -> None:
+    first, again, other = (
+        small_trainer(small_recipe("canal", seed=s), store, tmp_path).learner.network.state_dict()
+        for s in (1234, 1234, 42)
+    )
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not all(torch.equal(first[k], other[k]) for k in first)
 
 
 def test_gradients_are_clipped_to_the_given_norm(store: VolumeStore, tmp_path: Path) -> None:
@@ -331,23 +351,6 @@ def test_a_loss_that_is_not_finite_names_its_studies(store: VolumeStore, tmp_pat
     assert set(record["losses"]) == {"slice", "xy", "heatmap", "grade", "grade_map"}
     assert len(metrics_of(tmp_path)) == 1  # the first epoch is kept
     assert train(recipe, store, tmp_path).finished
-
-
-Scripted = Callable[[list[float]], None]
-
-
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    """Makes validations give these scores, one after another."""
-
-    def script(scores: list[float]) -> None:
-        rest = iter(scores)
-        monkeypatch.setattr(
-            "lumbargrade.tasks.one_stage.score_predictions",
-            lambda *_: {"score": next(rest, 2.0), "x": 1.0},
-        )
-
-    return script
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 Every key of the recipe can be overridden, for example `--train.epochs 3 --data.size 256`.
 A run that was interrupted goes on where it stopped when the same command is given again.
 Each fold's folder holds the best model, metrics.csv, curves.png, TensorBoard events and, per
-epoch, pictures of a few validation slices.
+epoch, pictures of a few validation slices. Models of the epochs in `--train.keep` go to
+kept-epochs/, where `validate` and `submit` use them only if their folders are given.
 """
 
 from __future__ import annotations
@@ -106,6 +107,8 @@ def parse_folds(text: str) -> list[int]:
 
 
 def run(options: Options) -> int:
+    from lumbargrade.training.schedule import plan_of
+
     recipe = load_recipe(options.recipe)
     if options.settings_of != options.recipe:
         raise UsageError(f"give the recipe first: lumbargrade train {options.recipe} --store ...")
@@ -116,6 +119,8 @@ def run(options: Options) -> int:
     recipe = replace(recipe, data=replace(recipe.data, mean_shape=short or long))
     recipe = replace(recipe, name=options.name or recipe.name)
     folds = parse_folds(options.folds)
+    for fold in folds:
+        plan_of(recipe.train, fold)  # a fold without a setting is known before hours are spent
     if options.jobs > 1 and len(folds) > 1:
         finished = _fan_out(options, recipe, folds)
     else:
@@ -144,7 +149,9 @@ def _train_fold(options: Options, recipe: Recipe, fold: int) -> bool:
         draw_curves(folder / METRICS_FILE, folder / "curves.png", title=f"{recipe.name} {fold}")
     again = "the same command" + (" without --restart" if options.restart else "")
     state = "finished" if result.finished else f"stopped; {again} resumes it"
-    best = f"best {result.best:.4f} at epoch {result.best_epoch}" if result.best_epoch else "-"
+    phase = f" of phase {result.best_phase}" if result.best_phase else ""
+    best = f"best {result.best:.4f} at epoch {result.best_epoch}{phase}"
+    best = best if result.best_epoch else "-"
     log.info("%s fold %d %s: %s (%s)", recipe.name, fold, state, best, folder)
     return result.finished
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 from lumbargrade.domain.files import atomic_path
@@ -12,7 +13,8 @@ def draw_curves(metrics: Path, out: Path, title: str = "") -> None:
     """Draw loss, validation score, loss parts and learning rate by epoch.
 
     Args:
-        metrics: CSV with a row per epoch, as the trainer writes it.
+        metrics: CSV with a row per epoch, as the trainer writes it. Where a restart sets the
+            epoch back, curves begin anew.
         out: PNG.
         title: heading.
     """
@@ -23,9 +25,17 @@ def draw_curves(metrics: Path, out: Path, title: str = "") -> None:
     with metrics.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
 
-    def series(column: str) -> tuple[list[int], list[float]]:
-        pairs = [(int(r["epoch"]), float(r[column])) for r in rows if r.get(column)]
-        return [e for e, _ in pairs], [v for _, v in pairs]
+    def series(column: str) -> tuple[list[float], list[float]]:
+        epochs, values = [0.0], [math.nan]
+        for row in rows:
+            if not row.get(column):
+                continue
+            if int(row["epoch"]) <= epochs[-1]:  # a restart went back: the line is broken there
+                epochs.append(math.nan)
+                values.append(math.nan)
+            epochs.append(int(row["epoch"]))
+            values.append(float(row[column]))
+        return epochs[1:], values[1:]
 
     columns = [c for c in (rows[0] if rows else {}) if c.startswith("train_")]
     parts = [c for c in columns if c != "train_loss" and not c.startswith("train_n_")]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lumbargrade.checkpoint import MODEL_META, ModelMeta, load_model, read_meta
+from lumbargrade.checkpoint import KEPT_FOLDER, MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
@@ -56,6 +56,9 @@ class Member:
 def find_models(paths: Iterable[Path | str]) -> list[Path]:
     """Model folders at or below the paths, each once however often it is reached.
 
+    Models of single epochs that a run has kept beside its best one (``train.keep``) are taken only
+    if a path is their folder or lies in it.
+
     Raises:
         UsageError: if a path does not exist or holds no model.
     """
@@ -63,7 +66,13 @@ def find_models(paths: Iterable[Path | str]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise UsageError(f"{path} does not exist")
-        here = sorted(p.parent for p in path.rglob(MODEL_META))
+        models = sorted(p.parent for p in path.rglob(MODEL_META))
+        here = [m for m in models if KEPT_FOLDER not in m.relative_to(path).parts]
+        if models and not here:
+            raise UsageError(
+                f"{path} holds no model but kept epochs; to use one, give its folder, such as "
+                f"{models[0]}"
+            )
         if not here:
             raise UsageError(f"{path} holds no model (no {MODEL_META} in it or below)")
         for folder in here:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lumbargrade.config import TrainConfig
 from lumbargrade.dataset.contradicted import (
     Contradicted,
     read_contradicted,
@@ -61,10 +62,36 @@ class SampleDataset(Dataset[Any]):
         return replace(row, grades=grades)
 
 
-def batch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Which items make which batch of an epoch: every item once, in an order drawn anew."""
+def batch_order(
+    count: int, batch_size: int, seed: int, epoch: int, *, drop_last: bool = False
+) -> list[list[int]]:
+    """Which items make which batch of an epoch: every item once, in an order drawn anew.
+
+    Args:
+        count: how many items there are.
+        batch_size: items of a batch; the last batch has what remains.
+        seed, epoch: the order follows from these two.
+        drop_last: leave out the last batch where it is smaller. Its items differ from epoch to
+            epoch.
+
+    Raises:
+        UsageError: if there are items, and ``drop_last`` leaves no batch of them.
+    """
     order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
-    return [order[i : i + batch_size] for i in range(0, count, batch_size)]
+    batches = [order[i : i + batch_size] for i in range(0, count, batch_size)]
+    if drop_last and batches and len(batches[-1]) < batch_size:
+        if len(batches) == 1:
+            raise UsageError(
+                f"train.drop_last leaves nothing to train on: {count} items, and train.batch_size "
+                f"is {batch_size}; give a smaller train.batch_size, or train.drop_last false"
+            )
+        batches.pop()
+    return batches
+
+
+def epoch_batches(train: TrainConfig, count: int, epoch: int) -> list[list[int]]:
+    """:func:`batch_order` of an epoch (from 0) by a recipe's settings."""
+    return batch_order(count, train.batch_size, train.seed, epoch, drop_last=train.drop_last)
 
 
 def training_loader(
@@ -85,13 +112,13 @@ def training_loader(
 
     Raises:
         BadTable: if the list of contradicted grades cannot be read.
-        UsageError: for a ``suspect_weight`` that is no share.
+        UsageError: for a ``suspect_weight`` that is no share, or if ``drop_last`` leaves no batch.
     """
     config, data = task.recipe.train, task.recipe.data
     if not 0 <= data.suspect_weight <= 1:
         raise UsageError(f"data.suspect_weight {data.suspect_weight}: give a share from 0 to 1")
     contradicted = read_contradicted(Path(data.suspects)) if data.suspects else None
-    batches = batch_order(len(rows), config.batch_size, config.seed, epoch)[skip:]
+    batches = epoch_batches(config, len(rows), epoch)[skip:]
     workers = min(config.workers, len(batches))
     return DataLoader(
         SampleDataset(store, rows, task, config.seed, epoch, contradicted),

@@ -35,6 +35,7 @@ from lumbargrade.tasks.base import (
 )
 from lumbargrade.tasks.batch import MASK_STRIDE, Batch, collate
 from lumbargrade.tasks.inference import SeriesScores, predict_volumes
+from lumbargrade.tasks.precision import predicted
 
 
 class OneStageTask(ABC):
@@ -234,7 +235,8 @@ class OneStageTask(ABC):
 
     @torch.inference_mode()
     def _run(self, network: nn.Module, slices: Tensor, batch: Batch) -> SeriesScores:
-        return self.decode(network(slices, batch.counts), batch)
+        output = predicted(self.recipe.train, slices.device, lambda: network(slices, batch.counts))
+        return self.decode(output, batch)
 
     def predict_rows(
         self,

@@ -17,6 +17,7 @@ from lumbargrade.networks.crop_network import CropOutput, build_crop_network
 from lumbargrade.networks.heatmap import peak_index
 from lumbargrade.tasks.base import LossTerms, SeriesPrediction, score_predictions
 from lumbargrade.tasks.batch import MASK_STRIDE, SampleMeta
+from lumbargrade.tasks.precision import predicted
 from lumbargrade.tasks.study_task import StudySample, StudyTask, native_voxel, placed
 
 
@@ -135,7 +136,7 @@ class SubarticularTask(StudyTask):
         probabilities = np.full((len(samples), count, 3), np.nan)
         places: list[list[Any]] = [[None] * count for _ in samples]
         if batch.owner:
-            output = self.forward(network, batch)
+            output = predicted(self.recipe.train, device, lambda: self.forward(network, batch))
             grade = output.grade.double().cpu().numpy()
             points = self._points(output).double().cpu().numpy()
             for (study, place), p, (x, y, z) in zip(batch.owner, grade, points, strict=True):

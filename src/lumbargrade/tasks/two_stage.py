@@ -22,6 +22,7 @@ from lumbargrade.networks.level_network import LevelOutput, build_level_network
 from lumbargrade.scoring.local import any_severe, local_score
 from lumbargrade.tasks.base import LossTerms, SeriesPrediction, chunks
 from lumbargrade.tasks.batch import MASK_STRIDE, SampleMeta
+from lumbargrade.tasks.precision import predicted
 from lumbargrade.tasks.study_task import (
     StudySample,
     StudyTask,
@@ -171,7 +172,8 @@ class TwoStageTask(StudyTask):
         self, network: nn.Module, samples: Sequence[StudySample], device: torch.device
     ) -> list[SeriesPrediction]:
         """Predictions of samples; a level that no view shows is NaN."""
-        output = self.forward(network, self.collate(samples).to(device))
+        batch = self.collate(samples).to(device)
+        output = predicted(self.recipe.train, device, lambda: self.forward(network, batch))
         parts = []
         for condition, log_probs in _by_condition(output).items():
             p = log_probs.double().exp().cpu().numpy()

@@ -1,13 +1,9 @@
-"""Where a run computes and in which precision."""
+"""Where a run computes."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
-
 import torch
 
-from lumbargrade.config import TrainConfig
 from lumbargrade.domain.errors import UsageError
 
 
@@ -32,21 +28,3 @@ def choose_device(name: str = "auto") -> torch.device:
             f"--device {name!r}: CUDA devices are 0 to {torch.cuda.device_count() - 1}"
         )
     return device
-
-
-def amp_dtype(train: TrainConfig, device: torch.device) -> torch.dtype | None:
-    """Mixed-precision type, or None for fp32 (always on a CPU: bf16 without hardware crawls)."""
-    if device.type != "cuda" or train.amp == "off":
-        return None
-    if train.amp == "fp16":
-        return torch.float16
-    if train.amp == "bf16" or torch.cuda.is_bf16_supported():
-        return torch.bfloat16
-    return torch.float16
-
-
-def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
-    """Autocast context for a forward pass; nothing where ``dtype`` is None."""
-    if dtype is None:
-        return nullcontext()
-    return torch.autocast(device.type, dtype=dtype)

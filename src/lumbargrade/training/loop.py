@@ -9,41 +9,41 @@ import hashlib
 import json
 import logging
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from lumbargrade.checkpoint import ModelMeta, save_model
+from lumbargrade.checkpoint import KEPT_FOLDER
 from lumbargrade.config import Published, Recipe, recipe_to_dict
 from lumbargrade.dataset.store import VolumeStore
-from lumbargrade.domain.errors import NothingDone, TrainingFailed
-from lumbargrade.domain.files import write_text
-from lumbargrade.scoring.fill import fill_constants
+from lumbargrade.domain.errors import NothingDone
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, Task, TaskBatch
-from lumbargrade.tasks.loader import training_loader
-from lumbargrade.training.device import amp_dtype, autocast, choose_device
+from lumbargrade.tasks.loader import epoch_batches, training_loader
+from lumbargrade.tasks.precision import amp_dtype, autocast
+from lumbargrade.training.device import choose_device
+from lumbargrade.training.kept import kept_folder, restart_weights, warn_of_unkept
+from lumbargrade.training.learner import Learner
+from lumbargrade.training.nonfinite import NONFINITE_FILE, refuse_nonfinite
 from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
-from lumbargrade.training.schedule import learning_rate, total_epochs
+from lumbargrade.training.schedule import plan_of
+from lumbargrade.training.signals import StopSignals
 from lumbargrade.training.state import STATE_FILE, Progress, load_state, save_state
+from lumbargrade.training.validator import Validator
 
 log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
-NONFINITE_FILE = "nonfinite.json"
 
-#: Called after each validated epoch with its number, the rows and what was predicted for them.
+#: Called after each validated epoch with how many epochs were trained, the rows and what was
+#: predicted for them. Without a restart (``train.restart_from``) that is the epoch's number.
 EpochHook = Callable[[int, Sequence[Any], Sequence[SeriesPrediction]], None]
 
 
@@ -55,12 +55,14 @@ class FoldResult:
         folder: the run's folder; ``model/`` in it is the best model.
         best: best validation score.
         best_epoch: the epoch it belongs to, from 1.
+        best_phase: the phase it belongs to, from 1; 0 where there is only one.
         finished: False when a signal ended the run early; it resumes with the same command.
     """
 
     folder: Path
     best: float
     best_epoch: int
+    best_phase: int
     finished: bool
 
 
@@ -77,6 +79,7 @@ class FoldTrainer:
 
     Raises:
         NothingDone: if no row trains or none validates.
+        UsageError: if settings contradict each other, or ``drop_last`` leaves no batch.
         BadModel: if the folder holds a run with other settings.
     """
 
@@ -102,20 +105,16 @@ class FoldTrainer:
         self.validation_rows = [r for r in rows if r.fold == fold]
         self._need(self.training_rows, "train")
         self._need(self.validation_rows, "validate")
+        self.plan = plan_of(self.config, fold)
+        self.steps = len(epoch_batches(self.config, len(self.training_rows), 0))
+        self.validator = Validator(
+            self.task, fold, store, self.training_rows, self.validation_rows, self.device
+        )
         torch.manual_seed(self.config.seed + fold)
-        self.network: nn.Module = self.task.build_network().to(self.device)
-        self.average = AveragedModel(
-            self.network,
-            multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay),  # type: ignore[no-untyped-call]  # torch has no types here
-            use_buffers=True,
-        )
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=1e-4, weight_decay=self.config.weight_decay
-        )
-        self.dtype = amp_dtype(self.config, self.device)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.epochs = total_epochs(self.config, fold)
-        self.stop_asked = False
+        network: nn.Module = self.task.build_network().to(self.device)
+        dtype = amp_dtype(self.config, self.device)
+        self.learner = Learner(network, self.config, self.device, dtype)
+        self.signals = StopSignals(self._label)
 
     def _need(self, rows: Sequence[Row], purpose: str) -> None:
         if not rows:
@@ -126,23 +125,18 @@ class FoldTrainer:
             )
 
     @property
-    def _parts(self) -> dict[str, Any]:
-        return {
-            "network": self.network,
-            "average": self.average,
-            "optimizer": self.optimizer,
-            "scaler": self.scaler,
-        }
-
-    @property
     def stamp(self) -> str:
-        """Identifies what must not change between the parts of one run: files by their content."""
+        """Identifies what must not change between the parts of one run.
+
+        Files count by their content. How many epochs are trained and kept may change, and what
+        computes them.
+        """
         settings = replace(
             self.recipe,
             summary="",
             published=Published(),
             data=replace(self.recipe.data, **self.files),  # type: ignore[arg-type]  # keys are str
-            train=replace(self.config, workers=0, threads=0, epochs=0),
+            train=replace(self.config, workers=0, threads=0, epochs=0, keep=(), keep_every=0),
         )
         text = json.dumps([recipe_to_dict(settings), self.fold, self.store.fingerprint])
         return hashlib.sha256(text.encode()).hexdigest()
@@ -159,34 +153,55 @@ class FoldTrainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         if restart:
             self._forget()
-        progress = load_state(self.folder, self._parts, self.stamp) or Progress()
-        if progress.epoch < self.epochs and self._stopped_early(progress):
-            progress.finished = True
-        elif progress.epoch < self.epochs:
-            progress.finished = False
-        records = RunRecords(self.folder, self._label, self.epochs, progress.history)
+        progress = load_state(self.folder, self.learner.parts, self.stamp) or Progress()
+        if not self._done(progress):
+            progress.finished = self._stopped_early(progress)
+        warn_of_unkept(self.folder, self.plan, progress, self._label)
+        records = RunRecords(self.folder, self._label, progress.history)
         try:
-            with self._catch_signals():
-                while progress.epoch < self.epochs and not progress.finished:
+            with self.signals:
+                while not progress.finished and not self._done(progress):
+                    if self.plan.restarts(progress.epoch, progress.restarted):
+                        self._restart(progress)
                     if not self._epoch(progress, records):
                         break
         finally:
             records.close()
-        progress.finished = progress.finished or progress.epoch >= self.epochs
-        save_state(self.folder, progress, self._parts, self.stamp)
-        return FoldResult(self.folder, progress.best, progress.best_epoch, progress.finished)
+        progress.finished = progress.finished or self._done(progress)
+        save_state(self.folder, progress, self.learner.parts, self.stamp)
+        best = progress.best, progress.best_epoch, progress.best_phase
+        return FoldResult(self.folder, *best, progress.finished)
+
+    def _done(self, progress: Progress) -> bool:
+        return self.plan.done(progress.epoch, progress.restarted)
 
     def _forget(self) -> None:
         """Remove an earlier run, its state first, so that nothing of it is taken for this one."""
         for name in (STATE_FILE, METRICS_FILE, NONFINITE_FILE, "curves.png"):
             (self.folder / name).unlink(missing_ok=True)
-        for name in (MODEL_FOLDER, BOARD_FOLDER, "epochs"):
+        for name in (MODEL_FOLDER, KEPT_FOLDER, BOARD_FOLDER, "epochs"):
             if (self.folder / name).is_dir():
                 shutil.rmtree(self.folder / name)
 
     @property
     def _label(self) -> str:
         return f"{self.recipe.name} fold {self.fold}"
+
+    def _restart(self, progress: Progress) -> None:
+        """Begin the last phase: averaged weights of an earlier epoch, a fresh optimiser.
+
+        Order and augmentation of samples follow from the epoch, so epochs with the same number see
+        the same samples.
+        """
+        weights = restart_weights(self.folder, self.plan)
+        log.info(
+            "%s: phase %d restarts from the averaged weights of epoch %d, with a fresh optimiser",
+            self._label,
+            len(self.plan.ends),
+            self.plan.restart,
+        )
+        self.learner.restart(weights)
+        progress.epoch, progress.restarted = self.plan.restart, True
 
     def _epoch(self, progress: Progress, records: RunRecords) -> bool:
         """One epoch, from where it was left; False when a signal cut it short."""
@@ -195,33 +210,48 @@ class FoldTrainer:
             return False
         start = time.perf_counter()
         number = progress.epoch + 1
+        phase = self.plan.phase(progress.epoch, progress.restarted) if self.plan.several else 0
         validation: dict[str, float] = {}
-        if self._validates(number):
-            validation = self._validate(number, progress)
+        if self._validates(number, progress.restarted):
+            validation = self._validate(number, phase, progress)
         steps = max(progress.step, 1)
         train = {k: v if k.startswith("n_") else v / steps for k, v in progress.sums.items()}
         seconds = progress.seconds + time.perf_counter() - start
-        records.add(EpochRecord(number, lr, seconds, train, validation))
+        end = self.plan.end(progress.restarted)
+        records.add(EpochRecord(number, lr, seconds, train, validation, phase), end)
         progress.history = records.history
         progress.epoch, progress.step, progress.sums, progress.seconds = number, 0, {}, 0.0
         progress.finished = self._stopped_early(progress)
         if progress.finished:
             log.info("%s: no better score for %d epochs", self._label, self.config.patience)
-        save_state(self.folder, progress, self._parts, self.stamp)
-        return not self.stop_asked
+        save_state(self.folder, progress, self.learner.parts, self.stamp)
+        return not self.signals.asked
 
-    def _validates(self, number: int) -> bool:
-        return number % self.config.validate_every == 0 or number == self.epochs
+    def _validates(self, number: int, restarted: bool) -> bool:
+        """Whether an epoch is scored: at the interval, at the end, and where weights are kept."""
+        at_interval = number % self.config.validate_every == 0
+        last = number == self.plan.end(restarted)
+        return at_interval or last or self.plan.keeps(number, restarted)
 
     def _stopped_early(self, progress: Progress) -> bool:
-        """Whether the last epoch's validation was one too many without a better score."""
+        """Whether the last epoch's validation was one too many without a better score.
+
+        The part before a restart is always trained to its end, and the restart begins the waiting
+        anew.
+        """
         patience = self.config.patience
-        waited = progress.epoch - max(progress.best_epoch, 1)
-        return bool(patience) and self._validates(progress.epoch) and waited >= patience
+        if not patience or not self._validates(progress.epoch, progress.restarted):
+            return False
+        if self.plan.restart and not progress.restarted:
+            return False
+        since = max(progress.best_epoch, 1)
+        if progress.restarted and progress.best_phase < len(self.plan.ends):
+            since = self.plan.restart
+        return progress.epoch - since >= patience
 
     def _train_batches(self, progress: Progress) -> float | None:
         """Train over the rest of the epoch; the last learning rate, or None if told to stop."""
-        self.network.train()
+        self.learner.network.train()
         loader = training_loader(
             self.task,
             self.store,
@@ -229,60 +259,63 @@ class FoldTrainer:
             epoch=progress.epoch,
             skip=progress.step,
         )
-        steps = progress.step + len(loader)
+        plan, restarted = self.plan, progress.restarted
+        phase = f"phase {plan.phase(progress.epoch, restarted)} " if plan.several else ""
+        trained = plan.trained(progress.epoch, restarted)
         lr = 0.0
         bar = tqdm(
             loader,
-            desc=f"{self._label} epoch {progress.epoch + 1}/{self.epochs}",
+            desc=f"{self._label} {phase}epoch {progress.epoch + 1}/{plan.end(restarted)}",
             initial=progress.step,
-            total=steps,
+            total=self.steps,
             leave=False,
             disable=None,
             unit="batch",
         )
         mark = time.perf_counter()
         for batch in bar:
-            share = (progress.epoch * steps + progress.step) / (self.epochs * steps)
-            lr = learning_rate(self.config, self.fold, progress.epoch, share)
-            last = progress.step + 1 == steps
-            terms = self._step(batch, lr, progress, steps)
+            share = (trained * self.steps + progress.step) / (plan.total * self.steps)
+            lr = plan.rate(progress.epoch, restarted, share)
+            last = progress.step + 1 == self.steps
+            terms = self._step(batch, lr, progress)
             progress.step += 1
             self._add(progress.sums, terms)
             now = time.perf_counter()
             progress.seconds += now - mark
             mark = now
             bar.set_postfix(loss=f"{progress.sums['loss'] / progress.step:.3f}")
-            if self.stop_asked and not last and progress.step % self.config.accumulate == 0:
+            if self.signals.asked and not last and progress.step % self.config.accumulate == 0:
                 return None
         return lr
 
-    def _step(self, batch: TaskBatch, lr: float, progress: Progress, steps: int) -> LossTerms:
+    def _step(self, batch: TaskBatch, lr: float, progress: Progress) -> LossTerms:
         """Forward, backward, and where the accumulation is full, one move of the optimiser.
 
-        Args:
-            steps: batches of this epoch; what remains at its end is a smaller accumulation.
+        What remains at the end of an epoch is a smaller accumulation.
         """
+        learner = self.learner
         first = progress.step - progress.step % self.config.accumulate
-        end = min(first + self.config.accumulate, steps)
+        end = min(first + self.config.accumulate, self.steps)
         batch = batch.to(self.device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        learner.set_rate(lr)
         if progress.step == first:
-            self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device, self.dtype):
-            output = self.task.forward(self.network, batch)
+            learner.forget_gradients()
+        with autocast(self.device, learner.dtype):
+            output = self.task.forward(learner.network, batch)
         terms = self.task.loss(output, batch)
         if not torch.isfinite(terms.total):
-            self._refuse(batch, terms, progress)
-        self.scaler.scale(terms.total / (end - first)).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            refuse_nonfinite(self.folder, self._label, batch, terms, self._place(progress))
+        learner.add_gradients(terms.total / (end - first))
         if progress.step + 1 == end:
-            if self.config.clip_gradient:
-                self.scaler.unscale_(self.optimizer)
-                nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_gradient)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.average.update_parameters(self.network)
+            learner.move()
         return terms
+
+    def _place(self, progress: Progress) -> dict[str, Any]:
+        """Which batch is in work, for a report."""
+        place = {"recipe": self.recipe.name, "fold": self.fold}
+        if self.plan.several:
+            place["phase"] = self.plan.phase(progress.epoch, progress.restarted)
+        return place | {"epoch": progress.epoch + 1, "step": progress.step + 1}
 
     @staticmethod
     def _add(sums: dict[str, float], terms: LossTerms) -> None:
@@ -292,65 +325,23 @@ class FoldTrainer:
         for key, count in terms.counts.items():
             sums[f"n_{key}"] = sums.get(f"n_{key}", 0.0) + count
 
-    def _refuse(self, batch: TaskBatch, terms: LossTerms, progress: Progress) -> None:
-        path = self.folder / NONFINITE_FILE
-        record = {
-            "recipe": self.recipe.name,
-            "fold": self.fold,
-            "epoch": progress.epoch + 1,
-            "step": progress.step + 1,
-            "study_ids": [s.study_id for s in batch.samples],
-            "series_ids": [s.series_id for s in batch.samples],
-            "losses": {k: repr(float(v.detach())) for k, v in terms.parts.items()},
-        }
-        write_text(path, json.dumps(record, indent=1))
-        studies = ", ".join(str(s.study_id) for s in batch.samples)
-        raise TrainingFailed(
-            f"{self._label}: the loss is not finite on studies {studies}; see {path}. "
-            "Lower the learning rate, or set --train.amp bf16 or off"
-        )
+    def _validate(self, number: int, phase: int, progress: Progress) -> dict[str, float]:
+        """Score the averaged weights on the fold; save them if they are the best, or to be kept.
 
-    def _validate(self, number: int, progress: Progress) -> dict[str, float]:
-        """Score the averaged weights on the fold; keep the model if it is the best so far."""
-        network = self.average.module.eval()
-        predictions = self.task.predict_rows(
-            network, self.store, self.validation_rows, device=self.device
-        )
-        scores = self.task.evaluate(self.validation_rows, predictions)
-        if scores["score"] < progress.best and np.isfinite(scores["score"]):
-            progress.best, progress.best_epoch = scores["score"], number
-            meta = ModelMeta(
-                recipe=self.recipe,
-                fold=self.fold,
-                data=self.store.fingerprint,
-                scores=scores,
-                provenance={
-                    "epoch": number,
-                    "trained_on": sorted({r.study_id for r in self.training_rows}),
-                    **self.task.notes(
-                        network, self.store, self.validation_rows, device=self.device
-                    ),
-                    "prevalence": {t.column: p for t, p in self.store.prevalence().items()},
-                    "fill": {t.column: p for t, p in fill_constants(self.store.grades).items()},
-                },
-            )
-            save_model(self.folder / MODEL_FOLDER, network, meta)
+        Args:
+            number: of the epoch, from 1.
+            phase: its phase, from 1; 0 where there is only one.
+            progress: takes in a better score.
+        """
+        judged = self.validator.judge(self.learner.average.module.eval())
+        place = {"epoch": number} | ({"phase": phase} if phase else {})
+        score = judged.scores["score"]
+        if score < progress.best and np.isfinite(score):
+            progress.best, progress.best_epoch, progress.best_phase = score, number, phase
+            judged.save(self.folder / MODEL_FOLDER, **place)
+        if self.plan.keeps(number, progress.restarted):
+            kept = kept_folder(self.folder, self.plan, number, progress.restarted)
+            judged.save(kept, **place)
         if self.hook is not None:
-            self.hook(number, self.validation_rows, predictions)
-        return scores
-
-    @contextmanager
-    def _catch_signals(self) -> Iterator[None]:
-        """Let SIGTERM and SIGINT end the run after the batch in work."""
-
-        def ask(number: int, frame: FrameType | None) -> None:
-            log.warning("%s: %s; saving", self._label, signal.Signals(number).name)
-            self.stop_asked = True
-
-        caught = (signal.SIGTERM, signal.SIGINT)
-        before = {s: signal.signal(s, ask) for s in caught}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            self.hook(len(progress.history) + 1, self.validation_rows, judged.predictions)
+        return judged.scores

@@ -25,11 +25,12 @@ class EpochRecord:
     """What one epoch did.
 
     Attributes:
-        epoch: epochs finished, counted from 1.
+        epoch: number of the epoch, counted from 1; numbers repeat after a restart.
         lr: learning rate of the last step.
         seconds: wall-clock time of training and validation.
         train: mean of each loss part, and counts such as matched points.
         validation: scores on the fold, empty where this epoch was not validated.
+        phase: its phase, counted from 1; 0 where there is only one.
     """
 
     epoch: int
@@ -37,45 +38,53 @@ class EpochRecord:
     seconds: float
     train: Mapping[str, float]
     validation: Mapping[str, float] = field(default_factory=dict)
+    phase: int = 0
 
     def flat(self) -> dict[str, float]:
         """Column -> value as in the CSV: ``train_loss``, ``val_score`` and so on."""
-        row: dict[str, float] = {"epoch": self.epoch, "lr": self.lr, "seconds": self.seconds}
+        row: dict[str, float] = {"epoch": self.epoch}
+        if self.phase:
+            row["phase"] = self.phase
+        row |= {"lr": self.lr, "seconds": self.seconds}
         row |= {f"train_{k}": v for k, v in self.train.items()}
         row |= {f"val_{k}": v for k, v in self.validation.items()}
         return row
 
 
 class RunRecords:
-    """Writes the records of one fold; the CSV is rewritten whole, so a resumed run has no gaps."""
+    """Writes the records of one fold; the CSV is rewritten whole, so a resumed run has no gaps.
 
-    def __init__(self, folder: Path, label: str, epochs: int, history: Sequence[dict[str, Any]]):
+    TensorBoard's step is the row's number, which never goes back.
+    """
+
+    def __init__(self, folder: Path, label: str, history: Sequence[dict[str, Any]]):
         self.folder = folder
         self.label = label
-        self.epochs = epochs
         self.history = [dict(row) for row in history]
         start = len(self.history) + 1
         self.board = SummaryWriter(str(folder / BOARD_FOLDER), purge_step=start)
 
-    def add(self, record: EpochRecord) -> None:
+    def add(self, record: EpochRecord, end: int) -> None:
+        """Write down an epoch; ``end`` is the epoch that is trained to, for the log."""
         row = record.flat()
         self.history.append(row)
         self._write_csv()
         for key, value in row.items():
             if key != "epoch":
-                self.board.add_scalar(key.replace("_", "/", 1), value, record.epoch)
+                self.board.add_scalar(key.replace("_", "/", 1), value, len(self.history))
         self.board.flush()
-        log.info(self._line(record))
+        log.info(self._line(record, end))
 
     def close(self) -> None:
         self.board.close()
 
-    def _line(self, record: EpochRecord) -> str:
+    def _line(self, record: EpochRecord, end: int) -> str:
         def listed(values: Mapping[str, float]) -> str:
             return " ".join(f"{k} {v:.3f}" for k, v in values.items())
 
+        phase = f"phase {record.phase} " if record.phase else ""
         text = (
-            f"{self.label} epoch {record.epoch}/{self.epochs} lr {record.lr:.2e} "
+            f"{self.label} {phase}epoch {record.epoch}/{end} lr {record.lr:.2e} "
             f"{listed(record.train)}"
         )
         if record.validation:

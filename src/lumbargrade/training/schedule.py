@@ -1,10 +1,16 @@
-"""Which learning rate and how many epochs: phases per fold, constant or one cycle."""
+"""What a fold does epoch by epoch: phases, learning rates, the restart, the epochs kept.
+
+Epochs are counted from the start of training. Where the last phase restarts from an earlier epoch
+(``train.restart_from``), the count goes back to that epoch, so some numbers appear twice: a place
+in the training is an epoch and whether the restart has been.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from lumbargrade.config import TrainConfig
 from lumbargrade.domain.errors import UsageError
@@ -15,8 +21,13 @@ Value = TypeVar("Value", int, float)
 WARM_UP, FIRST_DIVISOR, LAST_DIVISOR = 0.1, 25.0, 1000.0
 
 
-def for_fold(values: Sequence[Value], fold: int) -> Value:
+def for_fold(values: Sequence[Value], fold: int, key: str = "") -> Value:
     """The value of a fold from a tuple that holds one value for all folds, or one per fold.
+
+    Args:
+        values: one, or one per fold.
+        fold: which fold.
+        key: the recipe key, for messages.
 
     Raises:
         UsageError: if the tuple is longer than one and has none for this fold.
@@ -24,29 +35,157 @@ def for_fold(values: Sequence[Value], fold: int) -> Value:
     if len(values) == 1:
         return values[0]
     if not 0 <= fold < len(values):
-        raise UsageError(f"no setting for fold {fold} among {len(values)} per-fold values")
+        where = f"{key}: " if key else ""
+        raise UsageError(
+            f"{where}no setting for fold {fold} among {len(values)} per-fold values; "
+            "give one value, or one per fold"
+        )
     return values[fold]
 
 
-def total_epochs(train: TrainConfig, fold: int) -> int:
-    """Epochs that a fold trains for."""
-    return train.epochs or for_fold(train.phases[-1].until, fold)
+@dataclass(frozen=True)
+class Plan:
+    """The epochs of one fold.
 
+    In all methods ``epoch`` is how many epochs are done by the epoch count (so it is also the
+    number of the epoch in work, from 0), and ``restarted`` says whether the restart has been.
 
-def learning_rate(train: TrainConfig, fold: int, epoch: int, progress: float) -> float:
-    """Learning rate of a step.
-
-    Args:
-        train: the schedule.
-        fold: which fold trains.
-        epoch: epoch of the step, counted from 0.
-        progress: share of all steps of the training that are done, 0..1.
+    Attributes:
+        rates: peak learning rate of each phase.
+        ends: the epoch at which each phase ends.
+        restart: the epoch whose averaged weights the last phase starts from; 0: no restart.
+        stop: training stops when the epoch count reaches this; 0 leaves it to the phases.
+        schedule: learning rate inside the phases.
+        keep, keep_every: epochs whose averaged weights are kept.
     """
-    phase = next((p for p in train.phases if epoch < for_fold(p.until, fold)), train.phases[-1])
-    peak = for_fold(phase.lr, fold)
-    if train.schedule == "constant":
-        return peak
-    if progress < WARM_UP:
-        return peak * (1 / FIRST_DIVISOR + (1 - 1 / FIRST_DIVISOR) * progress / WARM_UP)
-    cosine = 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
-    return peak * (1 / LAST_DIVISOR + (1 - 1 / LAST_DIVISOR) * cosine)
+
+    rates: tuple[float, ...]
+    ends: tuple[int, ...]
+    restart: int = 0
+    stop: int = 0
+    schedule: Literal["constant", "one_cycle"] = "constant"
+    keep: tuple[int, ...] = ()
+    keep_every: int = 0
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one phase."""
+        return len(self.ends) > 1
+
+    def phase(self, epoch: int, restarted: bool) -> int:
+        """Number, from 1, of the phase that trains after ``epoch`` epochs."""
+        if restarted:
+            return len(self.ends)
+        some = self.ends[:-1] if self.restart else self.ends
+        return next((i for i, end in enumerate(some, 1) if epoch < end), len(some))
+
+    def end(self, restarted: bool) -> int:
+        """The epoch at which training ends, or at which the part before the restart ends."""
+        if self.restart and not restarted:
+            return min(self.ends[-2], self.stop or self.ends[-2])
+        return self.stop or self.ends[-1]
+
+    def restarts(self, epoch: int, restarted: bool) -> bool:
+        """Whether the restart comes next."""
+        return self.reaches_restart and not restarted and epoch >= self.ends[-2]
+
+    def done(self, epoch: int, restarted: bool) -> bool:
+        """Whether training is at its end, or beyond it where ``stop`` was lowered since."""
+        if restarted and not self.reaches_restart:
+            return True
+        return epoch >= self.end(restarted) and not self.restarts(epoch, restarted)
+
+    @property
+    def reaches_restart(self) -> bool:
+        """Whether there is a restart before ``stop``."""
+        return bool(self.restart) and not 0 < self.stop <= self.ends[-2]
+
+    def trained(self, epoch: int, restarted: bool) -> int:
+        """How many epochs have been trained, those with the same number both counted."""
+        return self.ends[-2] + epoch - self.restart if restarted else epoch
+
+    @property
+    def total(self) -> int:
+        """How many epochs are trained from the start to the end."""
+        restarted = self.reaches_restart
+        return self.trained(self.end(restarted), restarted)
+
+    def rate(self, epoch: int, restarted: bool, progress: float) -> float:
+        """Learning rate of a step.
+
+        Args:
+            epoch: epochs done before the one of the step.
+            restarted: whether the restart has been.
+            progress: share of all steps of the training that are done, 0..1. One cycle goes over
+                all of them; a restart does not begin another.
+        """
+        peak = self.rates[self.phase(epoch, restarted) - 1]
+        if self.schedule == "constant":
+            return peak
+        if progress < WARM_UP:
+            return peak * (1 / FIRST_DIVISOR + (1 - 1 / FIRST_DIVISOR) * progress / WARM_UP)
+        cosine = 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+        return peak * (1 / LAST_DIVISOR + (1 - 1 / LAST_DIVISOR) * cosine)
+
+    def keeps(self, number: int, restarted: bool) -> bool:
+        """Whether the weights after epoch ``number`` (from 1) are kept as a model of their own."""
+        every = bool(self.keep_every) and number % self.keep_every == 0
+        return every or number in self.keep or (not restarted and number == self.restart > 0)
+
+
+def plan_of(train: TrainConfig, fold: int) -> Plan:
+    """The plan of a fold.
+
+    Raises:
+        UsageError: for settings that contradict each other; it names the key.
+    """
+    rates = tuple(for_fold(p.lr, fold, "train.phases.lr") for p in train.phases)
+    ends = tuple(for_fold(p.until, fold, "train.phases.until") for p in train.phases)
+    plan = Plan(
+        rates,
+        ends,
+        _restart(train.restart_from, ends, fold),
+        train.epochs,
+        train.schedule,
+        train.keep,
+        train.keep_every,
+    )
+    if train.keep_every < 0:
+        raise UsageError(
+            f"train.keep_every {train.keep_every}: give 0 (none) or a number of epochs"
+        )
+    last = max(train.epochs, *(end for p in train.phases for end in p.until))
+    beyond = [k for k in train.keep if not 1 <= k <= last]
+    if beyond:
+        listed = ", ".join(map(str, beyond))
+        raise UsageError(f"train.keep {listed}: the training has epochs 1 to {last}")
+    return plan
+
+
+def _restart(values: tuple[int, ...], ends: tuple[int, ...], fold: int) -> int:
+    """The epoch that the last phase of a fold restarts from; 0 where there is no restart."""
+    if not values:
+        return 0
+    epoch = for_fold(values, fold, "train.restart_from")
+    what = f"train.restart_from {epoch} (fold {fold})"
+    if len(ends) < 2:
+        raise UsageError(
+            f"{what}: the last phase restarts from an epoch of an earlier one, and train.phases "
+            "has one phase; add a phase, or leave restart_from empty"
+        )
+    if not 1 <= epoch <= ends[-2]:
+        raise UsageError(
+            f"{what}: the phase before the last ends at epoch {ends[-2]}; give an epoch from 1 to "
+            f"{ends[-2]}"
+        )
+    if epoch >= ends[-1]:
+        raise UsageError(
+            f"{what}: the last phase ends at epoch {ends[-1]}; give an epoch before that"
+        )
+    return epoch
+
+
+def total_epochs(train: TrainConfig, fold: int) -> int:
+    """The number of the last epoch of a fold; with a restart, more epochs than that are trained."""
+    plan = plan_of(train, fold)
+    return plan.end(restarted=plan.reaches_restart)

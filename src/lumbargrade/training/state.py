@@ -21,12 +21,14 @@ class Progress:
     """Where a run stands.
 
     Attributes:
-        epoch: epoch in work, counted from 0.
+        epoch: epoch in work, counted from 0; a restart sets it back.
         step: batches of that epoch that are done.
         sums: running sums of loss parts and counts over those batches.
         seconds: wall-clock time spent on that epoch so far.
         best: best validation score so far.
         best_epoch: the epoch it belongs to, counted from 1; 0 while there is none.
+        best_phase: the phase it belongs to, counted from 1; 0 where there is only one.
+        restarted: whether the last phase has restarted from an earlier epoch's weights.
         history: metrics row of each finished epoch.
         finished: True when the run has reached its end.
     """
@@ -37,6 +39,8 @@ class Progress:
     seconds: float = 0.0
     best: float = float("inf")
     best_epoch: int = 0
+    best_phase: int = 0
+    restarted: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
 

@@ -1,0 +1,64 @@
+"""Models of single epochs that a run keeps beside its best one (``train.keep``)."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from torch import Tensor
+
+from lumbargrade.checkpoint import KEPT_FOLDER, load_model
+from lumbargrade.domain.errors import BadModel
+from lumbargrade.training.schedule import Plan
+from lumbargrade.training.state import Progress
+
+log = logging.getLogger(__name__)
+
+
+def kept_folder(run: Path, plan: Plan, number: int, restarted: bool) -> Path:
+    """Where the weights after an epoch (from 1) are kept.
+
+    With several phases the name says which, so epochs with one number before and after a restart
+    both stay.
+    """
+    name = f"epoch-{number:03d}"
+    if plan.several:
+        name = f"phase-{plan.phase(number - 1, restarted)}-{name}"
+    return run / KEPT_FOLDER / name
+
+
+def restart_weights(run: Path, plan: Plan) -> dict[str, Tensor]:
+    """The weights that the last phase starts from (``train.restart_from``).
+
+    Raises:
+        BadModel: if they are gone or damaged.
+    """
+    folder = kept_folder(run, plan, plan.restart, restarted=False)
+    if not folder.is_dir():
+        raise BadModel(
+            f"{folder}: the weights that the last phase starts from (train.restart_from) are gone; "
+            "--restart begins the run anew"
+        )
+    return load_model(folder).network.state_dict()
+
+
+def warn_of_unkept(run: Path, plan: Plan, progress: Progress, label: str) -> None:
+    """Warn of epochs to keep that lie beyond the end of this fold, or were trained already."""
+    last = max(plan.end(False), plan.end(True) if plan.reaches_restart else 0)
+    beyond = [k for k in plan.keep if k > last]
+    if beyond:
+        listed = ", ".join(map(str, beyond))
+        log.warning("%s ends at epoch %d: train.keep %s is not reached", label, last, listed)
+    past = progress.epoch
+    if plan.reaches_restart and not progress.restarted:
+        past = min(past, plan.restart)  # what lies after it is trained once more
+    gone = [
+        k for k in plan.keep if k <= past and not any((run / KEPT_FOLDER).glob(f"*epoch-{k:03d}"))
+    ]
+    if gone:
+        log.warning(
+            "%s: epoch %s of train.keep was trained before it was asked for, and is not kept; "
+            "--restart begins the run anew",
+            label,
+            ", ".join(map(str, gone)),
+        )

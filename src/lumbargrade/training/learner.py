@@ -1,0 +1,99 @@
+"""What learns: a network, the average of its weights, the optimiser and the gradient scaler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lumbargrade.config import TrainConfig
+
+
+class Learner:
+    """A network in training.
+
+    Args:
+        network: on its device.
+        config: optimiser, average and clipping.
+        device: where the network is.
+        dtype: mixed-precision type of the forward pass, None for fp32. Losses of an fp16 pass are
+            scaled; a step whose gradients overflow is left out and the scale lowered.
+
+    Attributes:
+        network: the weights that are trained.
+        average: their exponential average, which is validated and saved.
+        optimizer: AdamW.
+        scaler: scales the loss for fp16.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: TrainConfig,
+        device: torch.device,
+        dtype: torch.dtype | None,
+    ) -> None:
+        self.network, self.config = network, config
+        self.device, self.dtype = device, dtype
+        self.average = AveragedModel(
+            network,
+            multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),  # type: ignore[no-untyped-call]  # torch has no types here
+            use_buffers=True,
+        )
+        self.fresh_optimizer()
+
+    def fresh_optimizer(self) -> None:
+        """An optimiser without moments, and a scaler at its first scale."""
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=1e-4, weight_decay=self.config.weight_decay
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+    def restart(self, weights: Mapping[str, Tensor]) -> None:
+        """Train on from these weights as a new run would: no moments, first scale.
+
+        The average is set to the weights too, and moves by its decay from the next step on.
+        """
+        self.network.load_state_dict(weights)
+        self.average.module.load_state_dict(weights)
+        self.average.n_averaged.fill_(1)  # with 0 the next step would replace the average
+        self.fresh_optimizer()
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """All that has a state, by name."""
+        return {
+            "network": self.network,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "scaler": self.scaler,
+        }
+
+    def set_rate(self, lr: float) -> None:
+        """Set the learning rate of the next move."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+    def forget_gradients(self) -> None:
+        """Begin a new accumulation."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def add_gradients(self, loss: Tensor) -> None:
+        """Add the gradients of a loss."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch has no types here
+
+    def move(self) -> None:
+        """One move of the optimiser by the gradients, then one of the average.
+
+        Where the scaler leaves a move out, the average still takes in the unchanged weights, as in
+        the published runs.
+        """
+        if self.config.clip_gradient:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_gradient)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update_parameters(self.network)

@@ -1,0 +1,98 @@
+"""Scores a network on the fold that is held out, and saves it as a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lumbargrade.checkpoint import ModelMeta, save_model
+from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.scoring.fill import fill_constants
+from lumbargrade.tasks.base import Row, SeriesPrediction, Task
+
+
+class Validator:
+    """Judges the networks of one fold.
+
+    Args:
+        task: predicts and scores.
+        fold: the fold that is held out.
+        store: volumes and labels.
+        training_rows, validation_rows: rows of the other folds, and of this one.
+        device: where networks are.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        fold: int,
+        store: VolumeStore,
+        training_rows: Sequence[Row],
+        validation_rows: Sequence[Row],
+        device: torch.device,
+    ) -> None:
+        self.task, self.fold, self.store, self.device = task, fold, store, device
+        self.rows = validation_rows
+        self.trained_on = sorted({r.study_id for r in training_rows})
+
+    def judge(self, network: nn.Module) -> Judged:
+        """Predict the fold with a network in eval mode, and score it."""
+        predictions = self.task.predict_rows(network, self.store, self.rows, device=self.device)
+        return Judged(self, network, predictions, self.task.evaluate(self.rows, predictions))
+
+
+@dataclass
+class Judged:
+    """A network with its predictions and scores on the fold.
+
+    Attributes:
+        validator: what judged it.
+        network: in eval mode.
+        predictions: one per row of the fold.
+        scores: by name; ``score`` is what training minimises.
+    """
+
+    validator: Validator
+    network: nn.Module
+    predictions: Sequence[SeriesPrediction]
+    scores: dict[str, float]
+    _notes: dict[str, Any] | None = field(default=None, repr=False)
+
+    def save(self, folder: Path, **place: int) -> None:
+        """Write the network as a model folder.
+
+        Args:
+            folder: the model folder.
+            place: where in the training the weights are from, for the provenance.
+        """
+        judge = self.validator
+        meta = ModelMeta(
+            recipe=judge.task.recipe,
+            fold=judge.fold,
+            data=judge.store.fingerprint,
+            scores={k: v for k, v in self.scores.items() if math.isfinite(v)},
+            provenance={
+                **place,
+                "trained_on": judge.trained_on,
+                **self.notes,
+                "prevalence": {t.column: p for t, p in judge.store.prevalence().items()},
+                "fill": {t.column: p for t, p in fill_constants(judge.store.grades).items()},
+            },
+        )
+        save_model(folder, self.network, meta)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What the task keeps beside a model; measured once, however often it is saved."""
+        if self._notes is None:
+            judge = self.validator
+            self._notes = judge.task.notes(
+                self.network, judge.store, judge.rows, device=judge.device
+            )
+        return self._notes

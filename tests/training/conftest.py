@@ -1,0 +1,40 @@
+"""Fixtures of training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lumbargrade.dataset.store import VolumeStore
+
+Scripted = Callable[[list[float]], None]
+
+
+@pytest.fixture(scope="session")
+def store(small_store: Path) -> VolumeStore:
+    return VolumeStore.open(small_store)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """A recipe may set torch's threads; the next test should not inherit them."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    """Makes validations give these scores, one after another."""
+
+    def script(scores: list[float]) -> None:
+        rest = iter(scores)
+        monkeypatch.setattr(
+            "lumbargrade.tasks.one_stage.score_predictions",
+            lambda *_: {"score": next(rest, 2.0), "x": 1.0},
+        )
+
+    return script
