@@ -426,3 +426,19 @@ def test_the_card_is_named(monkeypatch):
     monkeypatch.setenv("PATH", "")
     found = machine.about(torch.device("cuda"))
     assert (found["card"], found["card_gib"], found["driver"]) == ("Card 9", 80.0, "unknown")
+
+
+def test_peak_memory_is_that_of_the_steps_after_the_warm_up(monkeypatch):
+    calls: list[str] = []
+    for name in ("reset_peak_memory_stats", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, lambda device, name=name: calls.append(name))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**30)
+    trainee = training.Trainee.__new__(training.Trainee)
+    trainee.session = setup.Session(torch.device("cuda"), setup.TINY, True, Path())
+    trainee.subject = SimpleNamespace(operations=1)  # type: ignore[assignment]
+    monkeypatch.setattr(trainee, "step", lambda number: calls.append(f"step {number}") or 1.0)
+    found = trainee.steps(0.0, SimpleNamespace(left=lambda: 5.0))
+    assert found["peak_gib"] == 3.0
+    wait = "synchronize"
+    steps = [wait, "step 1", wait, "reset_peak_memory_stats", wait, "step 2", wait]
+    assert calls == steps

@@ -53,7 +53,7 @@ class Scale:
     workers: int
 
 
-FULL = Scale(16, 8192, (10, 30), 3, 3.0, 20, cores())
+FULL = Scale(8, 8192, (10, 30), 3, 3.0, 20, cores())
 TINY = Scale(2, 128, (2, 2), 1, 0.1, 1, 1)
 
 #: Tiny encoders of the published families.
