@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TORCH  ?= default
 JOBS   ?= 2
 
-.PHONY: help demo test check format bench results lock clean
+.PHONY: help demo test check format bench gpu results lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -46,6 +46,10 @@ format: $(VENV)/ready ## format and fix what can be fixed
 
 bench: $(VENV)/ready ## run every benchmark and rewrite docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run_all
+
+gpu: $(VENV)/ready ## measure the published recipes on a GPU, rewrite docs/gpu.md, run the GPU tests
+	code=0; $(BIN)/python -m benchmarks.gpu || code=$$?; \
+	$(BIN)/python -m pytest -m gpu tests/training || code=$$?; exit $$code
 
 results: $(VENV)/ready ## train and compare all systems on phantoms and rewrite docs/results.md
 	$(BIN)/python -m benchmarks.results

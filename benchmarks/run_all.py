@@ -60,7 +60,7 @@ def introduction() -> str:
         "over the baseline named below the table, both measured in the same run: below 1 is less "
         "time or memory, above 1 is more. Times are CPU time of one thread, which other work on "
         "the machine disturbs least, unless a table says wall time. Ratios vary from machine to "
-        "machine, and milliseconds more so."
+        "machine, and milliseconds more so. [gpu.md](gpu.md) is about GPUs (`make gpu`)."
     )
     machine = wrapped(
         f"This run: {os.cpu_count()} cores of {processor()}, no GPU used; {platform.system()}, "

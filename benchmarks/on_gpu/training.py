@@ -1,0 +1,190 @@
+"""Training steps of ``benchmarks.gpu``: the CPU's loss, the device's, time and memory."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from benchmarks.common import Row
+from benchmarks.on_gpu.precision import Precision, arithmetic, precision_of
+from benchmarks.on_gpu.setup import OutOfTime, Session, Subject, Wrong
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lumbargrade.tasks.base import LossTerms
+from lumbargrade.training.device import autocast
+from lumbargrade.training.schedule import learning_rate
+
+#: A part of the loss that is smaller than this share of all of it is compared against that share.
+SMALL_PART = 0.01
+
+
+def reference(session: Session, row: Row, allowance: float, clock: Any) -> Row:
+    """The loss of the first step on the CPU in fp32: of one volume, or of all if that is quick."""
+    subject = session.subject(row["recipe"])
+    volumes, whole = 1, len(subject.samples)
+    terms, seconds = _cpu_loss(subject, volumes)
+    if seconds * whole < min(allowance, clock.left()):
+        volumes = whole
+        terms, seconds = _cpu_loss(subject, volumes)
+    subject.reference, subject.compared = _finite(terms, "on the CPU"), volumes
+    return {"volumes": volumes, "cpu_s": seconds, "losses": subject.reference}
+
+
+def _cpu_loss(subject: Subject, volumes: int) -> tuple[LossTerms, float]:
+    batch, start = subject.batch(volumes), time.perf_counter()
+    with torch.no_grad():
+        terms = subject.task.loss(subject.task.forward(subject.network, batch), batch)
+    return terms, time.perf_counter() - start
+
+
+def _finite(terms: LossTerms, where: str) -> dict[str, float]:
+    """The loss, its parts and its counts as numbers.
+
+    Raises:
+        Wrong: if one is not finite.
+    """
+    values = {"loss": float(terms.total.detach())}
+    values |= {name: float(part.detach()) for name, part in terms.parts.items()}
+    if bad := [f"{name} {value}" for name, value in values.items() if not math.isfinite(value)]:
+        raise Wrong(f"the loss is not finite {where}: {', '.join(bad)}")
+    return values | {f"n_{name}": count for name, count in terms.counts.items()}
+
+
+def training(session: Session, row: Row, allowance: float, clock: Any) -> Row:
+    """Training steps as the training loop makes them, at the recipe's batch and image size."""
+    subject, precision = session.subject(row["recipe"]), precision_of(row["precision"])
+    found: Row = {"volumes": len(subject.samples), "slices": subject.slices, "problems": []}
+    with arithmetic(precision):
+        trainee = Trainee(session, subject, precision)
+        found |= trainee.compared_with_cpu()
+        found |= trainee.steps(allowance, clock)
+    found |= {"operations": subject.operations, "tolerance": precision.tolerance}
+    if subject.reference is None:
+        found["absent"] = {"difference": "the CPU's loss is not known"}
+    elif found["difference"] > precision.tolerance:
+        found["problems"].append(
+            f"the loss differs from the CPU's by {found['difference']:.2g} of it, "
+            f"more than {precision.tolerance:g}"
+        )
+    if bad := trainee.bad_gradients():
+        found["problems"].append(f"gradients are not finite after the last step: {bad}")
+    return found
+
+
+class Trainee:
+    """A network in training in one precision, with all that training keeps beside it."""
+
+    def __init__(self, session: Session, subject: Subject, precision: Precision) -> None:
+        self.session, self.subject, self.task = session, subject, subject.task
+        self.dtype = precision.on(session.device)
+        train = subject.recipe.train
+        self.network = copy.deepcopy(subject.network).to(session.device)
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay), use_buffers=True
+        )
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=learning_rate(train, fold=0, epoch=0, progress=0.0),
+            weight_decay=train.weight_decay,
+        )
+        scales = precision.dtype is torch.float16
+        self.scaler = torch.amp.GradScaler(session.device.type, enabled=scales)
+
+    def terms(self, batch: Any) -> LossTerms:
+        """The loss of a batch that is on the device."""
+        with autocast(self.session.device, self.dtype):
+            output = self.task.forward(self.network, batch)
+        terms: LossTerms = self.task.loss(output, batch)
+        return terms
+
+    def compared_with_cpu(self) -> Row:
+        """Largest relative difference of the loss and its parts from the CPU's, before any step.
+
+        Where other points were matched to the truth, the grades' loss is of other points, so it is
+        not compared.
+        """
+        known = self.subject.reference
+        if known is None:
+            return {}
+        batch = self.subject.batch(self.subject.compared).to(self.session.device)
+        ours = _finite(self.terms(batch), "before the first step")
+        same = all(ours[name] == known[name] for name in known if name.startswith("n_"))
+        names = [
+            n for n in known if not n.startswith("n_") and (same or n not in ("loss", "grade"))
+        ]
+        floor = SMALL_PART * abs(known["loss"])
+        differences = {n: abs(ours[n] - known[n]) / max(abs(known[n]), floor) for n in names}
+        return {
+            "losses": ours,
+            "same_points_matched": same,
+            "difference": max(differences.values()),
+            "differences": differences,
+        }
+
+    def step(self, number: int) -> float:
+        """One step; its loss.
+
+        Raises:
+            Wrong: if the loss is not finite.
+        """
+        batch = self.subject.batch().to(self.session.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms = self.terms(batch)
+        values = _finite(terms, f"at step {number}")
+        self.scaler.scale(terms.total).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update_parameters(self.network)
+        return values["loss"]
+
+    def steps(self, allowance: float, clock: Any) -> Row:
+        """Some steps: time of one, memory, and losses; counts operations if nobody has.
+
+        Raises:
+            OutOfTime: if the time budget ends before the fewest steps are made.
+        """
+        scale, device = self.session.scale, self.session.device
+        fewest, most = scale.steps
+        losses: list[float] = []
+        seconds: list[float] = []
+        begun = time.perf_counter()
+        while len(losses) < most:
+            done = len(losses)
+            if done >= fewest and time.perf_counter() - begun > allowance:
+                break
+            if clock.left() < max(seconds, default=0.0):
+                if done < fewest:
+                    raise OutOfTime(f"the time budget ended after {done} of {fewest} steps")
+                break
+            if done == scale.warm_up and device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+            counter = FlopCounterMode(display=False) if self.subject.operations is None else None
+            self.session.wait()
+            start = time.perf_counter()
+            with counter or nullcontext():
+                losses.append(self.step(done + 1))
+            self.session.wait()
+            seconds.append(time.perf_counter() - start)
+            if counter is not None:
+                self.subject.operations = counter.get_total_flops()
+        step_s = statistics.median(seconds[scale.warm_up :])
+        found = {"step_s": step_s, "steps": len(losses), "losses_of_steps": losses}
+        if device.type == "cuda":
+            found["peak_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+        return found
+
+    def bad_gradients(self) -> str:
+        """Names of parameters whose gradient is not finite; the first few."""
+        bad = [
+            name
+            for name, p in self.network.named_parameters()
+            if p.grad is not None and not torch.isfinite(p.grad).all()
+        ]
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        return ", ".join(bad[:3]) + more
