@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lumbargrade.tasks.base import LossTerms
-from lumbargrade.training.device import autocast
+from lumbargrade.tasks.precision import autocast
 from lumbargrade.training.schedule import learning_rate
 
 #: A part of the loss that is smaller than this share of all of it is compared against that share.

@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.loader import training_loader
-from lumbargrade.training.device import autocast
+from lumbargrade.tasks.precision import autocast
 
 
 def measure(session: Session, row: Row, allowance: float, clock: Any) -> Row:
