@@ -13,12 +13,12 @@ import torch
 from benchmarks.common import Row
 from benchmarks.on_gpu.precision import Precision, arithmetic, precision_of
 from benchmarks.on_gpu.setup import OutOfTime, Session, Subject, Wrong
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lumbargrade.tasks.base import LossTerms
 from lumbargrade.tasks.precision import autocast
-from lumbargrade.training.schedule import learning_rate
+from lumbargrade.training.learner import Learner
+from lumbargrade.training.schedule import plan_of
 
 #: A part of the loss that is smaller than this share of all of it is compared against that share.
 SMALL_PART = 0.01
@@ -84,22 +84,14 @@ class Trainee:
         self.session, self.subject, self.task = session, subject, subject.task
         self.dtype = precision.on(session.device)
         train = subject.recipe.train
-        self.network = copy.deepcopy(subject.network).to(session.device)
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(train.ema_decay), use_buffers=True
-        )
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=learning_rate(train, fold=0, epoch=0, progress=0.0),
-            weight_decay=train.weight_decay,
-        )
-        scales = precision.dtype is torch.float16
-        self.scaler = torch.amp.GradScaler(session.device.type, enabled=scales)
+        network = copy.deepcopy(subject.network).to(session.device)
+        self.learner = Learner(network, train, session.device, self.dtype)
+        self.learner.set_rate(plan_of(train, fold=0).rate(0, False, 0.0))
 
     def terms(self, batch: Any) -> LossTerms:
         """The loss of a batch that is on the device."""
         with autocast(self.session.device, self.dtype):
-            output = self.task.forward(self.network, batch)
+            output = self.task.forward(self.learner.network, batch)
         terms: LossTerms = self.task.loss(output, batch)
         return terms
 
@@ -134,13 +126,11 @@ class Trainee:
             Wrong: if the loss is not finite.
         """
         batch = self.subject.batch().to(self.session.device)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.learner.forget_gradients()
         terms = self.terms(batch)
         values = _finite(terms, f"at step {number}")
-        self.scaler.scale(terms.total).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.average.update_parameters(self.network)
+        self.learner.add_gradients(terms.total)
+        self.learner.move()
         return values["loss"]
 
     def steps(self, allowance: float, clock: Any) -> Row:
@@ -183,7 +173,7 @@ class Trainee:
         """Names of parameters whose gradient is not finite; the first few."""
         bad = [
             name
-            for name, p in self.network.named_parameters()
+            for name, p in self.learner.network.named_parameters()
             if p.grad is not None and not torch.isfinite(p.grad).all()
         ]
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
