@@ -2,9 +2,9 @@
 
 The truth of each folder was established from its headers (and from the purpose it was collected
 for): gantry tilt is a sheared stack; "not a volume" is one CT position imaged four times; "slice
-count" has two slices; "slice increment" lacks slices; "slice orientation" is a sagittal and an
-axial pair under one SeriesInstanceUID; the Siemens files are mosaics, whose position is that of
-the sheet and not of any slice.
+count" has two slices, which are FLAIR by their inversion time (2200 ms); "slice increment" lacks
+slices; "slice orientation" is a sagittal and an axial pair under one SeriesInstanceUID; the Siemens
+files are mosaics, whose position is that of the sheet and not of any slice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHEARED = "sheared stack"
 #: folder -> for each volume: kind, shape, mm between planes, words that its notes must contain.
 VOLUMES = {
     f"{FAILING}/gantrytilting/001": [(None, (4, 512, 512), [4.851] * 3, [SHEARED])],
-    f"{FAILING}/slicecount/001": [(SeriesKind.SAGITTAL_T2, (2, 256, 256), [1.0], [])],
+    f"{FAILING}/slicecount/001": [(None, (2, 256, 256), [1.0], ["FLAIR by echo time 394 ms"])],
     f"{FAILING}/sliceincrement/001": [
         (None, (4, 512, 512), [5.0, 5.0, 10.0], ["missing between instances 9 and 10"])
     ],

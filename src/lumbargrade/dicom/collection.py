@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from lumbargrade.dicom.files import file_problem, image_files
+from lumbargrade.dicom.kinds.classify import KINDS_VERSION
 from lumbargrade.dicom.rules import READER_VERSION
 from lumbargrade.dicom.slices import read_header
 from lumbargrade.dicom.study import Study, assemble, scan_files, study_folder
@@ -47,15 +48,15 @@ class FoundStudy:
         """
         found = scan_files(self.files)
         study = assemble(found, f"study {self.study_id}")
-        return Study(study.study_id, study.series, (*self.problems, *study.problems), study.other)
+        return replace(study, problems=(*self.problems, *study.problems))
 
     def fingerprint(self) -> str:
-        """SHA-256 of the files' paths, sizes and times of change, and of the reader's version.
+        """SHA-256 of the files' paths, sizes and times of change, and of the reader's versions.
 
         Raises:
             BadDicom: if a file has vanished.
         """
-        digest = hashlib.sha256(f"reader {READER_VERSION}\n".encode())
+        digest = hashlib.sha256(f"reader {READER_VERSION}, kinds {KINDS_VERSION}\n".encode())
         for file in self.files:
             try:
                 status = file.stat()

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lumbargrade.dicom.acquisition import classify
 from lumbargrade.dicom.files import file_problem, image_files
+from lumbargrade.dicom.kinds.classify import Verdict, classify
 from lumbargrade.dicom.reader import SeriesName, build_series
 from lumbargrade.dicom.rules import EXPORT, LSDC, ReadingRules
 from lumbargrade.dicom.slices import SliceHeader, read_header
@@ -33,12 +33,14 @@ class Study:
         series: volumes by kind; kinds that the study lacks are absent.
         problems: every file that could not be used, and what is odd about the rest.
         other: volumes of no known kind, such as localizers.
+        reasons: why each of them is of none.
     """
 
     study_id: str
     series: dict[SeriesKind, list[Volume]]
     problems: tuple[Problem, ...] = ()
     other: tuple[Volume, ...] = field(default=())
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,19 +142,19 @@ def read_found(found: FoundSeries, kinds: Mapping[str, SeriesKind] | None = None
         problems.append(unsplit.note(f"is {len(parts)} volumes, not one"))
     for number, part in enumerate(parts, start=1):
         first = spatial_stacks(part, kind, found.rules)[0][0]
-        guess, why = classify(part[0].about, first.plane.normal)
+        verdict = classify(part[0].about, first.plane.normal)
         if kind is not None:
-            guess, why = kind, "series table"
+            verdict = Verdict(kind, "series table")
         series_id = found.series_id if len(parts) == 1 else f"{found.series_id}#{number}"
-        name = SeriesName(found.study_id, series_id, guess, origin)
+        name = SeriesName(found.study_id, series_id, verdict.kind, origin)
         try:
             result = build_series(part, (), name, found.rules)
         except BadDicom as error:
             problems.append(name.note(str(error), fatal=True))
             continue
         volumes.append(result.volume)
-        reasons.append(why)
-        problems += result.problems
+        reasons.append(verdict.reason)
+        problems += [*result.problems, *map(name.note, verdict.remarks)]
     return ReadSeries(tuple(volumes), tuple(reasons), tuple(problems))
 
 
@@ -186,7 +188,7 @@ def read_study(path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = Non
     Args:
         path: where the files are; they are sorted by what their headers say.
         kinds: kind by series id (the LSDC descriptions table); other series are classified by
-            orientation, description, and echo and repetition time.
+            what their headers say (see `lumbargrade.dicom.kinds`).
 
     Raises:
         BadDicom: if no series can be used, or if the files belong to several studies.
@@ -212,6 +214,7 @@ def assemble(found: Scan, name: str, kinds: Mapping[str, SeriesKind] | None = No
     """
     series: dict[SeriesKind, list[Volume]] = {}
     other: list[Volume] = []
+    declined: list[str] = []
     problems = list(found.problems)
     for item in found.series:
         result = read_found(item, kinds)
@@ -219,6 +222,7 @@ def assemble(found: Scan, name: str, kinds: Mapping[str, SeriesKind] | None = No
         for volume, why in zip(result.volumes, result.reasons, strict=True):
             if volume.kind is None:
                 other.append(volume)
+                declined.append(why)
                 what = f"of no known kind ({why})"
                 problems.append(Problem(what, volume.study_id, volume.series_id, fatal=False))
             else:
@@ -226,4 +230,4 @@ def assemble(found: Scan, name: str, kinds: Mapping[str, SeriesKind] | None = No
     if not series and not other:
         reasons = "; ".join(dict.fromkeys(p.what for p in problems)) or "no DICOM files"
         raise BadDicom(f"{name}: no usable series ({reasons[:400]})")
-    return Study(found.series[0].study_id, series, tuple(problems), tuple(other))
+    return Study(found.series[0].study_id, series, tuple(problems), tuple(other), tuple(declined))

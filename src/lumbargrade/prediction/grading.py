@@ -129,5 +129,6 @@ def _listed(kinds: Iterable[SeriesKind]) -> str:
 def _content(study: Study) -> str:
     parts = [f"{len(vs)} {kind}" for kind, vs in study.series.items()]
     if study.other:
-        parts.append(f"{len(study.other)} of no known kind")
+        reasons = "; ".join(dict.fromkeys(study.reasons))
+        parts.append(f"{len(study.other)} that cannot be used: {reasons}")
     return ", ".join(parts)

@@ -1,0 +1,238 @@
+"""Which of the three kinds a series is, with the reason in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from numpy.typing import ArrayLike
+
+from lumbargrade.dicom.acquisition import Acquisition, Orientation, orientation_of
+from lumbargrade.dicom.kinds.contrast import Agent, agent_in, names_agent
+from lumbargrade.dicom.kinds.meanings import Meaning
+from lumbargrade.dicom.kinds.phrases import read_words
+from lumbargrade.dicom.kinds.region import other_region
+from lumbargrade.dicom.kinds.series_words import DIXON_PARTS, IMAGE_TYPES
+from lumbargrade.dicom.kinds.weighting import Weighting, weighting_by_times
+from lumbargrade.domain.vocabulary import SeriesKind
+
+#: Bumped when the same header gives another kind than before.
+KINDS_VERSION = 1
+
+_BY_WORD = {
+    Meaning.T1: Weighting.T1,
+    Meaning.T2: Weighting.T2,
+    Meaning.STIR: Weighting.STIR,
+    Meaning.PROTON_DENSITY: Weighting.PROTON_DENSITY,
+}
+#: What a series is that is not graded, in the order in which it is said.
+_OTHER_IMAGES = {
+    Meaning.LOCALIZER: "a localizer",
+    Meaning.DOCUMENT: "a document or screenshot",
+    Meaning.COMPUTED: "images computed from others",
+    Meaning.DIFFUSION: "diffusion",
+    Meaning.ANGIOGRAPHY: "angiography or perfusion",
+    Meaning.SINGLE_SHOT: "a myelogram or single shot",
+    Meaning.STEADY_STATE: "a steady-state gradient echo",
+    Meaning.GRADIENT_ECHO: "a gradient echo",
+    Meaning.FLAIR: "FLAIR",
+}
+#: These are T1 too where T1 is named: T1 FLAIR, T1 FFE.
+_ALSO_T1 = (Meaning.GRADIENT_ECHO, Meaning.FLAIR)
+_PARTS = (Meaning.WATER, Meaning.FAT, Meaning.IN_PHASE, Meaning.OPPOSED_PHASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a series is.
+
+    Attributes:
+        kind: one of the three, or None for any other series.
+        reason: the tags and values that decided.
+        remarks: what a reader should know all the same, such as tags that contradict each other.
+    """
+
+    kind: SeriesKind | None
+    reason: str
+    remarks: tuple[str, ...] = ()
+
+
+def classify(about: Acquisition, normal: ArrayLike) -> Verdict:
+    """The kind of a series.
+
+    SeriesDescription decides before ProtocolName, which often names all series of an examination.
+    Where words and times contradict each other, the times decide. A series of unknown weighting is
+    not guessed.
+
+    Args:
+        about: what its header says.
+        normal: slice normal in the patient, (3,), LPS.
+    """
+    plane = orientation_of(normal)
+    if about.modality not in ("", "MR"):
+        return Verdict(None, f"modality {about.modality}, not MR")
+    if plane is Orientation.CORONAL:
+        return Verdict(None, "coronal")
+    region, remarks = other_region(about)
+    reason = region or _other_image(about) or _given_agent(about)
+    if reason:
+        return Verdict(None, reason, remarks)
+    weighting, why, doubts = _weighting(about)
+    if weighting is None:
+        return Verdict(None, f"{plane}, {why}", (*remarks, *doubts))
+    if reason := _unusable_contrast(about, weighting):
+        return Verdict(None, reason, remarks)
+    if plane is Orientation.AXIAL and weighting is Weighting.T1:
+        return Verdict(None, f"axial T1, {why}", (*remarks, *doubts))
+    kind = SeriesKind.SAGITTAL_T1 if weighting is Weighting.T1 else SeriesKind.SAGITTAL_T2
+    if plane is Orientation.AXIAL:
+        kind = SeriesKind.AXIAL_T2
+    return Verdict(kind, why, (*remarks, *doubts, *_operated(about)))
+
+
+def _texts(about: Acquisition) -> tuple[tuple[str, str], ...]:
+    return (("SeriesDescription", about.description), ("ProtocolName", about.protocol))
+
+
+def _meanings(text: str) -> set[Meaning]:
+    return {w.meaning for w in read_words(text) if w.meaning is not None}
+
+
+def _naming(about: Acquisition) -> tuple[str, set[Meaning]]:
+    """The tag that says what images these are, with its value, and what it says.
+
+    SeriesDescription, or ProtocolName where SeriesDescription says nothing and ProtocolName names
+    a single weighting or kind of image.
+    """
+    telling = {*_BY_WORD, *_OTHER_IMAGES}
+    own = _meanings(about.description)
+    if own & telling:
+        return f"SeriesDescription {about.description!r}", own
+    protocol = _meanings(about.protocol)
+    named = protocol & telling
+    if len(named) == 1 or named in (
+        {Meaning.T2, Meaning.STIR},
+        *({Meaning.T1, m} for m in _ALSO_T1),
+    ):
+        return f"ProtocolName {about.protocol!r}", protocol | own
+    return "", own
+
+
+def _image_types(about: Acquisition) -> set[Meaning]:
+    values = {v.strip().upper() for v in about.image_type}
+    return {meaning for meaning, known in IMAGE_TYPES.items() if values & set(known)}
+
+
+def _other_image(about: Acquisition) -> str | None:
+    """Why a series is no ordinary T1 or T2, by its ImageType and words."""
+    types = _image_types(about)
+    source, words = _naming(about)
+    for meaning, what in _OTHER_IMAGES.items():
+        if meaning in types:
+            return f"{what}, ImageType '{'|'.join(about.image_type)}'"
+        if meaning in words and not (meaning in _ALSO_T1 and _is_t1(about, words)):
+            return f"{what}, {source}"
+    return None
+
+
+def _is_t1(about: Acquisition, words: set[Meaning]) -> bool:
+    """T1 by name; FLAIR alone may be T1 FLAIR, which its inversion time tells."""
+    return Meaning.T1 in words or weighting_by_times(about)[0] is Weighting.T1
+
+
+def _given_agent(about: Acquisition) -> str | None:
+    """Why a series is after contrast agent, by its own description or else by the agent's tag."""
+    said = agent_in(read_words(about.description))
+    if said is Agent.GIVEN:
+        return f"after contrast agent, SeriesDescription {about.description!r}"
+    if said is Agent.UNSAID and names_agent(about.agent):
+        return f"after contrast agent, ContrastBolusAgent {about.agent!r}"
+    return None
+
+
+def _unusable_contrast(about: Acquisition, weighting: Weighting) -> str | None:
+    """Why a T1 or T2 does not show what is graded.
+
+    A protocol's name with an agent leaves out T1 only: it often describes the whole examination,
+    and an agent hardly changes a T2. Without its fat, T1 does not show the foramina; T2 without fat
+    is as usual as STIR. Of a Dixon series, the fat and the opposed-phase images are of no use; the
+    in-phase images are those of an ordinary series.
+    """
+    parts = _image_types(about) & set(_PARTS) or _dixon_part(about)
+    for part, name in ((Meaning.FAT, "fat"), (Meaning.OPPOSED_PHASE, "opposed-phase")):
+        if part in parts:
+            return f"the {name} images of a Dixon series"
+    if weighting is not Weighting.T1:
+        return None
+    own = agent_in(read_words(about.description))
+    if own is Agent.UNSAID and agent_in(read_words(about.protocol)) is Agent.GIVEN:
+        return f"T1 after contrast agent, ProtocolName {about.protocol!r}"
+    if Meaning.WATER in parts:
+        return "T1 without fat (the water images of a Dixon series)"
+    for tag, text in _texts(about)[: 1 if _meanings(about.description) & _BY_WORD.keys() else 2]:
+        if _suppresses_fat(text) and Meaning.IN_PHASE not in parts:
+            return f"T1 with fat suppression, {tag} {text!r}"
+    return None
+
+
+def _suppresses_fat(text: str) -> bool:
+    words = (None, *(w.meaning for w in read_words(text)))
+    return any(
+        word is Meaning.FAT_SUPPRESSED and before is not Meaning.WITHOUT
+        for before, word in pairwise(words)
+    )
+
+
+def _dixon_part(about: Acquisition) -> set[Meaning]:
+    for _, text in _texts(about):
+        words = read_words(text)
+        found = {w.meaning for w in words if w.meaning in _PARTS}
+        if any(w.meaning is Meaning.DIXON for w in words):
+            found |= {DIXON_PARTS[w.text] for w in words if w.text in DIXON_PARTS}
+        if found:
+            return {m for m in found if m is not None}
+    return set()
+
+
+def _weighting(about: Acquisition) -> tuple[Weighting | None, str, tuple[str, ...]]:
+    """(T1, T2, STIR or None, why, remarks)."""
+    source, words = _naming(about)
+    named = {_BY_WORD[m] for m in words if m in _BY_WORD}
+    kinds = {Weighting.T2 if w is Weighting.STIR else w for w in named}
+    measured, times = weighting_by_times(about)
+    if len(kinds) > 1:
+        source = f"{source} names {' and '.join(sorted(named))}"
+    if len(kinds) != 1:
+        if measured in (Weighting.T1, Weighting.T2, Weighting.STIR):
+            return measured, times, (f"{source}; the times decide ({times})",) if kinds else ()
+        what = f"{measured} by {times}" if measured else "unknown weighting"
+        return None, f"{source}; {what}" if kinds else what, ()
+    word = Weighting.STIR if Weighting.STIR in named else kinds.pop()
+    if measured is None or _agree(word, measured, flair="flair" in source.lower()):
+        usable = word is not Weighting.PROTON_DENSITY
+        return (word, source, ()) if usable else (None, f"proton density, {source}", ())
+    doubt = f"{source} says {word}, but {times} is that of {measured}"
+    if measured in (Weighting.T1, Weighting.T2, Weighting.STIR):
+        return measured, times, (f"{doubt}; the times decide",)
+    return None, doubt, ()
+
+
+def _agree(word: Weighting, measured: Weighting, *, flair: bool) -> bool:
+    """Whether times are usual for what a series is called."""
+    if word is Weighting.STIR:
+        # its echo may be short, and not every scanner stores the inversion (of T1 FLAIR too)
+        return measured in (Weighting.STIR, Weighting.T2, Weighting.PROTON_DENSITY)
+    if word is Weighting.T2:
+        return measured in (Weighting.T2, Weighting.STIR)
+    if word is Weighting.T1:
+        long = flair and measured is Weighting.PROTON_DENSITY
+        return long or measured in (Weighting.T1, Weighting.GRADIENT_ECHO)
+    return measured is word
+
+
+def _operated(about: Acquisition) -> tuple[str, ...]:
+    """That the spine may be operated, by the first tag that says so."""
+    for tag, text in (*_texts(about), *about.order):
+        if _meanings(text) & {Meaning.OPERATED, Meaning.SURGERY}:
+            return (f"the spine may be operated ({tag} {text!r}); grades there are less certain",)
+    return ()

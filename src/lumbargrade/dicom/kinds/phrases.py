@@ -1,0 +1,147 @@
+"""Read header text word by word: what each word and phrase of the tables means there.
+
+Case, accents, underscores and punctuation do not matter. Text that is glued together is taken
+apart where it consists of known words only: ``SagT2TSE``, ``eT2W_TSE_SAG``, ``t2_tse_sag_320``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from lumbargrade.dicom.kinds.meanings import Entry, Meaning
+from lumbargrade.dicom.kinds.region_words import REGION_WORDS
+from lumbargrade.dicom.kinds.series_words import SERIES_WORDS
+
+#: All words of the tables.
+ENTRIES: tuple[Entry, ...] = (*SERIES_WORDS, *REGION_WORDS)
+
+#: Characters of a header value that are looked at; DICOM allows 64 in a description.
+_LONGEST = 1024
+
+_VERTEBRA = re.compile(r"th(?:1[0-2]|[1-9])|[ctdls](?:1[0-2]|[1-9])")
+#: L45 is L4/5
+_LEVELS = re.compile(r"l[1-5][1-5]")
+_REGION_OF_LETTER = {
+    "c": Meaning.CERVICAL_VERTEBRA,
+    "t": Meaning.THORACIC_VERTEBRA,
+    "d": Meaning.THORACIC_VERTEBRA,
+    "l": Meaning.LUMBAR_VERTEBRA,
+    "s": Meaning.SACRAL_VERTEBRA,
+}
+_TO = r"\s*(?:-|–|—|\bto\b|\bbis\b|\btot\b)\s*"
+#: "T1-T12" and "C7-T1" name vertebrae; "T1 T2", "T1/T2" and "T1-T2" name weightings.
+_THORACIC_START = re.compile(rf"(?<![a-z0-9-])t([12])(?={_TO}(?:th?|d)(?:1[0-2]|[3-9])(?!\d))")
+_LONG_RANGE = re.compile(r"(?<![a-z0-9-])t([12])(?=[-–—][ls][1-6](?!\d))")
+_THORACIC_END = re.compile(rf"(?<![a-z0-9])(c[1-8]{_TO})t([12])(?![a-z0-9])")
+#: Function words and one sequence name that would take other words apart.
+_NEVER_GLUED = frozenset(["se", "en", "et", "un", "na", "no", "wo", "non", "in", "we", "xl"])
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One phrase of a text: its words, and its meaning, None where the tables do not have it."""
+
+    text: str
+    meaning: Meaning | None
+
+
+class Lexicon:
+    """Phrases with their meanings; the longest that fits counts, an exact one before a stem."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.exact: dict[tuple[str, ...], Meaning] = {}
+        self.stems: dict[tuple[str, ...], Meaning] = {}
+        for entry in entries:
+            for phrase in entry.phrases():
+                table = self.stems if phrase.endswith("*") else self.exact
+                words = tuple(phrase.rstrip("*").split())
+                if table.setdefault(words, entry.meaning) is not entry.meaning:
+                    raise ValueError(f"{phrase!r} is {table[words].name} and {entry.meaning.name}")
+        self._longest = max(map(len, (*self.exact, *self.stems)))
+        known = {w[0] for w in (*self.exact, *self.stems) if len(w) == 1}
+        self._glued = {w for w in known if len(w) > 1 and w not in _NEVER_GLUED}
+
+    def find(self, words: tuple[str, ...]) -> Meaning | None:
+        """The meaning of exactly these words."""
+        if (meaning := self.exact.get(words)) is not None:
+            return meaning
+        last = words[-1]
+        for end in range(len(last), 0, -1):
+            if (meaning := self.stems.get((*words[:-1], last[:end]))) is not None:
+                return meaning
+        return None
+
+    def read(self, text: str) -> tuple[Word, ...]:
+        """The phrases of a text, from left to right."""
+        tokens = [t for token in _tokens(text) for t in self._apart(token)]
+        words: list[Word] = []
+        while tokens:
+            for length in range(min(self._longest, len(tokens)), 0, -1):
+                phrase = tuple(tokens[:length])
+                meaning = self.find(phrase)
+                if meaning is None and length == 1:
+                    meaning = _vertebra(phrase[0])
+                if meaning is not None or length == 1:
+                    words.append(Word(" ".join(phrase), meaning))
+                    del tokens[:length]
+                    break
+        return tuple(words)
+
+    def _apart(self, token: str) -> list[str]:
+        """A token, or the known words that it is made of."""
+        if (token,) in self.exact or len(token) < 3:
+            return [token]
+        vertebrae = _VERTEBRA.findall(token)
+        if "".join(vertebrae) == token:
+            return vertebrae
+        return self._pieces(token) or [token]
+
+    def _pieces(self, token: str, before: str = "") -> list[str] | None:
+        if not token:
+            return []
+        if not before and re.match(r"[a-z]t[12]w", token):  # Philips: eT2W, sT2W, dT1W
+            token = token[1:]
+        for end in range(len(token), 0, -1):
+            piece = token[:end]
+            # a number after T1 or T2 would be another vertebra or a part of the word
+            number = piece.isdigit() and before not in ("t1", "t2", "")
+            if number or piece in self._glued:
+                rest = self._pieces(token[end:], piece)
+                if rest is not None:
+                    return [piece, *rest]
+        return None
+
+
+def plain(text: str) -> str:
+    """Small letters without accents; words that capitals tell apart are separate."""
+    text = unicodedata.normalize("NFKD", text[:_LONGEST].replace("ß", "ss"))
+    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    return text.lower().replace("_", " ")
+
+
+def _tokens(text: str) -> list[str]:
+    text = re.sub(r"t2w?\s?\*", " t2 star ", plain(text))
+    text = _THORACIC_START.sub(r"th\1", text)
+    text = _LONG_RANGE.sub(r"th\1", text)
+    text = _THORACIC_END.sub(r"\1th\2", text)
+    return re.findall(r"[a-z0-9]+|\+", text)
+
+
+def _vertebra(token: str) -> Meaning | None:
+    if _VERTEBRA.fullmatch(token) or _LEVELS.fullmatch(token):
+        return _REGION_OF_LETTER[token[0]]
+    return None
+
+
+LEXICON = Lexicon(ENTRIES)
+
+
+@lru_cache(maxsize=4096)
+def read_words(text: str) -> tuple[Word, ...]:
+    """The phrases of a header's text with their meanings, by the tables of this package."""
+    return LEXICON.read(text)
