@@ -128,9 +128,11 @@ def _other_image(about: Acquisition) -> str | None:
     types = _image_types(about)
     source, words = _naming(about)
     for meaning, what in _OTHER_IMAGES.items():
+        if meaning in _ALSO_T1 and _is_t1(about, words):
+            continue
         if meaning in types:
             return f"{what}, ImageType '{'|'.join(about.image_type)}'"
-        if meaning in words and not (meaning in _ALSO_T1 and _is_t1(about, words)):
+        if meaning in words:
             return f"{what}, {source}"
     return None
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum, auto
 
+from lumbargrade.dicom.kinds.contrast_words import AGENT_FILLERS, NO_AGENT
 from lumbargrade.dicom.kinds.meanings import Meaning
 from lumbargrade.dicom.kinds.phrases import Word, plain, read_words
-from lumbargrade.dicom.kinds.series_words import AGENT_FILLERS, NO_AGENT
 
 
 class Agent(Enum):

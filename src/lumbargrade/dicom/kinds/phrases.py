@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from lumbargrade.dicom.kinds.contrast_words import CONTRAST_WORDS
 from lumbargrade.dicom.kinds.meanings import Entry, Meaning
 from lumbargrade.dicom.kinds.region_words import REGION_WORDS
 from lumbargrade.dicom.kinds.series_words import SERIES_WORDS
 
 #: All words of the tables.
-ENTRIES: tuple[Entry, ...] = (*SERIES_WORDS, *REGION_WORDS)
+ENTRIES: tuple[Entry, ...] = (*SERIES_WORDS, *CONTRAST_WORDS, *REGION_WORDS)
 
 #: Characters of a header value that are looked at; DICOM allows 64 in a description.
 _LONGEST = 1024
@@ -37,6 +38,8 @@ _TO = r"\s*(?:-|–|—|\bto\b|\bbis\b|\btot\b)\s*"
 _THORACIC_START = re.compile(rf"(?<![a-z0-9-])t([12])(?={_TO}(?:th?|d)(?:1[0-2]|[3-9])(?!\d))")
 _LONG_RANGE = re.compile(r"(?<![a-z0-9-])t([12])(?=[-–—][ls][1-6](?!\d))")
 _THORACIC_END = re.compile(rf"(?<![a-z0-9])(c[1-8]{_TO})t([12])(?![a-z0-9])")
+#: A token with one of these is taken apart although a stem fits: "lumbart2".
+_WEIGHTING = re.compile(r"t[12]|stir|tirm")
 #: Function words and one sequence name that would take other words apart.
 _NEVER_GLUED = frozenset(["se", "en", "et", "un", "na", "no", "wo", "non", "in", "we", "xl"])
 
@@ -50,7 +53,11 @@ class Word:
 
 
 class Lexicon:
-    """Phrases with their meanings; the longest that fits counts, an exact one before a stem."""
+    """Phrases with their meanings; the longest that fits counts, an exact one before a stem.
+
+    Raises:
+        ValueError: if a phrase has two meanings.
+    """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.exact: dict[tuple[str, ...], Meaning] = {}
@@ -93,7 +100,8 @@ class Lexicon:
 
     def _apart(self, token: str) -> list[str]:
         """A token, or the known words that it is made of."""
-        if (token,) in self.exact or len(token) < 3:
+        whole = self.find((token,)) is not None and not _WEIGHTING.search(token)
+        if (token,) in self.exact or whole or len(token) < 3:
             return [token]
         vertebrae = _VERTEBRA.findall(token)
         if "".join(vertebrae) == token:
@@ -126,6 +134,7 @@ def plain(text: str) -> str:
 
 def _tokens(text: str) -> list[str]:
     text = re.sub(r"t2w?\s?\*", " t2 star ", plain(text))
+    text = re.sub(r"(?<=t1)(?=c\s?\+)", " ", text)  # T1C+
     text = _THORACIC_START.sub(r"th\1", text)
     text = _LONG_RANGE.sub(r"th\1", text)
     text = _THORACIC_END.sub(r"\1th\2", text)
