@@ -58,6 +58,8 @@ def vendors() -> list[Row]:
                   "T2 NON CONTRAST", "T2 PRE-CONTRAST", "STIR T2", "T2 STIR SAG", "T2",
                   "T2 POSTERIOR", "T2 sag mit Sättigung", "T2 LUMBAIRE SAGITTAL", "tirm sag",
                   "T2 SAG FLEXION", "T2 L5S1", "T2L5S1", "T2 L4/5", "sagT2 lws", "LWS T2 sag",
+                  "L+C SPINE T2", "T2 BWK 12 - SWK 1", "T2AXL3S1",
+                  "T2 myelopathy", "T2 fett gesättigt", "T2 KM-", "T2 v. KM", "T2 KM neg",
                   "T2 FAT SAT", "T2 SAT GRASA", "T2 rachis lombaire", "T2 columna lumbosacra",
                   "T2 T-L SPINE", "WHOLE SPINE T2", "T2 HEAD FIRST", "T2 PRE SAT", "T2 MARS",
                   "PLAN AXIAL T2", "T2 post trauma", "postoperative T2", "T2 pós-operatório"],
@@ -84,6 +86,7 @@ def excluded() -> list[Row]:
             "T1 pós contraste", "T1 post-Gd", "t1_tse_fs_sag_post", "T1 CE", "SAG T1 W CONTRAST",
             "T1 après gadolinium", "T1 inj", "T1 SAG WITH IV CONTRAST", "T1 postKM", "T1 Dotarem",
             "T1 POST GAD POST OP", "SAG T2 POST CONTRAST", "T1 enhanced",
+            "T1 +CM", "T1 dopo cm", "T1 iv+",
         ],
         "localizer": [
             "LOCALIZER", "3 PLANE LOC", "3-Plane Localizer", "3-pl T2* FGRE", "Survey", "SCOUT",
@@ -128,6 +131,7 @@ def excluded() -> list[Row]:
             "PD SAG KNEE", "T2 SAG PELVIS", "T2 ABDOMEN", "T1 Schulter", "IRM cérébrale T2",
             "T2 cervicale wervelkolom", "T2 coluna torácica", "T2 prostate", "T2 ISG", "T2 T3-T12",
             "SAG T2 C+T SPINE", "T2 rodilla", "T2 ginocchio", "T2 polso", "T2 thorakal",
+            "T2 HWK 1-7",
         ],
         "unknown weighting": [
             "", "SAG", "tra", "part1", "POST OP", "pos1", "set1", "fast2", "series 5", "left1",

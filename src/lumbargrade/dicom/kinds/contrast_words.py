@@ -12,7 +12,8 @@ CONTRAST = (
         " multihance, prohance, omniscan, magnegita, vueway, elucirem, dtpa, gd dtpa, mdc, pdc,"
         " injection, inj, injecte*, inyeccion, ce, enhanced, contrastenhanced, contrast enhanced,"
         " c +, + c, iv contrast, medio de contraste, mezzo di contrasto, produit de contraste,"
-        " meio de contraste, m km, n km, c contraste, c c, w con, post con, mit k",
+        " meio de contraste, m km, n km, c contraste, c c, w con, post con, + cm, con cm, mit cm,"
+        " nach cm, met cm, na cm, dopo cm, post cm, iv +, + iv, mit k",
         "SAG T1 POST CONTRAST; SAG T1 +C; T1 C+; T1 GD; T1 + gadovist; T1 KM; T1 nach KM;"
         " T1 con contraste; T1 avec injection; T1 mit KM; T1 post gad; T1 CE; T1FS+C",
     ),
@@ -38,7 +39,7 @@ CONTRAST = (
         Meaning.NATIVE,
         "nativ, native, nativo, natif, nativa, natief, blanco, unenhanced, nonenhanced, non con,"
         " noncon, w o con, wo con, noncontrast, precontrast, s c, s contraste, s km, s gd, o km,"
-        " blanko, o gd, ohne k, simples",
+        " v km, km neg*, gd neg*, blanko, o gd, ohne k, simples",
         "T1 nativ; T1 NON-CON; T1 s/c; T1 unenhanced; T1 natif; T1 o. KM",
     ),
     Entry(Meaning.NONE, "none, nein, aucun, ninguno, nessuno, nenhum, geen, nil, 0", "KM: nein"),
@@ -63,10 +64,10 @@ NO_AGENT = words(
 SURGERY = (
     Entry(
         Meaning.OPERATED,
-        "post op*, postop*, pos op*, posop*, post operat*, post surg*, postsurg*, status post,"
-        " s p, z n, zustand nach, st n, nach op*, na operatie, apres chirurgie, postchirurg*,"
-        " post chirurg*, postoperat*, operated, operiert, operado, opere*, operato, geopereerd,"
-        " cirurgia previa, failed back, fbss",
+        "post op*, postop*, pos op*, posop*, post operat*, post surg*, postsurg*, status post, s"
+        " p, z n, zustand nach, st n, nach op*, na operatie, apres chirurgie, postchirurg*, post"
+        " chirurg*, post chir, postoperat*, operated, operiert, operado, opere*, operato,"
+        " geopereerd, cirurgia previa, failed back, fbss",
         "SAG T2 POST OP; postoperative; Z.n. OP; status post fusion; pós-operatório; s/p lami",
     ),
     Entry(

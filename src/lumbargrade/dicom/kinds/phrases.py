@@ -26,6 +26,7 @@ _LONGEST = 1024
 _VERTEBRA = re.compile(r"th(?:1[0-2]|[1-9])|[ctdls](?:1[0-2]|[1-9])")
 #: L45 is L4/5
 _LEVELS = re.compile(r"l[1-5][1-5]")
+_LOWER_VERTEBRA = re.compile(r"[ls][1-6]")
 _REGION_OF_LETTER = {
     "c": Meaning.CERVICAL_VERTEBRA,
     "t": Meaning.THORACIC_VERTEBRA,
@@ -117,7 +118,7 @@ class Lexicon:
             piece = token[:end]
             # a number after T1 or T2 would be another vertebra or a part of the word
             number = piece.isdigit() and before not in ("t1", "t2", "")
-            if number or piece in self._glued:
+            if number or piece in self._glued or (before and _LOWER_VERTEBRA.fullmatch(piece)):
                 rest = self._pieces(token[end:], piece)
                 if rest is not None:
                     return [piece, *rest]
@@ -135,6 +136,7 @@ def plain(text: str) -> str:
 def _tokens(text: str) -> list[str]:
     text = re.sub(r"t2w?\s?\*", " t2 star ", plain(text))
     text = re.sub(r"(?<=t1)(?=c\s?\+)", " ", text)  # T1C+
+    text = re.sub(r"\b(gd|gad|km)-(?=\s|$)", r" without \1 ", text)  # GD-
     text = _THORACIC_START.sub(r"th\1", text)
     text = _LONG_RANGE.sub(r"th\1", text)
     text = _THORACIC_END.sub(r"\1th\2", text)

@@ -20,24 +20,28 @@ REGION_WORDS = (
     Entry(
         Meaning.LUMBAR,
         "lumbar*, lumbal*, lumbo*, lumbaire*, lombaire*, lombar*, lombo*, lumb, lspine, lsspine,"
-        " l spine, ls spine, l s spine, lsp, l sp, lws, lwk, lws bws, lendenwirbel*, tlspine,"
-        " t l spine, tl spine, thoracolumb*, thorakolumb*, toracolomb*, toracolumb*, dorsolumb*,"
+        " l spine, ls spine, l s spine, lsp, l sp, lws, lwk, lws bws, lendenwirbel*, tlspine, t l"
+        " spine, tl spine, thoracolumb*, thorakolumb*, toracolomb*, toracolumb*, dorsolumb*,"
         " dorsolomb*, thoraco lumb*, dorso lomb*, ctlspine, ctl spine, c t l spine, c l spine,"
         " whole spine, wholespine, total spine, totalspine, entire spine, full spine, fullspine,"
         " complete spine, pan spine, panspine, ganze wirbelsaule, ganze ws, gesamte wirbelsaule,"
         " gws, rachis entier, rachis complet, colonne entiere, columna completa, columna total,"
         " colonna intera, colonna in toto, coluna total, coluna completa, hele wervelkolom,"
-        " totale wervelkolom, neuroaxis, neuraxis, conus, c + l spine, c + t + l spine",
+        " totale wervelkolom, neuroaxis, neuraxis, conus, c + l spine, l + c spine, l + t spine,"
+        " t + l spine, c + t + l spine",
         "L-SPINE; LWS; LSPINE; MRI LUMBAR SPINE; IRM rachis lombaire; columna lumbosacra;"
         " T-L SPINE; WHOLE SPINE; T2_LWS_sag; Rachide lombare; coluna lombar; LWK; TLSPINE;"
         " lumbo-sacral",
     ),
+    # German: Brust-, Sakral- and Halswirbelkörper; Lendenwirbelkörper (LWK) are above
+    Entry(Meaning.THORACIC_VERTEBRA, "bwk", "T2 BWK 12"),
+    Entry(Meaning.SACRAL_VERTEBRA, "swk", "T2 BWK 12 - SWK 1"),
     # stitched from several stations: the description is that of one of them
     Entry(Meaning.COMPOSED, "composed, composing, comp sp, comp ad, stitched", "t2_sag_COMP_SP_1"),
     # the sacrum and its joints show L5/S1 at most, so they are no examination of the lumbar spine
     Entry(
         Meaning.NEAR_REGION,
-        "cervical*, zervikal*, cspine, c spine, + c spine, c + t spine, csp, c sp, hws,"
+        "cervical*, zervikal*, cspine, c spine, + c spine, c + t spine, csp, c sp, hws, hwk,"
         " halswirbel*, cwk, cervix, neck, hals, cuello, nek, pescoco, collo, ctspine, c t spine,"
         " cervicothor*, cervico*, tspine, t spine, tsp, t sp, bws, brustwirbel*, twk, thora*,"
         " torac*, torax, thorak*, dorsal*, chest, brustkorb, lung*, abdomen*, abdominal*, abdome,"

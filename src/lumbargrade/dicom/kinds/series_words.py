@@ -61,8 +61,8 @@ OTHER_IMAGES = (
     # one thick slab of water alone, or one shot per slice: no series of slices for grading
     Entry(
         Meaning.SINGLE_SHOT,
-        "myelo*, mielo*, mr myelo, haste, ssfse, ss fse, ssh tse, sshtse, ss tse, sstse, fase,"
-        " fase2d, fase3d, single shot, hydro*, urogra*, uro, mrcp",
+        "myelo, myelogra*, mielo, mielogra*, haste, ssfse, ss fse, ssh tse, sshtse, ss tse,"
+        " sstse, fase, fase2d, fase3d, single shot, hydro*, urogra*, uro, mrcp",
         "MR MYELO; t2_haste_myelo; MYELOGRAPHY; myelogramm; mielografia RM; SSFSE SAG; T2 HASTE",
     ),
     Entry(
@@ -103,8 +103,8 @@ OTHER_IMAGES = (
         "subtraction*, subtracted, subtraktion*, sub, subs, subtr, soustraction*, substraccion*,"
         " sustraccion*, resta, sottrazione, aftrekking, subtracao, mip, minip, min ip, thin mip,"
         " mip range, mpr, mprs, reformat*, rfmt, reconst*, rekonstruktion*, vrt, vr, 3d vr,"
-        " volume rendering, projection*, radial, curved, t2 map*, t1 map*, t2map*, t1map*, mapit,"
-        " t2 mapping, parametric map",
+        " volume rendering, projection*, radial, curved, cpr, t2 map*, t1 map*, t2map*, t1map*,"
+        " mapit, t2 mapping, parametric map",
         "SUB T1 POST-PRE; MIP; t2_spc_sag MPR tra; Reformatted; T2 Map; SUBTRACTION SAG; RFMT AX"
         " T2",
     ),
@@ -113,13 +113,13 @@ OTHER_IMAGES = (
 FAT = (
     Entry(
         Meaning.FAT_SUPPRESSED,
-        "fs, fatsat, fat sat, fatsup*, fat sup*, fat suppress*, fat saturat*, spair, spir, spectral"
-        " fat*, chess, aspir, fsat, fatsaturated, fettsat*, fett sat*, fettgesattigt, fettsupp*,"
-        " fettunterdruckt, fettunterdruckung, sat grasa, saturacion grasa, supresion grasa,"
-        " supresion de grasa, saturation graisse, sat graisse, suppression graisse, grassosat,"
-        " soppressione grasso, soppressione del grasso, sat gordura, saturacao gordura,"
-        " supressao de gordura, vetsuppressie, vet sat, proset, water excitation, we"
-        "",
+        "fs, fatsat, fat sat, fatsup*, fat sup*, fat suppress*, fat saturat*, spair, spir,"
+        " spectral fat*, chess, aspir, fsat, fatsaturated, fettsat*, fett sat*, fett gesat*,"
+        " fettgesattigt, fettsup*, fettunterdruckt, fettunterdruckung, sat grasa, saturacion"
+        " grasa, supresion grasa, supresion de grasa, saturation graisse, sat graisse,"
+        " suppression graisse, grassosat, soppressione grasso, soppressione del grasso, sat"
+        " gordura, saturacao gordura, supressao de gordura, vetsuppressie, vet sat, proset, water"
+        " excitation, we",
         "T1 FS SAG; T2 FAT SAT; t1_tse_fs_sag; T2W_SPAIR; fettgesättigt; T1FatSat; T2 FATSAT SAG",
     ),
     Entry(
