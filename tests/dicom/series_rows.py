@@ -185,6 +185,10 @@ AGENTS: list[Row] = [
         *("Gadovist", "GADAVIST 7.5 ML", "DOTAREM", "gd", "KM", "contrast", "YES", "Gd-DTPA 15 ml"),
         *("15 ml", "MULTIHANCE", "avec", "Magnograf", "unreadable"),
     )
+] + [
+    # the agent's tag may stand in every series of an examination
+    ("sagittal", description, "T1", description, {"agent": "GADOVIST"})
+    for description in ("SAG T1 PRE", "T1 nativ", "T1 ohne KM", "SAG T1 W/O", "T1 sans injection")
 ]  # fmt: skip
 
 PHYSICS: list[Row] = [

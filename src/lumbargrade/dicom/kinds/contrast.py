@@ -51,7 +51,8 @@ def agent_in(words: Sequence[Word]) -> Agent:
             said |= {Agent.NOT_GIVEN} if denied else before or {Agent.GIVEN}
         else:
             said |= alone
-            if meaning is Meaning.NATIVE:
+            ends = number == len(words) and before == {Agent.NOT_GIVEN}  # "T1 W/O"
+            if meaning is Meaning.NATIVE or ends:
                 said.add(Agent.NOT_GIVEN)
         before, alone = set(), set()
     return said.pop() if len(said) == 1 else Agent.UNSAID
