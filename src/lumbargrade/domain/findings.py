@@ -10,6 +10,9 @@ import numpy as np
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.vocabulary import Grade, Target
 
+#: Probabilities of normal/mild, moderate and severe.
+Probabilities = tuple[float, float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -36,7 +39,7 @@ class Place:
 _IN_FULL, _ROUNDED = 1e-9, 2e-3
 
 
-def distribution(cells: Sequence[str | float]) -> tuple[float, float, float]:
+def distribution(cells: Sequence[str | float]) -> Probabilities:
     """The probabilities of a finding from a table's cells.
 
     Values written in full are taken as they stand, so that they read back exactly; rounded ones
@@ -80,11 +83,11 @@ class Finding:
     """
 
     target: Target
-    probabilities: tuple[float, float, float]
+    probabilities: Probabilities
     place: Place | None = None
     filled: bool = False
     sources: tuple[ModelSource, ...] = ()
-    calibrated: tuple[float, float, float] | None = None
+    calibrated: Probabilities | None = None
 
     def __post_init__(self) -> None:
         for values in (self.probabilities, self.calibrated or self.probabilities):
@@ -94,7 +97,7 @@ class Finding:
                 raise ValueError(f"{self.target.column}: not a distribution: {values}")
 
     @property
-    def shown(self) -> tuple[float, float, float]:
+    def shown(self) -> Probabilities:
         """What a reader may take for probabilities: calibrated ones where there are any."""
         return self.probabilities if self.calibrated is None else self.calibrated
 

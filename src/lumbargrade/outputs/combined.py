@@ -11,10 +11,11 @@ from typing import Any
 
 from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.files import write_text
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target
 from lumbargrade.outputs.submission_rows import summary_path, write_rows
 from lumbargrade.outputs.tables import text_table, with_null
-from lumbargrade.scoring.combining import SubmissionFile, Triple
+from lumbargrade.scoring.combining import SubmissionFile
 from lumbargrade.scoring.official import Solution, Submission, check_complete
 from lumbargrade.scoring.report import score_report
 
@@ -75,7 +76,7 @@ def write_combined(
     path: Path,
     files: Sequence[SubmissionFile],
     weights: Mapping[Condition, Sequence[float]],
-    rows: Mapping[str, Mapping[Target, Triple]],
+    rows: Mapping[str, Mapping[Target, Probabilities]],
     scores: Scores | None = None,
 ) -> CombinedSummary:
     """Write a combined submission and ``<name>.json``, its summary, each atomically.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lumbargrade.domain.files import atomic_path
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Target
 from lumbargrade.scoring.official import SUBMISSION_COLUMNS, check_complete, read_submission
 
@@ -27,9 +28,7 @@ def findings_path(submission: Path) -> Path:
     return submission.with_name(submission.name + ".findings.csv")
 
 
-def write_rows(
-    path: Path, rows: Sequence[tuple[str, Mapping[Target, tuple[float, float, float]]]]
-) -> None:
+def write_rows(path: Path, rows: Sequence[tuple[str, Mapping[Target, Probabilities]]]) -> None:
     """Write a submission; what is read back has the same numbers to the last bit.
 
     Args:

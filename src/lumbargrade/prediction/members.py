@@ -14,15 +14,15 @@ from torch import nn
 
 from lumbargrade.checkpoint import KEPT_FOLDER, MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
+from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
 from lumbargrade.scoring.local import WEIGHTS
 from lumbargrade.tasks import OneStageTask, StudyTask, get_task
 
-#: What a finding that no model predicts gets: a probability per grade.
-Constants = Mapping[Target, tuple[float, float, float]]
-#: The same by column, as models and packaged files carry it.
-Table = Mapping[str, Sequence[float]]
+#: Finding -> the probabilities it gets if no model predicts it.
+Constants = Mapping[Target, Probabilities]
+#: Column name of a finding -> the same, as models and packaged files hold it.
+ConstantsByColumn = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def training_prevalence(metas: Iterable[ModelMeta]) -> Constants:
     carries the shares (imported published files), those of the LSDC data are taken.
     """
     carried = [m.provenance["prevalence"] for m in metas if "prevalence" in m.provenance]
-    return _mean(carried or [published_prevalence()])
+    return _mean_by_target(carried or [published_prevalence()])
 
 
 def training_fill(metas: Iterable[ModelMeta]) -> Constants:
@@ -105,17 +105,17 @@ def training_fill(metas: Iterable[ModelMeta]) -> Constants:
     carries either (imported published files), those of the LSDC data are taken.
     """
     carried = [m.provenance for m in metas if {"fill", "prevalence"} & m.provenance.keys()]
-    return _mean(
+    return _mean_by_target(
         [p.get("fill") or _weighted(p["prevalence"]) for p in carried] or [published_fill()]
     )
 
 
-def published_prevalence() -> Table:
+def published_prevalence() -> ConstantsByColumn:
     """Share of each grade in the 1,975 LSDC training studies, by column."""
     return _packaged("lsdc_prevalence.csv")
 
 
-def published_fill() -> Table:
+def published_fill() -> ConstantsByColumn:
     """The constants that score best on the 1,975 LSDC training studies, by column."""
     return _packaged("lsdc_fill.csv")
 
@@ -127,7 +127,7 @@ def complete(prediction: StudyPrediction, constants: Constants) -> dict[Target, 
     }
 
 
-def _mean(tables: Sequence[Table]) -> dict[Target, tuple[float, float, float]]:
+def _mean_by_target(tables: Sequence[ConstantsByColumn]) -> dict[Target, Probabilities]:
     result = {}
     for target in FINDINGS:
         mean = np.mean([table[target.column] for table in tables], axis=0)
@@ -136,7 +136,7 @@ def _mean(tables: Sequence[Table]) -> dict[Target, tuple[float, float, float]]:
     return result
 
 
-def _weighted(prevalence: Table) -> dict[str, list[float]]:
+def _weighted(prevalence: ConstantsByColumn) -> dict[str, list[float]]:
     weighted = {column: np.array(shares) * WEIGHTS for column, shares in prevalence.items()}
     return {column: (w / w.sum()).tolist() for column, w in weighted.items()}
 

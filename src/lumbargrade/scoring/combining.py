@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.files import sha256_of
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target
 from lumbargrade.scoring.fixed_weights import FixedWeights
 from lumbargrade.scoring.official import Submission, check_complete, read_submission
-
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def read_submissions(paths: Sequence[Path]) -> list[SubmissionFile]:
         if not rows:
             raise BadTable(f"{path}: no rows")
         check_complete(rows, list(rows), path)
-        files.append(SubmissionFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), rows))
+        files.append(SubmissionFile(path, sha256_of(path), rows))
     first = files[0]
     for other in files[1:]:
         check_complete(other.rows, list(first.rows), other.path, first.path)
@@ -71,7 +70,7 @@ def condition_weights(given: FixedWeights, count: int) -> dict[Condition, tuple[
 
 def combine(
     submissions: Sequence[Submission], weights: Mapping[Condition, Sequence[float]]
-) -> dict[str, dict[Target, Triple]]:
+) -> dict[str, dict[Target, Probabilities]]:
     """Weighted mean of complete submissions of the same studies.
 
     Rows are normalised before they are mixed, as the score does. Where one file has all the weight,
@@ -82,7 +81,7 @@ def combine(
         weights: condition -> a weight per submission, summing to 1.
     """
 
-    def mixed(study: str, target: Target) -> Triple:
+    def mixed(study: str, target: Target) -> Probabilities:
         used = [
             (w, s[study][target])
             for w, s in zip(weights[target.condition], submissions, strict=True)

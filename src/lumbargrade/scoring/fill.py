@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Target
 from lumbargrade.scoring.baseline import Grades
 from lumbargrade.scoring.local import WEIGHTS
 
-Triple = tuple[float, float, float]
 Floats = NDArray[np.float64]
 
 
-def fill_constants(grades: Grades) -> dict[Target, Triple]:
+def fill_constants(grades: Grades) -> dict[Target, Probabilities]:
     """The constant of each finding with which predicting nothing scores best on these grades.
 
     The official score is the mean of four parts. A foraminal or subarticular constant enters one of
@@ -88,6 +88,6 @@ def best_canal_severe(weighted: Floats, grades: NDArray[np.int_]) -> Floats:
     return best
 
 
-def _row(weighted: Floats, severe: float) -> Triple:
+def _row(weighted: Floats, severe: float) -> Probabilities:
     a, b = ((1 - severe) * weighted[: Grade.SEVERE] / weighted[: Grade.SEVERE].sum()).tolist()
     return a, b, severe
