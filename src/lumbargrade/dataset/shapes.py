@@ -14,7 +14,7 @@ from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.geometry import FloatArray, apply_homography, fit_to_frame
 from lumbargrade.domain.vocabulary import Condition, Level
 
-#: Side of the square frame in which mean shapes are given, pixels.
+#: Side of the square frame in which mean shapes and augmentation are described, pixels.
 FRAME = 512
 
 #: A point of a mean shape may lie this far outside the frame, pixels.

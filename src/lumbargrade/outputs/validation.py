@@ -22,15 +22,10 @@ from lumbargrade.outputs.overlay import draw_series, save_image
 from lumbargrade.outputs.page import Block, Figure, Section, Table, Text, write_page
 from lumbargrade.outputs.tables import text_table
 from lumbargrade.prediction.evaluation import (
-    ENSEMBLE,
     MEAN,
     POOLED,
-    Pairs,
     PointLine,
     ScoreLine,
-    alike,
-    ensemble_of,
-    narrowed,
     point_table,
     score_table,
 )
@@ -40,6 +35,7 @@ from lumbargrade.prediction.out_of_fold import (
     out_of_fold_points,
     out_of_fold_studies,
 )
+from lumbargrade.prediction.pairs import ENSEMBLE, Pairs, grouped_by_rows, ensemble_of, narrowed
 from lumbargrade.prediction.table import write_predictions
 from lumbargrade.prediction.validation import FoldPredictions
 from lumbargrade.scoring.breakdown import ALL, Part
@@ -213,7 +209,7 @@ def _placed(fold: FoldPredictions) -> set[Condition]:
 
 def _first_pairs(condition: Condition, folds: Sequence[FoldPredictions]) -> Pairs:
     """Rows to draw, with the mean of the models that see them: whole series where there are any."""
-    first = next(iter(alike(folds).values()), [])
+    first = next(iter(grouped_by_rows(folds).values()), [])
     pairs = [pair for one in ensemble_of(first).values() for pair in one.used]
     return narrowed(pairs, condition)
 
