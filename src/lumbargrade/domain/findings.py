@@ -34,16 +34,16 @@ class Place:
     patient: tuple[float, float, float] | None = None
 
 
-#: Probabilities of one finding add up to 1 this closely when a program wrote them in full; files
-#: with few decimals, down to three, do not and are normalised.
+#: How far the sum of a finding's probabilities may be from 1 if they were written in full, and if
+#: they were rounded, to three decimals or more.
 _IN_FULL, _ROUNDED = 1e-9, 2e-3
 
 
 def distribution(cells: Sequence[str | float]) -> Probabilities:
     """The probabilities of a finding from a table's cells.
 
-    Values written in full are taken as they stand, so that they read back exactly; rounded ones
-    are normalised.
+    Values written in full are kept as they are, so that they read back exactly; rounded values are
+    normalised.
 
     Raises:
         ValueError: if they are not three numbers from 0 to 1 that add up to 1.

@@ -20,8 +20,8 @@ from lumbargrade.prediction.pairs import (
     FoldPairs,
     JudgedRow,
     Pairs,
-    grouped_by_rows,
     ensemble_of,
+    grouped_by_rows,
     pairs_of,
 )
 from lumbargrade.prediction.published_figures import figures_of

@@ -34,7 +34,7 @@ class Member:
         meta: recipe, fold, scores and provenance.
         task: samples and decoding.
         network: in eval mode, on its device.
-        flip: False leaves flip averaging out for this model.
+        flip: False: this model is never averaged with flips.
     """
 
     path: Path
@@ -56,8 +56,8 @@ class Member:
 def find_models(paths: Iterable[Path | str]) -> list[Path]:
     """Model folders at or below the paths, each once however often it is reached.
 
-    Models of single epochs that a run has kept beside its best one (``train.keep``) are taken only
-    if a path is their folder or lies in it.
+    Kept epochs of a run (``train.keep``) are included only if a path is the folder of one, or the
+    folder of all of them.
 
     Raises:
         UsageError: if a path does not exist or holds no model.
@@ -90,19 +90,20 @@ def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Membe
 def training_prevalence(metas: Iterable[ModelMeta]) -> Constants:
     """Share of each grade in the data the models were trained on, for findings nothing predicts.
 
-    For people, who read probabilities; a submission is filled with `training_fill`. If no model
-    carries the shares (imported published files), those of the LSDC data are taken.
+    `grade` shows them, because people read probabilities; `submit` fills with `training_fill`. If
+    no model carries the shares (imported published files), those of the LSDC data are used.
     """
     carried = [m.provenance["prevalence"] for m in metas if "prevalence" in m.provenance]
     return _mean_by_target(carried or [published_prevalence()])
 
 
 def training_fill(metas: Iterable[ModelMeta]) -> Constants:
-    """Constants that score best on the data the models were trained on (`scoring.fill`).
+    """Constants that minimise the official score on the data the models were trained on.
 
-    A model trained before these were recorded carries only the shares P(k) of its grades; for it
-    they are w(k)P(k), normalised, which leaves the any-severe part out of account. If no model
-    carries either (imported published files), those of the LSDC data are taken.
+    They are computed in training (`scoring.fill`) and averaged over the models. A model that was
+    trained before they were recorded carries only the shares P(k) of its grades; w(k)P(k),
+    normalised, is used instead, which neglects the any-severe part. If no model carries either
+    (imported published files), the constants of the LSDC data are used.
     """
     carried = [m.provenance for m in metas if {"fill", "prevalence"} & m.provenance.keys()]
     return _mean_by_target(
@@ -116,7 +117,7 @@ def published_prevalence() -> ConstantsByColumn:
 
 
 def published_fill() -> ConstantsByColumn:
-    """The constants that score best on the 1,975 LSDC training studies, by column."""
+    """Constants that minimise the official score on the 1,975 LSDC training studies, by column."""
     return _packaged("lsdc_fill.csv")
 
 

@@ -23,7 +23,7 @@ class SubmissionFile:
     Attributes:
         path: the file.
         sha256: of its bytes.
-        rows: study -> finding -> probabilities as they stand in the file; all 25 of each study.
+        rows: study -> finding -> probabilities as in the file; all 25 of each study.
     """
 
     path: Path
@@ -36,7 +36,7 @@ def read_submissions(paths: Sequence[Path]) -> list[SubmissionFile]:
 
     Raises:
         BadTable: if a file is no complete submission, or has other studies than the first one;
-            names the file and the first row that differs.
+            it names the file and the first row that differs.
         OSError: if a file cannot be read.
     """
     files = []
@@ -60,8 +60,8 @@ def condition_weights(given: FixedWeights, count: int) -> dict[Condition, tuple[
         count: number of files.
 
     Returns:
-        Where nothing is given at all, equal weights. A condition that is not among those given is
-        taken from the first file alone.
+        Equal weights if none are given. If some conditions have weights, the others get weight 1
+        for the first file and 0 for the rest.
     """
     rest = [1.0] * count if not given else [1.0, *[0.0] * (count - 1)]
     chosen = {c: np.array(given.get(c, rest), float) for c in Condition}
@@ -73,8 +73,8 @@ def combine(
 ) -> dict[str, dict[Target, Probabilities]]:
     """Weighted mean of complete submissions of the same studies.
 
-    Rows are normalised before they are mixed, as the score does. Where one file has all the weight,
-    its rows are taken as they are, to the last bit.
+    Rows are normalised before they are averaged, as the score does. If one file has all the weight,
+    its rows are copied unchanged.
 
     Args:
         submissions: as read from files.

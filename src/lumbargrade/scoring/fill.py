@@ -17,16 +17,16 @@ Floats = NDArray[np.float64]
 
 
 def fill_constants(grades: Grades) -> dict[Target, Probabilities]:
-    """The constant of each finding with which predicting nothing scores best on these grades.
+    """The constants that minimise the official score on these grades, one for each finding.
 
     The official score is the mean of four parts. A foraminal or subarticular constant enters one of
-    them and is best at w(k)P(k), normalised: the share of each grade times its sample weight. The
+    them; its optimum is w(k)P(k), normalised: the share of each grade times its sample weight. The
     canal constants enter two: see `best_canal_severe` for the share of severe; the rest of a level
     is divided among the other grades as w(k)P(k).
 
-    A grade that was never given to a finding counts as given once, because a constant of zero would
-    cost far too much on the first study that has it. Every other count is taken as it is, so the
-    result is the exact optimum where each finding has all three grades.
+    A grade that a finding never has counts as one, because a constant of zero would cost far too
+    much on the first study with that grade. The result is the exact optimum if each finding has
+    all three grades.
 
     Args:
         grades: study -> target -> grade; an ungraded target is absent.

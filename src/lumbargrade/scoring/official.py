@@ -116,7 +116,7 @@ def check_complete(
         submission: predictions.
         studies: the studies that it must have.
         path: its file, for messages.
-        reference: where `studies` are from, for messages.
+        reference: where the studies come from, for messages.
 
     Raises:
         BadTable: naming the first missing or unknown row.
