@@ -148,51 +148,51 @@ def _mask_units(voxels: NDArray[np.floating], factor: NDArray[np.float64]) -> ND
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """What one block of lines is about: a model or an ensemble, fold by fold."""
+class _Block:
+    """What a block of lines is about: a model or an ensemble, fold by fold."""
 
     name: str
     recipes: Collection[Recipe]
     folds: Mapping[int, FoldPairs]
 
 
-def _judged(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[_Judged]:
+def _blocks(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[_Block]:
     """Every model over its folds, then ensembles of several models, narrowed to a condition."""
     names: dict[str, list[FoldPredictions]] = {}
     for one in folds:
         names.setdefault(one.meta.recipe.name, []).append(one)
     for name, members in names.items():
         by_fold = {m.meta.fold: pairs_of(m).narrowed(condition) for m in members}
-        yield _Judged(name, [members[0].meta.recipe], dict(sorted(by_fold.items())))
+        yield _Block(name, [members[0].meta.recipe], dict(sorted(by_fold.items())))
     for name, members in grouped_by_rows(folds).items():
         recipes = {m.meta.recipe.name: m.meta.recipe for m in members}
         if len(recipes) > 1:
             averaged = {f: p.narrowed(condition) for f, p in ensemble_of(members).items()}
-            yield _Judged(name, list(recipes.values()), averaged)
+            yield _Block(name, list(recipes.values()), averaged)
 
 
 def score_table(condition: Condition, folds: Sequence[FoldPredictions]) -> list[ScoreLine]:
     """Lines for every model and fold, each model over its folds, and the ensemble.
 
-    Models of whole series and models of studies are averaged apart: their rows are not the same.
+    Models of whole series and models of studies are averaged separately, as their rows differ.
     """
-    return [line for one in _judged(condition, folds) for line in _score_lines(condition, one)]
+    return [line for one in _blocks(condition, folds) for line in _score_lines(condition, one)]
 
 
-def _score_lines(condition: Condition, judged: _Judged) -> list[ScoreLine]:
-    published = figures_of(judged.recipes)
+def _score_lines(condition: Condition, block: _Block) -> list[ScoreLine]:
+    published = figures_of(block.recipes)
     scores, with_flip = (
         dict(enumerate(f)) for f in (published.score_folds, published.score_flip_folds)
     )
     lines = [
         replace(
-            _score_line(condition, judged.name, str(fold), pairs),
+            _score_line(condition, block.name, str(fold), pairs),
             published=scores.get(fold),
             published_flip=with_flip.get(fold),
         )
-        for fold, pairs in judged.folds.items()
+        for fold, pairs in block.folds.items()
     ]
-    pooled = _score_line(condition, judged.name, POOLED, _together(judged.folds.values()))
+    pooled = _score_line(condition, block.name, POOLED, _together(block.folds.values()))
     return [
         *lines,
         replace(
@@ -226,7 +226,7 @@ def _score_line(condition: Condition, model: str, fold: str, pairs: FoldPairs) -
 
 
 def _together(folds: Collection[FoldPairs]) -> FoldPairs:
-    """All folds as one; flip-averaged where every fold is."""
+    """All folds as one; ``flipped`` is None unless every fold has it."""
     flips = [f.flipped for f in folds if f.flipped is not None]
     flipped = [pair for one in flips for pair in one] if len(flips) == len(folds) else None
     return FoldPairs([pair for one in folds for pair in one.plain], flipped)
@@ -240,9 +240,13 @@ def _mean_if_all(values: Sequence[float | None]) -> float | None:
 def point_table(
     condition: Condition, folds: Sequence[FoldPredictions], store: VolumeStore
 ) -> list[PointLine]:
-    """Errors of the points that findings are taken from, in the lines of `score_table`."""
+    """Errors of the points that findings are taken from, in the lines of `score_table`.
+
+    Mask pixels of an ensemble are those of its first model, whose input size may differ from the
+    others'.
+    """
     lines = []
-    for one in _judged(condition, folds):
+    for one in _blocks(condition, folds):
         size = next(iter(one.recipes)).data.size
         columns = {f: point_columns(p.used, store, size) for f, p in one.folds.items()}
         errors = {f: point_errors(*c) for f, c in columns.items()}
