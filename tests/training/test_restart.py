@@ -116,8 +116,7 @@ def test_the_kept_weights_are_the_average_of_that_epoch(
     assert all(torch.equal(v, average[f"module.{k}"]) for k, v in kept.items())
 
 
-@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("accumulate", "schedule"), [(1, "constant"), (2, "one_cycle")])
 def test_a_run_interrupted_before_at_and_after_the_restart_ends_as_if_it_never_was(
     accumulate: int, schedule: str, store: VolumeStore, whole: Any, tmp_path: Path
 ) -> None:
