@@ -1,9 +1,9 @@
 """Blend submission files by condition: weighted means of their probabilities, row by row.
 
-The files may come from anywhere, for example from another team's notebook. Each is checked as
-`score` does: 25 rows of every study, and the same studies in all files. If no weights are given,
-all files count the same; if some conditions have weights, the others are taken from the first file
-alone. OUT.json holds the names and sha256 of the files, and the weights.
+The files may come from anywhere, for example from another team's notebook. They are checked as by
+the command `score`: 25 rows of every study, and the same studies in all files. If no weights are
+given, all files count the same; if some conditions have weights, the others are taken from the
+first file alone. OUT.json holds the names and sha256 of the files, and the weights.
 """
 
 from __future__ import annotations
