@@ -18,7 +18,6 @@ from lumbargrade.checkpoint import (
     MODEL_META,
     MODEL_WEIGHTS,
     ModelMeta,
-    import_published,
     load_model,
     read_meta,
     save_model,
@@ -29,6 +28,7 @@ from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.networks.one_stage import OneStageNetwork, build_network
 from lumbargrade.networks.published import published_shapes as our_published_shapes
 from lumbargrade.networks.weights import read_weights
+from lumbargrade.published_checkpoint import import_published
 from published_files import CHECKPOINTS, published_shapes, published_weights, write_published
 
 TARGETS = {"foraminal": 10, "canal": 5}

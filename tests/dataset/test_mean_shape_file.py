@@ -74,7 +74,7 @@ def _with(array: np.ndarray, place: tuple[int, ...], value: float) -> np.ndarray
         (FORAMINAL > 200, r"\(bool\) are finite numbers"),
         (FORAMINAL.astype(complex), "complex"),
         (FORAMINAL.astype(str), "<U"),
-        (CANAL.reshape(10, 2), r"\(-44.0, 120.0\)|lies outside|does not grow"),
+        (CANAL.reshape(10, 2), "lies outside the 512 x 512 frame"),
         (FORAMINAL * 3, r"the point \(.*\) lies outside the 512 x 512 frame"),
         (FORAMINAL - 512, "lies outside the 512 x 512 frame"),
         (FORAMINAL[:, ::-1], "y does not grow from L1/L2 to L5/S1; give x before y"),
@@ -101,7 +101,9 @@ def test_files_that_are_no_arrays_are_refused_and_never_unpickled(tmp_path):
     good = saved(tmp_path, FORAMINAL).read_bytes()
     np.savez(tmp_path / "many.npz", FORAMINAL)
     saved(tmp_path, np.array([Trap()], dtype=object), "objects.npy")
-    huge = good.replace(b"(10, 2), }       ", b"(10, 2222222222), }"[:17])
+    huge = good.replace(b"(10, 2), }" + b" " * 9, b"(10, 2222222222), }")
+    assert len(huge) == len(good)
+    assert huge != good
     for name, content in {
         "empty.npy": b"",
         "text.npy": b"290 140\n",

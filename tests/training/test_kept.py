@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from lumbargrade.tasks import get_task
 from lumbargrade.training.loop import FoldTrainer
 from small_runs import (
     FOLD,
+    Scripted,
     metrics_of,
     small_recipe,
     small_trainer,
@@ -26,8 +26,6 @@ from small_runs import (
     tensors_of,
     train,
 )
-
-Scripted = Callable[[list[float]], None]
 
 
 def recipe_of(task: str = "canal", **changed: Any) -> Recipe:

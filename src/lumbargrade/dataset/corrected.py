@@ -135,7 +135,7 @@ def require_applicable(
     labelled: Collection[tuple[int, int, Target]],
     series: Collection[tuple[int, int]],
 ) -> None:
-    """Refuse corrections that were made for other labels than these.
+    """Refuse corrections that do not fit the labels.
 
     Args:
         path: where they come from, for the message.

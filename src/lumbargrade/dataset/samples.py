@@ -58,7 +58,7 @@ def make_sample(
         row: its labels.
         size: side of the network input, pixels.
         draw: what augmentation does; None leaves image and labels as they are.
-        frame: side of a square that images are resized to before; 0 resamples them once.
+        frame: side of a square that images are resized to first; 0: they are resampled once.
     """
     depth, height, width = volume.pixels.shape
     start, stop = (0, depth) if draw is None or draw.slices is None else draw.slices

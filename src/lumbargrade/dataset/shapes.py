@@ -14,20 +14,20 @@ from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.geometry import FloatArray, apply_homography, fit_to_frame
 from lumbargrade.domain.vocabulary import Condition, Level
 
-#: Side of the square frame in which mean shapes are given, pixels.
+#: Side of the square frame in which mean shapes and augmentation are described, pixels.
 FRAME = 512
 
 #: A point of a mean shape may lie this far outside the frame, pixels.
 _OUTSIDE = 64
 
-#: Layouts of mean shape files: shape of the array -> whose it is, and what it holds.
+#: Layouts of mean shape files: shape of the array -> its condition, and what it holds.
 _LAYOUTS = {
     (10, 2): (Condition.FORAMINAL, "left L1/L2 to L5/S1, then right, as x, y"),
     (20,): (Condition.CANAL, "anterior and posterior x, y of each level, from the frame's centre"),
     (5, 2): (Condition.CANAL, "L1/L2 to L5/S1, as x, y"),
 }
 
-#: What numpy raises for files that are no arrays, as found by cutting and flipping bytes.
+#: Exceptions of numpy for files that are not arrays, found by cutting files and flipping bytes.
 _UNREADABLE = (
     ValueError,
     EOFError,

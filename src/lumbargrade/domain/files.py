@@ -62,7 +62,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def sha256_of(path: Path | str) -> str:
-    """Digest of a file's content, hexadecimal.
+    """SHA-256 of a file's content, hexadecimal.
 
     Raises:
         OSError: if it cannot be read.

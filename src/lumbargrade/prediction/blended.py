@@ -122,12 +122,12 @@ def open_predictor(
 
     Args:
         models: model and run folders.
-        blend: a blend file, instead.
+        blend: a blend file, instead of models.
         device: where the networks will be.
         flip: average with the mirrored volume where a model allows it.
         guides: models that only place points.
-        unflipped: further model and run folders, whose models are used without flip averaging,
-            also where ``models`` reaches them too.
+        unflipped: further model and run folders, whose models are used without flip averaging;
+            takes priority for a model that ``models`` contains too.
 
     Raises:
         UsageError: if both or neither are given, or models cannot be used (see `load_blend`).

@@ -36,8 +36,8 @@ def write_predictions(
     """Write what models predict, studies in ascending order; returns how many rows.
 
     ``models`` names every model of a row as ``recipe#fold``, so that whoever blends or trains on
-    the file can see that none of them was trained on the study. Every number reads back as it is:
-    a probability rounded to 0 would cost as much as a sure mistake.
+    the file can see that none of them was trained on the study. Every number reads back exactly: a
+    small probability rounded to 0 would cost as much as a certain and wrong prediction.
 
     Args:
         path: the CSV; written atomically.

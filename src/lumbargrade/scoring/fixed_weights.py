@@ -1,4 +1,4 @@
-"""Blend weights that a person gives: one per part and condition, as a command line spells them."""
+"""Blend weights given on the command line, per condition."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def fixed_weights(
     """Weights as a command line gives them: ``0.75 0.25`` for all, ``foraminal=0.7,0.3`` for one.
 
     Args:
-        texts: what follows ``--weights``; weights of one condition go before those of all.
+        texts: values of ``--weights``; weights of one condition have priority over those of all.
         count: how many weights there must be.
-        what: the things that are weighted, for messages.
+        what: name of the things that are weighted, for messages.
 
     Returns:
         The conditions that have weights; these are as given, not normalised.
 
     Raises:
-        UsageError: for anything else, for another number of weights, for weights that are negative
-            or all zero, and for two lists of one condition.
+        UsageError: for other texts, a wrong number of weights, weights that are negative or all
+            zero, and two lists of weights for one condition.
     """
     plain = [text for text in texts if "=" not in text]
     given = dict.fromkeys(Condition, ",".join(plain)) if plain else {}

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
     Condition,
@@ -33,7 +34,7 @@ SUBMISSION_COLUMNS = ("row_id", *GRADE_COLUMNS)
 #: Study -> target -> grade; an ungraded target is absent.
 Solution = Mapping[str, Mapping[Target, Grade]]
 #: Study -> target -> probabilities.
-Submission = Mapping[str, Mapping[Target, tuple[float, float, float]]]
+Submission = Mapping[str, Mapping[Target, Probabilities]]
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,14 @@ def read_solution(path: Path | str) -> dict[str, dict[Target, Grade]]:
     return solution
 
 
-def read_submission(path: Path | str) -> dict[str, dict[Target, tuple[float, float, float]]]:
+def read_submission(path: Path | str) -> dict[str, dict[Target, Probabilities]]:
     """Read a submission: ``row_id`` and a probability for each grade.
 
     Raises:
         BadTable: for missing columns, unknown or repeated rows, and values that are no
             probabilities, naming the row and the reason.
     """
-    submission: dict[str, dict[Target, tuple[float, float, float]]] = {}
+    submission: dict[str, dict[Target, Probabilities]] = {}
     for row, values in table_rows(path, SUBMISSION_COLUMNS):
         study, _, column = values["row_id"].partition("_")
         try:
@@ -115,7 +116,7 @@ def check_complete(
         submission: predictions.
         studies: the studies that it must have.
         path: its file, for messages.
-        reference: where `studies` are from, for messages.
+        reference: where the studies come from, for messages.
 
     Raises:
         BadTable: naming the first missing or unknown row.

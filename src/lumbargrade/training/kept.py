@@ -1,4 +1,4 @@
-"""Models of single epochs that a run keeps beside its best one (``train.keep``)."""
+"""Models of chosen epochs that a run keeps beside its best model (``train.keep``)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ log = logging.getLogger(__name__)
 
 
 def kept_folder(run: Path, plan: Plan, number: int, restarted: bool) -> Path:
-    """Where the weights after an epoch (from 1) are kept.
+    """The folder of the weights after an epoch (from 1).
 
-    With several phases the name says which, so epochs with one number before and after a restart
-    both stay.
+    If there are several phases, the name contains the phase, so that epochs with the same number
+    before and after a restart (``train.restart_from``) are both kept.
     """
     name = f"epoch-{number:03d}"
-    if plan.several:
-        name = f"phase-{plan.phase(number - 1, restarted)}-{name}"
+    if phase := plan.recorded_phase(number - 1, restarted):
+        name = f"phase-{phase}-{name}"
     return run / KEPT_FOLDER / name
 
 
 def restart_weights(run: Path, plan: Plan) -> dict[str, Tensor]:
-    """The weights that the last phase starts from (``train.restart_from``).
+    """The averaged weights that the last phase starts from (``train.restart_from``).
 
     Raises:
         BadModel: if they are gone or damaged.
@@ -43,7 +43,7 @@ def restart_weights(run: Path, plan: Plan) -> dict[str, Tensor]:
 
 
 def warn_of_unkept(run: Path, plan: Plan, progress: Progress, label: str) -> None:
-    """Warn of epochs to keep that lie beyond the end of this fold, or were trained already."""
+    """Warn of epochs in ``train.keep`` that are beyond the end of this fold or already trained."""
     last = max(plan.end(False), plan.end(True) if plan.reaches_restart else 0)
     beyond = [k for k in plan.keep if k > last]
     if beyond:
@@ -51,7 +51,7 @@ def warn_of_unkept(run: Path, plan: Plan, progress: Progress, label: str) -> Non
         log.warning("%s ends at epoch %d: train.keep %s is not reached", label, last, listed)
     past = progress.epoch
     if plan.reaches_restart and not progress.restarted:
-        past = min(past, plan.restart)  # what lies after it is trained once more
+        past = min(past, plan.restart)  # later epochs are trained again
     gone = [
         k for k in plan.keep if k <= past and not any((run / KEPT_FOLDER).glob(f"*epoch-{k:03d}"))
     ]
