@@ -246,11 +246,19 @@ def _series(row: Any, member: FoldPredictions) -> str:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What one block of lines is about: a model or an ensemble, fold by fold."""
+    """What one block of lines is about: a model or an ensemble, fold by fold.
+
+    Attributes:
+        name: recipe name, or that of the ensemble.
+        recipes: of all folds.
+        folds: fold -> its pairs.
+        whole: whether every fold has a model of every recipe.
+    """
 
     name: str
     recipes: Collection[Recipe]
     folds: Mapping[int, FoldPairs]
+    whole: bool = True
 
 
 def _judged(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[_Judged]:
@@ -270,7 +278,8 @@ def _judged(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[
         recipes = {m.meta.recipe.name: m.meta.recipe for m in members}
         if len(recipes) > 1:
             averaged = {fold: mine(pairs) for fold, pairs in ensemble_of(members).items()}
-            yield _Judged(name, list(recipes.values()), averaged)
+            whole = len(members) == len(recipes) * len(averaged)
+            yield _Judged(name, list(recipes.values()), averaged, whole)
 
 
 def _fold(one: FoldPredictions) -> int:
@@ -292,7 +301,8 @@ def score_table(condition: Condition, folds: Sequence[FoldPredictions]) -> list[
 
 
 def _score_lines(condition: Condition, judged: _Judged) -> list[ScoreLine]:
-    published = figures_of(judged.recipes)
+    # an ensemble that lacks a network in some fold is not the published one
+    published = figures_of(judged.recipes) if judged.whole else Published()
     lines = []
     for fold, pairs in judged.folds.items():
         line = _score_line(condition, judged.name, str(fold), pairs)
