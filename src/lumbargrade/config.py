@@ -73,8 +73,9 @@ class DataConfig:
     size: int = 320
     """side of the square network input, pixels"""
     frame: int = 0
-    """whole series: images are first resized to a square of this side, then to the network input
-    (512 in the published runs); 0: they are resampled once, which keeps them sharper"""
+    """whole series: images are first resized to a square of this side, augmented in it, and then
+    resized to the network input (512 in the published runs); 0 resamples them once, which keeps
+    them sharper"""
     include_wrong_left_points: bool = False
     """put back the three studies whose left T1 point is wrong, as the published runs did"""
     view: ViewName = "sagittal_t1"

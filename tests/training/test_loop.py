@@ -194,7 +194,10 @@ def test_a_signal_to_every_process_of_the_group_spares_the_workers(
 
 
 def plain_epoch(recipe: Recipe, store: VolumeStore) -> dict[str, dict[str, torch.Tensor]]:
-    """One epoch as a textbook would write it: mean gradients, AdamW, average of the weights."""
+    """One epoch as a textbook would write it: mean gradients, AdamW, average of the weights.
+
+    The average begins at the first weights, before any move.
+    """
     task, config = get_task(recipe), recipe.train
     rows = [r for r in task.rows(store) if r.fold != FOLD]
     torch.manual_seed(config.seed + FOLD)
@@ -203,7 +206,7 @@ def plain_epoch(recipe: Recipe, store: VolumeStore) -> dict[str, dict[str, torch
         network.parameters(), config.phases[0].lr[0], weight_decay=config.weight_decay
     )
     batches = list(training_loader(task, store, rows, epoch=0))
-    average: dict[str, torch.Tensor] = {}
+    average = {name: value.clone() for name, value in network.state_dict().items()}
     for start in range(0, len(batches), config.accumulate):
         group = batches[start : start + config.accumulate]
         gradients: list[list[torch.Tensor | None]] = []
@@ -216,8 +219,9 @@ def plain_epoch(recipe: Recipe, store: VolumeStore) -> dict[str, dict[str, torch
             parameter.grad = torch.stack(used).mean(0) if used else None
         optimizer.step()
         for name, value in network.state_dict().items():
-            old = average.get(name, value).double()
-            new = config.ema_decay * old + (1 - config.ema_decay) * value.double()
+            new = (
+                config.ema_decay * average[name].double() + (1 - config.ema_decay) * value.double()
+            )
             average[name] = new.to(value.dtype)
     moments = {
         name: optimizer.state[parameter]["exp_avg"]
@@ -253,7 +257,7 @@ def test_an_epoch_is_what_a_textbook_says(
         expected = plain["moments"].pop(names[i])
         torch.testing.assert_close(state["exp_avg"], expected, rtol=1e-3, atol=1e-6)
     assert not plain["moments"]
-    assert int(parts["average"]["n_averaged"]) == -(-6 // (batch_size * accumulate))
+    assert int(parts["average"]["n_averaged"]) == 1 + -(-6 // (batch_size * accumulate))
 
 
 def test_each_batch_has_the_learning_rate_of_its_place_in_the_training(

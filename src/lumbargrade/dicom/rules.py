@@ -30,7 +30,8 @@ from lumbargrade.dicom.slices import SliceHeader
 #: Bumped when the same files give other pixels, planes or numbers than before.
 READER_VERSION = 2
 
-_NUMBER = re.compile(r"[0-9]{1,9}")
+#: Slices are numbered by 64-bit integers.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,10 @@ class ReadingRules:
 
 
 def file_number(path: Path) -> int | None:
-    """The number that is a file's name without its suffix, or None where the name is no number."""
+    """The number that is a file's name without its suffix, or None where the name is no number.
+
+    A number has at most 18 digits.
+    """
     return int(path.stem) if _NUMBER.fullmatch(path.stem) else None
 
 

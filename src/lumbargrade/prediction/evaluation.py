@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lumbargrade.config import Recipe
+from lumbargrade.config import Published, Recipe
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.vocabulary import Condition, Grade
 from lumbargrade.prediction.pairs import (
@@ -149,11 +149,19 @@ def _mask_units(voxels: NDArray[np.floating], factor: NDArray[np.float64]) -> ND
 
 @dataclass(frozen=True)
 class _Block:
-    """What a block of lines is about: a model or an ensemble, fold by fold."""
+    """What a block of lines is about: a model or an ensemble, fold by fold.
+
+    Attributes:
+        name: recipe name, or that of the ensemble.
+        recipes: of all folds.
+        folds: fold -> its pairs.
+        whole: whether every fold has a model of every recipe.
+    """
 
     name: str
     recipes: Collection[Recipe]
     folds: Mapping[int, FoldPairs]
+    whole: bool = True
 
 
 def _blocks(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[_Block]:
@@ -168,7 +176,8 @@ def _blocks(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[
         recipes = {m.meta.recipe.name: m.meta.recipe for m in members}
         if len(recipes) > 1:
             averaged = {f: p.narrowed(condition) for f, p in ensemble_of(members).items()}
-            yield _Block(name, list(recipes.values()), averaged)
+            whole = len(members) == len(recipes) * len(averaged)
+            yield _Block(name, list(recipes.values()), averaged, whole)
 
 
 def score_table(condition: Condition, folds: Sequence[FoldPredictions]) -> list[ScoreLine]:
@@ -180,7 +189,8 @@ def score_table(condition: Condition, folds: Sequence[FoldPredictions]) -> list[
 
 
 def _score_lines(condition: Condition, block: _Block) -> list[ScoreLine]:
-    published = figures_of(block.recipes)
+    # an ensemble that lacks a network in some fold is not the published one
+    published = figures_of(block.recipes) if block.whole else Published()
     scores, with_flip = (
         dict(enumerate(f)) for f in (published.score_folds, published.score_flip_folds)
     )

@@ -43,6 +43,9 @@ class Learner:
             multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),  # type: ignore[no-untyped-call]  # torch has no types here
             use_buffers=True,
         )
+        # the average begins at the first weights, as in the published runs; with 0 the first move
+        # would replace it
+        self.average.n_averaged.fill_(1)
         self.fresh_optimizer()
 
     def fresh_optimizer(self) -> None:
@@ -59,7 +62,6 @@ class Learner:
         """
         self.network.load_state_dict(weights)
         self.average.module.load_state_dict(weights)
-        self.average.n_averaged.fill_(1)  # with 0 the next step would replace the average
         self.fresh_optimizer()
 
     @property
