@@ -28,7 +28,7 @@ from lumbargrade.networks.published import (
     published_counterpart,
     to_published,
 )
-from lumbargrade.networks.weights import read_weights, require_fit
+from lumbargrade.networks.weights import read_weights, require_finite, require_fit, write_torch
 from lumbargrade.tasks import get_task
 
 MODEL_WEIGHTS = "model.safetensors"
@@ -146,7 +146,7 @@ def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
 
     Raises:
         BadModel: if it is not a model, is damaged, of a newer format or of another task, or its
-            parameters are not those of its recipe (listing them).
+            parameters are not those of its recipe (listing them) or not finite.
     """
     meta = read_meta(path)
     if expect_task is not None and meta.recipe.task != expect_task:
@@ -221,11 +221,7 @@ def export_published(path: Path | str, file: Path | str) -> Recipe:
     if not isinstance(model.network, PlaneNetwork | VolumeNetwork):
         raise AssertionError(f"{counterpart.name} is of a one-stage network")
     counts = {k: model.meta.provenance.get(k, 0) for k in ("iteration", "epoch")}
-    with atomic_path(file) as temporary:
-        try:
-            torch.save({"state_dict": to_published(model.network), **counts}, temporary)
-        except RuntimeError as error:
-            raise OSError(f"{file}: {error}") from None
+    write_torch(file, {"state_dict": to_published(model.network), **counts})
     return counterpart
 
 
@@ -254,6 +250,12 @@ def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> nn.M
         network = _fresh(meta.recipe)  # buffers that are computed, not saved, must be made
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     require_fit(weights, shapes, f"{origin}: not the parameters of recipe {meta.recipe.name}")
+    if wrong := [n for n, tensor in expected.items() if weights[n].dtype != tensor.dtype]:
+        raise BadModel(
+            f"{origin}: {wrong[0]} is {weights[wrong[0]].dtype}, not {expected[wrong[0]].dtype} "
+            f"({len(wrong)} such parameters)"
+        )
+    require_finite(weights, origin)  # else a prediction is silently none
     network.load_state_dict(weights, strict=True, assign=True)
     return channels_last(network)
 

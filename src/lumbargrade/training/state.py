@@ -10,8 +10,7 @@ import torch
 
 from lumbargrade.config import DATA_FILES
 from lumbargrade.domain.errors import BadModel
-from lumbargrade.domain.files import atomic_path
-from lumbargrade.networks.weights import UNREADABLE, first_line
+from lumbargrade.networks.weights import UNREADABLE, first_line, write_torch
 
 STATE_FILE = "state.pt"
 
@@ -53,6 +52,9 @@ def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: s
         progress: where the run stands.
         parts: objects with ``state_dict`` (network, averaged network, optimiser, scaler).
         stamp: identifies recipe, fold and data; a state is only resumed under the same stamp.
+
+    Raises:
+        OSError: if it cannot be written.
     """
     state = {
         "stamp": stamp,
@@ -61,8 +63,7 @@ def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: s
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    with atomic_path(folder / STATE_FILE) as temporary:
-        torch.save(state, temporary)
+    write_torch(folder / STATE_FILE, state)
 
 
 def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | None:
