@@ -20,10 +20,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from lumbargrade.checkpoint import KEPT_FOLDER
+from lumbargrade.checkpoint import KEPT_FOLDER, ModelMeta
 from lumbargrade.config import Published, Recipe, recipe_to_dict
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import NothingDone
+from lumbargrade.domain.files import alone_in
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, Task, TaskBatch
 from lumbargrade.tasks.loader import epoch_batches, training_loader
@@ -41,6 +42,9 @@ from lumbargrade.training.validator import Validator
 log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
+
+#: Seconds to wait for the processes of a killed run to end.
+_PATIENCE = 10.0
 
 #: Called after each validated epoch with how many epochs were trained, the rows and what was
 #: predicted for them. Without a restart (``train.restart_from``) that is the epoch's number.
@@ -131,14 +135,18 @@ class FoldTrainer:
         Files count by their content. How many epochs are trained and kept may change, and what
         computes them.
         """
+        return self._stamp(self.recipe, self.fold, self.store.fingerprint)
+
+    def _stamp(self, recipe: Recipe, fold: int, data: str) -> str:
+        """The same of any recipe, with the files of this one."""
         settings = replace(
-            self.recipe,
+            recipe,
             summary="",
             published=Published(),
-            data=replace(self.recipe.data, **self.files),  # type: ignore[arg-type]  # keys are str
-            train=replace(self.config, workers=0, threads=0, epochs=0, keep=(), keep_every=0),
+            data=replace(recipe.data, **self.files),  # type: ignore[arg-type]  # keys are str
+            train=replace(recipe.train, workers=0, threads=0, epochs=0, keep=(), keep_every=0),
         )
-        text = json.dumps([recipe_to_dict(settings), self.fold, self.store.fingerprint])
+        text = json.dumps([recipe_to_dict(settings), fold, data])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def run(self, *, restart: bool = False) -> FoldResult:
@@ -149,8 +157,14 @@ class FoldTrainer:
 
         Raises:
             TrainingFailed: on a non-finite loss; the batch is named in ``nonfinite.json``.
+            UsageError: if another process trains in the folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        busy = f"another process trains in {self.folder}; wait for its end, or give another --out"
+        with alone_in(self.folder, busy, _PATIENCE):
+            return self._run(restart)
+
+    def _run(self, restart: bool) -> FoldResult:
         if restart:
             self._forget()
         progress = load_state(self.folder, self.learner.parts, self.stamp) or Progress()
@@ -180,7 +194,9 @@ class FoldTrainer:
         for name in (STATE_FILE, METRICS_FILE, NONFINITE_FILE, "curves.png"):
             (self.folder / name).unlink(missing_ok=True)
         for name in (MODEL_FOLDER, KEPT_FOLDER, BOARD_FOLDER, "epochs"):
-            if (self.folder / name).is_dir():
+            if (self.folder / name).is_symlink():
+                (self.folder / name).unlink()  # what it leads to belongs to whoever made the link
+            elif (self.folder / name).is_dir():
                 shutil.rmtree(self.folder / name)
 
     @property
@@ -193,7 +209,7 @@ class FoldTrainer:
         Order and augmentation of samples follow from the epoch, so epochs with the same number see
         the same samples.
         """
-        weights = restart_weights(self.folder, self.plan)
+        weights = restart_weights(self.folder, self.plan, self._is_mine)
         log.info(
             "%s: phase %d restarts from the averaged weights of epoch %d, with a fresh optimiser",
             self._label,
@@ -202,6 +218,10 @@ class FoldTrainer:
         )
         self.learner.restart(weights)
         progress.epoch, progress.restarted = self.plan.restart, True
+
+    def _is_mine(self, meta: ModelMeta) -> bool:
+        """Whether a model was trained with the settings of this run, on its data."""
+        return self._stamp(meta.recipe, meta.fold, meta.data) == self.stamp
 
     def _epoch(self, progress: Progress, records: RunRecords) -> bool:
         """One epoch, from where it was left; False when a signal cut it short."""
