@@ -213,6 +213,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=build / "gpu.json", help="all figures")
     parser.add_argument("--page", type=Path, help="default: docs/gpu.md, --tiny: build/gpu.md")
     options = parser.parse_args(argv)
+    if not options.budget >= 0:
+        parser.error(f"--budget {options.budget}: give seconds, such as {BUDGET:g}")
     # files may be named by the folders of one machine, so the page names only what changes figures
     changed = ["--tiny"] * options.tiny
     changed += [f"--budget={options.budget:g}"] * (options.budget != BUDGET)
@@ -222,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         clock = Clock(options.budget, unknown=0.0 if options.tiny else UNKNOWN)
         complete = run(clock, options.device, options.tiny, files, command)
-    except LumbargradeError as error:
+    except (LumbargradeError, OSError) as error:
         progress(f"error: {error}")
         return 2
     progress(f"written: {files['json']} and {files['page']}")

@@ -23,7 +23,7 @@ from lumbargrade.config import Recipe, TaskName, recipe_from_dict, recipe_to_dic
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.domain.files import atomic_path, write_text
 from lumbargrade.networks.one_stage import channels_last
-from lumbargrade.networks.weights import require_fit
+from lumbargrade.networks.weights import require_finite, require_fit
 from lumbargrade.tasks import get_task
 
 MODEL_WEIGHTS = "model.safetensors"
@@ -141,7 +141,7 @@ def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
 
     Raises:
         BadModel: if it is not a model, is damaged, of a newer format or of another task, or its
-            parameters are not those of its recipe (listing them).
+            parameters are not those of its recipe (listing them) or not finite.
     """
     meta = read_meta(path)
     if expect_task is not None and meta.recipe.task != expect_task:
@@ -182,6 +182,12 @@ def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> nn.M
         network = fresh_network(meta.recipe)  # buffers that are computed, not saved, must be made
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     require_fit(weights, shapes, f"{origin}: not the parameters of recipe {meta.recipe.name}")
+    if wrong := [n for n, tensor in expected.items() if weights[n].dtype != tensor.dtype]:
+        raise BadModel(
+            f"{origin}: {wrong[0]} is {weights[wrong[0]].dtype}, not {expected[wrong[0]].dtype} "
+            f"({len(wrong)} such parameters)"
+        )
+    require_finite(weights, origin)  # else a prediction is silently none
     network.load_state_dict(weights, strict=True, assign=True)
     return channels_last(network)
 

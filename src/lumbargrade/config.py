@@ -393,7 +393,10 @@ def load_recipe(name_or_path: str) -> Recipe:
     if name_or_path in recipe_names():
         text = (resources.files("lumbargrade") / "recipes" / f"{name_or_path}.toml").read_text()
     elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text()
+        try:
+            text = Path(name_or_path).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{name_or_path}: not a text file in UTF-8: {error}") from None
     else:
         names = "\n  ".join(recipe_names())
         raise UsageError(f"no recipe {name_or_path!r}; recipes are:\n  {names}")

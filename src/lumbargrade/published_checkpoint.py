@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from lumbargrade.checkpoint import ModelMeta, fresh_network, load_model, read_meta, save_model
 from lumbargrade.config import Recipe, load_recipe, recipe_names
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.domain.files import atomic_path, require_writable, sha256_of
+from lumbargrade.domain.files import require_writable, sha256_of
 from lumbargrade.networks.one_stage import PlaneNetwork, VolumeNetwork
 from lumbargrade.networks.published import fill_from_published, to_published
-from lumbargrade.networks.weights import read_weights
+from lumbargrade.networks.weights import read_weights, write_torch
 
 #: Recipe keys that decide the parameters, beside the encoder's name: of every network, and by
 #: decoder.
@@ -93,11 +91,7 @@ def export_published(path: Path | str, file: Path | str) -> Recipe:
     if not isinstance(model.network, PlaneNetwork | VolumeNetwork):
         raise AssertionError(f"{counterpart.name} is of a one-stage network")
     counts = {k: model.meta.provenance.get(k, 0) for k in ("iteration", "epoch")}
-    with atomic_path(file) as temporary:
-        try:
-            torch.save({"state_dict": to_published(model.network), **counts}, temporary)
-        except RuntimeError as error:
-            raise OSError(f"{file}: {error}") from None
+    write_torch(file, {"state_dict": to_published(model.network), **counts})
     return counterpart
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,3 +228,25 @@ def test_a_file_that_changes_after_it_was_read_changes_nothing(tmp_path):
     new = get_task(recipe).sample(MadeStore(1), row, np.random.default_rng(0))
     np.testing.assert_allclose(late.points[:, 1].max() - late.points[:, 1].min(), 27.5, atol=2)
     assert not np.allclose(late.points, new.points)
+
+
+def test_a_header_that_claims_any_size_costs_nothing(tmp_path, recwarn):
+    """Nor does a large file, or a header of Python 2."""
+    head = "{'descr': '<f8', 'fortran_order': False, 'shape': (%s, 2), }"
+    for name, count, size in (("claim", "300000000", 160), ("big", "10", 3 << 30)):
+        text = (head % count).ljust(117) + "\n"
+        path = tmp_path / f"{name}.npy"
+        path.write_bytes(b"\x93NUMPY\x01\x00\x76\x00" + text.encode())
+        with path.open("r+b") as stream:
+            stream.truncate(size)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(BadInput, match=f"{name}.npy"):
+            read_mean_shape(path, Condition.FORAMINAL)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+    old = (head % "10L").ljust(117) + "\n"
+    path = tmp_path / "old.npy"
+    path.write_bytes(
+        b"\x93NUMPY\x01\x00\x76\x00" + old.encode() + FORAMINAL.astype("<f8").tobytes()
+    )
+    np.testing.assert_array_equal(read_mean_shape(path, Condition.FORAMINAL), FORAMINAL)
+    assert not recwarn.list

@@ -7,6 +7,7 @@ commands start at once.
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -71,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lumbargrade: unknown command {name!r}\n\n{help_text()}", end="", file=sys.stderr)
         return USAGE
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # names of files may hold bytes that are no text, and a terminal may know no other letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     return _run(name, importlib.import_module(f"lumbargrade.cli.{COMMANDS[name][0]}"), rest)
 
 

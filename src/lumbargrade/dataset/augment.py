@@ -1,8 +1,8 @@
 """Augmentation of a training sample: everything random is drawn first, then applied.
 
 A draw holds one composed matrix from native pixels to the network input: the image is interpolated
-once (more often only where ``data.frame`` asks for it), and points follow by the same matrix. Global
-random state is never touched.
+once (more often only where ``data.frame`` asks for it), and points follow by the same matrix.
+Global random state is never touched.
 """
 
 from __future__ import annotations

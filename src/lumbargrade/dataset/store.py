@@ -210,7 +210,7 @@ def read_index(path: Path) -> dict[str, Any] | None:
 
 def table_digest(text: str) -> str:
     """What ``store.json`` says of a table's text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
 def store_fingerprint(digests: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lumbargrade.domain.errors import Problem
+from lumbargrade.domain.numbers import real
 from lumbargrade.domain.vocabulary import Grade, Target
 
 #: Probabilities of normal/mild, moderate and severe.
@@ -48,7 +49,7 @@ def distribution(cells: Sequence[str | float]) -> Probabilities:
     Raises:
         ValueError: if they are not three numbers from 0 to 1 that add up to 1.
     """
-    a, b, c = map(float, cells)
+    a, b, c = (real(cell) if isinstance(cell, str) else float(cell) for cell in cells)
     total = a + b + c
     if not abs(total - 1) <= _ROUNDED:
         raise ValueError(f"probabilities add up to {total:g}")

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from lumbargrade.domain.errors import BadModel
 from lumbargrade.networks.one_stage import OneStageNetwork, VolumeNetwork
-from lumbargrade.networks.weights import require_fit
+from lumbargrade.networks.weights import require_finite, require_fit
 
 #: (published beginning, our beginning) of parameter names; the rest of a name is the same.
 _COMMON = (
@@ -59,12 +60,21 @@ def fill_from_published(network: OneStageNetwork, weights: Mapping[str, Tensor])
     """Load published weights into a network: every parameter, and nothing else.
 
     Raises:
-        BadModel: listing every missing, unknown and misshapen parameter.
+        BadModel: listing every missing, unknown and misshapen parameter, and those that are not
+            finite or not of the type that they should be.
     """
     require_fit(weights, published_shapes(network), "parameters do not fit the network")
-    state = network.state_dict()
-    ours = {n: weights[p].reshape(state[n].shape) for n, p in published_names(network).items()}
+    state, names = network.state_dict(), published_names(network)
+    whole = [
+        p for n, p in names.items() if state[n].is_floating_point() > weights[p].is_floating_point()
+    ]
+    if whole:
+        raise BadModel(f"whole numbers where weights should be: {', '.join(whole[:5])}")
+    ours = {n: weights[p].reshape(state[n].shape) for n, p in names.items()}
     network.load_state_dict(ours, strict=True)
+    # of what was loaded: a float64 can be beyond what a float32 holds
+    filled = network.state_dict()
+    require_finite({p: filled[n] for n, p in names.items()}, "parameters cannot be used")
 
 
 def to_published(network: OneStageNetwork) -> dict[str, Tensor]:

@@ -125,7 +125,7 @@ def open_predictor(
         blend: a blend file, instead of models.
         device: where the networks will be.
         flip: average with the mirrored volume where a model allows it.
-        guides: models that only place points.
+        guides: models that only place points; those that grade too do so once.
         unflipped: further model and run folders, whose models are used without flip averaging;
             takes priority for a model that ``models`` contains too.
 
@@ -145,7 +145,8 @@ def open_predictor(
         load_member(path, device, flip=path.resolve() not in still)
         for path in find_models([*models, *unflipped])
     ]
-    beside = [load_member(path, device) for path in find_models(guides)]
+    own = {member.path.resolve() for member in members}
+    beside = [load_member(p, device) for p in find_models(guides) if p.resolve() not in own]
     _log([*members, *beside])
     return Ensemble(members, device, flip, beside)
 

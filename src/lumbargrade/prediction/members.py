@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -57,7 +58,7 @@ def find_models(paths: Iterable[Path | str]) -> list[Path]:
     """Model folders at or below the paths, each once however often it is reached.
 
     Kept epochs of a run (``train.keep``) are included only if a path is the folder of one, or the
-    folder of all of them.
+    folder of all of them. Links to folders are followed.
 
     Raises:
         UsageError: if a path does not exist or holds no model.
@@ -66,7 +67,7 @@ def find_models(paths: Iterable[Path | str]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise UsageError(f"{path} does not exist")
-        models = sorted(p.parent for p in path.rglob(MODEL_META))
+        models = sorted(_below(path))
         here = [m for m in models if KEPT_FOLDER not in m.relative_to(path).parts]
         if models and not here:
             raise UsageError(
@@ -78,6 +79,20 @@ def find_models(paths: Iterable[Path | str]) -> list[Path]:
         for folder in here:
             found.setdefault(folder.resolve(), folder)
     return list(found.values())
+
+
+def _below(path: Path) -> Iterator[Path]:
+    """Model folders at or below a path. Runs may lie on other disks, so links are followed."""
+    seen = set()
+    for folder, inside, files in os.walk(path, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:  # a link to a folder above it, or to one that was met before
+            inside.clear()
+            continue
+        seen.add(real)
+        inside.sort()
+        if MODEL_META in files:
+            yield Path(folder)
 
 
 def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Member:

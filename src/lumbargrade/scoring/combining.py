@@ -41,6 +41,8 @@ def read_submissions(paths: Sequence[Path]) -> list[SubmissionFile]:
     """
     files = []
     for path in paths:
+        if path.exists() and not path.is_file():
+            raise BadTable(f"{path}: not a file; a submission from a pipe must be saved first")
         rows = read_submission(path)
         if not rows:
             raise BadTable(f"{path}: no rows")
@@ -89,7 +91,7 @@ def combine(
         ]
         if len(used) == 1:
             return used[0][1]
-        a, b, c = (sum(w * row[k] / sum(row) for w, row in used) for k in range(3))
+        a, b, c = (sum(w * (row[k] / sum(row)) for w, row in used) for k in range(3))
         return a, b, c
 
     return {study: {t: mixed(study, t) for t in FINDINGS} for study in submissions[0]}

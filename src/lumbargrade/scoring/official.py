@@ -16,6 +16,7 @@ import numpy as np
 
 from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.findings import Probabilities
+from lumbargrade.domain.numbers import real
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
     Condition,
@@ -88,6 +89,8 @@ def read_submission(path: Path | str) -> dict[str, dict[Target, Probabilities]]:
     submission: dict[str, dict[Target, Probabilities]] = {}
     for row, values in table_rows(path, SUBMISSION_COLUMNS):
         study, _, column = values["row_id"].partition("_")
+        if not study:
+            raise BadTable(f"{path}, row {row}, row_id {values['row_id']!r}: no study")
         try:
             target = target_from_column(column)
         except ValueError as error:
@@ -179,7 +182,7 @@ def official_any_severe(solution: Solution, submission: Submission) -> float:
 
 def _probability(path: Path | str, row: int, column: str, text: str) -> float:
     try:
-        value = float(text.replace("_", "?"))  # Python reads 1_0 as ten, no other reader does
+        value = real(text)
     except ValueError:
         raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a number") from None
     if not math.isfinite(value) or value < 0:

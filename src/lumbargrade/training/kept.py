@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 
-from lumbargrade.checkpoint import KEPT_FOLDER, load_model
+from lumbargrade.checkpoint import KEPT_FOLDER, ModelMeta, load_model
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.training.schedule import Plan
 from lumbargrade.training.state import Progress
@@ -27,11 +28,18 @@ def kept_folder(run: Path, plan: Plan, number: int, restarted: bool) -> Path:
     return run / KEPT_FOLDER / name
 
 
-def restart_weights(run: Path, plan: Plan) -> dict[str, Tensor]:
+def restart_weights(
+    run: Path, plan: Plan, is_mine: Callable[[ModelMeta], bool]
+) -> dict[str, Tensor]:
     """The averaged weights that the last phase starts from (``train.restart_from``).
 
+    Args:
+        run: the run's folder.
+        plan: its epochs.
+        is_mine: whether a model has the settings and data of the run.
+
     Raises:
-        BadModel: if they are gone or damaged.
+        BadModel: if they are gone, damaged, or of another run or epoch.
     """
     folder = kept_folder(run, plan, plan.restart, restarted=False)
     if not folder.is_dir():
@@ -39,7 +47,18 @@ def restart_weights(run: Path, plan: Plan) -> dict[str, Tensor]:
             f"{folder}: the weights that the last phase starts from (train.restart_from) are gone; "
             "--restart begins the run anew"
         )
-    return load_model(folder).network.state_dict()
+    try:
+        model = load_model(folder)
+    except BadModel as error:
+        raise BadModel(f"{error}; --restart begins the run anew") from None
+    epoch = model.meta.provenance.get("epoch")
+    if epoch != plan.restart or not is_mine(model.meta):
+        raise BadModel(
+            f"{folder}: not the weights that the last phase starts from (train.restart_from), but "
+            f"epoch {epoch} of {model.meta.recipe.name} fold {model.meta.fold} of another run; put "
+            "back the right ones, or --restart to begin the run anew"
+        )
+    return model.network.state_dict()
 
 
 def warn_of_unkept(run: Path, plan: Plan, progress: Progress, label: str) -> None:

@@ -18,10 +18,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from lumbargrade.checkpoint import KEPT_FOLDER
+from lumbargrade.checkpoint import KEPT_FOLDER, ModelMeta
 from lumbargrade.config import Recipe
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import NothingDone
+from lumbargrade.domain.files import alone_in
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, Task, TaskBatch
 from lumbargrade.tasks.loader import epoch_batches, training_loader
@@ -39,6 +40,9 @@ from lumbargrade.training.validator import Validator
 log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
+
+#: Seconds to wait for the processes of a killed run to end.
+_PATIENCE = 10.0
 
 #: Called after each validated epoch with the number of epochs trained so far (the epoch's number,
 #: if there is no restart by ``train.restart_from``), the rows and their predictions.
@@ -97,7 +101,8 @@ class FoldTrainer:
         if self.config.threads and self.device.type == "cpu":
             torch.set_num_threads(self.config.threads)
         self.task: Task = get_task(recipe)
-        self.stamp = stamp_of(recipe, self.task.read_files(), fold, store.fingerprint)
+        self.files = self.task.read_files()
+        self.stamp = stamp_of(recipe, self.files, fold, store.fingerprint)
         rows = self.task.rows(store)
         self.training_rows = [r for r in rows if r.fold != fold]
         self.validation_rows = [r for r in rows if r.fold == fold]
@@ -131,8 +136,14 @@ class FoldTrainer:
 
         Raises:
             TrainingFailed: on a non-finite loss; the batch is named in ``nonfinite.json``.
+            UsageError: if another process trains in the folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        busy = f"another process trains in {self.folder}; wait for its end, or give another --out"
+        with alone_in(self.folder, busy, _PATIENCE):
+            return self._run(restart)
+
+    def _run(self, restart: bool) -> FoldResult:
         if restart:
             self._forget()
         progress = load_state(self.folder, self.learner.parts, self.stamp) or Progress()
@@ -162,7 +173,9 @@ class FoldTrainer:
         for name in (STATE_FILE, METRICS_FILE, NONFINITE_FILE, "curves.png"):
             (self.folder / name).unlink(missing_ok=True)
         for name in (MODEL_FOLDER, KEPT_FOLDER, BOARD_FOLDER, "epochs"):
-            if (self.folder / name).is_dir():
+            if (self.folder / name).is_symlink():
+                (self.folder / name).unlink()  # what it leads to belongs to whoever made the link
+            elif (self.folder / name).is_dir():
                 shutil.rmtree(self.folder / name)
 
     @property
@@ -175,7 +188,7 @@ class FoldTrainer:
         Order and augmentation of samples follow from the epoch, so epochs with the same number see
         the same samples.
         """
-        weights = restart_weights(self.folder, self.plan)
+        weights = restart_weights(self.folder, self.plan, self._is_mine)
         log.info(
             "%s: phase %d restarts from the averaged weights of epoch %d, with a fresh optimiser",
             self._label,
@@ -184,6 +197,10 @@ class FoldTrainer:
         )
         self.learner.restart(weights)
         progress.epoch, progress.restarted = self.plan.restart, True
+
+    def _is_mine(self, meta: ModelMeta) -> bool:
+        """Whether a model was trained with the settings of this run, on its data."""
+        return stamp_of(meta.recipe, self.files, meta.fold, meta.data) == self.stamp
 
     def _epoch(self, progress: Progress, records: RunRecords) -> bool:
         """The rest of the current epoch; False if a signal ended it early."""

@@ -13,8 +13,7 @@ import torch
 
 from lumbargrade.config import DATA_FILES, Published, Recipe, recipe_to_dict
 from lumbargrade.domain.errors import BadModel
-from lumbargrade.domain.files import atomic_path
-from lumbargrade.networks.weights import UNREADABLE, first_line
+from lumbargrade.networks.weights import UNREADABLE, first_line, write_torch
 from lumbargrade.tasks.base import LossTerms
 
 STATE_FILE = "state.pt"
@@ -93,6 +92,9 @@ def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: s
         parts: objects with ``state_dict`` (network, averaged network, optimiser, scaler).
         stamp: identifies recipe, fold and data (:func:`stamp_of`); a run is resumed only under
             the same stamp.
+
+    Raises:
+        OSError: if it cannot be written.
     """
     state = {
         "stamp": stamp,
@@ -101,8 +103,7 @@ def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: s
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    with atomic_path(folder / STATE_FILE) as temporary:
-        torch.save(state, temporary)
+    write_torch(folder / STATE_FILE, state)
 
 
 def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | None:
