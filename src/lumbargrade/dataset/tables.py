@@ -120,8 +120,9 @@ def with_label_fixes(tables: LsdcTables, path: Path) -> LsdcTables:
 
     A table of corrections (:mod:`.corrected`) changes the points that it names, of any condition.
     Of a complete corrected table, as published, all canal points are taken in place of ours, and
-    the others stay; a problem says so where few points replace many. The corrections that come with the package are meant for the whole LSDC
-    training data: those of absent series are skipped, and a problem counts them.
+    the others stay; a problem says so where few points replace many. The corrections that come with
+    the package are meant for the whole LSDC training data: those of absent series are skipped, and
+    a problem counts them.
 
     Raises:
         UsageError: for the test split, which has no labels.
