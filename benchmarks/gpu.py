@@ -39,7 +39,7 @@ from lumbargrade.config import recipe_names
 from lumbargrade.domain.errors import LumbargradeError
 from lumbargrade.domain.files import require_writable, write_text
 
-#: Seconds of the whole run, and those kept free for a part of which nobody knows how long it takes.
+#: Seconds of the whole run, and seconds reserved for a part whose duration is not known yet.
 BUDGET, UNKNOWN = 450.0, 15.0
 
 PUBLISHED = ("one-stage-nfn-", "one-stage-scs/")
@@ -67,7 +67,7 @@ class Clock:
         seconds: the budget.
         begun: when it began, by ``time.monotonic``.
         longest: seconds of the longest job of each kind so far.
-        unknown: seconds that the first job of a kind is thought to take.
+        unknown: seconds assumed for the first job of a kind.
     """
 
     seconds: float
@@ -105,7 +105,7 @@ def plan(recipes: Sequence[str]) -> list[Row]:
 
 
 def run_job(session: Any, clock: Clock, row: Row, allowance: float) -> None:
-    """Measure one row in place; whatever goes wrong is written into it.
+    """Measure one row in place; errors are recorded in the row.
 
     Args:
         allowance: seconds that the job may take where it has a choice.
@@ -188,7 +188,7 @@ def run(clock: Clock, device: str, tiny: bool, files: Mapping[str, Path], comman
 
 @contextmanager
 def quick_collections() -> Iterator[None]:
-    """Leave what is imported by now out of garbage collections, of which every job makes one."""
+    """Exclude everything imported so far from garbage collection, which runs at every job."""
     gc.freeze()
     try:
         yield
@@ -197,7 +197,7 @@ def quick_collections() -> Iterator[None]:
 
 
 def write(found: dict[str, Any], clock: Clock, files: Mapping[str, Path]) -> None:
-    """Put down what there is so far."""
+    """Write all figures measured so far."""
     found["spent_s"] = clock.spent()
     derive(found)
     write_text(files["json"], json.dumps(found, indent=1) + "\n")
@@ -213,6 +213,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=build / "gpu.json", help="all figures")
     parser.add_argument("--page", type=Path, help="default: docs/gpu.md, --tiny: build/gpu.md")
     options = parser.parse_args(argv)
+    if not options.budget >= 0:
+        parser.error(f"--budget {options.budget}: give seconds, such as {BUDGET:g}")
     # files may be named by the folders of one machine, so the page names only what changes figures
     changed = ["--tiny"] * options.tiny
     changed += [f"--budget={options.budget:g}"] * (options.budget != BUDGET)
@@ -222,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         clock = Clock(options.budget, unknown=0.0 if options.tiny else UNKNOWN)
         complete = run(clock, options.device, options.tiny, files, command)
-    except LumbargradeError as error:
+    except (LumbargradeError, OSError) as error:
         progress(f"error: {error}")
         return 2
     progress(f"written: {files['json']} and {files['page']}")

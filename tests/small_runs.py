@@ -27,6 +27,9 @@ from lumbargrade.training.state import STATE_FILE
 #: A fold of the small store: six studies train, four validate.
 FOLD = 4
 
+#: What the fixture `scripted` takes: the scores of validations, one after another.
+Scripted = Callable[[list[float]], None]
+
 
 def small_recipe(task: str, **train: Any) -> Recipe:
     """Three epochs of three batches of two."""
@@ -127,3 +130,8 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def stop_now() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def stop_at_every_batch(trainer: FoldTrainer, batch: int) -> None:
+    """For ``before_batch`` of `train`."""
+    stop_now()

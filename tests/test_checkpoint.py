@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,6 @@ from lumbargrade.checkpoint import (
     MODEL_META,
     MODEL_WEIGHTS,
     ModelMeta,
-    import_published,
     load_model,
     read_meta,
     save_model,
@@ -28,7 +28,9 @@ from lumbargrade.config import EncoderConfig, NetworkConfig, Recipe, load_recipe
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.networks.one_stage import OneStageNetwork, build_network
 from lumbargrade.networks.published import published_shapes as our_published_shapes
+from lumbargrade.networks.published import to_published
 from lumbargrade.networks.weights import read_weights
+from lumbargrade.published_checkpoint import import_published
 from published_files import CHECKPOINTS, published_shapes, published_weights, write_published
 
 TARGETS = {"foraminal": 10, "canal": 5}
@@ -256,3 +258,95 @@ def test_what_is_not_a_model_is_refused(tmp_path: Path, model: Path) -> None:
 def test_a_fold_that_was_never_published_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="fold 5"):
         import_published(tmp_path / "x.pth", "one-stage-scs/pvt_v2_b4-decoder2d-01", tmp_path, 5)
+
+
+def _sparse(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_sparse()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_sparse, "not only parameters: first"),
+        (lambda t: t.to("meta"), "not only parameters: first"),
+        (lambda t: t.to(torch.complex64), "not only parameters: first"),
+        (lambda t: t.to(torch.int32), "whole numbers where weights should be: first"),
+        (lambda t: t * float("nan"), "not finite in first"),
+        (lambda t: torch.full_like(t, 1e300, dtype=torch.float64), "not finite in first"),
+        (lambda t: t.to(torch.float16), ""),
+        (lambda t: t.to(torch.float64), ""),
+        (lambda t: t.flip(0).flip(0).mT.contiguous().mT, ""),
+    ],
+)
+def test_parameters_of_other_types_are_converted_or_refused(
+    change: Callable[[torch.Tensor], torch.Tensor],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lumbargrade.checkpoint.load_recipe", lambda name: SMALL)
+    network = fresh(SMALL)
+    weights = to_published(network)
+    first = next(n for n, t in weights.items() if t.ndim > 1)
+    weights[first] = change(weights[first])
+    torch.save({"state_dict": weights}, tmp_path / "w.pth")
+    if message:
+        with pytest.raises(BadModel, match=message.replace("first", first)):
+            import_published(tmp_path / "w.pth", "any", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+        return
+    import_published(tmp_path / "w.pth", "any", tmp_path / "out")
+    for name, tensor in load_model(tmp_path / "out").network.state_dict().items():
+        expected = network.state_dict()[name]
+        assert tensor.dtype == expected.dtype
+        torch.testing.assert_close(tensor, expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_damage_to_either_kind_of_torch_file_is_named(tmp_path: Path, new: bool) -> None:
+    """Bytes changed at random, with a seed for which torch raises every kind of error it can."""
+    path = tmp_path / "w.pth"
+    tensors = {name: torch.ones(3) for name in "abc"}
+    torch.save({"state_dict": tensors}, path, _use_new_zipfile_serialization=new)
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for at in rng.integers(0, len(whole), int(rng.integers(1, 6))):
+            damaged[at] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read_weights(path)
+        except BadModel:
+            refused += 1
+    assert refused > 100
+
+
+def test_what_stands_for_a_weight_file_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    with pytest.raises(BadModel, match=r"Git LFS pointer.*git lfs pull"):
+        read_weights(path)
+    torch.save({"state_dict": {}, "code": SMALL}, path)
+    with pytest.raises(BadModel, match="never loaded because they can run code") as caught:
+        read_weights(path)
+    assert "weights_only" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.half(), "is torch.float16, not torch.float32"),
+        (lambda t: t * float("inf"), "values that are not finite in"),
+    ],
+)
+def test_a_model_that_cannot_predict_is_not_loaded(
+    change: Callable[[torch.Tensor], torch.Tensor], message: str, model: Path
+) -> None:
+    """Else every finding would be filled, as if no model had looked at it."""
+    file = model / MODEL_WEIGHTS
+    with safe_open(file, "pt") as content:
+        meta = content.metadata()
+    tensors = {k: change(t) if t.is_floating_point() else t for k, t in load_file(file).items()}
+    save_file(tensors, file, metadata=meta)
+    with pytest.raises(BadModel, match=message):
+        load_model(model)

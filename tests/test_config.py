@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,3 +55,13 @@ def test_a_file_of_ones_own_is_a_recipe_and_a_broken_one_is_named(tmp_path) -> N
     file.write_text("name = \n")
     with pytest.raises(UsageError, match=r"mine\.toml"):
         load_recipe(str(file))
+
+
+def test_a_recipe_file_of_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    text = 'name = "é"\ntask = "canal"\n'
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"own\.toml: not a text file in UTF-8"):
+        load_recipe(str(path))
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert load_recipe(str(path)).name == "é"

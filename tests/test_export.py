@@ -12,15 +12,18 @@ import torch
 from lumbargrade.checkpoint import (
     MODEL_META,
     ModelMeta,
-    export_published,
-    import_published,
     load_model,
     save_model,
 )
 from lumbargrade.cli.main import main
 from lumbargrade.config import Recipe, load_recipe
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.networks.published import published_counterpart, to_published
+from lumbargrade.networks.published import to_published
+from lumbargrade.published_checkpoint import (
+    export_published,
+    import_published,
+    published_counterpart,
+)
 from lumbargrade.tasks import get_task
 from published_files import CHECKPOINTS, published_shapes, published_weights, write_published
 from small_models import save_small_model
@@ -136,8 +139,8 @@ def test_settings_that_do_not_travel_are_logged(
     assert f"--recipe {SCS} --fold 3" in caplog.text
     warnings = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert warnings == [
-        f"not in the file, and unlike {SCS}: data.size 256 (published: 384)",
-        f"not in the file, and unlike {SCS}: network.peak_radius 2 (published: 0)",
+        f"not stored in the file, and different in {SCS}: data.size 256 (published: 384)",
+        f"not stored in the file, and different in {SCS}: network.peak_radius 2 (published: 0)",
     ]
 
 

@@ -442,3 +442,20 @@ def test_peak_memory_is_that_of_the_steps_after_the_warm_up(monkeypatch):
     wait = "synchronize"
     steps = [wait, "step 1", wait, "reset_peak_memory_stats", wait, "step 2", wait]
     assert calls == steps
+
+
+@pytest.mark.parametrize("place", ["json", "page"])
+def test_a_place_that_cannot_be_written_is_said_before_the_work(tmp_path, capsys, place):
+    files = {"json": str(tmp_path / "j.json"), "page": str(tmp_path / "p.md"), place: str(tmp_path)}
+    line = [part for k, v in files.items() for part in (f"--{k}", v)]
+    assert gpu.main(["--tiny", "--device", "cpu", *line]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("budget", ["nan", "-1", "soon"])
+def test_a_budget_that_is_none_is_refused(tmp_path, capsys, budget):
+    with pytest.raises(SystemExit) as stop:
+        gpu.main(["--tiny", f"--budget={budget}", "--json", str(tmp_path / "j.json")])
+    assert stop.value.code == 2
+    assert "--budget" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What follows from the rows that ``benchmarks.gpu`` measures: rates, shares, what is missing."""
+"""Figures derived from the rows that ``benchmarks.gpu`` measures: rates, shares, missing parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.common import Row
 
-#: Figures of each part; a row that was measured has each of them, or says why not in ``absent``.
+#: Figures of each part; a measured row has each of them, or the reason why not in ``absent``.
 FIGURES = {
     "rate": ("operations_per_s",),
     "store": ("studies", "series"),
@@ -39,7 +39,7 @@ def rows_of(found: dict[str, Any], part: str) -> list[Row]:
 
 
 def derive(found: dict[str, Any]) -> None:
-    """Add what follows from the measured figures, in place: rates, shares, whole studies.
+    """Add the derived figures, in place: rates, shares, whole studies.
 
     Figures that a measured row lacks get a reason in its ``absent``.
     """
@@ -97,7 +97,7 @@ def studies(rows: Sequence[Row]) -> list[Row]:
 
 
 def left_out(rows: Sequence[Row]) -> list[str]:
-    """What was not measured for want of time, one line for each part, precision and reason."""
+    """What was not measured for lack of time, one line for each part, precision and reason."""
     recipes: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["state"] in (LEFT_OUT, NOT_REACHED):

@@ -15,7 +15,7 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def said(row: Row) -> str:
-    """What came of a job, in a few words."""
+    """The result of a job, in a few words."""
     text = row["state"]
     if text == MEASURED:
         text = _MAIN_FIGURE[row["part"]](row)

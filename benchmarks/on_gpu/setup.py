@@ -1,4 +1,4 @@
-"""What the parts of ``benchmarks.gpu`` work on: a device, a small store and the recipes."""
+"""What the parts of ``benchmarks.gpu`` share: a device, a small store and the recipes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OutOfTime(Exception):
 
 
 class Wrong(Exception):
-    """A network gave numbers that cannot be."""
+    """A network gave impossible numbers."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class Session:
         return self.subjects[name]
 
     def tried(self, name: str) -> str:
-        """What the network of a recipe is given at once."""
+        """The batch of a recipe in words: volumes, slices and their size."""
         if name not in self.subjects:
             return "no batch"
         subject = self.subjects[name]
@@ -189,13 +189,13 @@ class Session:
         return f"{len(subject.samples)} volumes, {subject.slices} slices of {size} x {size}"
 
     def free(self) -> None:
-        """Give back memory that nothing uses any more."""
+        """Free memory that is no longer used."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def wait(self) -> None:
-        """Until the device has done all that it was given."""
+        """Wait until the device has finished all its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 

@@ -20,7 +20,7 @@ from lumbargrade.tasks.precision import autocast
 from lumbargrade.training.learner import Learner
 from lumbargrade.training.schedule import plan_of
 
-#: A part of the loss that is smaller than this share of all of it is compared against that share.
+#: A part of the loss below this share of the whole loss is compared as if it were that share.
 SMALL_PART = 0.01
 
 
@@ -98,8 +98,8 @@ class Trainee:
     def compared_with_cpu(self) -> Row:
         """Largest relative difference of the loss and its parts from the CPU's, before any step.
 
-        Where other points were matched to the truth, the grades' loss is of other points, so it is
-        not compared.
+        If other points were matched to the true points, the loss of the grades is over other points
+        and is not compared.
         """
         known = self.subject.reference
         if known is None:
@@ -134,7 +134,7 @@ class Trainee:
         return values["loss"]
 
     def steps(self, allowance: float, clock: Any) -> Row:
-        """Some steps: time of one, memory, and losses; counts operations if nobody has.
+        """Some steps: time of one, memory and losses; counts operations if not yet known.
 
         Raises:
             OutOfTime: if the time budget ends before the fewest steps are made.

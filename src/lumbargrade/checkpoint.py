@@ -19,16 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lumbargrade import __version__
-from lumbargrade.config import Recipe, TaskName, load_recipe, recipe_from_dict, recipe_to_dict
+from lumbargrade.config import Recipe, TaskName, recipe_from_dict, recipe_to_dict
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.domain.files import atomic_path, require_writable, sha256_of, write_text
-from lumbargrade.networks.one_stage import PlaneNetwork, VolumeNetwork, channels_last
-from lumbargrade.networks.published import (
-    fill_from_published,
-    published_counterpart,
-    to_published,
-)
-from lumbargrade.networks.weights import read_weights, require_fit
+from lumbargrade.domain.files import atomic_path, write_text
+from lumbargrade.networks.one_stage import channels_last
+from lumbargrade.networks.weights import require_finite, require_fit
 from lumbargrade.tasks import get_task
 
 MODEL_WEIGHTS = "model.safetensors"
@@ -37,7 +32,7 @@ MODEL_META = "model.json"
 #: Folder of a run with the models of chosen epochs, beside the best one (``train.keep``).
 KEPT_FOLDER = "kept-epochs"
 
-#: Version of the model format; raised when older programs could misread a newer model.
+#: Version of the model format; bumped when older programs could misread a newer model.
 FORMAT = 1
 
 _HEADER = "lumbargrade"
@@ -146,7 +141,7 @@ def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
 
     Raises:
         BadModel: if it is not a model, is damaged, of a newer format or of another task, or its
-            parameters are not those of its recipe (listing them).
+            parameters are not those of its recipe (listing them) or not finite.
     """
     meta = read_meta(path)
     if expect_task is not None and meta.recipe.task != expect_task:
@@ -161,74 +156,6 @@ def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
     return Model(_filled(meta, weights, str(file)), meta).eval()
 
 
-def import_published(
-    file: Path | str, recipe_name: str, out: Path | str, fold: int = -1
-) -> ModelMeta:
-    """A published checkpoint as one of our models.
-
-    Args:
-        file: ``.pth`` with ``state_dict`` (or the parameters themselves); read ``weights_only``.
-        recipe_name: the experiment it comes from.
-        out: model folder to write.
-        fold: the fold it was validated on; -1 where that is not known.
-
-    Raises:
-        BadModel: if the file is damaged or its parameters are not exactly the recipe's.
-        UsageError: if there is no such recipe, or the fold is not 0 to 4.
-    """
-    if not -1 <= fold <= 4:
-        raise UsageError(f"fold {fold}: the published folds are 0 to 4")
-    recipe = load_recipe(recipe_name)
-    file = Path(file)
-    content = read_weights(file)
-    network = _fresh(recipe)
-    if not isinstance(network, PlaneNetwork | VolumeNetwork):
-        raise UsageError(f"{recipe.name}: published checkpoints are of one-stage networks only")
-    try:
-        fill_from_published(network, content.tensors)
-    except BadModel as error:
-        raise BadModel(f"{file} is not a checkpoint of {recipe.name}: {error}") from None
-    origin = {"imported_from": file.name, "sha256": sha256_of(file), **content.notes}
-    meta = ModelMeta(recipe=recipe, fold=fold, provenance=origin)
-    save_model(out, network, meta)
-    return meta
-
-
-def export_published(path: Path | str, file: Path | str) -> Recipe:
-    """Write a model as a published-style checkpoint, which :func:`import_published` reads back.
-
-    The file holds ``state_dict`` with the published names and shapes, and ``iteration`` and
-    ``epoch``, each 0 where the model does not know it.
-
-    Args:
-        path: model folder (or its weight file).
-        file: the ``.pth`` file to write; what was there before stays whole until it is.
-
-    Returns:
-        The published experiment whose code reads the file.
-
-    Raises:
-        BadModel: if it is no model.
-        UsageError: if no published network has its structure, or the file is not named ``.pth``.
-        OSError: if the file cannot be written.
-    """
-    file = Path(file)
-    if file.suffix != ".pth":
-        raise UsageError(f"{file}: a published-style checkpoint is a .pth file; name it so")
-    counterpart = published_counterpart(read_meta(path).recipe)
-    require_writable(file)
-    model = load_model(path)
-    if not isinstance(model.network, PlaneNetwork | VolumeNetwork):
-        raise AssertionError(f"{counterpart.name} is of a one-stage network")
-    counts = {k: model.meta.provenance.get(k, 0) for k in ("iteration", "epoch")}
-    with atomic_path(file) as temporary:
-        try:
-            torch.save({"state_dict": to_published(model.network), **counts}, temporary)
-        except RuntimeError as error:
-            raise OSError(f"{file}: {error}") from None
-    return counterpart
-
-
 def _weight_file(path: Path | str) -> Path:
     path = Path(path)
     file = path / MODEL_WEIGHTS if path.is_dir() else path
@@ -237,7 +164,8 @@ def _weight_file(path: Path | str) -> Path:
     return file
 
 
-def _fresh(recipe: Recipe) -> nn.Module:
+def fresh_network(recipe: Recipe) -> nn.Module:
+    """A network with random weights; torch's random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         return get_task(recipe).build_network(pretrained=False)
 
@@ -246,14 +174,20 @@ def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> nn.M
     # on the meta device no random weights are made only to be overwritten
     try:
         with torch.device("meta"):
-            network = _fresh(meta.recipe)
+            network = fresh_network(meta.recipe)
     except UsageError as error:
         raise BadModel(f"{origin}: {error}") from None
     expected = network.state_dict()
     if any(name not in expected for name, _ in network.named_buffers()):
-        network = _fresh(meta.recipe)  # buffers that are computed, not saved, must be made
+        network = fresh_network(meta.recipe)  # buffers that are computed, not saved, must be made
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     require_fit(weights, shapes, f"{origin}: not the parameters of recipe {meta.recipe.name}")
+    if wrong := [n for n, tensor in expected.items() if weights[n].dtype != tensor.dtype]:
+        raise BadModel(
+            f"{origin}: {wrong[0]} is {weights[wrong[0]].dtype}, not {expected[wrong[0]].dtype} "
+            f"({len(wrong)} such parameters)"
+        )
+    require_finite(weights, origin)  # else a prediction is silently none
     network.load_state_dict(weights, strict=True, assign=True)
     return channels_last(network)
 

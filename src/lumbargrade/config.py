@@ -73,15 +73,16 @@ class DataConfig:
     size: int = 320
     """side of the square network input, pixels"""
     frame: int = 0
-    """whole series: images are first resized to a square of this side, then to the network input
-    (512 in the published runs); 0 resamples them once, which keeps them sharper"""
+    """whole series: images are first resized to a square of this side, augmented in it, and then
+    resized to the network input (512 in the published runs); 0 resamples them once, which keeps
+    them sharper"""
     include_wrong_left_points: bool = False
     """put back the three studies whose left T1 point is wrong, as the published runs did"""
     view: ViewName = "sagittal_t1"
     """keypoints: the view that is looked at"""
     mean_shape: str = ""
     """sagittal views: file with the mean shape that points are aligned to (.npy, layout of the
-    published files, or canal points as (5, 2)); without one it is the mean of the store's points"""
+    published files, or canal points as (5, 2)); empty: the mean shape of the store's points"""
     points: str = ""
     """two_stage, subarticular: out-of-fold points by `validate` (oof-points.csv) that crops are
     cut around; studies without any, or all where none is given, are cut around their labels"""
@@ -92,7 +93,7 @@ class DataConfig:
     """share of the epochs in which such a grade takes part: 1 trusts it, 0 drops it"""
 
 
-#: Keys of ``data`` that name files. What matters to a run is their content, not their place.
+#: Keys of ``data`` that name files. A run is identified by their content, not by their paths.
 DATA_FILES = ("mean_shape", "points", "suspects")
 
 
@@ -127,8 +128,8 @@ class AugmentConfig:
     homography: float = 0.2
     """probability of a random homography; the rest (1 - similarity - homography) is unchanged"""
     alignment: Literal["least_squares", "ransac"] = "least_squares"
-    """similarity: how points are aligned to the mean shape; ransac (the published runs) fits two
-    points at a time and keeps the fit that most points agree with"""
+    """similarity: how points are aligned to the mean shape; ransac (the published runs) fits
+    random pairs of points and keeps the fit that most points agree with"""
     scale_min: float = -0.25
     """similarity: smallest change of scale"""
     scale_max: float = 0.35
@@ -209,12 +210,12 @@ class TrainConfig:
     """stop after this many epochs whatever the phases say; 0 leaves it to them"""
     restart_from: tuple[int, ...] = ()
     """the last phase starts from the averaged weights of this epoch (one, or one per fold) with a
-    fresh optimiser, and counts epochs on from there; empty: it continues where the phase before
-    ended"""
+    fresh optimiser, and epochs are counted on from it; empty: it continues where the phase before
+    ended (the option --restart is another thing: it deletes the run)"""
     keep: tuple[int, ...] = ()
     """epochs whose averaged weights are kept as models of their own, beside the best one"""
     keep_every: int = 0
-    """also keep the weights of every n-th epoch; 1 keeps all of them, as the published runs did"""
+    """also keep the weights of every n-th epoch; 1 keeps all, as in the published runs; 0 none"""
     schedule: Literal["constant", "one_cycle"] = "constant"
     """learning rate inside the phases: constant, or warm-up and cosine decay over all epochs"""
     batch_size: int = 4
@@ -392,7 +393,10 @@ def load_recipe(name_or_path: str) -> Recipe:
     if name_or_path in recipe_names():
         text = (resources.files("lumbargrade") / "recipes" / f"{name_or_path}.toml").read_text()
     elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text()
+        try:
+            text = Path(name_or_path).read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{name_or_path}: not a text file in UTF-8: {error}") from None
     else:
         names = "\n  ".join(recipe_names())
         raise UsageError(f"no recipe {name_or_path!r}; recipes are:\n  {names}")

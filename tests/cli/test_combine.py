@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -239,6 +240,11 @@ def test_a_study_that_only_the_first_file_has_is_named(capsys: pytest.CaptureFix
         (["a.csv", "b.csv", "--weights", "1"], 2, "1 weights for 2 files"),
         (["a.csv", "b.csv", "--weights", "canal=1,2,3"], 2, "3 weights for 2 files"),
         (["a.csv", "b.csv", "--weights", "canal=2,-1"], 2, "not negative"),
+        (["a.csv", "b.csv", "--weights", "1e308", "1e308"], 2, "1e308,1e308: give finite weights"),
+        (["a.csv", "b.csv", "--weights", "1_0", "1"], 2, "--weights 1_0,1: not numbers"),
+        (["a.csv", "b.csv", "--weights", "\u0663", "1"], 2, "not numbers"),
+        (["a.csv", "b.csv", "--weights", "canal="], 2, "--weights canal=: not numbers"),
+        (["a.csv", "pipe"], 3, "pipe: not a file; a submission from a pipe must be saved first"),
         (["a.csv", "b.csv", "--weights", "left_subarticular=1,1"], 2, "'left_subarticular' is not"),
         (["a.csv", "b.csv", "--out", "../here/b.csv"], 2, "would replace the input ../here/b.csv"),
         (["a.csv", "s.csv.json", "--out", "s.csv"], 2, "would replace the input s.csv.json"),
@@ -262,6 +268,32 @@ def test_what_cannot_be_combined_is_refused_and_nothing_is_written(
     write_truth("few.csv", ("99", "200"))
     Path("t.csv.findings.csv").touch()
     before = {p.name: p.read_bytes() for p in Path().iterdir()}
+    os.mkfifo("pipe")
     assert main(["combine", *arguments]) == code
     assert message in capsys.readouterr().err.replace("\n", " ")
+    Path("pipe").unlink()
     assert {p.name: p.read_bytes() for p in Path().iterdir()} == before
+
+
+@pytest.mark.parametrize("weights", [[0.25, 0.75], [1e-320, 1e-320], [1.0, 5e-324]])
+def test_the_smallest_numbers_are_not_lost(weights: list[float]) -> None:
+    def least(lines: Lines) -> None:
+        for line in lines:
+            line[1:] = [5e-324, 0, 0]
+
+    write_file("a.csv", 1, change=least)
+    write_file("b.csv", 2, change=least)
+    texts = [repr(w) for w in weights]
+    assert main(["combine", "a.csv", "b.csv", "--weights", *texts, "--out", "out.csv"]) == 0
+    assert {normalised(p)[0] for f in read_submission("out.csv").values() for p in f.values()} == {
+        1
+    }
+
+
+def test_a_row_is_counted_as_a_spreadsheet_does(capsys: pytest.CaptureFixture[str]) -> None:
+    """Empty lines are rows; a study must have an id."""
+    write_file("a.csv", 1)
+    lines = Path("a.csv").read_text().splitlines()
+    Path("b.csv").write_text("\n".join([lines[0], "", "", lines[1], f"_{ROW},1,0,0"]))
+    assert main(["combine", "a.csv", "b.csv", "--out", "out.csv"]) == 3
+    assert f"b.csv, row 5, row_id '_{ROW}': no study" in capsys.readouterr().err

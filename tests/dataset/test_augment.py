@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from lumbargrade.config import AugmentConfig, load_recipe
 from lumbargrade.dataset.augment import AugmentDraw, apply_to_points, draw_augmentation
 from lumbargrade.dataset.samples import annotated_points, make_sample
+from lumbargrade.dataset.shapes import FRAME
 from lumbargrade.dataset.similarity import (
-    FRAME,
     align_by_consensus,
     align_similarity,
     draw_homography,

@@ -178,3 +178,18 @@ def test_a_file_named_published_is_named_by_its_path(data, monkeypatch, capsys):
     places = {(p.study_id, p.target): (p.x, p.y) for p in VolumeStore.open("s").points}
     assert places[1000, MOVED] == (7.0, 8.0)
     assert "published label fixes" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["MOVE", "Move", " move", "move "])
+def test_a_fix_that_is_spelt_otherwise_does_not_make_the_table_a_complete_one(data, word):
+    """Its few points would replace all canal points of the data set."""
+    path = fixes(data, ADD.replace(",add,", f",{word},"))
+    with pytest.raises(BadTable, match=f"row 2, fix: '{word}'; write move"):
+        read_tables(data, label_fixes=path)
+
+
+def test_a_complete_table_of_few_points_is_told(data):
+    path = fixes(data, ADD.replace(",add,", ",1,"))
+    (problem,) = read_tables(data, label_fixes=path).problems
+    assert "its 1 canal points replace all 9 of the data set" in problem.what
+    assert "write add, move or drop" in problem.advice

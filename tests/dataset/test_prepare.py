@@ -346,3 +346,20 @@ def test_read_errors_of_files_are_problems(data, tmp_path, monkeypatch):
     (problem,) = summary.problems
     assert problem.series == "10001"
     assert "Permission denied" in problem.what
+
+
+def test_files_with_any_name_and_links_to_nothing_cost_no_series(data, tmp_path, capsysbinary):
+    """A name that is no text is written with escapes; what a link lacks is one file."""
+    series = sorted((data / "train_images").glob("*/*"))[0]
+    (series / "2.dcm").rename(series / os.fsdecode(b"\xff.dcm"))
+    (series / os.fsdecode(b"\xfe.dcm")).write_text("no image")
+    (series / "9.dcm").symlink_to("/nowhere/9.dcm")
+    summary = prepare(data, tmp_path / "store")
+    assert summary.failed == 0
+    told = sorted(Path(p.file).name for p in summary.problems if p.file)
+    assert told == ["9.dcm", "\udcfe.dcm"]
+    text = (tmp_path / "store" / "problems.csv").read_text(encoding="utf-8")
+    assert "\\udcfe.dcm" in text
+    assert prepare(data, tmp_path / "store").written == 0
+    assert main(["inspect", str(series)]) == 1
+    assert b"\\udcfe.dcm" in capsysbinary.readouterr().out

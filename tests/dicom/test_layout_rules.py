@@ -238,12 +238,20 @@ def test_the_file_name_counts_and_a_header_that_differs_is_noted_once(tmp_path):
 
 
 def test_a_file_name_that_is_no_number_is_noted_and_its_header_counts(tmp_path):
-    names = {"IM-0001.dcm": 3, "1.2.840.dcm": 2, "7.dcm": 7, "99999999999.dcm": 1}
+    names = {"IM-0001.dcm": 3, "1.2.840.dcm": 2, "7.dcm": 7, f"{10**18}.dcm": 1}
     result = read_lsdc(numbered(tmp_path / "s", names), "axial")
     assert [s.instance_number for s in result.volume.slices] == [3, 2, 7, 1]
     (note,) = notes(result)
     assert note.startswith("3 of 4 file names are not numbers, such as ")
     assert note.endswith("; their InstanceNumber counts")
+
+
+def test_long_numbers_are_numbers_too(tmp_path):
+    """As where an export numbers its files by time."""
+    first = 20240131120000
+    names = {f"{first + n}.dcm": 9 - n for n in range(4)}
+    folder = numbered(tmp_path / "s", {**names, f"{10**18 - 1}.dcm": 12})
+    assert_as_published(folder, "axial")
 
 
 def test_a_copy_under_another_number_is_a_slice_of_an_lsdc_series(tmp_path):

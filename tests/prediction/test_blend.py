@@ -293,3 +293,15 @@ def test_models_of_whole_series_guide_those_of_crops_even_without_weight(
     assert [m.path.name for m in two.guides] == ["c0", "f0"]
     with pytest.raises(UsageError, match="a blend file names its guides"):
         open_predictor([], path, CPU, flip=True, guides=[folder])
+
+
+def test_a_model_that_is_also_a_guide_takes_part_once(tmp_path: Path) -> None:
+    """However it is reached; its points would weigh twice."""
+    save_small_model(tmp_path / "runs" / "canal", "canal")
+    save_small_model(tmp_path / "guides" / "side", "foraminal")
+    (tmp_path / "link").symlink_to(tmp_path / "runs")
+    guides = [tmp_path / "guides", tmp_path / "link", tmp_path / "runs" / "canal"]
+    found = open_predictor([tmp_path / "runs"], None, CPU, flip=True, guides=guides)
+    assert isinstance(found, Ensemble)
+    assert [m.path.name for m in found.members] == ["canal"]
+    assert [m.path.name for m in found.guides] == ["side"]

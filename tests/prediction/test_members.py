@@ -152,3 +152,21 @@ def test_published_models_are_filled_with_the_constants_of_the_lsdc_table() -> N
     for target, constant in found.items():
         assert constant == pytest.approx(published_fill()[target.column], abs=2e-6)
         assert constant != pytest.approx(published_prevalence()[target.column], abs=2e-6)
+
+
+def test_runs_on_another_disk_are_found_through_links(runs: Path, tmp_path: Path) -> None:
+    """Whatever the level of the link; a link to a folder above it is not followed for ever."""
+    (tmp_path / "runs" / "canal").mkdir(parents=True)
+    fold = tmp_path / "runs" / "canal" / "fold0"
+    fold.symlink_to(runs / "small" / "canal" / "fold0")
+    (tmp_path / "runs" / "loop").symlink_to(tmp_path / "runs")
+    (tmp_path / "runs" / "again").symlink_to(runs / "small" / "canal" / "fold0" / "model")
+    (found,) = find_models([tmp_path])
+    assert found.resolve() == (fold / "model").resolve()
+    disk = tmp_path / "disk"
+    save_small_model(disk / "epoch-001", "canal")
+    own = tmp_path / "own"
+    save_small_model(own / "model", "canal")
+    (own / KEPT_FOLDER).symlink_to(disk)
+    assert find_models([own]) == [own / "model"]
+    assert find_models([own / KEPT_FOLDER]) == [own / KEPT_FOLDER / "epoch-001"]

@@ -125,7 +125,10 @@ def test_what_was_filled_in_is_no_prediction(tmp_path: Path) -> None:
         ("spinal_canal_stenosis_l1_l2", "no_such_finding", "row 2: not a prediction"),
         ("spinal_canal_stenosis_l1_l2", "spinal_canal_stenosis_l2_l3", "row 3: .* second time"),
         ("cpu-small/canal#0", "cpu-small/canal#x", "row 2: not a prediction"),
-        ("study_id", "study", "no columns study_id"),
+        ("study_id", "study", "column study_id is missing"),
+        ("\n1,", "\n,", "row 2: study_id is empty"),
+        ("\n1,", "\n1,\n1,", "row 2: wrong number of fields"),
+        ("study_id", "\0", "column study_id is missing"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_row(
@@ -172,3 +175,19 @@ def test_a_point_that_was_not_found_is_never_within() -> None:
     assert errors.in_plane_within_mm == (0.2, 0.2, 0.2, 0.4)
     nothing = distance_errors(truth, {})[Condition.CANAL]
     assert nothing.within_mm == (0.0,) * 4
+
+
+def test_what_a_spreadsheet_saved_is_read(tmp_path: Path) -> None:
+    """With a byte-order mark, other line ends and empty lines."""
+    path = tmp_path / "p.csv"
+    write_predictions(path, [made("1")])
+    before = read_predictions(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n\r\n"))
+    assert read_predictions(path) == before
+
+
+def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_bytes(b"\x93NUMPY\xff\xfe")
+    with pytest.raises(BadTable, match=r"p\.csv: not a CSV table"):
+        read_predictions(path)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
     TARGETS,
@@ -21,12 +20,13 @@ from lumbargrade.domain.vocabulary import (
     Target,
     target_from_column,
 )
+from lumbargrade.prediction.members import published_fill, published_prevalence
 from lumbargrade.scoring.baseline import Grades, prevalence
 from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.scoring.official import OfficialScore, Solution, official_score, read_solution
 
 CANAL = TARGETS[Condition.CANAL]
-Constants = Mapping[Target, tuple[float, float, float]]
+Constants = Mapping[Target, Probabilities]
 
 
 def score(truth: Solution, constants: Constants) -> OfficialScore:
@@ -39,17 +39,12 @@ def canal_parts(truth: Solution, constants: Constants) -> float:
     return found.conditions[Condition.CANAL] + found.any_severe
 
 
-def packaged(name: str) -> dict[Target, tuple[float, float, float]]:
-    text = (resources.files("lumbargrade") / "prediction/data" / name).read_text()
-    rows = csv.DictReader(text.splitlines())
-    return {
-        target_from_column(r["finding"]): (
-            float(r["normal_mild"]),
-            float(r["moderate"]),
-            float(r["severe"]),
-        )
-        for r in rows
-    }
+def by_target(table: Mapping[str, Sequence[float]]) -> dict[Target, Probabilities]:
+    return {target_from_column(column): (a, b, c) for column, (a, b, c) in table.items()}
+
+
+#: What the package holds.
+SHARES, FILL = by_target(published_prevalence()), by_target(published_fill())
 
 
 def table(seed: int, studies: int, ungraded: float) -> dict[str, dict[Target, Grade]]:
@@ -118,13 +113,12 @@ def test_no_small_change_lowers_the_official_score(
 
 def test_the_highest_level_is_raised_because_any_severe_asks_for_it() -> None:
     """Ten studies, each severe at another level: none is likely alone, one of them is certain."""
-    canal = [Target(Condition.CANAL, level) for level in (t.level for t in CANAL)]
     truth = {
-        str(s): {t: Grade.SEVERE if i == s % 5 else Grade.NORMAL_MILD for i, t in enumerate(canal)}
+        str(s): {t: Grade.SEVERE if i == s % 5 else Grade.NORMAL_MILD for i, t in enumerate(CANAL)}
         for s in range(10)
     }
-    severe = [fill_constants(truth)[t][Grade.SEVERE] for t in canal]
-    plain = [prevalence(truth, weighted=True)[t][Grade.SEVERE] for t in canal]
+    severe = [fill_constants(truth)[t][Grade.SEVERE] for t in CANAL]
+    plain = [prevalence(truth, weighted=True)[t][Grade.SEVERE] for t in CANAL]
     assert max(severe) > 0.75 > max(plain)
     assert sum(p == max(severe) for p in severe) == 1
 
@@ -159,15 +153,14 @@ def test_packaged_constants_are_those_of_the_lsdc_table(lsdc: Solution) -> None:
     for found in lsdc.values():
         for target, grade in found.items():
             counted[target][grade] += 1
-    shares, fill = packaged("lsdc_prevalence.csv"), packaged("lsdc_fill.csv")
     computed = fill_constants(lsdc)
     for target in FINDINGS:
-        assert shares[target] == pytest.approx(counted[target] / counted[target].sum(), abs=6e-7)
-        assert fill[target] == pytest.approx(computed[target], abs=6e-7)
+        assert SHARES[target] == pytest.approx(counted[target] / counted[target].sum(), abs=6e-7)
+        assert FILL[target] == pytest.approx(computed[target], abs=6e-7)
 
 
 def test_filling_the_lsdc_table_loses_less_than_prevalence_in_every_part(lsdc: Solution) -> None:
-    before, after = (score(lsdc, packaged(f"lsdc_{n}.csv")) for n in ("prevalence", "fill"))
+    before, after = (score(lsdc, constants) for constants in (SHARES, FILL))
     assert all(after.conditions[c] < before.conditions[c] for c in Condition)
     assert after.any_severe < before.any_severe
     subarticular = Condition.SUBARTICULAR
@@ -183,7 +176,7 @@ def test_filling_the_lsdc_table_loses_less_than_prevalence_in_every_part(lsdc: S
 
 def test_filling_the_lsdc_table_is_within_a_ten_thousandth_of_the_optimum(lsdc: Solution) -> None:
     """Of each condition, and of the canal with any severe, found numerically."""
-    ours = packaged("lsdc_fill.csv")
+    ours = FILL
     for condition in (Condition.FORAMINAL, Condition.SUBARTICULAR):
         losses, weight = 0.0, 0.0
         for target in TARGETS[condition]:

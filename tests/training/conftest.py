@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from lumbargrade.dataset.store import VolumeStore
-
-Scripted = Callable[[list[float]], None]
+from small_runs import Scripted
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import shutil
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ import torch
 from lumbargrade.checkpoint import load_model, read_meta
 from lumbargrade.config import Phase, Recipe
 from lumbargrade.dataset.store import VolumeStore
-from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.domain.files import alone_in
 from lumbargrade.tasks import get_task
 from lumbargrade.training.loop import FoldTrainer
 from small_runs import (
     FOLD,
+    Scripted,
     metrics_of,
     small_recipe,
     small_trainer,
@@ -26,8 +30,6 @@ from small_runs import (
     tensors_of,
     train,
 )
-
-Scripted = Callable[[list[float]], None]
 
 
 def recipe_of(task: str = "canal", **changed: Any) -> Recipe:
@@ -150,3 +152,80 @@ def test_a_kept_epoch_without_a_score_is_kept_all_the_same(
     train(recipe_of(keep=(2,)), store, tmp_path)
     assert read_meta(tmp_path / "kept-epochs" / "epoch-002").scores == {"x": 1.0}
     assert "NaN" not in (tmp_path / "kept-epochs" / "epoch-002" / "model.json").read_text()
+
+
+def test_weights_of_another_run_or_epoch_are_no_place_to_restart_from(
+    store: VolumeStore, tmp_path: Path
+) -> None:
+    phases = (Phase((1e-3,), (3,)), Phase((1e-3,), (4,)))
+    recipe = recipe_of(phases=phases, restart_from=(2,), epochs=3, keep=(3,))
+    train(recipe, store, tmp_path / "run")
+    place = tmp_path / "run" / "kept-epochs" / "phase-1-epoch-002"
+    train(replace(recipe, train=replace(recipe.train, seed=7)), store, tmp_path / "seed")
+    train(recipe_of("foraminal", phases=phases, restart_from=(2,), epochs=3), store, tmp_path / "f")
+    wrong = [tmp_path / "run" / "kept-epochs" / "phase-1-epoch-003"]
+    wrong += [tmp_path / other / "kept-epochs" / place.name for other in ("seed", "f")]
+    longer = replace(recipe, train=replace(recipe.train, epochs=0))
+    right = tmp_path / "right"
+    shutil.copytree(place, right)
+    for other in wrong:
+        shutil.rmtree(place)
+        shutil.copytree(other, place)
+        with pytest.raises(BadModel, match=r"phase-1-epoch-002: not the weights .* --restart"):
+            train(longer, store, tmp_path / "run")
+    shutil.rmtree(place)
+    place.symlink_to(right)
+    assert train(longer, store, tmp_path / "run").finished
+
+
+def test_a_restart_leaves_what_links_lead_to_alone(store: VolumeStore, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "kept-epochs").symlink_to(tmp_path / "disk")
+    recipe = recipe_of(keep_every=1, epochs=1)
+    train(recipe, store, tmp_path / "run")
+    train(recipe, store, tmp_path / "run", restart=True)
+    assert not (tmp_path / "run" / "kept-epochs").is_symlink()
+    assert read_meta(tmp_path / "disk" / "epoch-001") == read_meta(
+        tmp_path / "run" / "kept-epochs" / "epoch-001"
+    )
+
+
+def test_two_processes_do_not_train_in_one_folder(
+    store: VolumeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lumbargrade.training.loop._PATIENCE", 0.2)
+    recipe = recipe_of(epochs=1)
+    with (
+        alone_in(tmp_path, "busy"),
+        pytest.raises(UsageError, match=f"another process trains in {tmp_path}"),
+    ):
+        train(recipe, store, tmp_path, restart=True)
+    assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+    assert train(recipe, store, tmp_path).finished
+
+
+def test_a_lock_of_a_process_that_is_ending_is_waited_for(tmp_path: Path) -> None:
+    held = alone_in(tmp_path, "busy")
+    held.__enter__()
+    timer = threading.Timer(0.5, held.__exit__, (None, None, None))
+    timer.start()
+    with alone_in(tmp_path, "busy", patience=20.0):
+        assert not timer.is_alive() or timer.finished.is_set()
+
+
+def test_a_full_disk_is_an_error_with_the_file_and_the_run_goes_on_later(
+    store: VolumeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    recipe = recipe_of()
+    train(recipe, store, tmp_path / "whole")
+    train(replace(recipe, train=replace(recipe.train, epochs=1)), store, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.save", full)
+        with pytest.raises(OSError, match=r"state\.pt: PytorchStreamWriter failed"):
+            train(recipe, store, tmp_path / "run")
+    train(recipe, store, tmp_path / "run")
+    assert metrics_of(tmp_path / "run") == metrics_of(tmp_path / "whole")

@@ -25,19 +25,19 @@ from lumbargrade.training.schedule import plan_of
 from lumbargrade.training.state import STATE_FILE
 from small_runs import (
     FOLD,
+    Scripted,
     assert_same_run,
     metrics_of,
     small_recipe,
     small_trainer,
     state_of,
+    stop_at_every_batch,
     stop_now,
     tensors_of,
     train,
 )
 
 TASKS = ("canal", "foraminal")
-
-Scripted = Callable[[list[float]], None]
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,6 @@ def whole(
     return run
 
 
-def at_every_batch(trainer: FoldTrainer, batch: int) -> None:
-    stop_now()
-
-
 def at_every_fourth_batch(trainer: FoldTrainer, batch: int) -> None:
     if batch == 4:
         stop_now()
@@ -70,7 +66,7 @@ def at_every_fourth_batch(trainer: FoldTrainer, batch: int) -> None:
 #: Where a run of three epochs of three batches then stops: after a full accumulation, or between
 #: epochs; never at its very end.
 STOPS = {
-    at_every_batch: {
+    stop_at_every_batch: {
         1: [(0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)],
         2: [(0, 2), (1, 0), (1, 2), (2, 0), (2, 2)],
     },
@@ -135,7 +131,7 @@ def test_a_killed_run_repeats_the_epoch_it_was_in(
 def test_signal_handlers_are_put_back(store: VolumeStore, tmp_path: Path) -> None:
     caught = (signal.SIGTERM, signal.SIGINT)
     before = [signal.getsignal(s) for s in caught]
-    train(small_recipe("canal"), store, tmp_path, before_batch=at_every_batch)
+    train(small_recipe("canal"), store, tmp_path, before_batch=stop_at_every_batch)
     assert [signal.getsignal(s) for s in caught] == before
 
 
@@ -198,7 +194,10 @@ def test_a_signal_to_every_process_of_the_group_spares_the_workers(
 
 
 def plain_epoch(recipe: Recipe, store: VolumeStore) -> dict[str, dict[str, torch.Tensor]]:
-    """One epoch as a textbook would write it: mean gradients, AdamW, average of the weights."""
+    """One epoch as a textbook would write it: mean gradients, AdamW, average of the weights.
+
+    The average begins at the first weights, before any move.
+    """
     task, config = get_task(recipe), recipe.train
     rows = [r for r in task.rows(store) if r.fold != FOLD]
     torch.manual_seed(config.seed + FOLD)
@@ -207,7 +206,7 @@ def plain_epoch(recipe: Recipe, store: VolumeStore) -> dict[str, dict[str, torch
         network.parameters(), config.phases[0].lr[0], weight_decay=config.weight_decay
     )
     batches = list(training_loader(task, store, rows, epoch=0))
-    average: dict[str, torch.Tensor] = {}
+    average = {name: value.clone() for name, value in network.state_dict().items()}
     for start in range(0, len(batches), config.accumulate):
         group = batches[start : start + config.accumulate]
         gradients: list[list[torch.Tensor | None]] = []
@@ -220,8 +219,9 @@ def plain_epoch(recipe: Recipe, store: VolumeStore) -> dict[str, dict[str, torch
             parameter.grad = torch.stack(used).mean(0) if used else None
         optimizer.step()
         for name, value in network.state_dict().items():
-            old = average.get(name, value).double()
-            new = config.ema_decay * old + (1 - config.ema_decay) * value.double()
+            new = (
+                config.ema_decay * average[name].double() + (1 - config.ema_decay) * value.double()
+            )
             average[name] = new.to(value.dtype)
     moments = {
         name: optimizer.state[parameter]["exp_avg"]
@@ -257,7 +257,7 @@ def test_an_epoch_is_what_a_textbook_says(
         expected = plain["moments"].pop(names[i])
         torch.testing.assert_close(state["exp_avg"], expected, rtol=1e-3, atol=1e-6)
     assert not plain["moments"]
-    assert int(parts["average"]["n_averaged"]) == -(-6 // (batch_size * accumulate))
+    assert int(parts["average"]["n_averaged"]) == 1 + -(-6 // (batch_size * accumulate))
 
 
 def test_each_batch_has_the_learning_rate_of_its_place_in_the_training(
@@ -307,7 +307,7 @@ def test_a_run_without_its_smaller_batches_can_be_interrupted(
     assert (len(trainer.training_rows), trainer.steps) == (5, 2)
     whole = train(recipe, kept, tmp_path / "whole")
     assert whole.finished
-    while not train(recipe, kept, tmp_path / "parts", before_batch=at_every_batch).finished:
+    while not train(recipe, kept, tmp_path / "parts", before_batch=stop_at_every_batch).finished:
         pass
     assert_same_run(tmp_path / "parts", tmp_path / "whole")
 
@@ -323,7 +323,7 @@ def test_the_seed_reaches_the_weights(store: VolumeStore, tmp_path: Path) -> Non
 
 def test_gradients_are_clipped_to_the_given_norm(store: VolumeStore, tmp_path: Path) -> None:
     recipe = small_recipe("canal", clip_gradient=0.01, phases=(Phase((1e-3,), (1,)),))
-    train(recipe, store, tmp_path, before_batch=at_every_batch)
+    train(recipe, store, tmp_path, before_batch=stop_at_every_batch)
     moments = [s["exp_avg"] for s in state_of(tmp_path)["parts"]["optimizer"]["state"].values()]
     norm = torch.cat([m.flatten() for m in moments]).norm() / 0.1  # one step of momentum 0.9
     assert norm.item() == pytest.approx(0.01, rel=1e-3)
@@ -489,7 +489,7 @@ def test_restart_begins_anew_and_leaves_nothing_of_the_old_run(
     (tmp_path / "notes.txt").write_text("the user's own")
     events = set((tmp_path / "tensorboard").iterdir())
     recipe = small_recipe("canal")
-    stopped = train(recipe, store, tmp_path, before_batch=at_every_batch, restart=True)
+    stopped = train(recipe, store, tmp_path, before_batch=stop_at_every_batch, restart=True)
     assert not stopped.finished
     left = {p.name for p in tmp_path.iterdir()}
     assert left == {"state.pt", "tensorboard", "notes.txt"}

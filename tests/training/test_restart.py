@@ -21,17 +21,16 @@ from lumbargrade.tasks.loader import training_loader
 from lumbargrade.training.loop import FoldTrainer
 from small_runs import (
     FOLD,
+    Scripted,
     assert_same_run,
     metrics_of,
     small_recipe,
     small_trainer,
     state_of,
-    stop_now,
+    stop_at_every_batch,
     tensors_of,
     train,
 )
-
-Scripted = Callable[[list[float]], None]
 
 #: Epochs 1 to 3, then back to 2 and 3 to 4: five epochs of three batches.
 PHASES = (Phase((1e-3,), (3,)), Phase((3e-4,), (4,)))
@@ -117,18 +116,13 @@ def test_the_kept_weights_are_the_average_of_that_epoch(
     assert all(torch.equal(v, average[f"module.{k}"]) for k, v in kept.items())
 
 
-def at_every_batch(trainer: FoldTrainer, batch: int) -> None:
-    stop_now()
-
-
-@pytest.mark.parametrize("schedule", ["constant", "one_cycle"])
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("accumulate", "schedule"), [(1, "constant"), (2, "one_cycle")])
 def test_a_run_interrupted_before_at_and_after_the_restart_ends_as_if_it_never_was(
     accumulate: int, schedule: str, store: VolumeStore, whole: Any, tmp_path: Path
 ) -> None:
     recipe = restarted(accumulate=accumulate, schedule=schedule)
     stops = []
-    while not train(recipe, store, tmp_path, before_batch=at_every_batch).finished:
+    while not train(recipe, store, tmp_path, before_batch=stop_at_every_batch).finished:
         progress = state_of(tmp_path)["progress"]
         stops.append((progress["restarted"], progress["epoch"], progress["step"]))
         done = epochs_of(tmp_path) if (tmp_path / "metrics.csv").exists() else []

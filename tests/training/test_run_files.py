@@ -21,11 +21,6 @@ from small_runs import FOLD, metrics_of, small_recipe, small_trainer, train
 SHAPE = np.array([[250.0 + side, 120 + 60 * level] for side in (0, 1) for level in range(5)])
 
 
-@pytest.fixture
-def store(small_store: Path) -> VolumeStore:
-    return VolumeStore.open(small_store)
-
-
 def named(recipe: Recipe, **files: Path) -> Recipe:
     return replace(recipe, data=replace(recipe.data, **{k: str(f) for k, f in files.items()}))
 

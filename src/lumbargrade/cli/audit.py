@@ -30,7 +30,7 @@ class Options:
     out: Path = Path("audit")
     """folder for the page, the tables and the pictures"""
     label_fixes: str | None = None
-    """corrected table to audit the labels with, or `published`, as `prepare` takes it"""
+    """corrections that are applied before the audit; takes the same values as for `prepare`"""
     store: Path | None = None
     """volume store of the same labels: slices behind the points, image bounds, patient mm"""
     oof: tuple[Path, ...] = ()

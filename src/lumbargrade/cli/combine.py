@@ -1,9 +1,9 @@
 """Blend submission files by condition: weighted means of their probabilities, row by row.
 
-The files may come from anywhere, for example from another team's notebook. Each is checked as
-`score` does: 25 rows of every study, and the same studies in all files. A condition without weights
-is taken from the first file alone; with no weights at all, every file counts the same. Which files
-were combined, and how, stands in OUT.json.
+The files may come from anywhere, for example from another team's notebook. They are checked as by
+the command `score`: 25 rows of every study, and the same studies in all files. If no weights are
+given, all files count the same; if some conditions have weights, the others are taken from the
+first file alone. OUT.json holds the names and sha256 of the files, and the weights.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class Options:
     """Options of `lumbargrade combine`."""
 
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """submissions of the same studies, two or more; the first one stands for what has no weights"""
+    """two or more submissions of the same studies"""
     weights: list[str] = field(default_factory=list)
-    """one weight per file (0.75 0.25), or for some conditions (foraminal=0.75,0.25); both may be
-    given, and they need not add up to 1"""
+    """one weight per file for all conditions (0.75 0.25), or for one condition
+    (foraminal=0.75,0.25); the latter has priority; weights need not add up to 1"""
     out: Path = Path("combined.csv")
     """the submission"""
     truth: Path | None = None
-    """true grades in the layout of train.csv: print the official scores of all files"""
+    """true grades in the layout of train.csv: also print the official score of every file"""
     json: bool = False
     """print one JSON object as the last line"""
 
@@ -54,7 +54,7 @@ def run(options: Options) -> int:
     for i, file in enumerate(files):
         same = [f.path for f in files[:i] if f.sha256 == file.sha256]
         if same:
-            log.warning("%s: same content as %s, which so counts twice", file.path, same[0])
+            log.warning("%s: same content as %s, so it counts twice", file.path, same[0])
     weights = condition_weights(given, len(files))
     for condition in Condition:
         if given and condition not in given:
@@ -75,7 +75,7 @@ def run(options: Options) -> int:
 
 
 def _require_free(out: Path, inputs: Sequence[Path]) -> None:
-    """The result may not replace an input, nor take over what belongs to another submission."""
+    """Refuse an output that would replace an input, or lie beside another submission's findings."""
     from lumbargrade.domain.errors import UsageError
     from lumbargrade.outputs.submission_rows import findings_path, summary_path
 

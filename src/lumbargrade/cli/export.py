@@ -1,9 +1,9 @@
-"""Writes a model as a file that other programs read.
+"""Write a model as a file that other programs read.
 
 `--to pth` writes a checkpoint with the parameter names of the published system, for its code or
 for `lumbargrade import-weights`. Only one-stage foraminal and canal models with the structure of a
-published network can be written so. The file holds weights, not settings: those that change how
-the network's output is read are logged.
+published network can be written so. The file holds weights but no settings: settings that change
+how the network's output is read are logged if they differ from the published ones.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Options:
 
 def run(options: Options) -> int:
     """Export one model."""
-    from lumbargrade.checkpoint import export_published, read_meta
-    from lumbargrade.networks.published import unsaved_settings
+    from lumbargrade.checkpoint import read_meta
+    from lumbargrade.published_checkpoint import export_published, unsaved_settings
 
     published = export_published(options.model, options.out)
     meta = read_meta(options.model)
     log.info("%s: weights of %s, fold %d", options.out, meta.recipe.name, meta.fold)
-    log.info("import-weights reads it with --recipe %s --fold %d", published.name, meta.fold)
+    log.info("to read it: import-weights --recipe %s --fold %d", published.name, meta.fold)
     for setting in unsaved_settings(meta.recipe, published):
-        log.warning("not in the file, and unlike %s: %s", published.name, setting)
+        log.warning("not stored in the file, and different in %s: %s", published.name, setting)
     return 0

@@ -35,7 +35,8 @@ class Options:
     calibration: Path | None = None
     """file from `recalibrate`; its conditions are calibrated by it"""
     flip: bool = True
-    """average with the mirrored volume, for models of sided conditions that were trained for it"""
+    """average with the mirrored volume; only models of sided conditions are averaged, and only if
+    flips in their training exchanged left and right"""
     unflipped: list[Path] = field(default_factory=list)
     """further model or run folders, whose models are used without flip averaging"""
     restart: bool = False

@@ -22,9 +22,9 @@ class Options:
     path: tyro.conf.Positional[Path]
     """data set in the LSDC layout, or any DICOM folder or file"""
     label_fixes: str | None = None
-    """corrections as `audit` writes them (every value of column fix is add, move or drop): they
-    change the points they name; or a complete corrected table: its canal points replace ours; or
-    `published`: the canal points that the published runs corrected (./published is a file)"""
+    """`published`: the canal points that the published runs corrected (./published is a file); or a
+    table of corrections as `audit` writes it (column fix holds add, move or drop), which changes
+    the points it names; or a complete corrected table, whose canal points replace all of ours"""
     split: Literal["auto", "train", "test"] = "auto"
     """which tables of an LSDC data set; auto takes train where there is one"""
     json: bool = False

@@ -7,6 +7,7 @@ commands start at once.
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -28,10 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("validate", "out-of-fold predictions, scores, point errors, ensemble table"),
     "blend": ("blend", "weights and calibration from out-of-fold predictions"),
     "submit": ("submit", "predict a data set and write the 25-rows-per-study submission"),
-    "combine": ("combine", "blend submission files by condition, whoever made them"),
+    "combine": ("combine", "blend submission files by condition"),
     "score": ("score", "official and local scores of a submission"),
     "grade": ("grade", "grade any DICOM study: findings, pictures, report"),
-    "evaluate": ("evaluate", "results against the true grades of a cohort of one's own"),
+    "evaluate": ("evaluate", "results against the true grades of your own cohort"),
     "recalibrate": ("recalibrate", "fit the calibration to local graded studies, without training"),
     "import-weights": ("import_weights", "a published checkpoint as one of our models"),
     "export": ("export", "a model as a file that other programs read"),
@@ -71,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lumbargrade: unknown command {name!r}\n\n{help_text()}", end="", file=sys.stderr)
         return USAGE
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # names of files may hold bytes that are no text, and a terminal may know no other letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     return _run(name, importlib.import_module(f"lumbargrade.cli.{COMMANDS[name][0]}"), rest)
 
 

@@ -28,9 +28,9 @@ class Options:
     out: Path
     """the store; a new folder, or the store of an earlier run"""
     label_fixes: str | None = None
-    """corrections as `audit` writes them (every value of column fix is add, move or drop): they
-    change the points they name; or a complete corrected table: its canal points replace ours; or
-    `published`: the canal points that the published runs corrected (./published is a file)"""
+    """`published`: the canal points that the published runs corrected (./published is a file); or a
+    table of corrections as `audit` writes it (column fix holds add, move or drop), which changes
+    the points it names; or a complete corrected table, whose canal points replace all of ours"""
     workers: int = 0
     """processes; 0 takes one per CPU core"""
     kinds: tuple[_Kind, ...] = ("sagittal-t1", "sagittal-t2", "axial-t2")

@@ -1,8 +1,8 @@
 """Official and local scores of a submission against true grades.
 
-A malformed submission is refused with the row and the reason. Beside each condition stand the
-loss of predicting the prevalence in the true grades themselves: plain, and weighted 1/2/4, which is
-close to the best that a constant can do.
+A malformed submission is refused with the row and the reason. For comparison, each condition shows
+the loss of a constant prediction: the prevalence in the true grades, plain and weighted 1/2/4 (the
+weighted one is close to the best constant).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Predict a data set in the LSDC layout and write the submission: 25 rows per study.
 
 Several models are averaged: folds, encoders, and several series of one kind; a blend file gives
-weights instead. Probabilities are those that the competition's score asks for. What no model
-predicts is filled with the constant that minimises the official score on the training grades; how
-many rows that were, and why, stands in the log and in OUT.json. What the models said of each
-finding, with its place, stands in OUT.findings.csv.
+weights instead. Probabilities are those that the competition's score asks for. Findings that no
+model predicts are filled with the constant that minimises the official score on the training
+grades; their number and the reasons are logged and stored in OUT.json. OUT.findings.csv holds the
+models' predictions with their places.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Options:
     split: str = "auto"
     """test, train, or auto: test where the folder has a test table"""
     flip: bool = True
-    """average with the mirrored volume, for models of sided conditions that were trained for it"""
+    """average with the mirrored volume; only models of sided conditions are averaged, and only if
+    flips in their training exchanged left and right"""
     unflipped: list[Path] = field(default_factory=list)
     """further model or run folders, whose models are used without flip averaging"""
     device: str = "auto"

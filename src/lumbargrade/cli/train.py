@@ -1,10 +1,10 @@
 """Train a recipe on one or more folds.
 
 Every key of the recipe can be overridden, for example `--train.epochs 3 --data.size 256`.
-A run that was interrupted goes on where it stopped when the same command is given again.
+If a run is interrupted, rerun the same command to resume it.
 Each fold's folder holds the best model, metrics.csv, curves.png, TensorBoard events and, per
-epoch, pictures of a few validation slices. Models of the epochs in `--train.keep` go to
-kept-epochs/, where `validate` and `submit` use them only if their folders are given.
+epoch, pictures of a few validation slices. Models of the epochs in `--train.keep` are saved in
+kept-epochs/; `validate` and `submit` use such a model only if its folder is given.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Options:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     restart: bool = False
-    """begin anew instead of resuming"""
+    """delete the earlier run in the folder and train from the start, instead of resuming it"""
     pictures: int = 4
     """validation series drawn per epoch; 0 draws none"""
     mean_shape: str = ""
@@ -120,7 +120,9 @@ def run(options: Options) -> int:
     recipe = replace(recipe, name=options.name or recipe.name)
     folds = parse_folds(options.folds)
     for fold in folds:
-        plan_of(recipe.train, fold)  # a fold without a setting is known before hours are spent
+        plan_of(
+            recipe.train, fold
+        )  # contradictory settings are reported before any fold is trained
     if options.jobs > 1 and len(folds) > 1:
         finished = _fan_out(options, recipe, folds)
     else:

@@ -31,8 +31,9 @@ class Options:
     out: Path = Path("validation")
     """folder for the results"""
     flip: bool = True
-    """also predict with flip averaging, for models of sided conditions that were trained for it;
-    oof.csv, oof-points.csv, points.csv and the pictures then show these predictions"""
+    """also average with the mirrored volume (only models of sided conditions, and only if flips in
+    their training exchanged left and right); oof.csv, oof-points.csv, points.csv and the pictures
+    then show the averaged predictions"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     pictures: int = 12

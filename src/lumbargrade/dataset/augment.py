@@ -1,7 +1,8 @@
 """Augmentation of a training sample: everything random is drawn first, then applied.
 
-A draw holds one composed matrix from native pixels to the network input, so that the image is
-interpolated once and points follow by the same matrix. Global random state is never touched.
+A draw holds one composed matrix from native pixels to the network input: the image is interpolated
+once (more often only where ``data.frame`` asks for it), and points follow by the same matrix.
+Global random state is never touched.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from lumbargrade.config import AugmentConfig
 from lumbargrade.dataset.intensity import IntensityDraw, apply_intensity, draw_intensity
-from lumbargrade.dataset.similarity import FRAME, draw_homography, draw_similarity
+from lumbargrade.dataset.shapes import FRAME
+from lumbargrade.dataset.similarity import draw_homography, draw_similarity
 from lumbargrade.domain.geometry import FloatArray, apply_homography, fit_to_frame, scale_frame
 
 

@@ -87,7 +87,12 @@ def holds_corrections(path: Path) -> bool:
     """
     if "fix" not in read_header(path):
         return False
-    known = [(row, fix in set(Fix)) for row, (fix,) in read_rows(path, ("fix",))]
+    words = [(row, fix) for row, (fix,) in read_rows(path, ("fix",))]
+    for row, fix in words:
+        if fix not in set(Fix) and fix.strip().lower() in set(Fix):
+            # taken for another value, it would make this a complete table of few points
+            raise BadTable(f"{path}, row {row}, fix: {fix!r}; write {fix.strip().lower()}")
+    known = [(row, fix in set(Fix)) for row, fix in words]
     if all(k for _, k in known):
         return True
     if any(k for _, k in known):
@@ -135,7 +140,7 @@ def require_applicable(
     labelled: Collection[tuple[int, int, Target]],
     series: Collection[tuple[int, int]],
 ) -> None:
-    """Refuse corrections that were made for other labels than these.
+    """Refuse corrections that do not fit the labels.
 
     Args:
         path: where they come from, for the message.

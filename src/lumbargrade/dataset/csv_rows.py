@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.numbers import real, whole
 
 
 def read_header(path: Path) -> list[str]:
@@ -46,7 +47,7 @@ def integer(path: Path, row: int, column: str, text: str) -> int:
         BadTable: if it is none.
     """
     try:
-        return int(text)
+        return whole(text)
     except ValueError:
         raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a whole number") from None
 
@@ -58,7 +59,7 @@ def number(path: Path, row: int, column: str, text: str) -> float:
         BadTable: if it is none.
     """
     try:
-        value = float(text)
+        value = real(text)
     except ValueError:
         raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a number") from None
     if not math.isfinite(value):

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.files import write_text
+from lumbargrade.domain.numbers import real, whole
 from lumbargrade.domain.vocabulary import Target, target_from_column
+from lumbargrade.scoring.csv_rows import table_rows
 
 COLUMNS = (
     *("study_id", "fold", "finding", "series_id", "instance_number"),
@@ -74,26 +76,15 @@ def read_points(path: Path) -> dict[int, dict[Target, PlacedPoint]]:
     """
     if not path.is_file():
         raise BadTable(f"{path}: no such file")
-    try:
-        return _read(path)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise BadTable(f"{path}: not a CSV table ({error})") from None
-
-
-def _read(path: Path) -> dict[int, dict[Target, PlacedPoint]]:
     found: dict[int, dict[Target, PlacedPoint]] = defaultdict(dict)
-    with path.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
-            raise BadTable(f"{path}: no columns {', '.join(missing)}")
-        for number, row in enumerate(reader, start=2):
-            try:
-                point = _point(row)
-            except (KeyError, ValueError, TypeError, AttributeError) as error:
-                raise BadTable(f"{path}, row {number}: not a point: {error}") from None
-            if point.target in found[point.study_id]:
-                raise BadTable(f"{path}, row {number}: {point.target.column} a second time")
-            found[point.study_id][point.target] = point
+    for number, row in table_rows(path, COLUMNS):
+        try:
+            point = _point(row)
+        except ValueError as error:
+            raise BadTable(f"{path}, row {number}: not a point: {error}") from None
+        if point.target in found[point.study_id]:
+            raise BadTable(f"{path}, row {number}: {point.target.column} a second time")
+        found[point.study_id][point.target] = point
     return dict(found)
 
 
@@ -130,17 +121,17 @@ def refuse_seen(
 
 
 def _point(row: Mapping[str, str]) -> PlacedPoint:
-    x, y, z = (float(row[a]) for a in "xyz")
-    px, py, pz = (float(row[f"patient_{a}"]) for a in "xyz")
+    x, y, z = (real(row[a]) for a in "xyz")
+    px, py, pz = (real(row[f"patient_{a}"]) for a in "xyz")
     if not all(map(math.isfinite, (x, y, z, px, py, pz))):
         raise ValueError("a coordinate is not finite")
     pairs = [name.rsplit("#", 1) for name in row["models"].split(";") if name]
     return PlacedPoint(
-        int(row["study_id"]),
-        int(row["fold"]),
+        whole(row["study_id"]),
+        whole(row["fold"]),
         target_from_column(row["finding"]),
         row["series_id"],
-        int(row["instance_number"]),
+        whole(row["instance_number"]),
         (x, y, z),
         (px, py, pz),
         tuple((recipe, int(fold)) for recipe, fold in pairs),

@@ -7,7 +7,6 @@ program dies at, the next run does only what is missing, and nobody trains on ha
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import multiprocessing
@@ -20,7 +19,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +45,7 @@ from lumbargrade.dataset.store_tables import (
 )
 from lumbargrade.dataset.tables import LsdcTables, SeriesEntry, TablePoint, read_tables
 from lumbargrade.domain.errors import LumbargradeError, NothingDone, Problem, UsageError
-from lumbargrade.domain.files import write_text
+from lumbargrade.domain.files import alone_in, write_text
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
 
 log = logging.getLogger(__name__)
@@ -133,7 +131,7 @@ def prepare(
     if not jobs:
         raise NothingDone(f"{tables.images} holds no study of the tables")
     out.mkdir(parents=True, exist_ok=True)
-    with _locked(out):
+    with alone_in(out, f"another `lumbargrade prepare` is writing {out}"):
         _write_index(out, {"version": STORE_VERSION, "complete": False})
         _remove_leftovers(out)
         outcomes = _run(jobs, workers or os.cpu_count() or 1)
@@ -283,14 +281,3 @@ def _remove_leftovers(out: Path) -> None:
     for pattern in (".*.npy", ".*.json", ".*.csv"):
         for file in [*out.glob(pattern), *out.glob(f"volumes/*/{pattern}")]:
             file.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Keep a second ``prepare`` out; the lock ends with the process, however it ends."""
-    with (out / ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another `lumbargrade prepare` is writing {out}") from None
-        yield

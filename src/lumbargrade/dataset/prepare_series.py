@@ -121,9 +121,10 @@ def folder_signature(folder: Path, entry: SeriesEntry) -> str:
     parts = [f"reader {READER_VERSION}", entry.kind.value]
     with os.scandir(folder) as entries:
         for file in sorted(entries, key=lambda e: e.name):
-            status = file.stat()
+            # a link to nothing is one unusable file, not a missing series
+            status = file.stat(follow_symlinks=Path(file).exists())
             parts.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()
 
 
 def place_points(

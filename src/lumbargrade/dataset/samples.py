@@ -14,6 +14,9 @@ from lumbargrade.domain.geometry import FloatArray, fit_to_frame, scale_frame
 from lumbargrade.domain.vocabulary import mirror
 from lumbargrade.domain.volume import Volume
 
+#: Channels that an image of any OpenCV version can have (version 5: 128).
+_MOST_CHANNELS = 128
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -58,20 +61,22 @@ def make_sample(
         row: its labels.
         size: side of the network input, pixels.
         draw: what augmentation does; None leaves image and labels as they are.
-        frame: side of a square that images are resized to before; 0 resamples them once.
+        frame: side of a square that images are resized to first and augmented in, before they are
+            resized to the input, as in the published runs; 0 resamples them once.
     """
     depth, height, width = volume.pixels.shape
     start, stop = (0, depth) if draw is None or draw.slices is None else draw.slices
     pixels, framed = volume.pixels[start:stop], np.eye(3)
     if frame:
         pixels, framed = fitted(pixels, frame)
-    if draw is not None:
-        image = warp_volume(pixels, draw.matrix @ np.linalg.inv(framed), size)
-    elif frame:
+    if frame:
+        if draw is not None:
+            inside = scale_frame(size, frame) @ draw.matrix @ np.linalg.inv(framed)
+            pixels = warp_volume(pixels, inside, frame)
         image, last = fitted(pixels, size)
-        draw = AugmentDraw(matrix=last @ framed)
+        draw = draw or AugmentDraw(matrix=last @ framed)
     else:
-        draw = AugmentDraw(matrix=fit_to_frame((height, width), size))
+        draw = draw or AugmentDraw(matrix=fit_to_frame((height, width), size))
         image = warp_volume(pixels, draw.matrix, size)
     if draw.flip:
         image = np.ascontiguousarray(image[::-1])
@@ -92,7 +97,9 @@ def fitted(pixels: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], Flo
     """Slices resized until the longer side fills a square, centred on black: the published way.
 
     OpenCV's linear `resize` gives a whole number of pixels and never averages, and the border is
-    whole pixels too, so the map may differ from `fit_to_frame` by up to half a pixel.
+    whole pixels too, so the map may differ from `fit_to_frame` by up to half a pixel. All slices go
+    through it as channels of one image: for an image of exactly twice the size, OpenCV rounds
+    halves otherwise in a single plane.
 
     Args:
         pixels: uint8 (D, H, W).
@@ -105,11 +112,14 @@ def fitted(pixels: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], Flo
     scale = size / max(height, width)
     square = np.zeros((len(pixels), size, size), np.uint8)
     left = top = 0
-    for target, plane in zip(square, pixels, strict=True):
-        resized = cv2.resize(np.ascontiguousarray(plane), None, fx=scale, fy=scale)
-        h, w = resized.shape
+    for first in range(0, len(pixels), _MOST_CHANNELS):
+        some = pixels[first : first + _MOST_CHANNELS]
+        channels = np.ascontiguousarray(np.moveaxis(some, 0, -1))
+        resized = cv2.resize(channels, None, fx=scale, fy=scale)
+        h, w = resized.shape[:2]
         top, left = (size - h) // 2, (size - w) // 2
-        target[top : top + h, left : left + w] = resized
+        planes = np.moveaxis(resized.reshape(h, w, len(some)), -1, 0)
+        square[first : first + len(some), top : top + h, left : left + w] = planes
     middle = 0.5 * scale - 0.5
     return square, np.array([[scale, 0, middle + left], [0, scale, middle + top], [0, 0, 1.0]])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import tokenize
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,20 +16,23 @@ from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.geometry import FloatArray, apply_homography, fit_to_frame
 from lumbargrade.domain.vocabulary import Condition, Level
 
-#: Side of the square frame in which mean shapes are given, pixels.
+#: Side of the square frame in which mean shapes and augmentation are described, pixels.
 FRAME = 512
 
 #: A point of a mean shape may lie this far outside the frame, pixels.
 _OUTSIDE = 64
 
-#: Layouts of mean shape files: shape of the array -> whose it is, and what it holds.
+#: Layouts of mean shape files: shape of the array -> its condition, and what it holds.
 _LAYOUTS = {
     (10, 2): (Condition.FORAMINAL, "left L1/L2 to L5/S1, then right, as x, y"),
     (20,): (Condition.CANAL, "anterior and posterior x, y of each level, from the frame's centre"),
     (5, 2): (Condition.CANAL, "L1/L2 to L5/S1, as x, y"),
 }
 
-#: What numpy raises for files that are no arrays, as found by cutting and flipping bytes.
+#: A mean shape file is far shorter than this, bytes.
+_LONGEST = 1 << 20
+
+#: Exceptions of numpy for files that are not arrays, found by cutting files and flipping bytes.
 _UNREADABLE = (
     ValueError,
     EOFError,
@@ -164,8 +169,11 @@ def _read_array(path: Path) -> NDArray[np.generic]:
     if not path.is_file():
         raise BadInput(f"{path}: no such file; give a mean shape as .npy")
     try:
-        with path.open("rb") as stream:
-            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+        with path.open("rb") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # files of Python 2 are read all the same
+            # a header may claim any size, so the bytes are read before it is believed
+            content = io.BytesIO(stream.read(_LONGEST))
+            return np.asarray(np.lib.format.read_array(content, allow_pickle=False))
     except _UNREADABLE:
         raise BadInput(
             f"{path}: not a readable .npy file; write one with numpy.save(file, points)"

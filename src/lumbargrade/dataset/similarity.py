@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.config import AugmentConfig
+from lumbargrade.dataset.shapes import FRAME
 from lumbargrade.domain.geometry import FloatArray, apply_homography
-
-#: Side of the frame in which augmentation is described.
-FRAME = 512
 
 #: How often parameters are redrawn before a sample is left as it is.
 TRIES = 20
@@ -45,10 +43,10 @@ def align_similarity(source: FloatArray, target: FloatArray) -> FloatArray | Non
 def align_by_consensus(source: FloatArray, target: FloatArray) -> FloatArray | None:
     """The similarity that most points agree with to 3 frame pixels (RANSAC).
 
-    The published runs aligned so: OpenCV's `estimateAffinePartial2D` with its defaults, in single
-    precision. Its random choices start from a fixed seed, so equal points give an equal map. Points
-    further off than 3 px have no say; on real label tables the aligned shapes vary about three
-    times as much in height as by :func:`align_similarity`.
+    The published runs aligned points in this way: by OpenCV's `estimateAffinePartial2D` with its
+    defaults, in single precision. Its random choices start from a fixed seed, so the same points
+    give the same map. Points further off than 3 px do not count; on the LSDC label tables the
+    heights of the aligned shapes vary two to three times as much as by :func:`align_similarity`.
 
     Args:
         source, target: (N, 2) points x, y in the same order.

@@ -36,6 +36,7 @@ from lumbargrade.dataset.store_tables import (
 )
 from lumbargrade.dataset.tables import Grades, SeriesEntry
 from lumbargrade.domain.errors import BadStore, Problem
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Target
 from lumbargrade.domain.volume import Volume
@@ -163,7 +164,7 @@ class VolumeStore:
             grades=np.array([known.get(t, -1) for t in targets], np.int8),
         )
 
-    def prevalence(self) -> dict[Target, tuple[float, float, float]]:
+    def prevalence(self) -> dict[Target, Probabilities]:
         """Share of each grade per target.
 
         One is added to every count (Laplace), so that a grade never seen in a small data set keeps
@@ -209,7 +210,7 @@ def read_index(path: Path) -> dict[str, Any] | None:
 
 def table_digest(text: str) -> str:
     """What ``store.json`` says of a table's text."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
 def store_fingerprint(digests: Mapping[str, str]) -> str:

@@ -120,8 +120,9 @@ def with_label_fixes(tables: LsdcTables, path: Path) -> LsdcTables:
 
     A table of corrections (:mod:`.corrected`) changes the points that it names, of any condition.
     Of a complete corrected table, as published, all canal points are taken in place of ours, and
-    the others stay. The corrections that come with the package are meant for the whole LSDC
-    training data: those of absent series are skipped, and a problem counts them.
+    the others stay; a problem says so where few points replace many. The corrections that come with
+    the package are meant for the whole LSDC training data: those of absent series are skipped, and
+    a problem counts them.
 
     Raises:
         UsageError: for the test split, which has no labels.
@@ -136,7 +137,15 @@ def with_label_fixes(tables: LsdcTables, path: Path) -> LsdcTables:
     if not canal:
         raise BadTable(f"{path}: the corrected table holds no canal point")
     others = [p for p in tables.points if p.target.condition is not Condition.CANAL]
-    return _with_points(tables, (*others, *canal), path)
+    labelled = len(tables.points) - len(others)
+    corrected = _with_points(tables, (*others, *canal), path)
+    if len(canal) >= labelled / 2:
+        return corrected
+    few = Problem(
+        f"{path}: its {len(canal)} canal points replace all {labelled} of the data set",
+        advice="to correct single points, write add, move or drop in column fix of every row",
+    )
+    return replace(corrected, problems=(*corrected.problems, few))
 
 
 def _corrected(tables: LsdcTables, path: Path) -> LsdcTables:

@@ -62,7 +62,7 @@ class FoundStudy:
                 status = file.stat()
             except OSError as error:
                 raise BadDicom(f"{file}: cannot be read ({error.strerror})") from None
-            digest.update(f"{file}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+            digest.update(os.fsencode(f"{file}|{status.st_size}|{status.st_mtime_ns}\n"))
         return digest.hexdigest()
 
 

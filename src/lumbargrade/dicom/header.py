@@ -35,15 +35,15 @@ _SHOWN = 60
 class Header:
     """Checked access to a parsed file.
 
-    Every method raises BadDicom for an element that cannot be converted or is not what is asked
-    for, and takes an element without a value as absent.
+    Every method raises BadDicom for an element that cannot be converted or has another type than
+    the method returns. An element without a value counts as absent.
     """
 
     path: Path
     dataset: Dataset
 
     def value(self, keyword: str) -> Any:
-        """The value as pydicom converts it, or None where there is none."""
+        """The value as pydicom converts it; None if absent."""
         tag, _ = _tag(keyword)
         if tag not in self.dataset:
             return None
@@ -59,12 +59,12 @@ class Header:
         return None
 
     def number(self, keyword: str) -> float | None:
-        """A finite number, or None where there is none."""
+        """A finite number; None if absent."""
         value = self.value(keyword)
         return None if value is None else self._numbers(keyword, [value], "is not a number")[0]
 
     def whole(self, keyword: str) -> int | None:
-        """A whole number of at most 32 bits, or None where there is none."""
+        """A whole number of at most 32 bits; None if absent."""
         value = self.number(keyword)
         if value is None:
             return None
@@ -73,7 +73,7 @@ class Header:
         return int(value)
 
     def numbers(self, keyword: str, count: int) -> list[float]:
-        """``count`` finite numbers; absent is malformed too."""
+        """``count`` finite numbers; an absent element is an error too."""
         value = self.value(keyword)
         if value is None:
             raise BadDicom(f"{self.path}: has no {keyword}")
@@ -83,11 +83,11 @@ class Header:
         return self._numbers(keyword, value, wrong)
 
     def text(self, keyword: str) -> str:
-        """Several values with a backslash between them, as in the file; empty where absent."""
+        """The value as text, several values joined by backslashes; empty if absent."""
         return "\\".join(self.texts(keyword))
 
     def texts(self, keyword: str) -> tuple[str, ...]:
-        """All values as text; none where absent."""
+        """All values as text; an empty tuple if absent."""
         value = self.value(keyword)
         if value is None:
             return ()
@@ -97,7 +97,7 @@ class Header:
         return tuple(str(item) for item in items)
 
     def bad(self, keyword: str, why: str) -> BadDicom:
-        """What is wrong with an element: file, keyword, tag, shortened value, and the reason."""
+        """The error for an element: file, keyword, tag, shortened value, and the reason."""
         tag, _ = _tag(keyword)
         return BadDicom(f"{self.path}: {keyword} {tag} {self._shown(tag)} {why}")
 
@@ -112,7 +112,7 @@ class Header:
         return numbers
 
     def _stored(self, tag: BaseTag) -> Any:
-        """The value of an element that there is: its bytes unless it was converted before."""
+        """The value of a present element: its bytes, unless pydicom converted it before."""
         element = self.dataset.get_item(tag, keep_deferred=True)
         return cast(DataElement | RawDataElement, element).value
 
@@ -128,7 +128,7 @@ class Header:
 
 
 def if_usable(read: Callable[[str], T], keyword: str, otherwise: T) -> T:
-    """An element that the images do not depend on: ``otherwise`` where it is malformed."""
+    """Read an element that the images do not depend on; ``otherwise`` if it is malformed."""
     try:
         return read(keyword)
     except BadDicom:
@@ -156,8 +156,8 @@ def _number(item: object, representation: str) -> float:
     """One value as a number.
 
     Raises:
-        TypeError, ValueError: if it is none, or if the standard has text here (``DS``, ``IS``) and
-            the file binary: such bytes are text whose value representation is damaged.
+        TypeError, ValueError: if it is not a number, or if the standard has text here (``DS``,
+            ``IS``) and the file has binary data: text with a damaged value representation.
     """
     if isinstance(item, DSfloat | DSdecimal | IS | str):
         text = str(getattr(item, "original_string", item))

@@ -129,8 +129,8 @@ def build_series(
 
     Args:
         headers: numbered by the rules.
-        problems: what is known to be wrong already; they come first in the result.
-        name: who the series is.
+        problems: found so far; they come first in the result.
+        name: ids and kind of the series.
         rules: how slices are grouped and scaled.
 
     Raises:
@@ -194,7 +194,7 @@ def _scaled(groups: Sequence[Sequence[Pixels]], rules: ReadingRules) -> NDArray[
     height, width = np.max([image.shape for group in groups for image in group], axis=0)
     if rules.pad_before_scaling:
         groups = [[_padded(image, height, width) for image in group] for group in groups]
-    # what padding invents must not decide on the contrast of the rest, so it comes last otherwise
+    # otherwise padding comes after scaling: invented pixels must not change the contrast
     images = [_padded(i, height, width) for group in groups for i in to_uint8(group)]
     return np.stack(images)
 

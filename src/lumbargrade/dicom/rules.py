@@ -4,15 +4,15 @@ The LSDC tables name slices by file, and the published system was trained on vol
 reader made, so series in the LSDC layout are read exactly as it reads them: :data:`LSDC`. For any
 other DICOM series, rules that are right for the image are used: :data:`EXPORT`.
 
-Where the published reader does what no image of the LSDC data calls for, both sets do the same:
+Both sets differ from the published reader in cases that the LSDC data does not contain:
 
 * rescale slope and intercept and MONOCHROME1 are applied (it reads none of these tags);
-* files that cannot be used are left out and reported, and a series whose images all lie at one
-  place is refused (it would stop, or take them);
-* files of another series, and further files of an image under the same number, are left out and
-  reported (it would take them);
-* a file whose name is not a number goes by InstanceNumber, with a note (it would stop);
-* slices, and groups, at one place follow their numbers (its order of slices at one place depends on
+* files that cannot be used are excluded and reported, and a series whose images all lie at one
+  place is refused (it would stop, or use them);
+* files of another series, and further copies of an image under the same number, are excluded and
+  reported (it would use them);
+* a file whose name is not a number is numbered by InstanceNumber, with a note (it would stop);
+* slices, and groups, at one place are ordered by their numbers (its order of such slices depends on
   the processor, and groups at one place stop it).
 """
 
@@ -30,7 +30,8 @@ from lumbargrade.dicom.slices import SliceHeader
 #: Bumped when the same files give other pixels, planes or numbers than before.
 READER_VERSION = 2
 
-_NUMBER = re.compile(r"[0-9]{1,9}")
+#: Slices are numbered by 64-bit integers.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ class ReadingRules:
     """The decisions in which reading an LSDC series differs from reading any other.
 
     Attributes:
-        file_numbers: slices go by the number that is their file's name (``12.dcm`` is 12), not by
+        file_numbers: slices are numbered by their file's name (``12.dcm`` is 12), not by
             InstanceNumber.
-        orientation: slices of equal value form a group.
+        orientation: slices with the same value form a group.
         projection: orders the slices of a group, mm.
         leader: the slice of an ordered group whose position orders the groups.
         pad_before_scaling: whether the percentiles of a group are those of its slices after
@@ -54,7 +55,7 @@ class ReadingRules:
     pad_before_scaling: bool
 
     def numbered(self, headers: Iterable[SliceHeader]) -> list[SliceHeader]:
-        """The headers with the numbers that their slices go by."""
+        """The headers, their slices numbered by these rules."""
         if not self.file_numbers:
             return list(headers)
         numbers = ((h, file_number(h.path)) for h in headers)
@@ -62,7 +63,10 @@ class ReadingRules:
 
 
 def file_number(path: Path) -> int | None:
-    """The number that is a file's name without its suffix, or None where the name is no number."""
+    """The number that is a file's name without its suffix, or None where the name is no number.
+
+    A number has at most 18 digits.
+    """
     return int(path.stem) if _NUMBER.fullmatch(path.stem) else None
 
 

@@ -51,8 +51,8 @@ class SliceHeader:
         path: the file.
         series_uid, study_uid, sop_uid, frame_of_reference: DICOM UIDs, empty where absent.
         header_number: InstanceNumber, None where absent or malformed.
-        instance_number: what the slice goes by: InstanceNumber (0 where there is none), unless
-            the rules for its layout say otherwise.
+        instance_number: number of the slice: InstanceNumber (0 if there is none), unless the rules
+            for its layout number it by its file's name.
         orientation: ImageOrientationPatient as the file gives it.
         plane: its place in the patient, with axes of unit length.
         shape: (rows, columns).
@@ -123,7 +123,7 @@ def _checked(header: Header, dataset: FileDataset) -> SliceHeader:
 
 
 def _checked_image(header: Header) -> tuple[tuple[int, int], bool]:
-    """(rows, columns) of an image that is one grey plane of a sensible size; is it inverse?"""
+    """Check that an image is one grey plane; (rows, columns), and whether it is MONOCHROME1."""
     path = header.path
     if "PixelData" not in header.dataset:
         raise BadDicom(f"{path}: has no pixel data")

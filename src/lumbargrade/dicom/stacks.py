@@ -109,7 +109,7 @@ def split_series(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
 
 
 def oddities(stacks: Sequence[Stack], kind: SeriesKind | None, rules: ReadingRules) -> list[str]:
-    """What a reader of the volume should know; every slice's own plane is right nevertheless."""
+    """Notes on an unusual series; the plane of every slice is right nevertheless."""
     notes = []
     headers = [h for stack in stacks for h in stack]
     if len(headers) == 1:
@@ -136,7 +136,7 @@ def oddities(stacks: Sequence[Stack], kind: SeriesKind | None, rules: ReadingRul
 
 
 def _numbering_oddities(headers: Sequence[SliceHeader]) -> list[str]:
-    """Files whose name is no number, or another than their header has."""
+    """Notes on files whose name is not a number, or not the number in their header."""
     notes = []
     named = [(h, file_number(h.path)) for h in headers]
     if nameless := [h.path.name for h, n in named if n is None]:

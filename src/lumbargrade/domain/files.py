@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypedDict
+
+from lumbargrade.domain.errors import UsageError
+
+
+class _Place(TypedDict):
+    prefix: str
+    suffix: str
+    dir: Path
 
 
 @contextmanager
@@ -24,7 +35,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(**_beside(path))
     os.close(handle)
     temporary = Path(name)
     try:
@@ -39,14 +50,47 @@ def require_writable(path: Path | str) -> None:
     """Make sure that a file can be written there, before the work whose result it will hold.
 
     Raises:
-        OSError: if its folder cannot be made or written to, or the path is a folder.
+        OSError: if its folder cannot be made or written to, the name is too long, or the path is a
+            folder.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    with tempfile.TemporaryFile(dir=path.parent):
+    with tempfile.NamedTemporaryFile(**_beside(path)):
         pass
+
+
+@contextmanager
+def alone_in(folder: Path, busy: str, patience: float = 0.0) -> Iterator[None]:
+    """Keep other processes out of a folder; the lock ends with the process, however it ends.
+
+    Args:
+        folder: where the lock file is.
+        busy: what to say if another process is in it.
+        patience: seconds to wait for it. Processes that a killed one had forked keep its lock until
+            they notice, which takes those of a data loader five seconds.
+
+    Raises:
+        UsageError: if another process is.
+        OSError: if the lock file cannot be written.
+    """
+    end = time.monotonic() + patience
+    with (folder / ".lock").open("w") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise UsageError(busy) from None
+                time.sleep(0.1)
+        yield
+
+
+def _beside(path: Path) -> _Place:
+    """Where a file's temporary sister goes, for `tempfile`."""
+    return {"prefix": f".{path.stem}.", "suffix": path.suffix, "dir": path.parent}
 
 
 def _umask() -> int:
@@ -56,13 +100,16 @@ def _umask() -> int:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write text atomically (UTF-8)."""
+    """Write text atomically (UTF-8).
+
+    Bytes of a file name that are not UTF-8 are written as backslash escapes.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def sha256_of(path: Path | str) -> str:
-    """Digest of a file's content, hexadecimal.
+    """SHA-256 of a file's content, hexadecimal.
 
     Raises:
         OSError: if it cannot be read.

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lumbargrade.domain.errors import Problem
+from lumbargrade.domain.numbers import real
 from lumbargrade.domain.vocabulary import Grade, Target
+
+#: Probabilities of normal/mild, moderate and severe.
+Probabilities = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +35,21 @@ class Place:
     patient: tuple[float, float, float] | None = None
 
 
-#: Probabilities of one finding add up to 1 this closely when a program wrote them in full; files
-#: with few decimals, down to three, do not and are normalised.
+#: How far the sum of a finding's probabilities may be from 1 if they were written in full, and if
+#: they were rounded, to three decimals or more.
 _IN_FULL, _ROUNDED = 1e-9, 2e-3
 
 
-def distribution(cells: Sequence[str | float]) -> tuple[float, float, float]:
+def distribution(cells: Sequence[str | float]) -> Probabilities:
     """The probabilities of a finding from a table's cells.
 
-    Values written in full are taken as they stand, so that they read back exactly; rounded ones
-    are normalised.
+    Values written in full are kept as they are, so that they read back exactly; rounded values are
+    normalised.
 
     Raises:
         ValueError: if they are not three numbers from 0 to 1 that add up to 1.
     """
-    a, b, c = map(float, cells)
+    a, b, c = (real(cell) if isinstance(cell, str) else float(cell) for cell in cells)
     total = a + b + c
     if not abs(total - 1) <= _ROUNDED:
         raise ValueError(f"probabilities add up to {total:g}")
@@ -80,11 +84,11 @@ class Finding:
     """
 
     target: Target
-    probabilities: tuple[float, float, float]
+    probabilities: Probabilities
     place: Place | None = None
     filled: bool = False
     sources: tuple[ModelSource, ...] = ()
-    calibrated: tuple[float, float, float] | None = None
+    calibrated: Probabilities | None = None
 
     def __post_init__(self) -> None:
         for values in (self.probabilities, self.calibrated or self.probabilities):
@@ -94,7 +98,7 @@ class Finding:
                 raise ValueError(f"{self.target.column}: not a distribution: {values}")
 
     @property
-    def shown(self) -> tuple[float, float, float]:
+    def shown(self) -> Probabilities:
         """What a reader may take for probabilities: calibrated ones where there are any."""
         return self.probabilities if self.calibrated is None else self.calibrated
 

@@ -233,13 +233,13 @@ def grade_map_nll(grade_map: Tensor, xy: Tensor, grades: Tensor, distance: float
     """Negative log-likelihood of a grade read off the map around its true point.
 
     Half of it at the point and an eighth at each of its four neighbours, each read at the nearest
-    pixel of the map. With ``distance`` 0.5 (the published runs) one neighbour of two along each
-    axis rounds to the pixel of the point itself.
+    pixel of the map. With ``distance`` 0.5 (the published runs), one of the two neighbours along
+    each axis rounds to the pixel of the point itself.
 
     Args:
         grade_map: (B, 3, h, w) log probabilities.
         xy: (B, P, 2) mask pixels.
-        grades: (B, P) int64; where -1, the result means nothing.
+        grades: (B, P) int64; the result for a grade of -1 is meaningless.
         distance: from the point to its neighbours along x and y, mask pixels.
 
     Returns:

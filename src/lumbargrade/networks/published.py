@@ -1,4 +1,4 @@
-"""Names of parameters in the published checkpoints, and what they are called here."""
+"""Names of parameters in the published checkpoints and their names here."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lumbargrade.config import Recipe, load_recipe, recipe_names
-from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.errors import BadModel
 from lumbargrade.networks.one_stage import OneStageNetwork, VolumeNetwork
-from lumbargrade.networks.weights import require_fit
+from lumbargrade.networks.weights import require_finite, require_fit
 
 #: (published beginning, our beginning) of parameter names; the rest of a name is the same.
 _COMMON = (
@@ -29,22 +28,8 @@ _PLANE = (
     ("grade_mask.", "head.grade."),
 )
 
-#: Buffers in published files that no computation uses: a whole number each, 0.
+#: Buffers in published files that no computation uses; each is the integer 0.
 _UNUSED = ("D",)
-
-#: Recipe keys beside the encoder's name that decide the parameters, by decoder.
-_STRUCTURE = {
-    "3d": ("encoder.stages", "encoder.whole_model", "network.decoder", "network.widths",
-           "network.depths", "network.features"),
-    "2d": ("encoder.stages", "encoder.whole_model", "network.decoder", "network.widths",
-           "network.hidden"),
-}  # fmt: skip
-
-#: Recipe keys that change what a network says, but not its parameters.
-_DECODING = (
-    *("data.size", "data.frame", "network.neighbours", "network.peak_radius"),
-    "augment.flip_exchanges_sides",
-)
 
 
 def published_names(network: OneStageNetwork) -> dict[str, str]:
@@ -75,19 +60,28 @@ def fill_from_published(network: OneStageNetwork, weights: Mapping[str, Tensor])
     """Load published weights into a network: every parameter, and nothing else.
 
     Raises:
-        BadModel: listing every missing, unknown and misshapen parameter.
+        BadModel: listing every missing, unknown and misshapen parameter, and those that are not
+            finite or not of the type that they should be.
     """
     require_fit(weights, published_shapes(network), "parameters do not fit the network")
-    state = network.state_dict()
-    ours = {n: weights[p].reshape(state[n].shape) for n, p in published_names(network).items()}
+    state, names = network.state_dict(), published_names(network)
+    whole = [
+        p for n, p in names.items() if state[n].is_floating_point() > weights[p].is_floating_point()
+    ]
+    if whole:
+        raise BadModel(f"whole numbers where weights should be: {', '.join(whole[:5])}")
+    ours = {n: weights[p].reshape(state[n].shape) for n, p in names.items()}
     network.load_state_dict(ours, strict=True)
+    # of what was loaded: a float64 can be beyond what a float32 holds
+    filled = network.state_dict()
+    require_finite({p: filled[n] for n, p in names.items()}, "parameters cannot be used")
 
 
 def to_published(network: OneStageNetwork) -> dict[str, Tensor]:
-    """Weights of a network as a published file holds them; :func:`fill_from_published` reads them.
+    """The weights of a network under their published names; :func:`fill_from_published` reads them.
 
     Returns:
-        Published names -> tensors on the CPU with memory of their own, real numbers as float32.
+        Published name -> tensor on the CPU that shares no memory; real numbers are float32.
     """
     state, shapes = network.state_dict(), published_shapes(network)
     found = {name: torch.tensor(0) for name in _UNUSED}
@@ -96,54 +90,6 @@ def to_published(network: OneStageNetwork) -> dict[str, Tensor]:
         tensor = tensor.float() if tensor.is_floating_point() else tensor
         found[published] = tensor.clone(memory_format=torch.contiguous_format)
     return found
-
-
-def published_counterpart(recipe: Recipe) -> Recipe:
-    """The published experiment whose checkpoints hold the parameters of a recipe's network.
-
-    Raises:
-        UsageError: saying in which settings the recipe differs from every published network.
-    """
-    everything = [load_recipe(name) for name in recipe_names()]
-    known = [r for r in everything if r.task == recipe.task and r.published.score is not None]
-    if not known:
-        raise UsageError(
-            f"{recipe.name}: a {recipe.task} model; published checkpoints are of one-stage "
-            "foraminal and canal networks only"
-        )
-    same = [r for r in known if _architecture(r) == _architecture(recipe)]
-    if not same:
-        names = ", ".join(dict.fromkeys(_architecture(r) for r in known))
-        raise UsageError(
-            f"{recipe.name}: no published {recipe.task} network has the encoder "
-            f"{recipe.encoder.name}; they have {names}"
-        )
-    if faults := _differences(recipe, same[0], _STRUCTURE[same[0].network.decoder]):
-        raise UsageError(f"{recipe.name}: not the structure of {same[0].name}: {'; '.join(faults)}")
-    return min(same, key=lambda r: (r.name != recipe.name, len(unsaved_settings(recipe, r))))
-
-
-def unsaved_settings(recipe: Recipe, published: Recipe) -> list[str]:
-    """Settings in which a recipe reads its network's output unlike a published experiment.
-
-    A published file does not hold them: whoever reads it decodes as the published experiment does.
-    """
-    return _differences(recipe, published, _DECODING)
-
-
-def _architecture(recipe: Recipe) -> str:
-    """timm's name of the encoder without the tag of its pretrained weights."""
-    return recipe.encoder.name.split(".")[0]
-
-
-def _differences(recipe: Recipe, published: Recipe, keys: tuple[str, ...]) -> list[str]:
-    faults = []
-    for key in keys:
-        section, name = key.split(".")
-        ours, theirs = (getattr(getattr(r, section), name) for r in (recipe, published))
-        if ours != theirs:
-            faults.append(f"{key} {ours} (published: {theirs})")
-    return faults
 
 
 def _rename(name: str, pairs: list[tuple[str, str]]) -> str:

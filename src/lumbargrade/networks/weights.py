@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lumbargrade.domain.errors import BadModel
+from lumbargrade.domain.files import atomic_path
 
 #: What torch.load raises for truncated and garbage files, as found by cutting and flipping bytes.
 UNREADABLE = (
@@ -26,7 +29,12 @@ UNREADABLE = (
     TypeError,
     OverflowError,
     MemoryError,
+    AssertionError,
+    struct.error,
 )
+
+#: How the text begins that stands in the place of a file whose content Git LFS has not fetched.
+_LFS_POINTER = b"version https://git-lfs.github.com/"
 
 
 @dataclass(frozen=True)
@@ -45,24 +53,76 @@ def read_weights(path: Path) -> WeightFile:
     Raises:
         BadModel: for a file that is absent, damaged, or holds something else.
     """
-    if not path.is_file():
-        raise BadModel(f"{path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            return WeightFile(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise BadModel(f"{path}: not a readable weight file: {first_line(error)}") from None
+    content = _content(path)
     if not isinstance(content, Mapping):
         raise BadModel(f"{path}: holds no parameters, but {type(content).__name__}")
     wrapped = [k for k in ("state_dict", "model") if isinstance(content.get(k), Mapping)]
     tensors = content[wrapped[0]] if wrapped else content
-    if other := [str(k) for k, v in tensors.items() if not isinstance(v, Tensor)]:
+    if other := [str(k) for k, v in tensors.items() if not _is_plain(v)]:
         raise BadModel(f"{path}: not only parameters: {', '.join(other[:5])}")
     if not tensors:
         raise BadModel(f"{path}: holds no parameters")
     notes = {str(k): v for k, v in content.items() if isinstance(v, int | float | str)}
     return WeightFile({str(name): tensor for name, tensor in tensors.items()}, notes)
+
+
+def _content(path: Path) -> object:
+    """What a file holds, without a warning of how it is stored."""
+    if not path.is_file():
+        raise BadModel(f"{path}: no such file")
+    with path.open("rb") as stream:
+        if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise BadModel(
+                f"{path}: a Git LFS pointer, not the file that it stands for; fetch that with "
+                "`git lfs pull`, or download it"
+            )
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # its text advises to run what the file says
+        raise BadModel(
+            f"{path}: not a readable weight file: damaged, or it holds other objects than tensors, "
+            "which are never loaded because they can run code"
+        ) from None
+    except UNREADABLE as error:
+        raise BadModel(f"{path}: not a readable weight file: {first_line(error)}") from None
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor of real numbers with all its elements in memory."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and not (value.is_quantized or value.is_nested or value.is_meta or value.is_complex())
+    )
+
+
+def write_torch(path: Path, content: object) -> None:
+    """Write a file that torch.load reads, atomically.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(f"{path}: {first_line(error)}") from None
+
+
+def require_finite(given: Mapping[str, Tensor], what: str) -> None:
+    """Make sure that parameters are finite numbers.
+
+    Raises:
+        BadModel: listing those that are not after ``what``.
+    """
+    wrong = [name for name, tensor in given.items() if not tensor.isfinite().all()]
+    if wrong:
+        rest = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise BadModel(f"{what}: values that are not finite in {', '.join(wrong[:5])}{rest}")
 
 
 def require_fit(

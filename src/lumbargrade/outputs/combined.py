@@ -1,4 +1,4 @@
-"""What `combine` writes and prints: the blended submission, its summary, weights and scores."""
+"""Output of `combine`: the blended submission, its summary, weights and scores."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.files import write_text
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target
 from lumbargrade.outputs.submission_rows import summary_path, write_rows
 from lumbargrade.outputs.tables import text_table, with_null
-from lumbargrade.scoring.combining import SubmissionFile, Triple
+from lumbargrade.scoring.combining import SubmissionFile
 from lumbargrade.scoring.official import Solution, Submission, check_complete
 from lumbargrade.scoring.report import score_report
 
@@ -38,7 +39,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class CombinedSummary:
-    """What stands in a combined submission; also written beside it as JSON.
+    """Summary of a combined submission; also written beside it as JSON.
 
     Attributes:
         path: the submission.
@@ -60,7 +61,7 @@ class CombinedSummary:
         return found
 
     def text(self) -> str:
-        """The weights as a table, and the scores where there are some."""
+        """The weights as a table, and the scores if there are any."""
         names = _short([Path(f["path"]) for f in self.files])
         rows = [[_words(condition), *weights] for condition, weights in self.weights.items()]
         parts = [text_table(["weights", *names], rows)]
@@ -75,7 +76,7 @@ def write_combined(
     path: Path,
     files: Sequence[SubmissionFile],
     weights: Mapping[Condition, Sequence[float]],
-    rows: Mapping[str, Mapping[Target, Triple]],
+    rows: Mapping[str, Mapping[Target, Probabilities]],
     scores: Scores | None = None,
 ) -> CombinedSummary:
     """Write a combined submission and ``<name>.json``, its summary, each atomically.
@@ -101,7 +102,7 @@ def write_combined(
 def score_combined(
     truth: Solution, origin: Path, files: Sequence[SubmissionFile], rows: Submission
 ) -> Scores:
-    """Official score of each file and of the result, on the studies that they have.
+    """Official score of each file and of the result, on the studies in the files.
 
     Raises:
         BadTable: if a study of the files has no true grades at `origin`.
@@ -124,6 +125,6 @@ def _words(name: str) -> str:
 
 
 def _short(paths: Sequence[Path]) -> list[str]:
-    """File names; whole paths where two files have one name."""
+    """File names; whole paths if two files have the same name."""
     count = Counter(p.name for p in paths)
     return [p.name if count[p.name] == 1 else str(p) for p in paths]

@@ -13,8 +13,8 @@ def draw_curves(metrics: Path, out: Path, title: str = "") -> None:
     """Draw loss, validation score, loss parts and learning rate by epoch.
 
     Args:
-        metrics: CSV with a row per epoch, as the trainer writes it. Where a restart sets the
-            epoch back, curves begin anew.
+        metrics: CSV with a row per epoch, as the trainer writes it. Where a restart
+            (``train.restart_from``) sets the epoch back, curves are interrupted.
         out: PNG.
         title: heading.
     """

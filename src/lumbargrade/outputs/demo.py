@@ -169,7 +169,7 @@ def _score_rows(
                 part["prevalence"],
                 part["official"] / part["prevalence"],
                 part["weighted_prevalence"],
-                "models" if condition in predicted else "the best constant (filled)",
+                "models" if condition in predicted else "best constant (filled)",
             ]
         )
     rows.append(["official score", report["official"], None, None, None, ""])

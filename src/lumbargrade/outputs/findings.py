@@ -13,7 +13,7 @@ from typing import Any
 from lumbargrade import __version__
 from lumbargrade.domain.errors import BadInput, Problem
 from lumbargrade.domain.files import write_text
-from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
+from lumbargrade.domain.findings import Finding, ModelSource, Place, Probabilities, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind, Target, target_from_column
 from lumbargrade.prediction.table import place_cells
 
@@ -22,7 +22,6 @@ FORMAT = 1
 
 NOTICE = "Research software, not a medical device; it must not be used to diagnose or treat."
 
-Triple = tuple[float, float, float]
 
 _PROBABILITIES = (
     "probabilities: by the models, which are trained with weights 1, 2, 4 and so count severe "
@@ -119,7 +118,7 @@ def _finding_as_dict(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _by_grade(probabilities: Triple) -> dict[str, float]:
+def _by_grade(probabilities: Probabilities) -> dict[str, float]:
     return {g.column: p for g, p in zip(Grade, probabilities, strict=True)}
 
 
@@ -166,7 +165,7 @@ def _finding_from_dict(data: Mapping[str, Any]) -> tuple[Target, Finding]:
     return target, Finding(target, probabilities, place, filled, sources, shown)
 
 
-def _from_grades(data: Mapping[str, Any]) -> Triple:
+def _from_grades(data: Mapping[str, Any]) -> Probabilities:
     mild, moderate, severe = (float(data[g.column]) for g in Grade)
     return mild, moderate, severe
 

@@ -31,7 +31,7 @@ class SubmissionSummary:
     Attributes:
         path: the submission.
         studies, rows: how many.
-        filled: rows that no model predicted, which got the constant that minimises the official
+        filled: rows that no model predicted, filled with the constant that minimises the official
             score on the training grades.
         filled_by_condition: the same per condition with its side.
         filled_studies: study -> findings filled although a model predicts them for other studies.

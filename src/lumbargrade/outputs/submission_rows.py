@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lumbargrade.domain.files import atomic_path
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Target
 from lumbargrade.scoring.official import SUBMISSION_COLUMNS, check_complete, read_submission
 
@@ -18,23 +19,21 @@ def in_order(study_id: str) -> tuple[int, str]:
 
 
 def summary_path(submission: Path) -> Path:
-    """The JSON file beside a submission that says what is in it."""
+    """The JSON file beside a submission with its summary."""
     return submission.with_name(submission.name + ".json")
 
 
 def findings_path(submission: Path) -> Path:
-    """Where the findings of a submission stand, with their places (see `prediction.table`)."""
+    """The CSV file beside a submission with its findings and places (see `prediction.table`)."""
     return submission.with_name(submission.name + ".findings.csv")
 
 
-def write_rows(
-    path: Path, rows: Sequence[tuple[str, Mapping[Target, tuple[float, float, float]]]]
-) -> None:
-    """Write a submission; what is read back has the same numbers to the last bit.
+def write_rows(path: Path, rows: Sequence[tuple[str, Mapping[Target, Probabilities]]]) -> None:
+    """Write a submission; its numbers read back exactly.
 
     Args:
         path: the CSV; written atomically.
-        rows: study and its 25 probabilities, in any order.
+        rows: study id and the probabilities of its 25 findings, studies in any order.
 
     Raises:
         BadTable: if what was written does not read back as a complete submission (for example

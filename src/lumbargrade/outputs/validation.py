@@ -1,4 +1,4 @@
-"""What `validate` leaves behind: out-of-fold file, score and point tables, a page with pictures."""
+"""Output of `validate`: out-of-fold file, score and point tables, a page with pictures."""
 
 from __future__ import annotations
 
@@ -22,15 +22,10 @@ from lumbargrade.outputs.overlay import draw_series, save_image
 from lumbargrade.outputs.page import Block, Figure, Section, Table, Text, write_page
 from lumbargrade.outputs.tables import text_table
 from lumbargrade.prediction.evaluation import (
-    ENSEMBLE,
     MEAN,
     POOLED,
-    Pairs,
     PointLine,
     ScoreLine,
-    alike,
-    ensemble_of,
-    narrowed,
     point_table,
     score_table,
 )
@@ -40,6 +35,7 @@ from lumbargrade.prediction.out_of_fold import (
     out_of_fold_points,
     out_of_fold_studies,
 )
+from lumbargrade.prediction.pairs import ENSEMBLE, Pairs, ensemble_of, grouped_by_rows, narrowed
 from lumbargrade.prediction.table import write_predictions
 from lumbargrade.prediction.validation import FoldPredictions
 from lumbargrade.scoring.breakdown import ALL, Part
@@ -51,19 +47,19 @@ SCORE_HEADER = (
     *("published", "published flip", "published any severe"),
 )
 _LIMITS = "/".join(map(str, WITHIN))
-#: Of points.csv, one number a cell.
+#: Columns of points.csv, one number per cell.
 POINT_COLUMNS = (
     *("condition", "model", "fold", "points", "median mm", "p90 mm"),
     *(f"<= {d} mm" for d in WITHIN),
     *(f"{axis} <= {d}" for axis in "xyz" for d in WITHIN),
 )
-#: As shown: the shares within all limits in one cell.
+#: Columns on the page and the terminal: the shares within all limits in one cell.
 POINT_HEADER = (
     *("condition", "model", "fold", "points", "median mm", "p90 mm"),
     *(f"{what} within {_LIMITS}" for what in ("mm", "x", "y", "z")),
 )
 _UNITS = "x, y in mask pixels, z in slices; of axial crops all three in patient mm"
-_LINES = (
+_MEAN_AND_POOLED = (
     f"{MEAN}: mean of the folds' figures, as the published figures are; {POOLED}: over the studies "
     "of all folds together"
 )
@@ -89,13 +85,13 @@ class ValidationResult:
         return [list(asdict(line).values()) for line in self.scores]
 
     def shown_scores(self) -> tuple[list[str], list[list[object]]]:
-        """Header and rows as shown: without columns in which nothing stands."""
+        """Header and rows as shown on the page and the terminal: without empty columns."""
         rows = self.score_rows()
         kept = [i for i in range(len(SCORE_HEADER)) if any(row[i] is not None for row in rows)]
         return [SCORE_HEADER[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
     def point_rows(self) -> list[list[object]]:
-        """As ``points.csv`` has them."""
+        """Rows of ``points.csv``."""
         return [
             [*_point_start(line), *line.errors.within_mm]
             + [share for axis in "xyz" for share in line.errors.within[axis]]
@@ -103,7 +99,7 @@ class ValidationResult:
         ]
 
     def shown_points(self) -> list[list[object]]:
-        """As the page and the terminal show them."""
+        """Rows as shown on the page and the terminal."""
         return [
             [*_point_start(line), _shares(line.errors.within_mm)]
             + [_shares(line.errors.within[axis]) for axis in "xyz"]
@@ -112,18 +108,18 @@ class ValidationResult:
 
     @property
     def notes(self) -> list[str]:
-        """What must be known to read the score table."""
-        notes = [f"{_LINES}."]
+        """Notes below the score table."""
+        notes = [f"{_MEAN_AND_POOLED}."]
         folds = sorted({line.fold for line in self.scores if line.fold.isdecimal()})
         published = any(line.published is not None for line in self.scores)
         if published and len(folds) < FOLDS:
             notes.append(
-                f"The published means are over {FOLDS} folds, ours over {', '.join(folds)} alone."
+                f"The published means are over {FOLDS} folds, ours only over {', '.join(folds)}."
             )
         return notes
 
     def overall(self) -> dict[Condition, PointErrors]:
-        """Errors over all folds' points: of the ensemble, or of the only model."""
+        """Pooled errors of the points per condition: of the ensemble, or of the only model."""
         found: dict[Condition, PointErrors] = {}
         for line in self.points:
             if line.fold == POOLED and (line.condition not in found or line.model == ENSEMBLE):
@@ -165,8 +161,8 @@ def write_validation(
 ) -> ValidationResult:
     """Score out-of-fold predictions and write everything to a folder.
 
-    The out-of-fold files, the points and the pictures show the same predictions: averaged with
-    flips where the models are.
+    The out-of-fold files, the table of points and the pictures show the same predictions: those
+    with flip averaging, for models that are averaged with flips.
 
     Args:
         out: gets ``oof.csv`` with ``oof.json`` (its models), ``oof-points.csv``, ``scores.csv``,
@@ -212,8 +208,8 @@ def _placed(fold: FoldPredictions) -> set[Condition]:
 
 
 def _first_pairs(condition: Condition, folds: Sequence[FoldPredictions]) -> Pairs:
-    """Rows to draw, with the mean of the models that see them: whole series where there are any."""
-    first = next(iter(alike(folds).values()), [])
+    """Rows to draw with the mean prediction: of models of whole series if there are any."""
+    first = next(iter(grouped_by_rows(folds).values()), [])
     pairs = [pair for one in ensemble_of(first).values() for pair in one.used]
     return narrowed(pairs, condition)
 

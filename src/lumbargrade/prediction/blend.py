@@ -140,7 +140,7 @@ def read_blend(path: Path) -> Blend:
     if not path.is_file():
         raise UsageError(f"{path}: no such blend file (`lumbargrade blend` writes one)")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from None
     if content.get("format") != FORMAT:

@@ -122,12 +122,12 @@ def open_predictor(
 
     Args:
         models: model and run folders.
-        blend: a blend file, instead.
+        blend: a blend file, instead of models.
         device: where the networks will be.
         flip: average with the mirrored volume where a model allows it.
-        guides: models that only place points.
-        unflipped: further model and run folders, whose models are used without flip averaging,
-            also where ``models`` reaches them too.
+        guides: models that only place points; those that grade too do so once.
+        unflipped: further model and run folders, whose models are used without flip averaging;
+            takes priority for a model that ``models`` contains too.
 
     Raises:
         UsageError: if both or neither are given, or models cannot be used (see `load_blend`).
@@ -145,7 +145,8 @@ def open_predictor(
         load_member(path, device, flip=path.resolve() not in still)
         for path in find_models([*models, *unflipped])
     ]
-    beside = [load_member(path, device) for path in find_models(guides)]
+    own = {member.path.resolve() for member in members}
+    beside = [load_member(p, device) for p in find_models(guides) if p.resolve() not in own]
     _log([*members, *beside])
     return Ensemble(members, device, flip, beside)
 

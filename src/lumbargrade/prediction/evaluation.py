@@ -8,51 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.config import Published, Recipe
 from lumbargrade.dataset.store import VolumeStore
-from lumbargrade.domain.vocabulary import Condition, Grade, Target
+from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.prediction.pairs import (
+    FoldPairs,
+    JudgedRow,
+    Pairs,
+    ensemble_of,
+    grouped_by_rows,
+    pairs_of,
+)
 from lumbargrade.prediction.published_figures import figures_of
-from lumbargrade.prediction.validation import FoldPredictions, mean_of
+from lumbargrade.prediction.validation import FoldPredictions
 from lumbargrade.scoring.keypoints import PointErrors, mean_errors, point_errors
 from lumbargrade.scoring.local import any_severe, local_score
 from lumbargrade.tasks.base import SeriesPrediction
 
-ENSEMBLE = "ensemble"
 MEAN, POOLED = "mean", "pooled"
 
 #: Stand-in distance for points that were not found, mm: beyond any limit, so that medians and
 #: shares count them.
 NOT_FOUND = 1e9
-
-Pairs = Sequence[tuple[Any, SeriesPrediction]]
-
-
-class FoldPairs(NamedTuple):
-    """Rows of a fold with their predictions: without flips, and flip-averaged where that is."""
-
-    plain: Pairs
-    flipped: Pairs | None
-
-    @property
-    def used(self) -> Pairs:
-        """The predictions that findings and points are taken from."""
-        return self.plain if self.flipped is None else self.flipped
-
-
-@dataclass(frozen=True)
-class JudgedRow:
-    """The part of a row that is judged: ids, P targets, points (P, 3) and grades (P,)."""
-
-    study_id: int
-    series_id: int
-    targets: tuple[Target, ...]
-    points: NDArray[np.floating]
-    grades: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -101,34 +83,6 @@ class PointLine:
     errors: PointErrors
 
 
-def narrowed(pairs: Pairs, condition: Condition) -> Pairs:
-    """Pairs of one condition's targets alone, from rows that may have others too."""
-    found = []
-    for row, prediction in pairs:
-        mine = [i for i, t in enumerate(row.targets) if t.condition is condition]
-        if len(mine) == len(row.targets):
-            found.append((row, prediction))
-            continue
-        some = JudgedRow(
-            row.study_id,
-            row.series_id,
-            tuple(row.targets[i] for i in mine),
-            row.points[mine],
-            row.grades[mine],
-        )
-        part = replace(
-            prediction,
-            targets=some.targets,
-            probabilities=prediction.probabilities[mine],
-            voxels=prediction.voxels[mine],
-            patient=prediction.patient[mine],
-            instances=prediction.instances[mine],
-            series=tuple(prediction.series_of(i) for i in mine),
-        )
-        found.append((some, part))
-    return found
-
-
 def score_pairs(pairs: Pairs) -> float:
     """Local score of predictions against the grades of their rows; what is not predicted is out."""
     grades = np.concatenate([row.grades for row, _ in pairs])
@@ -150,20 +104,18 @@ def any_severe_of_pairs(pairs: Pairs) -> float:
     return float(any_severe(np.nan_to_num(severe), np.where(known, grades == Grade.SEVERE, -1)))
 
 
-def errors_of_pairs(pairs: Pairs, store: VolumeStore, size: int) -> PointErrors:
-    """Point errors in mask pixels, slices and millimetres over annotated points.
+def point_columns(pairs: Pairs, store: VolumeStore, size: int) -> tuple[NDArray[np.float64], ...]:
+    """Annotated points of all rows as :func:`point_errors` takes them, (N, 3) each.
 
-    Where a row's points lie in several series, shares along x, y and z are of patient mm.
+    Predicted and true points, x and y in mask pixels and z in slices, then both in patient mm, and
+    the normals of the true points' slices. If a row's points lie in several series, patient mm
+    stand in for mask pixels and slices, and its normals are NaN.
 
     Args:
         pairs: rows with their predictions.
         store: gives true patient points and image sizes.
         size: side of the network input; a mask pixel is four input pixels.
     """
-    return point_errors(*_point_columns(pairs, store, size))
-
-
-def _point_columns(pairs: Pairs, store: VolumeStore, size: int) -> tuple[NDArray[np.float64], ...]:
     found = [_point_pairs(row, p, store, size) for row, p in pairs]
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
@@ -171,9 +123,8 @@ def _point_columns(pairs: Pairs, store: VolumeStore, size: int) -> tuple[NDArray
 def _point_pairs(
     row: Any, prediction: SeriesPrediction, store: VolumeStore, size: int
 ) -> tuple[NDArray[np.float64], ...]:
-    """Predicted and true points of a row in mask units, then in mm, and true slice normals."""
     marked = np.isfinite(row.points).all(axis=1)
-    if prediction.series:  # points of several series: patient mm stand for pixels and slices
+    if prediction.series:
         truth = row.points[marked]
         patient = np.where(np.isfinite(prediction.patient), prediction.patient, NOT_FOUND)[marked]
         nowhere = np.full((len(truth), 3), np.nan)
@@ -196,117 +147,70 @@ def _mask_units(voxels: NDArray[np.floating], factor: NDArray[np.float64]) -> ND
     return np.concatenate([voxels[:, :2] * factor, voxels[:, 2:]], axis=1)
 
 
-def alike(folds: Sequence[FoldPredictions]) -> dict[str, list[FoldPredictions]]:
-    """Models whose rows are the same, so that they can be averaged row by row.
-
-    Models of whole series come first and together, those of studies by their targets.
-
-    Returns:
-        Name of the ensemble -> its models.
-    """
-    series = [f for f in folds if f.plain and not f.plain[0].series]
-    studies: dict[tuple[Target, ...], list[FoldPredictions]] = {}
-    for one in folds:
-        if one.plain and one.plain[0].series:
-            studies.setdefault(one.plain[0].targets, []).append(one)
-    groups = [g for g in (series, *studies.values()) if g]
-    return {ENSEMBLE if i == 0 else f"{ENSEMBLE} {i + 1}": g for i, g in enumerate(groups)}
-
-
-def ensemble_of(folds: Sequence[FoldPredictions]) -> dict[int, FoldPairs]:
-    """Mean over models of one kind of row, fold by fold.
-
-    Where some of the models are averaged with flips and others never are, the flip-averaged mean
-    takes each as it is used.
-    """
-    by_fold: dict[int, list[FoldPredictions]] = {}
-    for one in folds:
-        by_fold.setdefault(one.meta.fold, []).append(one)
-    found = {}
-    for fold, members in sorted(by_fold.items()):
-        rows = {(str(r.study_id), _series(r, m)): r for m in members for r in m.rows}
-
-        def pairs(
-            predictions: Sequence[SeriesPrediction], rows: Mapping[tuple[str, str], Any] = rows
-        ) -> Pairs:
-            return [(rows[p.study_id, p.series_id], p) for p in predictions]
-
-        flips = any(m.flipped is not None for m in members)
-        found[fold] = FoldPairs(
-            pairs(mean_of([m.plain for m in members])),
-            pairs(mean_of([m.used for m in members])) if flips else None,
-        )
-    return found
-
-
-def _series(row: Any, member: FoldPredictions) -> str:
-    """The series id that predictions of a row carry: none where it is a whole study's."""
-    return "" if member.plain and member.plain[0].series else str(row.series_id)
-
-
 @dataclass(frozen=True)
-class _Judged:
-    """What one block of lines is about: a model or an ensemble, fold by fold."""
+class _Block:
+    """What a block of lines is about: a model or an ensemble, fold by fold.
+
+    Attributes:
+        name: recipe name, or that of the ensemble.
+        recipes: of all folds.
+        folds: fold -> its pairs.
+        whole: whether every fold has a model of every recipe.
+    """
 
     name: str
     recipes: Collection[Recipe]
     folds: Mapping[int, FoldPairs]
+    whole: bool = True
 
 
-def _judged(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[_Judged]:
+def _blocks(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[_Block]:
     """Every model over its folds, then ensembles of several models, narrowed to a condition."""
-
-    def mine(pairs: FoldPairs) -> FoldPairs:
-        flipped = None if pairs.flipped is None else narrowed(pairs.flipped, condition)
-        return FoldPairs(narrowed(pairs.plain, condition), flipped)
-
     names: dict[str, list[FoldPredictions]] = {}
     for one in folds:
         names.setdefault(one.meta.recipe.name, []).append(one)
     for name, members in names.items():
-        by_fold = {m.meta.fold: mine(pairs_of(m)) for m in sorted(members, key=_fold)}
-        yield _Judged(name, [members[0].meta.recipe], by_fold)
-    for name, members in alike(folds).items():
+        by_fold = {m.meta.fold: pairs_of(m).narrowed(condition) for m in members}
+        yield _Block(name, [members[0].meta.recipe], dict(sorted(by_fold.items())))
+    for name, members in grouped_by_rows(folds).items():
         recipes = {m.meta.recipe.name: m.meta.recipe for m in members}
         if len(recipes) > 1:
-            averaged = {fold: mine(pairs) for fold, pairs in ensemble_of(members).items()}
-            yield _Judged(name, list(recipes.values()), averaged)
-
-
-def _fold(one: FoldPredictions) -> int:
-    return one.meta.fold
-
-
-def pairs_of(one: FoldPredictions) -> FoldPairs:
-    """Rows of a model's fold with its predictions."""
-    flipped = None if one.flipped is None else list(zip(one.rows, one.flipped, strict=True))
-    return FoldPairs(list(zip(one.rows, one.plain, strict=True)), flipped)
+            averaged = {f: p.narrowed(condition) for f, p in ensemble_of(members).items()}
+            whole = len(members) == len(recipes) * len(averaged)
+            yield _Block(name, list(recipes.values()), averaged, whole)
 
 
 def score_table(condition: Condition, folds: Sequence[FoldPredictions]) -> list[ScoreLine]:
     """Lines for every model and fold, each model over its folds, and the ensemble.
 
-    Models of whole series and models of studies are averaged apart: their rows are not the same.
+    Models of whole series and models of studies are averaged separately, as their rows differ.
     """
-    return [line for one in _judged(condition, folds) for line in _score_lines(condition, one)]
+    return [line for one in _blocks(condition, folds) for line in _score_lines(condition, one)]
 
 
-def _score_lines(condition: Condition, judged: _Judged) -> list[ScoreLine]:
-    published = figures_of(judged.recipes)
-    lines = []
-    for fold, pairs in judged.folds.items():
-        line = _score_line(condition, judged.name, str(fold), pairs)
-        at = _of_fold(published, fold)
-        lines.append(replace(line, published=at[0], published_flip=at[1]))
-    pooled = _score_line(condition, judged.name, POOLED, _together(judged.folds.values()))
+def _score_lines(condition: Condition, block: _Block) -> list[ScoreLine]:
+    # an ensemble that lacks a network in some fold is not the published one
+    published = figures_of(block.recipes) if block.whole else Published()
+    scores, with_flip = (
+        dict(enumerate(f)) for f in (published.score_folds, published.score_flip_folds)
+    )
+    lines = [
+        replace(
+            _score_line(condition, block.name, str(fold), pairs),
+            published=scores.get(fold),
+            published_flip=with_flip.get(fold),
+        )
+        for fold, pairs in block.folds.items()
+    ]
+    pooled = _score_line(condition, block.name, POOLED, _together(block.folds.values()))
     return [
         *lines,
         replace(
             pooled,
             fold=MEAN,
             score=float(np.mean([line.score for line in lines])),
-            score_flip=_mean([line.score_flip for line in lines]),
-            any_severe=_mean([line.any_severe for line in lines]),
+            score_flip=_mean_if_all([line.score_flip for line in lines]),
+            any_severe=_mean_if_all([line.any_severe for line in lines]),
             published=published.score,
             published_flip=published.score_flip,
             published_any_severe=published.any_severe,
@@ -331,23 +235,14 @@ def _score_line(condition: Condition, model: str, fold: str, pairs: FoldPairs) -
     )
 
 
-def _of_fold(published: Published, fold: int) -> tuple[float | None, float | None]:
-    """Published scores of one fold, without and with flips."""
-    plain, flipped = published.score_folds, published.score_flip_folds
-    return (
-        plain[fold] if 0 <= fold < len(plain) else None,
-        flipped[fold] if 0 <= fold < len(flipped) else None,
-    )
-
-
 def _together(folds: Collection[FoldPairs]) -> FoldPairs:
-    """All folds as one; flip-averaged where every fold is."""
+    """All folds as one; ``flipped`` is None unless every fold has it."""
     flips = [f.flipped for f in folds if f.flipped is not None]
     flipped = [pair for one in flips for pair in one] if len(flips) == len(folds) else None
     return FoldPairs([pair for one in folds for pair in one.plain], flipped)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean_if_all(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
     return float(np.mean(known)) if known and len(known) == len(values) else None
 
@@ -355,11 +250,15 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def point_table(
     condition: Condition, folds: Sequence[FoldPredictions], store: VolumeStore
 ) -> list[PointLine]:
-    """Errors of the points that findings are taken from, in the lines of `score_table`."""
+    """Errors of the points that findings are taken from, in the lines of `score_table`.
+
+    Mask pixels of an ensemble are those of its first model, whose input size may differ from the
+    others'.
+    """
     lines = []
-    for one in _judged(condition, folds):
+    for one in _blocks(condition, folds):
         size = next(iter(one.recipes)).data.size
-        columns = {f: _point_columns(p.used, store, size) for f, p in one.folds.items()}
+        columns = {f: point_columns(p.used, store, size) for f, p in one.folds.items()}
         errors = {f: point_errors(*c) for f, c in columns.items()}
         whole = point_errors(*map(np.concatenate, zip(*columns.values(), strict=True)))
         named = [

@@ -108,7 +108,7 @@ def read_calibration(path: Path) -> LocalCalibration:
             wrong keys.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: no calibration file ({error.strerror})") from None
     except ValueError as error:  # TOML and UTF-8 errors are such

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,15 +15,15 @@ from torch import nn
 
 from lumbargrade.checkpoint import KEPT_FOLDER, MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
+from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
 from lumbargrade.scoring.local import WEIGHTS
 from lumbargrade.tasks import OneStageTask, StudyTask, get_task
 
-#: What a finding that no model predicts gets: a probability per grade.
-Constants = Mapping[Target, tuple[float, float, float]]
-#: The same by column, as models and packaged files carry it.
-Table = Mapping[str, Sequence[float]]
+#: Finding -> the probabilities it gets if no model predicts it.
+Constants = Mapping[Target, Probabilities]
+#: Column name of a finding -> the same, as models and packaged files hold it.
+ConstantsByColumn = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Member:
         meta: recipe, fold, scores and provenance.
         task: samples and decoding.
         network: in eval mode, on its device.
-        flip: False leaves flip averaging out for this model.
+        flip: False: this model is never averaged with flips.
     """
 
     path: Path
@@ -56,8 +57,8 @@ class Member:
 def find_models(paths: Iterable[Path | str]) -> list[Path]:
     """Model folders at or below the paths, each once however often it is reached.
 
-    Models of single epochs that a run has kept beside its best one (``train.keep``) are taken only
-    if a path is their folder or lies in it.
+    Kept epochs of a run (``train.keep``) are included only if a path is the folder of one, or the
+    folder of all of them. Links to folders are followed.
 
     Raises:
         UsageError: if a path does not exist or holds no model.
@@ -66,7 +67,7 @@ def find_models(paths: Iterable[Path | str]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise UsageError(f"{path} does not exist")
-        models = sorted(p.parent for p in path.rglob(MODEL_META))
+        models = sorted(_below(path))
         here = [m for m in models if KEPT_FOLDER not in m.relative_to(path).parts]
         if models and not here:
             raise UsageError(
@@ -80,6 +81,20 @@ def find_models(paths: Iterable[Path | str]) -> list[Path]:
     return list(found.values())
 
 
+def _below(path: Path) -> Iterator[Path]:
+    """Model folders at or below a path. Runs may lie on other disks, so links are followed."""
+    seen = set()
+    for folder, inside, files in os.walk(path, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:  # a link to a folder above it, or to one that was met before
+            inside.clear()
+            continue
+        seen.add(real)
+        inside.sort()
+        if MODEL_META in files:
+            yield Path(folder)
+
+
 def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Member:
     """Load one model folder; without ``flip`` it is never averaged with the mirrored volume."""
     meta = read_meta(path)
@@ -90,33 +105,34 @@ def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Membe
 def training_prevalence(metas: Iterable[ModelMeta]) -> Constants:
     """Share of each grade in the data the models were trained on, for findings nothing predicts.
 
-    For people, who read probabilities; a submission is filled with `training_fill`. If no model
-    carries the shares (imported published files), those of the LSDC data are taken.
+    `grade` shows them, because people read probabilities; `submit` fills with `training_fill`. If
+    no model carries the shares (imported published files), those of the LSDC data are used.
     """
     carried = [m.provenance["prevalence"] for m in metas if "prevalence" in m.provenance]
-    return _mean(carried or [published_prevalence()])
+    return _mean_by_target(carried or [published_prevalence()])
 
 
 def training_fill(metas: Iterable[ModelMeta]) -> Constants:
-    """Constants that score best on the data the models were trained on (`scoring.fill`).
+    """Constants that minimise the official score on the data the models were trained on.
 
-    A model trained before these were recorded carries only the shares P(k) of its grades; for it
-    they are w(k)P(k), normalised, which leaves the any-severe part out of account. If no model
-    carries either (imported published files), those of the LSDC data are taken.
+    They are computed in training (`scoring.fill`) and averaged over the models. A model that was
+    trained before they were recorded carries only the shares P(k) of its grades; w(k)P(k),
+    normalised, is used instead, which neglects the any-severe part. If no model carries either
+    (imported published files), the constants of the LSDC data are used.
     """
     carried = [m.provenance for m in metas if {"fill", "prevalence"} & m.provenance.keys()]
-    return _mean(
+    return _mean_by_target(
         [p.get("fill") or _weighted(p["prevalence"]) for p in carried] or [published_fill()]
     )
 
 
-def published_prevalence() -> Table:
+def published_prevalence() -> ConstantsByColumn:
     """Share of each grade in the 1,975 LSDC training studies, by column."""
     return _packaged("lsdc_prevalence.csv")
 
 
-def published_fill() -> Table:
-    """The constants that score best on the 1,975 LSDC training studies, by column."""
+def published_fill() -> ConstantsByColumn:
+    """Constants that minimise the official score on the 1,975 LSDC training studies, by column."""
     return _packaged("lsdc_fill.csv")
 
 
@@ -127,7 +143,7 @@ def complete(prediction: StudyPrediction, constants: Constants) -> dict[Target, 
     }
 
 
-def _mean(tables: Sequence[Table]) -> dict[Target, tuple[float, float, float]]:
+def _mean_by_target(tables: Sequence[ConstantsByColumn]) -> dict[Target, Probabilities]:
     result = {}
     for target in FINDINGS:
         mean = np.mean([table[target.column] for table in tables], axis=0)
@@ -136,7 +152,7 @@ def _mean(tables: Sequence[Table]) -> dict[Target, tuple[float, float, float]]:
     return result
 
 
-def _weighted(prevalence: Table) -> dict[str, list[float]]:
+def _weighted(prevalence: ConstantsByColumn) -> dict[str, list[float]]:
     weighted = {column: np.array(shares) * WEIGHTS for column, shares in prevalence.items()}
     return {column: (w / w.sum()).tolist() for column, w in weighted.items()}
 

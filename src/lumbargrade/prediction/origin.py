@@ -1,4 +1,4 @@
-"""Which models made an out-of-fold file: a small JSON file that stands beside it.
+"""Which models made an out-of-fold file: a small JSON file beside it.
 
 Names of recipes and folds stand in every row; here are the model folders, so that a blend can name
 them, and digests, so that a model that was trained anew is not taken for the one that was measured.
@@ -6,7 +6,6 @@ them, and digests, so that a model that was trained anew is not taken for the on
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -17,9 +16,9 @@ from lumbargrade import __version__
 from lumbargrade.checkpoint import MODEL_WEIGHTS, ModelMeta, read_meta
 from lumbargrade.config import plain, structured
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.domain.files import write_text
+from lumbargrade.domain.files import sha256_of, write_text
 
-#: Version of the JSON layout; raised when older programs could misread a newer file.
+#: Version of the JSON layout; bumped when older programs could misread a newer file.
 FORMAT = 1
 
 
@@ -95,9 +94,7 @@ class OofRecord:
 def record_of(path: Path, meta: ModelMeta) -> ModelRecord:
     """What identifies the model of a folder; reads its whole weight file once."""
     file = path / MODEL_WEIGHTS if path.is_dir() else path
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return ModelRecord(str(path), meta.recipe.name, meta.fold, digest)
+    return ModelRecord(str(path), meta.recipe.name, meta.fold, sha256_of(file))
 
 
 def origin_path(table: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,4 +96,4 @@ def files_fingerprint(models: Iterable[Path]) -> str:
         weights = (path / MODEL_WEIGHTS).resolve()
         status = weights.stat()
         parts.append(f"{weights}|{status.st_size}|{status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()

@@ -1,4 +1,4 @@
-"""Figures of the published runs that stand beside ours: of one recipe, or of an ensemble."""
+"""Published figures for comparison with ours: of one recipe, or of an ensemble."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILE = "prediction/data/published_ensembles.toml"
 
 @dataclass(frozen=True)
 class PublishedEnsemble:
-    """Recipes whose probabilities were averaged, and what that scored."""
+    """Recipes whose probabilities were averaged, with the figures of their mean."""
 
     recipes: tuple[str, ...]
     figures: Published

@@ -17,7 +17,9 @@ from lumbargrade.domain.findings import (
     StudyPrediction,
     distribution,
 )
+from lumbargrade.domain.numbers import real, whole
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target, target_from_column
+from lumbargrade.scoring.csv_rows import table_rows
 
 COLUMNS = (
     *("study_id", "fold", "finding"),
@@ -36,8 +38,8 @@ def write_predictions(
     """Write what models predict, studies in ascending order; returns how many rows.
 
     ``models`` names every model of a row as ``recipe#fold``, so that whoever blends or trains on
-    the file can see that none of them was trained on the study. Every number reads back as it is:
-    a probability rounded to 0 would cost as much as a sure mistake.
+    the file can see that none of them was trained on the study. Every number reads back exactly: a
+    small probability rounded to 0 would cost as much as a certain and wrong prediction.
 
     Args:
         path: the CSV; written atomically.
@@ -105,22 +107,20 @@ def read_rows(path: Path) -> Iterator[PredictionRow]:
     if not path.is_file():
         raise BadTable(f"{path}: no such file")
     seen: set[tuple[str, Target]] = set()
-    with path.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
-            raise BadTable(f"{path}: no columns {', '.join(missing)}")
-        for number, row in enumerate(reader, start=2):
-            try:
-                fold = int(row["fold"]) if row["fold"] else None
-                truth = Grade[row["true_grade"].upper()] if row["true_grade"] else None
-                found = PredictionRow(number, row["study_id"], fold, _finding(row), truth)
-            except (KeyError, ValueError, TypeError, AttributeError) as error:
-                raise BadTable(f"{path}, row {number}: not a prediction: {error}") from None
-            key = (found.study, found.finding.target)
-            if key in seen:
-                raise BadTable(f"{path}, row {number}: {key[1].column} a second time")
-            seen.add(key)
-            yield found
+    for number, row in table_rows(path, COLUMNS):
+        if not row["study_id"]:
+            raise BadTable(f"{path}, row {number}: study_id is empty")
+        try:
+            fold = whole(row["fold"]) if row["fold"] else None
+            truth = Grade[row["true_grade"].upper()] if row["true_grade"] else None
+            found = PredictionRow(number, row["study_id"], fold, _finding(row), truth)
+        except (KeyError, ValueError) as error:
+            raise BadTable(f"{path}, row {number}: not a prediction: {error}") from None
+        key = (found.study, found.finding.target)
+        if key in seen:
+            raise BadTable(f"{path}, row {number}: {key[1].column} a second time")
+        seen.add(key)
+        yield found
 
 
 def read_predictions(path: Path) -> dict[str, StudyPrediction]:
@@ -144,10 +144,10 @@ def _finding(row: Mapping[str, str]) -> Finding:
     if row["series_id"]:
         patient = None
         if row["patient_x"]:
-            px, py, pz = (float(row[f"patient_{axis}"]) for axis in "xyz")
+            px, py, pz = (real(row[f"patient_{axis}"]) for axis in "xyz")
             patient = (px, py, pz)
-        x, y, z = (float(row[axis]) for axis in "xyz")
-        place = Place(row["series_id"], int(row["instance_number"]), x, y, z, patient)
+        x, y, z = (real(row[axis]) for axis in "xyz")
+        place = Place(row["series_id"], whole(row["instance_number"]), x, y, z, patient)
     target, sources = target_from_column(row["finding"]), _sources(row["models"])
     return Finding(target, probabilities, place, sources=sources)
 

@@ -41,8 +41,8 @@ class FoldPredictions:
         meta: the model.
         rows: series with their labels.
         plain: one prediction per row.
-        flipped: the same averaged with the mirrored volume; None where flips were not asked for,
-            or the task never averages them.
+        flipped: the same averaged with the mirrored volume; None if flips were not asked for, or
+            the model is never averaged with them.
         sources: every model behind the predictions, those that placed the points included.
         guide: whether the model only places points here.
         path: the model's folder, where it has one.
@@ -58,7 +58,7 @@ class FoldPredictions:
 
     @property
     def used(self) -> Sequence[SeriesPrediction]:
-        """What findings, points, tables of points and pictures are taken from."""
+        """The predictions that findings, points, their tables and pictures are taken from."""
         return self.plain if self.flipped is None else self.flipped
 
 
@@ -233,10 +233,10 @@ def _refuse_doubles(metas: Mapping[Path, ModelMeta]) -> None:
 
 
 def mean_of(members: Sequence[Sequence[SeriesPrediction]]) -> list[SeriesPrediction]:
-    """Mean over models, series by series, by the rule of `ensemble.average`.
+    """Mean over models, series by series; places are averaged as in `ensemble.average`.
 
-    Only series that every member predicted are kept; a target that a member does not grade or
-    place is the mean of the others.
+    Only series that every model predicted are kept; a target that a model does not grade or place
+    is the mean of the others.
     """
     by_series = [{(p.study_id, p.series_id): p for p in member} for member in members]
     common = [s for s in by_series[0] if all(s in other for other in by_series)]

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade, Target
 from lumbargrade.scoring.local import WEIGHTS, local_score
 
 Grades = Mapping[Any, Mapping[Target, Grade]]
 
 
-def prevalence(
-    grades: Grades, *, weighted: bool = False
-) -> dict[Target, tuple[float, float, float]]:
+def prevalence(grades: Grades, *, weighted: bool = False) -> dict[Target, Probabilities]:
     """Share of each grade per finding, one added to every count so that none is zero.
 
     Args:

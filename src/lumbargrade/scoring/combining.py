@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.files import sha256_of
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target
 from lumbargrade.scoring.fixed_weights import FixedWeights
 from lumbargrade.scoring.official import Submission, check_complete, read_submission
-
-Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class SubmissionFile:
     Attributes:
         path: the file.
         sha256: of its bytes.
-        rows: study -> finding -> probabilities as they stand in the file; all 25 of each study.
+        rows: study -> finding -> probabilities as in the file; all 25 of each study.
     """
 
     path: Path
@@ -37,16 +36,18 @@ def read_submissions(paths: Sequence[Path]) -> list[SubmissionFile]:
 
     Raises:
         BadTable: if a file is no complete submission, or has other studies than the first one;
-            names the file and the first row that differs.
+            it names the file and the first row that differs.
         OSError: if a file cannot be read.
     """
     files = []
     for path in paths:
+        if path.exists() and not path.is_file():
+            raise BadTable(f"{path}: not a file; a submission from a pipe must be saved first")
         rows = read_submission(path)
         if not rows:
             raise BadTable(f"{path}: no rows")
         check_complete(rows, list(rows), path)
-        files.append(SubmissionFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), rows))
+        files.append(SubmissionFile(path, sha256_of(path), rows))
     first = files[0]
     for other in files[1:]:
         check_complete(other.rows, list(first.rows), other.path, first.path)
@@ -61,8 +62,8 @@ def condition_weights(given: FixedWeights, count: int) -> dict[Condition, tuple[
         count: number of files.
 
     Returns:
-        Where nothing is given at all, equal weights. A condition that is not among those given is
-        taken from the first file alone.
+        Equal weights if none are given. If some conditions have weights, the others get weight 1
+        for the first file and 0 for the rest.
     """
     rest = [1.0] * count if not given else [1.0, *[0.0] * (count - 1)]
     chosen = {c: np.array(given.get(c, rest), float) for c in Condition}
@@ -71,18 +72,18 @@ def condition_weights(given: FixedWeights, count: int) -> dict[Condition, tuple[
 
 def combine(
     submissions: Sequence[Submission], weights: Mapping[Condition, Sequence[float]]
-) -> dict[str, dict[Target, Triple]]:
+) -> dict[str, dict[Target, Probabilities]]:
     """Weighted mean of complete submissions of the same studies.
 
-    Rows are normalised before they are mixed, as the score does. Where one file has all the weight,
-    its rows are taken as they are, to the last bit.
+    Rows are normalised before they are averaged, as the score does. If one file has all the weight,
+    its rows are copied unchanged.
 
     Args:
         submissions: as read from files.
         weights: condition -> a weight per submission, summing to 1.
     """
 
-    def mixed(study: str, target: Target) -> Triple:
+    def mixed(study: str, target: Target) -> Probabilities:
         used = [
             (w, s[study][target])
             for w, s in zip(weights[target.condition], submissions, strict=True)
@@ -90,7 +91,7 @@ def combine(
         ]
         if len(used) == 1:
             return used[0][1]
-        a, b, c = (sum(w * row[k] / sum(row) for w, row in used) for k in range(3))
+        a, b, c = (sum(w * (row[k] / sum(row)) for w, row in used) for k in range(3))
         return a, b, c
 
     return {study: {t: mixed(study, t) for t in FINDINGS} for study in submissions[0]}

@@ -36,8 +36,8 @@ def table_rows(path: Path | str, columns: Sequence[str]) -> Iterator[tuple[int, 
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines, strict=True)
-            names = reader.fieldnames or ()
+            reader = csv.reader(lines, strict=True)
+            names = next(reader, [])
             twice = [c for c in columns if names.count(c) > 1]
             if twice:
                 raise BadTable(f"{path}: column {', '.join(twice)} stands twice")
@@ -45,8 +45,10 @@ def table_rows(path: Path | str, columns: Sequence[str]) -> Iterator[tuple[int, 
             if missing:
                 raise BadTable(f"{path}: column {', '.join(missing)} is missing")
             for number, values in enumerate(reader, start=2):
-                if None in values or any(values[c] is None for c in columns):
+                if not values:
+                    continue  # an empty line, which is a row all the same
+                if len(values) != len(names):
                     raise BadTable(f"{path}, row {number}: wrong number of fields")
-                yield number, values
+                yield number, dict(zip(names, values, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise BadTable(f"{path}: not a CSV table ({error})") from None

@@ -8,25 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Target
 from lumbargrade.scoring.baseline import Grades
 from lumbargrade.scoring.local import WEIGHTS
 
-Triple = tuple[float, float, float]
 Floats = NDArray[np.float64]
 
 
-def fill_constants(grades: Grades) -> dict[Target, Triple]:
-    """The constant of each finding with which predicting nothing scores best on these grades.
+def fill_constants(grades: Grades) -> dict[Target, Probabilities]:
+    """The constants that minimise the official score on these grades, one for each finding.
 
     The official score is the mean of four parts. A foraminal or subarticular constant enters one of
-    them and is best at w(k)P(k), normalised: the share of each grade times its sample weight. The
+    them; its optimum is w(k)P(k), normalised: the share of each grade times its sample weight. The
     canal constants enter two: see `best_canal_severe` for the share of severe; the rest of a level
     is divided among the other grades as w(k)P(k).
 
-    A grade that was never given to a finding counts as given once, because a constant of zero would
-    cost far too much on the first study that has it. Every other count is taken as it is, so the
-    result is the exact optimum where each finding has all three grades.
+    A grade that a finding never has counts as one, because a constant of zero would cost far too
+    much on the first study with that grade. The result is the exact optimum if each finding has
+    all three grades.
 
     Args:
         grades: study -> target -> grade; an ungraded target is absent.
@@ -88,6 +88,6 @@ def best_canal_severe(weighted: Floats, grades: NDArray[np.int_]) -> Floats:
     return best
 
 
-def _row(weighted: Floats, severe: float) -> Triple:
+def _row(weighted: Floats, severe: float) -> Probabilities:
     a, b = ((1 - severe) * weighted[: Grade.SEVERE] / weighted[: Grade.SEVERE].sum()).tolist()
     return a, b, severe

@@ -1,4 +1,4 @@
-"""Blend weights that a person gives: one per part and condition, as a command line spells them."""
+"""Blend weights given on the command line, per condition."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.numbers import real
 from lumbargrade.domain.vocabulary import Condition
 
 #: Condition -> a weight per member or file, in their order.
@@ -18,29 +19,30 @@ def fixed_weights(
     """Weights as a command line gives them: ``0.75 0.25`` for all, ``foraminal=0.7,0.3`` for one.
 
     Args:
-        texts: what follows ``--weights``; weights of one condition go before those of all.
+        texts: values of ``--weights``; weights of one condition have priority over those of all.
         count: how many weights there must be.
-        what: the things that are weighted, for messages.
+        what: name of the things that are weighted, for messages.
 
     Returns:
         The conditions that have weights; these are as given, not normalised.
 
     Raises:
-        UsageError: for anything else, for another number of weights, for weights that are negative
-            or all zero, and for two lists of one condition.
+        UsageError: for other texts, a wrong number of weights, weights that are negative or all
+            zero, and two lists of weights for one condition.
     """
     plain = [text for text in texts if "=" not in text]
-    given = dict.fromkeys(Condition, ",".join(plain)) if plain else {}
-    named: dict[Condition, str] = {}
+    given: dict[Condition, list[float]] = {}
+    if plain:
+        given = dict.fromkeys(Condition, _numbers(",".join(plain), "", count, what))
+    named: dict[Condition, list[float]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
         if equals:
             condition = _condition(name.strip(), text)
             if condition in named:
                 raise UsageError(f"--weights {text}: {name.strip()} is given twice")
-            named[condition] = values
-    given.update(named)
-    return {condition: _numbers(text, count, what) for condition, text in given.items()}
+            named[condition] = _numbers(values, f"{name}=", count, what)
+    return {**given, **named}
 
 
 def _condition(name: str, text: str) -> Condition:
@@ -51,13 +53,14 @@ def _condition(name: str, text: str) -> Condition:
     return known[name]
 
 
-def _numbers(text: str, count: int, what: str) -> list[float]:
+def _numbers(text: str, name: str, count: int, what: str) -> list[float]:
+    where = f"--weights {name}{text}"
     try:
-        values = [float(part) for part in text.split(",")]
+        values = [real(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"--weights {text}: not numbers") from None
-    if not all(math.isfinite(v) and v >= 0 for v in values) or sum(values) <= 0:
-        raise UsageError(f"--weights {text}: give weights that are not negative and not all zero")
+        raise UsageError(f"{where}: not numbers") from None
+    if min(values) < 0 or not 0 < sum(values) < math.inf:
+        raise UsageError(f"{where}: give finite weights that are not negative and not all zero")
     if len(values) != count:
-        raise UsageError(f"--weights {text}: {len(values)} weights for {count} {what}")
+        raise UsageError(f"{where}: {len(values)} weights for {count} {what}")
     return values

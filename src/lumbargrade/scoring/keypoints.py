@@ -77,9 +77,9 @@ def point_errors(
 
 
 def mean_errors(folds: Sequence[PointErrors]) -> PointErrors:
-    """Mean of the folds' figures, each fold alike however many points it has; counts are added.
+    """Mean of the folds' figures, not weighted by their numbers of points; counts are added.
 
-    A fold without points is left out.
+    A fold without points is excluded.
 
     Args:
         folds: at least one.

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.findings import Probabilities
+from lumbargrade.domain.numbers import real
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
     Condition,
@@ -33,7 +35,7 @@ SUBMISSION_COLUMNS = ("row_id", *GRADE_COLUMNS)
 #: Study -> target -> grade; an ungraded target is absent.
 Solution = Mapping[str, Mapping[Target, Grade]]
 #: Study -> target -> probabilities.
-Submission = Mapping[str, Mapping[Target, tuple[float, float, float]]]
+Submission = Mapping[str, Mapping[Target, Probabilities]]
 
 
 @dataclass(frozen=True)
@@ -77,16 +79,18 @@ def read_solution(path: Path | str) -> dict[str, dict[Target, Grade]]:
     return solution
 
 
-def read_submission(path: Path | str) -> dict[str, dict[Target, tuple[float, float, float]]]:
+def read_submission(path: Path | str) -> dict[str, dict[Target, Probabilities]]:
     """Read a submission: ``row_id`` and a probability for each grade.
 
     Raises:
         BadTable: for missing columns, unknown or repeated rows, and values that are no
             probabilities, naming the row and the reason.
     """
-    submission: dict[str, dict[Target, tuple[float, float, float]]] = {}
+    submission: dict[str, dict[Target, Probabilities]] = {}
     for row, values in table_rows(path, SUBMISSION_COLUMNS):
         study, _, column = values["row_id"].partition("_")
+        if not study:
+            raise BadTable(f"{path}, row {row}, row_id {values['row_id']!r}: no study")
         try:
             target = target_from_column(column)
         except ValueError as error:
@@ -115,7 +119,7 @@ def check_complete(
         submission: predictions.
         studies: the studies that it must have.
         path: its file, for messages.
-        reference: where `studies` are from, for messages.
+        reference: where the studies come from, for messages.
 
     Raises:
         BadTable: naming the first missing or unknown row.
@@ -178,7 +182,7 @@ def official_any_severe(solution: Solution, submission: Submission) -> float:
 
 def _probability(path: Path | str, row: int, column: str, text: str) -> float:
     try:
-        value = float(text.replace("_", "?"))  # Python reads 1_0 as ten, no other reader does
+        value = real(text)
     except ValueError:
         raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a number") from None
     if not math.isfinite(value) or value < 0:

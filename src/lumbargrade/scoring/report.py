@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import Condition, Grade, Target
 from lumbargrade.scoring.baseline import prevalence, prevalence_loss
 from lumbargrade.scoring.local import any_severe, local_score
@@ -65,8 +66,8 @@ def score_report(
 
 
 def _constant(
-    truth: Solution, values: Mapping[Target, tuple[float, float, float]]
-) -> dict[str, Mapping[Target, tuple[float, float, float]]]:
+    truth: Solution, values: Mapping[Target, Probabilities]
+) -> dict[str, Mapping[Target, Probabilities]]:
     return dict.fromkeys(truth, values)
 
 

@@ -120,7 +120,7 @@ class Task(Protocol):
         """A fresh network; ``pretrained`` None does as the recipe says."""
 
     def read_files(self) -> dict[str, str]:
-        """Read what only training needs; called once, so that a later change changes nothing.
+        """Read the files that only training needs, once, so that a later change has no effect.
 
         Returns:
             Keys of ``recipe.data`` that name a file -> sha256 of its content.

@@ -71,11 +71,11 @@ def batch_order(
         count: how many items there are.
         batch_size: items of a batch; the last batch has what remains.
         seed, epoch: the order follows from these two.
-        drop_last: leave out the last batch where it is smaller. Its items differ from epoch to
-            epoch.
+        drop_last: leave out the last batch if it is smaller; which items are left out differs
+            from epoch to epoch.
 
     Raises:
-        UsageError: if there are items, and ``drop_last`` leaves no batch of them.
+        UsageError: if there are items, but ``drop_last`` leaves no batch.
     """
     order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
     batches = [order[i : i + batch_size] for i in range(0, count, batch_size)]

@@ -74,8 +74,8 @@ class OneStageTask(ABC):
     def flips(self) -> bool:
         """Whether predictions are averaged with those of the mirrored series.
 
-        Not where the condition has no sides, and not where the network was trained on flips that
-        left the sides where they were: the published runs never averaged those.
+        False if the condition has no sides, or if the network was trained on flips that did not
+        exchange left and right: the published runs never averaged such networks.
         """
         return self.condition.sided and self.recipe.augment.flip_exchanges_sides
 
@@ -90,7 +90,7 @@ class OneStageTask(ABC):
 
     @cached_property
     def _given_shape(self) -> FloatArray | None:
-        """The mean shape of the recipe's file; None where the store's own is used.
+        """The mean shape in the recipe's file; None if that of the store is used.
 
         Only training needs it, so a model predicts without the file.
         """
@@ -98,7 +98,7 @@ class OneStageTask(ABC):
         return read_mean_shape(Path(file), self.condition) if file else None
 
     def read_files(self) -> dict[str, str]:
-        """Read the mean shape that the recipe names; digests of the recipe's files.
+        """Read the mean shape that the recipe names, and return the digests of its files.
 
         Raises:
             BadInput: if a file cannot be used.
@@ -217,12 +217,12 @@ class OneStageTask(ABC):
         )
 
     def undo_flip(self, scores: SeriesScores, counts: Sequence[int]) -> SeriesScores:
-        """What scores of series with reversed slices say of the series themselves.
+        """Map scores of series with reversed slices back to the series themselves.
 
         Slice z becomes D - 1 - z; x and y of a sagittal slice stay. Left and right are exchanged
-        where the flip of training exchanged them (``augment.flip_exchanges_sides``): the network
-        then took the reversed slices for a mirrored patient. A network trained without the
-        exchange follows the patient's side, whichever way the slices run.
+        if the flips in training exchanged them (``augment.flip_exchanges_sides``): then the network
+        takes reversed slices for a mirrored patient. A network trained without the exchange follows
+        the patient's side, whatever the order of the slices.
         """
         exchange = self.recipe.augment.flip_exchanges_sides
         order = list(mirror(self.targets)) if exchange else slice(None)
@@ -269,7 +269,7 @@ class OneStageTask(ABC):
         *,
         device: torch.device | None = None,
     ) -> dict[str, Any]:
-        """The mean shape, (P, 2) pixels of a 512 frame, where the recipe took it from a file."""
+        """The mean shape, (P, 2) pixels of a 512 frame, if the recipe takes it from a file."""
         given = self._given_shape
         return {} if given is None else {"mean_shape": given.tolist()}
 

@@ -1,4 +1,4 @@
-"""In which precision a network computes: in training, and in prediction."""
+"""The precision in which a network computes, in training and in prediction."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContext
 
 
 def predicted(train: TrainConfig, device: torch.device, forward: Callable[[], Output]) -> Output:
-    """A network's output, computed in the precision that the recipe asks for in prediction.
+    """A network's output, computed in the recipe's precision for predictions.
 
     Mixed precision (``train.amp_prediction`` on CUDA) can overflow: fp16 ends at 65,504. A batch
-    whose output is not finite is computed again in fp32, with a warning, because a NaN would be
-    taken for a finding that the network says nothing about. Networks compute heatmaps,
-    coordinates and probabilities in fp32 in any case (:mod:`lumbargrade.networks.heatmap`).
+    whose output is not finite is computed again in fp32, with a warning, because findings with NaN
+    probabilities are skipped. Networks compute heatmaps, coordinates and probabilities in fp32 in
+    any case (:mod:`lumbargrade.networks.heatmap`).
 
     Args:
         train: the recipe's settings.

@@ -105,7 +105,7 @@ class StudyTask(ABC):
         """A fresh network; ``pretrained`` None does as the recipe says."""
 
     def read_files(self) -> dict[str, str]:
-        """Digests of the recipe's files; the points are read with the rows."""
+        """Digests of the recipe's files. (The points are read with the rows.)"""
         return file_digests(self.recipe.data)
 
     def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[StudyRow]:

@@ -1,4 +1,4 @@
-"""What learns: a network, the average of its weights, the optimiser and the gradient scaler."""
+"""A network in training with the average of its weights, the optimiser and the gradient scaler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Learner:
         config: optimiser, average and clipping.
         device: where the network is.
         dtype: mixed-precision type of the forward pass, None for fp32. Losses of an fp16 pass are
-            scaled; a step whose gradients overflow is left out and the scale lowered.
+            scaled; if gradients overflow, the optimiser step is skipped and the scale lowered.
 
     Attributes:
         network: the weights that are trained.
@@ -43,28 +43,30 @@ class Learner:
             multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),  # type: ignore[no-untyped-call]  # torch has no types here
             use_buffers=True,
         )
+        # the average begins at the first weights, as in the published runs; with 0 the first move
+        # would replace it
+        self.average.n_averaged.fill_(1)
         self.fresh_optimizer()
 
     def fresh_optimizer(self) -> None:
-        """An optimiser without moments, and a scaler at its first scale."""
+        """Replace the optimiser and the scaler by new ones: no moments, initial scale."""
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=1e-4, weight_decay=self.config.weight_decay
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def restart(self, weights: Mapping[str, Tensor]) -> None:
-        """Train on from these weights as a new run would: no moments, first scale.
+        """Continue from these weights with a fresh optimiser and scaler.
 
-        The average is set to the weights too, and moves by its decay from the next step on.
+        The average is set to the weights too, and follows by its decay from the next step on.
         """
         self.network.load_state_dict(weights)
         self.average.module.load_state_dict(weights)
-        self.average.n_averaged.fill_(1)  # with 0 the next step would replace the average
         self.fresh_optimizer()
 
     @property
     def parts(self) -> dict[str, Any]:
-        """All that has a state, by name."""
+        """Everything with a ``state_dict``, by name."""
         return {
             "network": self.network,
             "average": self.average,
@@ -73,12 +75,12 @@ class Learner:
         }
 
     def set_rate(self, lr: float) -> None:
-        """Set the learning rate of the next move."""
+        """Set the learning rate of the next optimiser step."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
     def forget_gradients(self) -> None:
-        """Begin a new accumulation."""
+        """Clear the gradients, to begin a new accumulation."""
         self.optimizer.zero_grad(set_to_none=True)
 
     def add_gradients(self, loss: Tensor) -> None:
@@ -86,9 +88,9 @@ class Learner:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch has no types here
 
     def move(self) -> None:
-        """One move of the optimiser by the gradients, then one of the average.
+        """One optimiser step, then one update of the average.
 
-        Where the scaler leaves a move out, the average still takes in the unchanged weights, as in
+        If the scaler skips the step, the average is still updated with the unchanged weights, as in
         the published runs.
         """
         if self.config.clip_gradient:

@@ -5,13 +5,11 @@ The loop knows nothing of conditions: samples, losses, decoding and scores come 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from lumbargrade.checkpoint import KEPT_FOLDER
-from lumbargrade.config import Published, Recipe, recipe_to_dict
+from lumbargrade.checkpoint import KEPT_FOLDER, ModelMeta
+from lumbargrade.config import Recipe
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import NothingDone
+from lumbargrade.domain.files import alone_in
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, Task, TaskBatch
 from lumbargrade.tasks.loader import epoch_batches, training_loader
@@ -35,15 +34,18 @@ from lumbargrade.training.nonfinite import NONFINITE_FILE, refuse_nonfinite
 from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
 from lumbargrade.training.schedule import plan_of
 from lumbargrade.training.signals import StopSignals
-from lumbargrade.training.state import STATE_FILE, Progress, load_state, save_state
+from lumbargrade.training.state import STATE_FILE, Progress, load_state, save_state, stamp_of
 from lumbargrade.training.validator import Validator
 
 log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
 
-#: Called after each validated epoch with how many epochs were trained, the rows and what was
-#: predicted for them. Without a restart (``train.restart_from``) that is the epoch's number.
+#: Seconds to wait for the processes of a killed run to end.
+_PATIENCE = 10.0
+
+#: Called after each validated epoch with the number of epochs trained so far (the epoch's number,
+#: if there is no restart by ``train.restart_from``), the rows and their predictions.
 EpochHook = Callable[[int, Sequence[Any], Sequence[SeriesPrediction]], None]
 
 
@@ -55,7 +57,7 @@ class FoldResult:
         folder: the run's folder; ``model/`` in it is the best model.
         best: best validation score.
         best_epoch: the epoch it belongs to, from 1.
-        best_phase: the phase it belongs to, from 1; 0 where there is only one.
+        best_phase: the phase it belongs to, from 1; 0 if there is only one.
         finished: False when a signal ended the run early; it resumes with the same command.
     """
 
@@ -100,6 +102,7 @@ class FoldTrainer:
             torch.set_num_threads(self.config.threads)
         self.task: Task = get_task(recipe)
         self.files = self.task.read_files()
+        self.stamp = stamp_of(recipe, self.files, fold, store.fingerprint)
         rows = self.task.rows(store)
         self.training_rows = [r for r in rows if r.fold != fold]
         self.validation_rows = [r for r in rows if r.fold == fold]
@@ -124,38 +127,28 @@ class FoldTrainer:
                 f"fold {self.fold}"
             )
 
-    @property
-    def stamp(self) -> str:
-        """Identifies what must not change between the parts of one run.
-
-        Files count by their content. How many epochs are trained and kept may change, and what
-        computes them.
-        """
-        settings = replace(
-            self.recipe,
-            summary="",
-            published=Published(),
-            data=replace(self.recipe.data, **self.files),  # type: ignore[arg-type]  # keys are str
-            train=replace(self.config, workers=0, threads=0, epochs=0, keep=(), keep_every=0),
-        )
-        text = json.dumps([recipe_to_dict(settings), self.fold, self.store.fingerprint])
-        return hashlib.sha256(text.encode()).hexdigest()
-
     def run(self, *, restart: bool = False) -> FoldResult:
         """Train to the end, or until SIGTERM or SIGINT, which saves and leaves.
 
         Args:
-            restart: remove what an earlier run left in the folder, and begin anew.
+            restart: delete the earlier run in the folder and begin anew (another thing than
+                ``train.restart_from``).
 
         Raises:
             TrainingFailed: on a non-finite loss; the batch is named in ``nonfinite.json``.
+            UsageError: if another process trains in the folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        busy = f"another process trains in {self.folder}; wait for its end, or give another --out"
+        with alone_in(self.folder, busy, _PATIENCE):
+            return self._run(restart)
+
+    def _run(self, restart: bool) -> FoldResult:
         if restart:
             self._forget()
         progress = load_state(self.folder, self.learner.parts, self.stamp) or Progress()
         if not self._done(progress):
-            progress.finished = self._stopped_early(progress)
+            progress.finished = self._out_of_patience(progress)
         warn_of_unkept(self.folder, self.plan, progress, self._label)
         records = RunRecords(self.folder, self._label, progress.history)
         try:
@@ -176,11 +169,13 @@ class FoldTrainer:
         return self.plan.done(progress.epoch, progress.restarted)
 
     def _forget(self) -> None:
-        """Remove an earlier run, its state first, so that nothing of it is taken for this one."""
+        """Delete an earlier run, its state first, so that nothing of it is taken for this one."""
         for name in (STATE_FILE, METRICS_FILE, NONFINITE_FILE, "curves.png"):
             (self.folder / name).unlink(missing_ok=True)
         for name in (MODEL_FOLDER, KEPT_FOLDER, BOARD_FOLDER, "epochs"):
-            if (self.folder / name).is_dir():
+            if (self.folder / name).is_symlink():
+                (self.folder / name).unlink()  # what it leads to belongs to whoever made the link
+            elif (self.folder / name).is_dir():
                 shutil.rmtree(self.folder / name)
 
     @property
@@ -188,12 +183,12 @@ class FoldTrainer:
         return f"{self.recipe.name} fold {self.fold}"
 
     def _restart(self, progress: Progress) -> None:
-        """Begin the last phase: averaged weights of an earlier epoch, a fresh optimiser.
+        """Begin the last phase (``train.restart_from``): earlier averaged weights, fresh optimiser.
 
         Order and augmentation of samples follow from the epoch, so epochs with the same number see
         the same samples.
         """
-        weights = restart_weights(self.folder, self.plan)
+        weights = restart_weights(self.folder, self.plan, self._is_mine)
         log.info(
             "%s: phase %d restarts from the averaged weights of epoch %d, with a fresh optimiser",
             self._label,
@@ -203,51 +198,36 @@ class FoldTrainer:
         self.learner.restart(weights)
         progress.epoch, progress.restarted = self.plan.restart, True
 
+    def _is_mine(self, meta: ModelMeta) -> bool:
+        """Whether a model was trained with the settings of this run, on its data."""
+        return stamp_of(meta.recipe, self.files, meta.fold, meta.data) == self.stamp
+
     def _epoch(self, progress: Progress, records: RunRecords) -> bool:
-        """One epoch, from where it was left; False when a signal cut it short."""
+        """The rest of the current epoch; False if a signal ended it early."""
         lr = self._train_batches(progress)
         if lr is None:
             return False
         start = time.perf_counter()
         number = progress.epoch + 1
-        phase = self.plan.phase(progress.epoch, progress.restarted) if self.plan.several else 0
+        phase = self.plan.recorded_phase(progress.epoch, progress.restarted)
         validation: dict[str, float] = {}
-        if self._validates(number, progress.restarted):
+        if self.plan.validates(number, progress.restarted):
             validation = self._validate(number, phase, progress)
-        steps = max(progress.step, 1)
-        train = {k: v if k.startswith("n_") else v / steps for k, v in progress.sums.items()}
         seconds = progress.seconds + time.perf_counter() - start
         end = self.plan.end(progress.restarted)
-        records.add(EpochRecord(number, lr, seconds, train, validation, phase), end)
+        records.add(EpochRecord(number, lr, seconds, progress.means(), validation, phase), end)
         progress.history = records.history
         progress.epoch, progress.step, progress.sums, progress.seconds = number, 0, {}, 0.0
-        progress.finished = self._stopped_early(progress)
+        progress.finished = self._out_of_patience(progress)
         if progress.finished:
             log.info("%s: no better score for %d epochs", self._label, self.config.patience)
         save_state(self.folder, progress, self.learner.parts, self.stamp)
         return not self.signals.asked
 
-    def _validates(self, number: int, restarted: bool) -> bool:
-        """Whether an epoch is scored: at the interval, at the end, and where weights are kept."""
-        at_interval = number % self.config.validate_every == 0
-        last = number == self.plan.end(restarted)
-        return at_interval or last or self.plan.keeps(number, restarted)
-
-    def _stopped_early(self, progress: Progress) -> bool:
-        """Whether the last epoch's validation was one too many without a better score.
-
-        The part before a restart is always trained to its end, and the restart begins the waiting
-        anew.
-        """
-        patience = self.config.patience
-        if not patience or not self._validates(progress.epoch, progress.restarted):
-            return False
-        if self.plan.restart and not progress.restarted:
-            return False
-        since = max(progress.best_epoch, 1)
-        if progress.restarted and progress.best_phase < len(self.plan.ends):
-            since = self.plan.restart
-        return progress.epoch - since >= patience
+    def _out_of_patience(self, progress: Progress) -> bool:
+        return self.plan.out_of_patience(
+            progress.epoch, progress.restarted, progress.best_epoch, progress.best_phase
+        )
 
     def _train_batches(self, progress: Progress) -> float | None:
         """Train over the rest of the epoch; the last learning rate, or None if told to stop."""
@@ -260,12 +240,13 @@ class FoldTrainer:
             skip=progress.step,
         )
         plan, restarted = self.plan, progress.restarted
-        phase = f"phase {plan.phase(progress.epoch, restarted)} " if plan.several else ""
+        phase = plan.recorded_phase(progress.epoch, restarted)
+        where = f"phase {phase} epoch" if phase else "epoch"
         trained = plan.trained(progress.epoch, restarted)
         lr = 0.0
         bar = tqdm(
             loader,
-            desc=f"{self._label} {phase}epoch {progress.epoch + 1}/{plan.end(restarted)}",
+            desc=f"{self._label} {where} {progress.epoch + 1}/{plan.end(restarted)}",
             initial=progress.step,
             total=self.steps,
             leave=False,
@@ -279,7 +260,7 @@ class FoldTrainer:
             last = progress.step + 1 == self.steps
             terms = self._step(batch, lr, progress)
             progress.step += 1
-            self._add(progress.sums, terms)
+            progress.add(terms)
             now = time.perf_counter()
             progress.seconds += now - mark
             mark = now
@@ -311,27 +292,19 @@ class FoldTrainer:
         return terms
 
     def _place(self, progress: Progress) -> dict[str, Any]:
-        """Which batch is in work, for a report."""
+        """Recipe, fold, epoch and step of the current batch, for a report."""
         place = {"recipe": self.recipe.name, "fold": self.fold}
-        if self.plan.several:
-            place["phase"] = self.plan.phase(progress.epoch, progress.restarted)
+        if phase := self.plan.recorded_phase(progress.epoch, progress.restarted):
+            place["phase"] = phase
         return place | {"epoch": progress.epoch + 1, "step": progress.step + 1}
 
-    @staticmethod
-    def _add(sums: dict[str, float], terms: LossTerms) -> None:
-        values = {"loss": terms.total, **terms.parts}
-        for key, value in values.items():
-            sums[key] = sums.get(key, 0.0) + float(value.detach())
-        for key, count in terms.counts.items():
-            sums[f"n_{key}"] = sums.get(f"n_{key}", 0.0) + count
-
     def _validate(self, number: int, phase: int, progress: Progress) -> dict[str, float]:
-        """Score the averaged weights on the fold; save them if they are the best, or to be kept.
+        """Score the averaged weights on the fold; save them if they are the best so far or kept.
 
         Args:
             number: of the epoch, from 1.
-            phase: its phase, from 1; 0 where there is only one.
-            progress: takes in a better score.
+            phase: its phase, from 1; 0 if there is only one.
+            progress: updated if the score is better.
         """
         judged = self.validator.judge(self.learner.average.module.eval())
         place = {"epoch": number} | ({"phase": phase} if phase else {})

@@ -1,4 +1,4 @@
-"""A loss that is not finite ends a run, with the batch written down."""
+"""Ends a run whose loss is not finite, and records the batch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NONFINITE_FILE = "nonfinite.json"
 def refuse_nonfinite(
     run: Path, label: str, batch: TaskBatch, terms: LossTerms, place: Mapping[str, Any]
 ) -> NoReturn:
-    """Write the batch's studies and losses into the run's folder, and give up.
+    """Write the batch's studies and losses into the run's folder, and raise TrainingFailed.
 
     Args:
         run: the run's folder.
         label: names the run in the message.
         batch, terms: what was trained on, and its loss.
-        place: where in the training it was, as plain JSON data.
+        place: recipe, fold, epoch and step, as plain JSON data.
 
     Raises:
         TrainingFailed: always.

@@ -1,4 +1,4 @@
-"""The written record of a run: one line an epoch, a CSV, TensorBoard events."""
+"""The written record of a run: a log line per epoch, a CSV, TensorBoard events."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ class EpochRecord:
     """What one epoch did.
 
     Attributes:
-        epoch: number of the epoch, counted from 1; numbers repeat after a restart.
+        epoch: number of the epoch, counted from 1; numbers repeat after a restart
+            (``train.restart_from``).
         lr: learning rate of the last step.
         seconds: wall-clock time of training and validation.
         train: mean of each loss part, and counts such as matched points.
         validation: scores on the fold, empty where this epoch was not validated.
-        phase: its phase, counted from 1; 0 where there is only one.
+        phase: its phase, counted from 1; 0 if there is only one.
     """
 
     epoch: int
@@ -65,7 +66,7 @@ class RunRecords:
         self.board = SummaryWriter(str(folder / BOARD_FOLDER), purge_step=start)
 
     def add(self, record: EpochRecord, end: int) -> None:
-        """Write down an epoch; ``end`` is the epoch that is trained to, for the log."""
+        """Record an epoch; ``end`` is the last epoch of the plan, for the log."""
         row = record.flat()
         self.history.append(row)
         self._write_csv()

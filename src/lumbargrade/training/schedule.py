@@ -1,8 +1,9 @@
-"""What a fold does epoch by epoch: phases, learning rates, the restart, the epochs kept.
+"""The plan of a fold, epoch by epoch: phases, learning rates, the restart, the epochs kept.
 
 Epochs are counted from the start of training. Where the last phase restarts from an earlier epoch
-(``train.restart_from``), the count goes back to that epoch, so some numbers appear twice: a place
-in the training is an epoch and whether the restart has been.
+(``train.restart_from``), the count goes back to that epoch, so some numbers occur twice. Therefore
+two values give a position in the training: the epoch, and whether the restart has happened.
+(The option ``--restart`` is another thing: it deletes a run and begins it anew.)
 """
 
 from __future__ import annotations
@@ -47,16 +48,18 @@ def for_fold(values: Sequence[Value], fold: int, key: str = "") -> Value:
 class Plan:
     """The epochs of one fold.
 
-    In all methods ``epoch`` is how many epochs are done by the epoch count (so it is also the
-    number of the epoch in work, from 0), and ``restarted`` says whether the restart has been.
+    In all methods ``epoch`` is the epoch count: the number of epochs done, which is also the index
+    (from 0) of the current epoch. ``restarted`` says whether the restart has happened.
 
     Attributes:
         rates: peak learning rate of each phase.
         ends: the epoch at which each phase ends.
         restart: the epoch whose averaged weights the last phase starts from; 0: no restart.
-        stop: training stops when the epoch count reaches this; 0 leaves it to the phases.
+        stop: training stops when the epoch count reaches this; 0: the phases decide.
         schedule: learning rate inside the phases.
         keep, keep_every: epochs whose averaged weights are kept.
+        validate_every: interval between validated epochs.
+        patience: epochs without a better score after which training stops; 0 never stops early.
     """
 
     rates: tuple[float, ...]
@@ -66,11 +69,8 @@ class Plan:
     schedule: Literal["constant", "one_cycle"] = "constant"
     keep: tuple[int, ...] = ()
     keep_every: int = 0
-
-    @property
-    def several(self) -> bool:
-        """Whether there is more than one phase."""
-        return len(self.ends) > 1
+    validate_every: int = 1
+    patience: int = 0
 
     def phase(self, epoch: int, restarted: bool) -> int:
         """Number, from 1, of the phase that trains after ``epoch`` epochs."""
@@ -78,6 +78,10 @@ class Plan:
             return len(self.ends)
         some = self.ends[:-1] if self.restart else self.ends
         return next((i for i, end in enumerate(some, 1) if epoch < end), len(some))
+
+    def recorded_phase(self, epoch: int, restarted: bool) -> int:
+        """The same for records, names and messages: 0 if there is only one phase."""
+        return self.phase(epoch, restarted) if len(self.ends) > 1 else 0
 
     def end(self, restarted: bool) -> int:
         """The epoch at which training ends, or at which the part before the restart ends."""
@@ -90,18 +94,18 @@ class Plan:
         return self.reaches_restart and not restarted and epoch >= self.ends[-2]
 
     def done(self, epoch: int, restarted: bool) -> bool:
-        """Whether training is at its end, or beyond it where ``stop`` was lowered since."""
+        """Whether training has reached its end, or is beyond it because ``stop`` was lowered."""
         if restarted and not self.reaches_restart:
             return True
         return epoch >= self.end(restarted) and not self.restarts(epoch, restarted)
 
     @property
     def reaches_restart(self) -> bool:
-        """Whether there is a restart before ``stop``."""
+        """Whether there is a restart, and ``stop`` is not before it."""
         return bool(self.restart) and not 0 < self.stop <= self.ends[-2]
 
     def trained(self, epoch: int, restarted: bool) -> int:
-        """How many epochs have been trained, those with the same number both counted."""
+        """How many epochs have been trained; epochs with the same number count separately."""
         return self.ends[-2] + epoch - self.restart if restarted else epoch
 
     @property
@@ -115,9 +119,9 @@ class Plan:
 
         Args:
             epoch: epochs done before the one of the step.
-            restarted: whether the restart has been.
-            progress: share of all steps of the training that are done, 0..1. One cycle goes over
-                all of them; a restart does not begin another.
+            restarted: whether the restart has happened.
+            progress: share of all training steps that are done, 0..1. ``one_cycle`` is one cycle
+                over all steps; a restart does not begin another.
         """
         peak = self.rates[self.phase(epoch, restarted) - 1]
         if self.schedule == "constant":
@@ -131,6 +135,34 @@ class Plan:
         """Whether the weights after epoch ``number`` (from 1) are kept as a model of their own."""
         every = bool(self.keep_every) and number % self.keep_every == 0
         return every or number in self.keep or (not restarted and number == self.restart > 0)
+
+    def validates(self, number: int, restarted: bool) -> bool:
+        """Whether epoch ``number`` (from 1) is scored: at the interval, at the end, and if kept."""
+        at_interval = number % self.validate_every == 0
+        return at_interval or number == self.end(restarted) or self.keeps(number, restarted)
+
+    def out_of_patience(
+        self, epoch: int, restarted: bool, best_epoch: int, best_phase: int
+    ) -> bool:
+        """Whether training stops early after ``epoch`` epochs.
+
+        The part before a restart is always trained to its end, and the restart resets the count of
+        epochs without a better score.
+
+        Args:
+            epoch: epochs done.
+            restarted: whether the restart has happened.
+            best_epoch: the epoch with the best score, from 1; 0 if there is none.
+            best_phase: its phase, as in :meth:`recorded_phase`.
+        """
+        if not self.patience or not self.validates(epoch, restarted):
+            return False
+        if self.restart and not restarted:
+            return False
+        since = max(best_epoch, 1)
+        if restarted and best_phase < len(self.ends):
+            since = self.restart
+        return epoch - since >= self.patience
 
 
 def plan_of(train: TrainConfig, fold: int) -> Plan:
@@ -149,6 +181,8 @@ def plan_of(train: TrainConfig, fold: int) -> Plan:
         train.schedule,
         train.keep,
         train.keep_every,
+        train.validate_every,
+        train.patience,
     )
     if train.keep_every < 0:
         raise UsageError(
@@ -158,12 +192,14 @@ def plan_of(train: TrainConfig, fold: int) -> Plan:
     beyond = [k for k in train.keep if not 1 <= k <= last]
     if beyond:
         listed = ", ".join(map(str, beyond))
-        raise UsageError(f"train.keep {listed}: the training has epochs 1 to {last}")
+        raise UsageError(
+            f"train.keep {listed}: the training has epochs 1 to {last}; give epochs among these"
+        )
     return plan
 
 
 def _restart(values: tuple[int, ...], ends: tuple[int, ...], fold: int) -> int:
-    """The epoch that the last phase of a fold restarts from; 0 where there is no restart."""
+    """The epoch that the last phase of a fold restarts from; 0 if there is no restart."""
     if not values:
         return 0
     epoch = for_fold(values, fold, "train.restart_from")
@@ -183,9 +219,3 @@ def _restart(values: tuple[int, ...], ends: tuple[int, ...], fold: int) -> int:
             f"{what}: the last phase ends at epoch {ends[-1]}; give an epoch before that"
         )
     return epoch
-
-
-def total_epochs(train: TrainConfig, fold: int) -> int:
-    """The number of the last epoch of a fold; with a restart, more epochs than that are trained."""
-    plan = plan_of(train, fold)
-    return plan.end(restarted=plan.reaches_restart)

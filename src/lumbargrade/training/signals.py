@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish to stop, which the training loop grants after the batch in work."""
+"""SIGTERM and SIGINT as requests to stop, which the training loop obeys after the current batch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _CAUGHT = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """Catches the signals while it is entered, and puts the handlers before it back after.
+    """Context manager that catches the signals and restores the earlier handlers on exit.
 
     Attributes:
-        asked: whether one came.
+        asked: whether a signal arrived.
     """
 
     def __init__(self, label: str) -> None:

@@ -1,33 +1,36 @@
-"""All that a run must remember to go on as if it had never stopped."""
+"""The state of a run: what it needs to resume as if it had never stopped."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lumbargrade.config import DATA_FILES
+from lumbargrade.config import DATA_FILES, Published, Recipe, recipe_to_dict
 from lumbargrade.domain.errors import BadModel
-from lumbargrade.domain.files import atomic_path
-from lumbargrade.networks.weights import UNREADABLE, first_line
+from lumbargrade.networks.weights import UNREADABLE, first_line, write_torch
+from lumbargrade.tasks.base import LossTerms
 
 STATE_FILE = "state.pt"
 
 
 @dataclass
 class Progress:
-    """Where a run stands.
+    """How far a run has come.
 
     Attributes:
-        epoch: epoch in work, counted from 0; a restart sets it back.
-        step: batches of that epoch that are done.
+        epoch: current epoch, counted from 0; a restart (``train.restart_from``) sets it back.
+        step: number of batches of that epoch that are done.
         sums: running sums of loss parts and counts over those batches.
         seconds: wall-clock time spent on that epoch so far.
         best: best validation score so far.
         best_epoch: the epoch it belongs to, counted from 1; 0 while there is none.
-        best_phase: the phase it belongs to, counted from 1; 0 where there is only one.
+        best_phase: the phase it belongs to, counted from 1; 0 if there is only one.
         restarted: whether the last phase has restarted from an earlier epoch's weights.
         history: metrics row of each finished epoch.
         finished: True when the run has reached its end.
@@ -44,15 +47,54 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
 
+    def add(self, terms: LossTerms) -> None:
+        """Add the losses and counts of a batch to the sums."""
+        for key, value in {"loss": terms.total, **terms.parts}.items():
+            self.sums[key] = self.sums.get(key, 0.0) + float(value.detach())
+        for key, count in terms.counts.items():
+            self.sums[f"n_{key}"] = self.sums.get(f"n_{key}", 0.0) + count
+
+    def means(self) -> dict[str, float]:
+        """Mean of each loss part over the batches of the epoch; counts (``n_...``) are added up."""
+        steps = max(self.step, 1)
+        return {k: v if k.startswith("n_") else v / steps for k, v in self.sums.items()}
+
+
+def stamp_of(recipe: Recipe, files: Mapping[str, str], fold: int, data: str) -> str:
+    """SHA-256 of what must not change while a run is resumed.
+
+    The number of epochs, the epochs that are kept and the number of processes may change.
+
+    Args:
+        recipe: the experiment.
+        files: keys of ``recipe.data`` that name files -> digest of the content, which counts
+            instead of the path.
+        fold: the fold that is held out.
+        data: fingerprint of the store.
+    """
+    settings = replace(
+        recipe,
+        summary="",
+        published=Published(),
+        data=replace(recipe.data, **files),  # type: ignore[arg-type]  # keys are str
+        train=replace(recipe.train, workers=0, threads=0, epochs=0, keep=(), keep_every=0),
+    )
+    text = json.dumps([recipe_to_dict(settings), fold, data])
+    return hashlib.sha256(text.encode()).hexdigest()
+
 
 def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: str) -> None:
     """Write the state atomically.
 
     Args:
         folder: the run's folder.
-        progress: where the run stands.
+        progress: how far the run has come.
         parts: objects with ``state_dict`` (network, averaged network, optimiser, scaler).
-        stamp: identifies recipe, fold and data; a state is only resumed under the same stamp.
+        stamp: identifies recipe, fold and data (:func:`stamp_of`); a run is resumed only under
+            the same stamp.
+
+    Raises:
+        OSError: if it cannot be written.
     """
     state = {
         "stamp": stamp,
@@ -61,12 +103,14 @@ def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: s
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
-    with atomic_path(folder / STATE_FILE) as temporary:
-        torch.save(state, temporary)
+    write_torch(folder / STATE_FILE, state)
 
 
 def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | None:
-    """Put a saved state back into ``parts`` and return where the run stood; None where none is.
+    """Put a saved state back into ``parts`` and return how far the run has come.
+
+    Returns:
+        None if the folder holds no state.
 
     Raises:
         BadModel: if the state is damaged or belongs to another recipe, fold or data set.
@@ -85,7 +129,7 @@ def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | No
     raise BadModel(
         f"{folder} holds a run with other settings or data, or the content of a file of "
         f"{', '.join(f'data.{k}' for k in DATA_FILES)} has changed; "
-        "give another --out, or --restart to begin anew"
+        "give another --out, or --restart to delete it and begin anew"
     )
 
 

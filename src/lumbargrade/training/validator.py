@@ -1,4 +1,4 @@
-"""Scores a network on the fold that is held out, and saves it as a model."""
+"""Scores networks on the fold that is held out, and saves them as models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lumbargrade.tasks.base import Row, SeriesPrediction, Task
 
 
 class Validator:
-    """Judges the networks of one fold.
+    """Scores the networks of one fold.
 
     Args:
         task: predicts and scores.
@@ -52,7 +52,7 @@ class Judged:
     """A network with its predictions and scores on the fold.
 
     Attributes:
-        validator: what judged it.
+        validator: the validator that scored it.
         network: in eval mode.
         predictions: one per row of the fold.
         scores: by name; ``score`` is what training minimises.
@@ -69,7 +69,7 @@ class Judged:
 
         Args:
             folder: the model folder.
-            place: where in the training the weights are from, for the provenance.
+            place: epoch and phase of the weights, for the provenance.
         """
         judge = self.validator
         meta = ModelMeta(
@@ -89,7 +89,7 @@ class Judged:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What the task keeps beside a model; measured once, however often it is saved."""
+        """The task's notes for a model; measured once, however often it is saved."""
         if self._notes is None:
             judge = self.validator
             self._notes = judge.task.notes(

@@ -1,0 +1,144 @@
+"""Models as published checkpoints (``.pth``) and back.
+
+Weights are renamed by `lumbargrade.networks.published`. A published file holds no settings, so each
+goes with the published experiment whose network has the same parameters.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lumbargrade.checkpoint import ModelMeta, fresh_network, load_model, read_meta, save_model
+from lumbargrade.config import Recipe, load_recipe, recipe_names
+from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.domain.files import require_writable, sha256_of
+from lumbargrade.networks.one_stage import PlaneNetwork, VolumeNetwork
+from lumbargrade.networks.published import fill_from_published, to_published
+from lumbargrade.networks.weights import read_weights, write_torch
+
+#: Recipe keys that decide the parameters, beside the encoder's name: of every network, and by
+#: decoder.
+_COMMON = ("encoder.stages", "encoder.whole_model", "network.decoder", "network.widths")
+_STRUCTURE = {
+    "3d": (*_COMMON, "network.depths", "network.features"),
+    "2d": (*_COMMON, "network.hidden"),
+}
+
+#: Recipe keys that change how a network's output is read, but not its parameters.
+_DECODING = (
+    *("data.size", "data.frame", "network.neighbours", "network.peak_radius"),
+    "augment.flip_exchanges_sides",
+)
+
+
+def import_published(
+    file: Path | str, recipe_name: str, out: Path | str, fold: int = -1
+) -> ModelMeta:
+    """Write a published checkpoint as one of our models.
+
+    Args:
+        file: ``.pth`` with ``state_dict`` (or the parameters themselves); read ``weights_only``.
+        recipe_name: the experiment it comes from.
+        out: model folder to write.
+        fold: the fold it was validated on; -1 where that is not known.
+
+    Raises:
+        BadModel: if the file is damaged or its parameters are not exactly the recipe's.
+        UsageError: if there is no such recipe, or the fold is not 0 to 4.
+    """
+    if not -1 <= fold <= 4:
+        raise UsageError(f"fold {fold}: the published folds are 0 to 4")
+    recipe = load_recipe(recipe_name)
+    file = Path(file)
+    content = read_weights(file)
+    network = fresh_network(recipe)
+    if not isinstance(network, PlaneNetwork | VolumeNetwork):
+        raise UsageError(f"{recipe.name}: published checkpoints are of one-stage networks only")
+    try:
+        fill_from_published(network, content.tensors)
+    except BadModel as error:
+        raise BadModel(f"{file} is not a checkpoint of {recipe.name}: {error}") from None
+    origin = {"imported_from": file.name, "sha256": sha256_of(file), **content.notes}
+    meta = ModelMeta(recipe=recipe, fold=fold, provenance=origin)
+    save_model(out, network, meta)
+    return meta
+
+
+def export_published(path: Path | str, file: Path | str) -> Recipe:
+    """Write a model as a published-style checkpoint, which :func:`import_published` reads back.
+
+    The file holds ``state_dict`` with the published names and shapes, and ``iteration`` and
+    ``epoch``, each 0 where the model does not know it.
+
+    Args:
+        path: model folder (or its weight file).
+        file: the ``.pth`` file to write, atomically.
+
+    Returns:
+        The published experiment whose code reads the file.
+
+    Raises:
+        BadModel: if it is no model.
+        UsageError: if no published network has its structure, or the file is not named ``.pth``.
+        OSError: if the file cannot be written.
+    """
+    file = Path(file)
+    if file.suffix != ".pth":
+        raise UsageError(f"{file}: a published-style checkpoint is a .pth file; name it so")
+    counterpart = published_counterpart(read_meta(path).recipe)
+    require_writable(file)
+    model = load_model(path)
+    if not isinstance(model.network, PlaneNetwork | VolumeNetwork):
+        raise AssertionError(f"{counterpart.name} is of a one-stage network")
+    counts = {k: model.meta.provenance.get(k, 0) for k in ("iteration", "epoch")}
+    write_torch(file, {"state_dict": to_published(model.network), **counts})
+    return counterpart
+
+
+def published_counterpart(recipe: Recipe) -> Recipe:
+    """The published experiment whose checkpoints hold the parameters of a recipe's network.
+
+    Raises:
+        UsageError: if there is none; it lists the settings that differ.
+    """
+    everything = [load_recipe(name) for name in recipe_names()]
+    known = [r for r in everything if r.task == recipe.task and r.published.score is not None]
+    if not known:
+        raise UsageError(
+            f"{recipe.name}: a {recipe.task} model; published checkpoints are of one-stage "
+            "foraminal and canal networks only"
+        )
+    same = [r for r in known if _architecture(r) == _architecture(recipe)]
+    if not same:
+        names = ", ".join(dict.fromkeys(_architecture(r) for r in known))
+        raise UsageError(
+            f"{recipe.name}: no published {recipe.task} network has the encoder "
+            f"{recipe.encoder.name}; they have {names}"
+        )
+    if faults := _differences(recipe, same[0], _STRUCTURE[same[0].network.decoder]):
+        raise UsageError(f"{recipe.name}: not the structure of {same[0].name}: {'; '.join(faults)}")
+    return min(same, key=lambda r: (r.name != recipe.name, len(unsaved_settings(recipe, r))))
+
+
+def unsaved_settings(recipe: Recipe, published: Recipe) -> list[str]:
+    """Settings by which a recipe reads its network's output differently from a published one.
+
+    A published file does not hold them: a program that reads it uses those of the published
+    experiment.
+    """
+    return _differences(recipe, published, _DECODING)
+
+
+def _architecture(recipe: Recipe) -> str:
+    """timm's name of the encoder without the tag of its pretrained weights."""
+    return recipe.encoder.name.split(".")[0]
+
+
+def _differences(recipe: Recipe, published: Recipe, keys: tuple[str, ...]) -> list[str]:
+    faults = []
+    for key in keys:
+        section, name = key.split(".")
+        ours, theirs = (getattr(getattr(r, section), name) for r in (recipe, published))
+        if ours != theirs:
+            faults.append(f"{key} {ours} (published: {theirs})")
+    return faults
