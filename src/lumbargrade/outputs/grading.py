@@ -14,6 +14,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from lumbargrade import __version__
 from lumbargrade.dicom.collection import Collection, FoundStudy
 from lumbargrade.domain.errors import BadDicom, BadInput, NothingDone, Problem, UsageError
+from lumbargrade.domain.reasons import by_reason, named
+from lumbargrade.domain.vocabulary import Grade
 from lumbargrade.outputs.findings import GradedStudy, read_findings
 from lumbargrade.outputs.grading_summary import SUMMARY_FILE, GradingSummary, write_summary
 from lumbargrade.outputs.problems import log_problems
@@ -83,8 +85,11 @@ def _grade(found: FoundStudy, predictor: Predictor, folder: Path, fingerprint: s
     flip = predictor.flip and any(m.flips for m in predictor.members)
     graded = write_study(folder, study, prediction, flip=flip, fingerprint=fingerprint)
     counts = grade_counts(prediction)
-    words = ", ".join(f"{n} {name.replace('_', '/')}" for name, n in counts.items())
-    log.info("study %s: %s; %s", study.study_id, words, folder / PAGE_FILE)
+    words = [f"{counts[g.column]} {g.label.lower()}" for g in Grade]
+    words.append(f"{counts['not_graded']} not graded")
+    log.info("study %s: %s; %s", study.study_id, ", ".join(words), folder / PAGE_FILE)
+    for reason, targets in by_reason(prediction.absent).items():
+        log.info("study %s: not graded: %s: %s", study.study_id, named(targets), reason)
     log_problems(log, prediction.problems)
     return graded
 

@@ -14,12 +14,12 @@ from torch import nn
 
 from lumbargrade.checkpoint import KEPT_FOLDER, MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
+from lumbargrade.domain.findings import ModelSource
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
 from lumbargrade.scoring.local import WEIGHTS
 from lumbargrade.tasks import OneStageTask, StudyTask, get_task
 
-#: What a finding that no model predicts gets: a probability per grade.
+#: What `submit` writes for a finding that no model predicts: a probability per grade.
 Constants = Mapping[Target, tuple[float, float, float]]
 #: The same by column, as models and packaged files carry it.
 Table = Mapping[str, Sequence[float]]
@@ -87,18 +87,10 @@ def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Membe
     return Member(path, meta, get_task(meta.recipe), network, flip)
 
 
-def training_prevalence(metas: Iterable[ModelMeta]) -> Constants:
-    """Share of each grade in the data the models were trained on, for findings nothing predicts.
-
-    For people, who read probabilities; a submission is filled with `training_fill`. If no model
-    carries the shares (imported published files), those of the LSDC data are taken.
-    """
-    carried = [m.provenance["prevalence"] for m in metas if "prevalence" in m.provenance]
-    return _mean(carried or [published_prevalence()])
-
-
 def training_fill(metas: Iterable[ModelMeta]) -> Constants:
     """Constants that score best on the data the models were trained on (`scoring.fill`).
+
+    For the rows of a submission that no model predicts; nothing else is ever filled.
 
     A model trained before these were recorded carries only the shares P(k) of its grades; for it
     they are w(k)P(k), normalised, which leaves the any-severe part out of account. If no model
@@ -110,21 +102,9 @@ def training_fill(metas: Iterable[ModelMeta]) -> Constants:
     )
 
 
-def published_prevalence() -> Table:
-    """Share of each grade in the 1,975 LSDC training studies, by column."""
-    return _packaged("lsdc_prevalence.csv")
-
-
 def published_fill() -> Table:
     """The constants that score best on the 1,975 LSDC training studies, by column."""
     return _packaged("lsdc_fill.csv")
-
-
-def complete(prediction: StudyPrediction, constants: Constants) -> dict[Target, Finding]:
-    """All 25 findings of a study; absent ones get their constant and are marked as filled."""
-    return {
-        t: prediction.findings.get(t) or Finding(t, constants[t], filled=True) for t in FINDINGS
-    }
 
 
 def _mean(tables: Sequence[Table]) -> dict[Target, tuple[float, float, float]]:
