@@ -250,6 +250,18 @@ def test_lost_images_make_exit_code_1_and_stand_in_the_study(
     assert "2.dcm" in (tmp_path / "out" / uid(study) / "index.html").read_text()
 
 
+def test_findings_of_an_earlier_run_of_a_study_that_fails_now_are_named(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = write_noise_study(tmp_path / "anna", (T1,)), tmp_path / "out"
+    assert grade(models, out, study) == 0
+    write_noise_study(tmp_path / "again" / "anna", (AXIAL,))
+    capsys.readouterr()
+    assert grade(models, out, tmp_path / "again", "--json") == 3
+    (failed,) = json.loads(capsys.readouterr().out.splitlines()[-1])["failed"]
+    assert f"{out / uid(study)} still holds the findings of an earlier run" in failed["what"]
+
+
 @pytest.mark.parametrize("name", ["-rf", "a b#c?%41&<i>", "ÄÖ Ü", "findings.csv", "x" * 200])
 def test_files_without_uids_go_by_their_folder_whatever_it_is_called(
     models: Path, tmp_path: Path, name: str

@@ -70,7 +70,7 @@ def grade_collection(
                 if known is not None:
                     reused.append(folder)
             except (BadDicom, NothingDone) as error:
-                failed.append(_failure(study, error))
+                failed.append(_failure(study, error, out / folder))
                 log.error("%s", failed[-1])
     files = tuple(p for p in found.problems if p.file)
     summary = GradingSummary(out, graded, tuple(reused), tuple(failed), files)
@@ -94,8 +94,10 @@ def _grade(found: FoundStudy, predictor: Predictor, folder: Path, fingerprint: s
     return graded
 
 
-def _failure(study: FoundStudy, error: Exception) -> Problem:
+def _failure(study: FoundStudy, error: Exception, folder: Path) -> Problem:
     what = str(error).removeprefix(f"study {study.study_id}: ")
+    if (folder / FINDINGS_FILE).exists():
+        what += f"; {folder} still holds the findings of an earlier run"
     advice = f"`lumbargrade inspect {study.folder}` tells what is there"
     return Problem(what, study=study.study_id, advice=advice)
 

@@ -96,7 +96,7 @@ def write_summary(summary: GradingSummary) -> None:
     )
     sections = [Section("Studies", [Text(note), _overview(predictions)])]
     if summary.failed:
-        sections.append(Section("Not graded", [_failed_table(summary.failed)]))
+        sections.append(Section("Studies not graded", [_failed_table(summary.failed)]))
     if summary.problems:
         sections.append(Section("Files of no study", [problem_table(summary.problems)]))
     write_page(out / PAGE_FILE, "Graded studies", sections, NOTICE)

@@ -181,7 +181,7 @@ def coverage_notes(
     notes = list(find_spaces(inside).problems)
     tasks = [m.task for m in around if isinstance(m.task, StudyTask)]
     there = {v.kind for v in inside}
-    wanted = {kind for task in tasks for kind in task.kinds}
+    wanted = {kind for task in tasks if there & set(task.kinds) for kind in task.kinds}
     for kind in SeriesKind:
         if kind in wanted - there:
             cost = _cost_of_absence(kind, around)
