@@ -59,13 +59,22 @@ def write_labels(
             writer.writerow([study, *cells, *(values[i] for values in extra.values())])
 
 
-def write_findings_table(path: Path, graded: GradedFindings, filled: Sequence[Target] = ()) -> None:
-    """The predictions in the layout of `grade`'s findings.csv, without places."""
+def write_findings_table(
+    path: Path, graded: GradedFindings, absent: Sequence[Target] = (), *, old: bool = False
+) -> None:
+    """The predictions in the layout of `grade`'s findings.csv, without places.
+
+    Args:
+        absent: targets that are not graded.
+        old: as earlier versions wrote them, with a prevalence and a mark in a column ``filled``.
+    """
     names = [g.column for g in Grade]
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
         calibrated = [f"calibrated_{name}" for name in names]
-        writer.writerow(["study_id", "finding", *names, *calibrated, "filled"])
+        writer.writerow(
+            ["study_id", "finding", *names, *calibrated, "filled" if old else "not_graded"]
+        )
         for study, target, p, q in zip(
             graded.studies,
             targets_of(graded),
@@ -73,9 +82,12 @@ def write_findings_table(path: Path, graded: GradedFindings, filled: Sequence[Ta
             graded.calibrated,
             strict=True,
         ):
-            mark = "yes" if target in filled else "no"
             shown = [f"{v:.6f}" if np.isfinite(v) else "" for v in q]
-            writer.writerow([study, target.column, *(f"{v:.6f}" for v in p), *shown, mark])
+            values = [f"{v:.6f}" for v in p]
+            mark = ("yes" if target in absent else "no") if old else ""
+            if target in absent and not old:
+                values, shown, mark = [""] * 3, [""] * 3, "no usable series"
+            writer.writerow([study, target.column, *values, *shown, mark])
 
 
 def write_submission_table(path: Path, graded: GradedFindings) -> None:

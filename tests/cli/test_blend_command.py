@@ -116,8 +116,8 @@ def test_submit_takes_the_blend_and_grade_shows_calibrated_probabilities(
         rows = list(csv.DictReader(lines))
     calibration = {c.value: o.calibration for c, o in read_blend(Path(blend[1])).conditions.items()}
     for finding, row in zip(told["findings"], rows, strict=True):
-        assert (finding["calibrated"] is None) == finding["filled"]
-        if not finding["filled"]:
+        assert (finding["calibrated"] is None) == (finding["grade"] is None)
+        if finding["grade"] is not None:
             shown = [finding["calibrated"][g.column] for g in Grade]
             models = [finding["probabilities"][g.column] for g in Grade]
             assert calibration[finding["condition"]].apply(models) == pytest.approx(shown)

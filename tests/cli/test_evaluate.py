@@ -74,18 +74,20 @@ def test_a_submission_and_its_findings_give_the_same_figures(files, tmp_path, ca
             )
 
 
-def test_what_no_model_predicted_is_counted_and_not_measured(files, tmp_path, capsys) -> None:
+@pytest.mark.parametrize("old", [False, True], ids=["not graded", "filled by an earlier version"])
+def test_what_is_not_graded_is_counted_and_not_measured(files, tmp_path, capsys, old) -> None:
     subarticular = TARGETS[Condition.SUBARTICULAR]
-    write_findings_table(files[0] / "findings.csv", GRADED, filled=subarticular)
+    write_findings_table(files[0] / "findings.csv", GRADED, absent=subarticular, old=old)
     said = run(capsys, *files, "--out", tmp_path / "out")
     assert {p["condition"] for p in said["parts"]} == {
         "spinal_canal_stenosis",
         "neural_foraminal_narrowing",
     }
-    filled = {"predicted": 0, "filled": 10 * STUDIES, "not_in_results": 0}
-    assert said["findings"]["subarticular_stenosis"] == filled
-    all_of_it = run(capsys, *files, "--out", tmp_path / "out", "--score-filled")
-    assert len({p["condition"] for p in all_of_it["parts"]}) == 3
+    counts = {"predicted": 0, "not_graded": 10 * STUDIES, "filled": 0, "not_in_results": 0}
+    assert said["findings"]["subarticular_stenosis"] == counts
+    assert (
+        run(capsys, *files, "--out", tmp_path / "out", "--score-filled")["parts"] == said["parts"]
+    )
 
 
 def test_a_submission_tells_its_filled_rows_by_the_findings_beside_it(
@@ -99,6 +101,8 @@ def test_a_submission_tells_its_filled_rows_by_the_findings_beside_it(
     assert said["fills_known"]
     assert said["findings"]["neural_foraminal_narrowing"]["filled"] == 10 * STUDIES
     assert {p["condition"] for p in said["parts"]} == {"spinal_canal_stenosis"}
+    all_of_it = run(capsys, submission, files[1], "--out", tmp_path / "out", "--score-filled")
+    assert {p["condition"] for p in all_of_it["parts"]} == {c.value for c in Condition}
 
 
 def test_calibrated_probabilities_are_measured_beside_the_models_own(
@@ -150,6 +154,8 @@ def test_a_cohort_of_normal_studies_has_no_invented_figures(files, tmp_path, cap
         ("unknown grade", 3, "unknown grade 'Worse'"),
         ("no results", 3, "no results in this folder"),
         ("no distribution", 3, "row 2: not a prediction: probabilities add up to"),
+        ("no reason", 3, "row 2: not a prediction: no probabilities, and not_graded does not say"),
+        ("both", 3, "row 2: not a prediction: it has probabilities, and not_graded says why"),
         ("unknown group", 2, "--groups scanner: no such column"),
     ],
 )
@@ -161,15 +167,20 @@ def test_what_cannot_be_measured_is_one_line(
     if change == "other studies":
         labels.write_text(labels.read_text().replace("1.2.840.", "9.9."))
     elif change == "nothing predicted":
-        write_findings_table(table, GRADED, filled=FINDINGS)
+        write_findings_table(table, GRADED, absent=FINDINGS)
     elif change == "unknown grade":
         labels.write_text(labels.read_text().replace("Severe", "Worse"))
     elif change == "no results":
         table.unlink()
-    elif change == "no distribution":
+    elif change in ("no distribution", "no reason", "both"):
+        cells = {
+            "no distribution": "0.5,0.6,0.7,,,,",
+            "no reason": ",,,,,,",
+            "both": "0.5,0.3,0.2,,,,no slice",
+        }
         head, first, *rest = table.read_text().splitlines()
         study, finding, *_ = first.split(",")
-        table.write_text("\n".join([head, f"{study},{finding},0.5,0.6,0.7,,,,no", *rest]))
+        table.write_text("\n".join([head, f"{study},{finding},{cells[change]}", *rest]))
     else:
         more = ["--groups", "scanner"]
     out = tmp_path / "out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 
 from lumbargrade.cli.main import main
 from lumbargrade.dicom.collection import find_studies
-from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind
+from lumbargrade.domain.errors import BadInput
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, SeriesKind
 from lumbargrade.outputs.findings import read_findings
 from small_models import save_small_model
 from small_studies import write_noise_study
@@ -82,14 +84,16 @@ def test_csv_and_json_say_the_same(graded: Path, two: Path) -> None:
     assert rows == everywhere
     assert [r["finding"] for r in rows] == [t.column for t in FINDINGS]
     for row, finding in zip(rows, told["findings"], strict=True):
-        for key in ("finding", "condition", "level", "grade"):
+        for key in ("finding", "condition", "level"):
             assert row[key] == finding[key]
-        assert row["side"] == (finding["side"] or "")
-        assert row["filled"] == ("yes" if finding["filled"] else "no")
-        for key, value in finding["probabilities"].items():
-            assert float(row[key]) == pytest.approx(value, abs=1e-6)
+        for key in ("side", "grade", "not_graded"):
+            assert row[key] == (finding[key] or "")
+        absent = finding["grade"] is None
+        assert absent == (finding["condition"] == Condition.SUBARTICULAR)
+        for key in ("normal_mild", "moderate", "severe"):
+            assert row[key] == ("" if absent else repr(finding["probabilities"][key]))
         place = finding["place"]
-        assert (place is None) == (row["series_id"] == "") == finding["filled"]
+        assert (place is None) == (row["series_id"] == "") == absent
         if place is not None:
             assert row["series_id"] == place["series_id"]
             assert int(row["instance_number"]) == place["instance_number"]
@@ -99,13 +103,24 @@ def test_csv_and_json_say_the_same(graded: Path, two: Path) -> None:
             assert patient == pytest.approx(place["patient"], abs=0.0051)
 
 
-def test_what_no_model_predicts_is_marked_everywhere(graded: Path, two: Path) -> None:
+def test_what_no_model_grades_is_not_graded_anywhere(graded: Path, two: Path) -> None:
     name = uid(two / "ben")
     told = json.loads((graded / name / "findings.json").read_text())
-    filled = {f["condition"] for f in told["findings"] if f["filled"]}
-    assert filled == {Condition.SUBARTICULAR.value}
-    assert (graded / name / "index.html").read_text().count("<small>not predicted</small>") == 10
-    assert (graded / "index.html").read_text().count("<td>not predicted</td>") == 4
+    absent = [f for f in told["findings"] if f["not_graded"]]
+    assert {f["condition"] for f in absent} == {Condition.SUBARTICULAR.value}
+    for finding in absent:
+        assert finding["not_graded"] == "none of the models grades subarticular stenosis"
+        assert [finding[k] for k in ("grade", "probabilities", "calibrated", "place")] == [None] * 4
+        assert finding["models"] == []
+    assert (graded / name / "index.html").read_text().count('<td class="absent"') == 10
+    assert (graded / "index.html").read_text().count("<td>not graded</td>") == 4
+    (entry,) = [
+        s
+        for s in json.loads((graded / "summary.json").read_text())["studies"]
+        if s["folder"] == name
+    ]
+    assert entry["not_graded"] == 10
+    assert sum(entry[g] for g in ("normal_mild", "moderate", "severe")) == 15
 
 
 def test_the_page_shows_every_picture_and_every_picture_is_there(graded: Path, two: Path) -> None:
@@ -123,6 +138,48 @@ def test_a_findings_file_reads_back(graded: Path, two: Path, tmp_path: Path) -> 
     known = read_findings(path)
     write_findings(tmp_path / "again.json", known)
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+ABSENT = FINDINGS.index(TARGETS[Condition.SUBARTICULAR][0])
+GRADED = FINDINGS.index(TARGETS[Condition.CANAL][0])
+
+
+def with_entry(content: dict, index: int, **changed: object) -> dict:
+    entries = [dict(e) for e in content["findings"]]
+    entries[index].update(changed)
+    return {**content, "findings": entries}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda c: {**c, "format": 1}, "findings of format 1, not 2; `lumbargrade grade` writes"),
+        (
+            lambda c: {**c, "findings": c["findings"][:-1]},
+            "no findings spinal_canal_stenosis_l5_s1",
+        ),
+        (lambda c: with_entry(c, ABSENT, not_graded=None), "has no grade, and no reason why"),
+        (lambda c: with_entry(c, ABSENT, not_graded=""), "is absent without a reason"),
+        (
+            lambda c: with_entry(c, GRADED, not_graded="no slice"),
+            "has a grade, and a reason why it has",
+        ),
+        (lambda c: with_entry(c, GRADED, grade=None), "has no grade, and no reason why"),
+        (
+            lambda c: with_entry(c, GRADED, grade=None, not_graded="no slice"),
+            "has no grade, and no reason why",
+        ),
+    ],
+)
+def test_a_findings_file_that_contradicts_itself_is_refused(
+    graded: Path, two: Path, tmp_path: Path, spoil, message: str
+) -> None:
+    content = json.loads((graded / uid(two / "anna") / "findings.json").read_text())
+    path = tmp_path / "findings.json"
+    path.write_text(json.dumps(spoil(content)))
+    with pytest.raises(BadInput, match=message) as error:
+        read_findings(path)
+    assert str(path) in str(error.value)
 
 
 def test_a_bad_study_is_named_and_the_good_ones_are_graded(
@@ -148,8 +205,12 @@ def test_a_bad_study_is_named_and_the_good_ones_are_graded(
 
 
 def test_nothing_usable_is_exit_code_3_and_leaves_no_result(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     (tmp_path / "junk").mkdir()
     (tmp_path / "junk" / "notes.txt").write_text("no images")
     assert grade(models, tmp_path / "out", tmp_path / "junk", "--json") == 3
@@ -157,6 +218,8 @@ def test_nothing_usable_is_exit_code_3_and_leaves_no_result(
     assert told["studies"] == []
     assert [p["study"] for p in told["failed"]] == [str(tmp_path / "junk")]
     assert list((tmp_path / "out").iterdir()) == []
+    assert "0 studies graded\n" in caplog.text
+    assert "index.html" not in caplog.text
 
 
 def test_wrong_usage_is_exit_code_2(models: Path, two: Path, tmp_path: Path, capsys) -> None:
@@ -185,6 +248,18 @@ def test_lost_images_make_exit_code_1_and_stand_in_the_study(
         uid(other): False,
     }
     assert "2.dcm" in (tmp_path / "out" / uid(study) / "index.html").read_text()
+
+
+def test_findings_of_an_earlier_run_of_a_study_that_fails_now_are_named(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = write_noise_study(tmp_path / "anna", (T1,)), tmp_path / "out"
+    assert grade(models, out, study) == 0
+    write_noise_study(tmp_path / "again" / "anna", (AXIAL,))
+    capsys.readouterr()
+    assert grade(models, out, tmp_path / "again", "--json") == 3
+    (failed,) = json.loads(capsys.readouterr().out.splitlines()[-1])["failed"]
+    assert f"{out / uid(study)} still holds the findings of an earlier run" in failed["what"]
 
 
 @pytest.mark.parametrize("name", ["-rf", "a b#c?%41&<i>", "ÄÖ Ü", "findings.csv", "x" * 200])
@@ -257,7 +332,7 @@ def test_the_real_study_is_graded(shared: Path, models: Path, tmp_path: Path) ->
     assert grade(models, tmp_path, study) == 0
     known = read_findings(tmp_path / "100206310" / "findings.json")
     assert {s.kind for s in known.series} == set(SeriesKind)
-    predicted = [f for f in known.prediction.findings.values() if not f.filled]
+    predicted = list(known.prediction.findings.values())
     assert len(predicted) == 15
     series = {k: s.series_id for s in known.series for k in s.pictures}
     for finding in predicted:

@@ -302,7 +302,9 @@ def test_a_study_whose_series_is_truncated_is_named_and_still_submitted(
     assert fatal
     assert {(p["study"], p["series"]) for p in fatal} == {("1007", str(series))}
     assert f"study 1007, series {series}" in caplog.text
-    assert "study 1007: 10 findings without a usable series" in caplog.text
+    why = "left and right neural foraminal narrowing: no usable Sagittal T1 series"
+    assert f"study 1007: 10 findings filled ({why})" in caplog.text
+    assert set(summary["filled_because"]["1007"].values()) == {"no usable Sagittal T1 series"}
     assert len(read_submission(out)) == 2
 
 

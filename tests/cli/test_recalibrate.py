@@ -90,21 +90,19 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     write_calibration(tmp_path / "c.toml", LOCAL)
     local = read_calibration(tmp_path / "c.toml")
     assert local == LOCAL
-    canal, foraminal, filled = (
-        *(TARGETS[c][0] for c in (Condition.CANAL, Condition.FORAMINAL)),
-        TARGETS[Condition.CANAL][1],
-    )
+    canal, foraminal = (TARGETS[c][0] for c in (Condition.CANAL, Condition.FORAMINAL))
+    absent = {TARGETS[Condition.CANAL][1]: "no axial slice"}
     p = (0.1, 0.2, 0.7)
     findings = {
         canal: Finding(canal, p),
         foraminal: Finding(foraminal, p, calibrated=(0.3, 0.3, 0.4)),
-        filled: Finding(filled, p, filled=True),
     }
-    found = local.apply(StudyPrediction("7", findings)).findings
+    applied = local.apply(StudyPrediction("7", findings, absent=absent))
+    found = applied.findings
     assert found[canal].probabilities == p
     assert found[canal].calibrated == pytest.approx(SOFT.apply(p))
     assert found[foraminal] == findings[foraminal]
-    assert found[filled] == findings[filled]
+    assert applied.absent == absent
 
 
 def test_grade_calibrates_by_the_file_and_warns_of_other_models(
@@ -118,13 +116,11 @@ def test_grade_calibrates_by_the_file_and_warns_of_other_models(
     assert main([str(word) for word in line]) == 0
     assert "was fitted to results of other/canal, not of small/canal" in caplog.text
     (prediction,) = read_results(tmp_path / "out").predictions.values()
-    for target, finding in prediction.findings.items():
-        if target.condition is Condition.CANAL:
-            expected = SOFT.apply(finding.probabilities)
-            assert finding.calibrated == pytest.approx(expected, abs=1e-5)
-        else:
-            assert finding.filled
-            assert finding.calibrated is None
+    assert set(prediction.findings) == set(TARGETS[Condition.CANAL])
+    for finding in prediction.findings.values():
+        expected = SOFT.apply(finding.probabilities)
+        assert finding.calibrated == pytest.approx(expected, abs=1e-5)
+    assert set(prediction.absent) == set(FINDINGS) - set(TARGETS[Condition.CANAL])
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
 from lumbargrade.domain.findings import Finding
-from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade
 from lumbargrade.outputs.page import Figure, FindingsTable, Link, Section, Table, Text, write_page
 
 VOID = {"meta", "img", "br"}
@@ -41,10 +42,7 @@ class Tree(HTMLParser):
 
 
 def findings(missing: int = 0) -> dict:
-    return {
-        t: Finding(t, (0.1, 0.2, 0.7), filled=t.condition is Condition.SUBARTICULAR)
-        for t in FINDINGS[missing:]
-    }
+    return {t: Finding(t, (0.1, 0.2, 0.7)) for t in FINDINGS[missing:]}
 
 
 def page(tmp_path: Path, *blocks: object, sections: int = 1) -> tuple[str, Tree]:
@@ -86,14 +84,38 @@ def test_a_link_in_a_table_leads_to_its_file_whatever_it_is_called(tmp_path: Pat
 
 def test_all_25_findings_are_shown_with_their_truth(tmp_path: Path) -> None:
     truth = {FINDINGS[0]: Grade.NORMAL_MILD}
-    html, tree = page(tmp_path, FindingsTable(findings(), truth))
+    _, tree = page(tmp_path, FindingsTable(findings(), truth))
     cells = [a for t, a in tree.found if t == "td" and str(a.get("class", "")).startswith("severe")]
     assert len(cells) == 25
-    assert sum("filled" in str(a["class"]) for a in cells) == 10
     assert {a["title"] for a in cells} == {"Normal/Mild 10.0%, Moderate 20.0%, Severe 70.0%"}
     assert tree.words.count("true: Normal/Mild") == 1
-    assert "training prevalence" in html
-    assert tree.words.count("not predicted") == 10
+    assert "not graded" not in tree.words
+
+
+def test_an_absent_finding_shows_no_grade_but_its_reason_and_the_truth(tmp_path: Path) -> None:
+    recesses, canal = TARGETS[Condition.SUBARTICULAR], TARGETS[Condition.CANAL]
+    absent = {canal[1]: "<no> slice", **dict.fromkeys(recesses, "no models")}
+    known = {t: f for t, f in findings().items() if t not in absent}
+    truth = dict.fromkeys(FINDINGS, Grade.SEVERE)
+    _, tree = page(tmp_path, FindingsTable(known, truth, absent))
+    cells = [a for t, a in tree.found if t == "td" and a.get("title")]
+    plain = [a for a in cells if a["class"] == "absent"]
+    assert Counter(a["title"] for a in plain) == {
+        "not graded: <no> slice": 1,
+        "not graded: no models": 10,
+    }
+    assert len([a for a in cells if a["class"] == "severe"]) == 14
+    assert tree.count("span") == 3 * 14
+    assert [w for w in tree.words if "\u202f%" in w] == ["Severe 70\u202f%"] * 14
+    assert tree.words.count("not graded") == 11
+    assert tree.words.count("true: Severe") == 25
+    assert [w for w in tree.words if w.endswith((": <no> slice", ": no models"))] == [
+        "spinal canal stenosis at L2/L3: <no> slice",
+        "left and right subarticular stenosis: no models",
+    ]
+    numbers = [a for t, a in tree.found if t == "sup"]
+    assert len(numbers) == 11
+    assert [tree.words.count(n) for n in ("1", "2")] == [1, 10]
 
 
 def test_a_missing_finding_leaves_its_cell_empty_and_the_others_in_place(tmp_path: Path) -> None:

@@ -72,7 +72,10 @@ def test_predicted_rows_read_back_exactly_and_the_others_are_constants(
 
 def test_what_is_filled_is_counted_and_named_beside_the_submission(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
-    studies = [prediction("1", CANAL), prediction("2", CANAL[:3])]
+    rest = [t for t in FINDINGS if t not in CANAL]
+    reasons = dict.fromkeys(rest, "none of the models grades it")
+    gap = prediction("2", CANAL[:3]).without(dict.fromkeys(CANAL[3:], "no usable series"))
+    studies = [prediction("1", CANAL).without(reasons), gap]
     summary = write_submission(path, studies, CONSTANTS)
     told = json.loads((tmp_path / "submission.csv.json").read_text())
     assert told["rows"] == 50
@@ -86,7 +89,9 @@ def test_what_is_filled_is_counted_and_named_beside_the_submission(tmp_path: Pat
     assert (
         "42 rows that no model predicts, filled with the constant that minimises" in summary.text()
     )
-    assert "study 2: 2 findings" in summary.text()
+    assert told["filled_because"] == {"2": {t.column: "no usable series" for t in CANAL[3:]}}
+    why = "spinal canal stenosis at L4/L5, L5/S1: no usable series"
+    assert f"study 2: 2 findings filled ({why})" in summary.text()
 
 
 def test_a_complete_prediction_has_nothing_filled(tmp_path: Path) -> None:
@@ -95,10 +100,12 @@ def test_a_complete_prediction_has_nothing_filled(tmp_path: Path) -> None:
     assert "filled" not in summary.text()
 
 
-def test_filled_findings_are_marked() -> None:
-    found = complete(prediction("1", CANAL), CONSTANTS)
+def test_a_prediction_is_completed_with_constants() -> None:
+    one = prediction("1", CANAL)
+    found = complete(one, CONSTANTS)
     assert list(found) == list(FINDINGS)
-    assert {t for t, f in found.items() if f.filled} == set(FINDINGS) - set(CANAL)
+    assert {t: found[t] for t in CANAL} == {t: f.probabilities for t, f in one.findings.items()}
+    assert {found[t] for t in FINDINGS if t not in CANAL} == {CONSTANTS[CANAL[0]]}
 
 
 def test_a_submission_passes_the_checks_of_score(tmp_path: Path) -> None:

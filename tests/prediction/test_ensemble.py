@@ -19,6 +19,7 @@ from lumbargrade.tasks.inference import locate
 from made_series import make_volume
 
 CANAL = TARGETS[Condition.CANAL]
+RECESS = TARGETS[Condition.SUBARTICULAR][0]
 
 
 def prediction(
@@ -126,13 +127,34 @@ def test_copies_average_to_themselves(seed: int, copies: int) -> None:
     assert average([one] * copies).sources == one.sources
 
 
-def test_what_was_filled_stays_so_only_if_nobody_predicts_it() -> None:
+def test_what_is_absent_stays_so_only_if_nobody_predicts_it() -> None:
     target = CANAL[0]
-    filled = StudyPrediction("1", {target: Finding(target, (0.6, 0.3, 0.1), filled=True)})
-    assert average([filled, filled]).findings[target].filled
-    both = average([filled, prediction(1)]).findings[target]
-    assert not both.filled
-    assert both.place == prediction(1).findings[target].place
+    one = StudyPrediction("1", {}, absent={target: "no T2", RECESS: "no axial slice"})
+    other = StudyPrediction("1", {}, absent={target: "no T2; no point"})
+    nobody = average([one, other, one])
+    assert nobody.findings == {}
+    assert nobody.absent == {target: "no T2; no point", RECESS: "no axial slice"}
+    both = average([one, prediction(1)])
+    assert both.findings[target] == average([prediction(1)]).findings[target]
+    assert both.absent == {RECESS: "no axial slice"}
+
+
+def test_an_output_that_is_no_number_is_absent_with_the_name_of_its_model() -> None:
+    one = SeriesPrediction(
+        study_id="1",
+        series_id="7",
+        targets=CANAL,
+        probabilities=np.array([[0.2, 0.3, 0.5], [np.nan] * 3, [np.inf, 0, 0], *[[0, 0, 1]] * 2]),
+        voxels=np.zeros((5, 3)),
+        patient=np.zeros((5, 3)),
+        instances=np.ones(5, np.int64),
+        absent={CANAL[0]: "never used", CANAL[1]: "no slice"},
+    )
+    found = study_prediction(one, (ModelSource("r", 3),))
+    assert set(found.findings) == {CANAL[0], CANAL[3], CANAL[4]}
+    assert found.absent == {CANAL[1]: "no slice", CANAL[2]: "the output of r is not finite"}
+    pointing = study_prediction(one, (ModelSource("r", 3),), grades=False)
+    assert (pointing.findings, pointing.absent) == ({}, {})
 
 
 def test_sources_and_problems_are_kept_each_once() -> None:

@@ -1,4 +1,4 @@
-"""A study through models: 25 findings, each where its voxel is, none passed off as predicted."""
+"""A study through models: each finding where its voxel is, or absent with its reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lumbargrade.domain.errors import BadDicom, NothingDone, UsageError
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, SeriesKind
 from lumbargrade.phantom.dataset import Settings, make_dataset
 from lumbargrade.prediction.grading import grade_study
-from lumbargrade.prediction.members import Member, load_member, training_prevalence
+from lumbargrade.prediction.members import Member, load_member
 from small_models import save_small_model
 from small_studies import write_noise_study
 
@@ -48,19 +48,18 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_noise_study(tmp_path_factory.mktemp("noise") / "study", (T1, T2, AXIAL, T1))
 
 
-def test_every_finding_is_there_and_only_subarticular_ones_are_filled(
+def test_every_finding_is_graded_but_those_that_no_model_grades(
     phantom: Study, members: list[Member]
 ) -> None:
     graded = grade_study(phantom, members)
-    assert list(graded.findings) == list(FINDINGS)
-    prevalence = training_prevalence([m.meta for m in members])
+    recesses = TARGETS[Condition.SUBARTICULAR]
+    assert set(graded.findings) == set(FINDINGS) - set(recesses)
+    reason = "none of the models grades subarticular stenosis"
+    assert graded.absent == dict.fromkeys(recesses, reason)
     for target, finding in graded.findings.items():
         assert finding.target is target
         assert sum(finding.probabilities) == pytest.approx(1, abs=1e-6)
-        assert finding.filled == (target.condition is Condition.SUBARTICULAR)
-        assert (finding.place is None) == finding.filled
-        if finding.filled:
-            assert finding.probabilities == prevalence[target]
+        assert finding.place is not None
     assert {s.recipe for s in graded.sources} == {"small/foraminal", "small/canal"}
 
 
@@ -88,8 +87,9 @@ def test_paths_give_what_loaded_studies_and_models_give(
     by_path = lumbargrade.grade_study(noise, [models], device="cpu")
     loaded = grade_study(lumbargrade.read_study(noise), members)
     assert set(by_path.sources) == set(loaded.sources)
-    for target in FINDINGS:
-        ours, theirs = by_path.findings[target], loaded.findings[target]
+    assert by_path.absent == loaded.absent
+    for target, ours in by_path.findings.items():
+        theirs = loaded.findings[target]
         assert ours.place == theirs.place
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-6)
     assert grade_study(noise, models / "canal", device="cpu").sources[0].recipe == "small/canal"
@@ -108,15 +108,16 @@ def test_several_series_of_a_kind_are_averaged(noise: Path, members: list[Member
         np.testing.assert_allclose(both.findings[target].probabilities, mean, atol=1e-6)
 
 
-def test_a_kind_that_is_missing_is_named_and_its_findings_are_filled(
+def test_a_kind_that_is_missing_is_named_and_its_findings_are_absent(
     noise: Path, members: list[Member]
 ) -> None:
     study = lumbargrade.read_study(noise)
     graded = grade_study(Study(study.study_id, {T1: study.series[T1]}), members)
-    filled = {t.condition for t, f in graded.findings.items() if f.filled}
-    assert filled == {Condition.CANAL, Condition.SUBARTICULAR}
+    assert {t.condition for t in graded.findings} == {Condition.FORAMINAL}
+    reasons = {graded.absent[t] for t in TARGETS[Condition.CANAL]}
+    assert reasons == {"no usable Sagittal T2/STIR series"}
     (problem,) = graded.problems
-    assert "no usable Sagittal T2/STIR series" in problem.what
+    assert problem.what == "no usable Sagittal T2/STIR series; what is seen in it is not graded"
     assert not problem.fatal
 
 
@@ -165,18 +166,20 @@ def only(study: Study, *kinds: SeriesKind) -> Study:
     return replace(study, series={k: v for k, v in study.series.items() if k in kinds})
 
 
-def test_what_is_graded_from_other_series_is_not_called_filled(
+def test_what_is_graded_from_other_series_is_not_called_absent(
     phantom: Study, two_stages: list[Member]
 ) -> None:
     graded = grade_study(only(phantom, T1, T2), two_stages)
-    assert not any(f.filled for f in graded.findings.values())
+    assert set(graded.findings) == set(FINDINGS)
+    assert graded.absent == {}
     said = [str(p) for p in graded.problems if AXIAL.value in str(p)]
     assert any("what is seen in it is graded from the others" in text for text in said)
-    assert not any("filled" in text for text in said)
+    assert not any("not graded" in text for text in said)
 
 
 def test_a_study_in_which_no_level_is_found_is_not_graded(
     phantom: Study, two_stages: list[Member]
 ) -> None:
-    with pytest.raises(NothingDone, match="no finding could be graded: no point of any level"):
+    why = "no usable Sagittal T2/STIR series to find the levels in"
+    with pytest.raises(NothingDone, match=f"no finding could be graded: no point of.*{why}$"):
         grade_study(only(phantom, AXIAL), two_stages)

@@ -16,9 +16,7 @@ from lumbargrade.prediction.members import (
     find_models,
     load_member,
     published_fill,
-    published_prevalence,
     training_fill,
-    training_prevalence,
 )
 from lumbargrade.prediction.pipeline import predict_study
 from made_series import make_volume
@@ -113,21 +111,6 @@ def carrying(share: float, *keys: str) -> ModelMeta:
     return ModelMeta(Recipe("r", "canal"), provenance=dict.fromkeys(keys or ("prevalence",), table))
 
 
-def test_prevalence_is_the_mean_of_what_models_were_trained_on() -> None:
-    found = training_prevalence([carrying(0.5), carrying(0.7), ModelMeta(Recipe("old", "canal"))])
-    assert list(found) == list(FINDINGS)
-    for shares in found.values():
-        assert shares == pytest.approx((0.6, 0.3, 0.1))
-
-
-def test_published_models_count_as_trained_on_the_published_data() -> None:
-    found = training_prevalence([ModelMeta(Recipe("r", "canal"))])
-    for target, shares in found.items():
-        assert shares == pytest.approx(published_prevalence()[target.column], abs=2e-6)
-    assert all(sum(p) == pytest.approx(1, abs=2e-6) for p in found.values())
-    assert all(a > b > c for (a, b, c) in [found[t] for t in FINDINGS if "l1_l2" in t.column])
-
-
 def test_a_submission_is_filled_with_the_mean_of_the_constants_that_models_carry() -> None:
     imported = ModelMeta(Recipe("imported", "canal"))
     found = training_fill([carrying(0.5, "prevalence", "fill"), carrying(0.7, "fill"), imported])
@@ -151,7 +134,6 @@ def test_published_models_are_filled_with_the_constants_of_the_lsdc_table() -> N
     found = training_fill([ModelMeta(Recipe("r", "canal"))])
     for target, constant in found.items():
         assert constant == pytest.approx(published_fill()[target.column], abs=2e-6)
-        assert constant != pytest.approx(published_prevalence()[target.column], abs=2e-6)
 
 
 def test_runs_on_another_disk_are_found_through_links(runs: Path, tmp_path: Path) -> None:

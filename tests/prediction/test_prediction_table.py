@@ -112,10 +112,10 @@ def test_truth_and_fold_stand_beside_their_finding(tmp_path: Path) -> None:
     assert {r[1] for r in rows[1:]} == {"4"}
 
 
-def test_what_was_filled_in_is_no_prediction(tmp_path: Path) -> None:
+def test_an_absent_finding_is_no_prediction(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
-    filled = Finding(CANAL[0], (0.5, 0.3, 0.2), filled=True)
-    assert write_predictions(path, [StudyPrediction("1", {CANAL[0]: filled})]) == 0
+    absent = StudyPrediction("1", {}, absent={CANAL[0]: "no usable series"})
+    assert write_predictions(path, [absent]) == 0
     assert read_predictions(path) == {}
 
 

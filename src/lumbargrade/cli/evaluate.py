@@ -6,8 +6,9 @@ intervals by study, by condition, level, side and any other column of LABELS, be
 agreement of human readers. OUT gets a page, metrics.csv and metrics.json.
 
 Where the results have calibrated probabilities, both these and the models' own are measured, and
-the grade is the one that is shown, by the calibrated ones. What no model predicted is counted and
-not measured. Studies that only one of the two has are named, and the exit code is 1.
+the grade is the one that is shown, by the calibrated ones. What is not graded, or was filled by
+`submit`, is counted and not measured. Studies that only one of the two has are named, and the exit
+code is 1.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Options:
     groups: list[str] = field(default_factory=list)
     """columns of LABELS to measure by, such as vendor; numbers such as ages are cut at quartiles"""
     score_filled: bool = False
-    """measure findings that no model predicted as well"""
+    """measure the rows of a submission that `submit` filled as well"""
     json: bool = False
     """print one JSON object as the last line"""
 
@@ -53,14 +54,16 @@ def run(options: Options) -> int:
     require_writable(options.out / PAGE_FILE)
     found = evaluate(results, labels, options.labels, groups, score_filled=options.score_filled)
     log_unpaired(log, found.cohort, results, options.labels)
-    for condition, _, filled, absent in found.counts():
-        if filled or absent:
+    for condition, _, not_graded, filled, missing in found.counts():
+        if not_graded or filled or missing:
             log.warning(
-                "%s: %d graded findings predicted by no model%s, %d not in the results",
+                "%s: of the findings with a reference grade %d are not graded (not measured), %d "
+                "filled by `submit` (%s), %d not in the results",
                 condition.value,
+                not_graded,
                 filled,
-                " (measured all the same)" if options.score_filled else " (not measured)",
-                absent,
+                "measured all the same" if options.score_filled else "not measured",
+                missing,
             )
     write_evaluation(options.out, found)
     print(found.text())

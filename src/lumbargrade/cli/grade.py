@@ -2,8 +2,9 @@
 
 A path may hold one study or many, in any layout; what is what is read from the headers. Several
 models are averaged, and several series of one kind; with a blend file, probabilities are calibrated
-ones beside those of the models. What no model predicts is marked as filled. A
-study that was graded before from the same images by the same models is kept as it is.
+ones beside those of the models. A finding that no model predicts from the study's images is not
+graded, and the reason is given. A study that was graded before from the same images by the same
+models is kept as it is.
 """
 
 from __future__ import annotations

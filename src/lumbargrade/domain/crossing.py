@@ -79,9 +79,14 @@ class LevelCut:
             best = self.stacks[0]
             distance = abs(best.nearest.distance)
             return f"series {best.series_id}, slice {best.nearest.z} at {distance:.1f} mm"
+        return f"not covered: {self.shortfall}"
+
+    @property
+    def shortfall(self) -> str:
+        """How far the slices are from a level that none covers, in words."""
         if self.nearest is None:
-            return "not covered: no slice has the level in its field"
-        return f"not covered: the nearest slice is {self.nearest:.1f} mm away"
+            return "no slice has the level in its field"
+        return f"the nearest slice is {self.nearest:.1f} mm away"
 
 
 def cut_level(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -78,7 +78,6 @@ class Finding:
         probabilities: of normal/mild, moderate, severe; they sum to 1. Models are trained with
             the competition's weights, so these are what its score asks for, not frequencies.
         place: where it was seen, or None when nothing located it.
-        filled: True when no model predicted it and a constant stands in.
         sources: every model that took part in it.
         calibrated: the same as frequencies, where a calibration is known.
     """
@@ -86,7 +85,6 @@ class Finding:
     target: Target
     probabilities: Probabilities
     place: Place | None = None
-    filled: bool = False
     sources: tuple[ModelSource, ...] = ()
     calibrated: Probabilities | None = None
 
@@ -112,14 +110,38 @@ class Finding:
 class StudyPrediction:
     """All findings of one study, with where they came from.
 
+    A target is in ``findings``, or in ``absent``, or in neither as long as nothing is known of it.
+    What `grade_study` returns has each of the 25 in exactly one of the two.
+
     Attributes:
         study_id: the study.
-        findings: by target; may lack targets that no model predicts.
+        findings: by target; only what a model predicted from the study's images.
         sources: every model that took part.
         problems: what was wrong with the study's images.
+        absent: why a target has no finding: a clause that follows "not graded, because"
+            (`domain.reasons` has the usual ones).
+
+    Raises:
+        ValueError: if a target is in both, or a reason is empty.
     """
 
     study_id: str
     findings: Mapping[Target, Finding]
     sources: tuple[ModelSource, ...] = ()
-    problems: tuple[Problem, ...] = field(default=())
+    problems: tuple[Problem, ...] = ()
+    absent: Mapping[Target, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for target, reason in self.absent.items():
+            if target in self.findings:
+                raise ValueError(f"{target.column} is both graded and absent")
+            if not reason:
+                raise ValueError(f"{target.column} is absent without a reason")
+
+    def without(self, reasons: Mapping[Target, str]) -> StudyPrediction:
+        """The same without the findings of these targets, which are absent for these reasons.
+
+        A reason that a target had before gives way.
+        """
+        kept = {t: f for t, f in self.findings.items() if t not in reasons}
+        return replace(self, findings=kept, absent={**self.absent, **reasons})

@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumbargrade.checkpoint import read_meta
 from lumbargrade.dataset.tables import TablePoint, read_point_table
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, SeriesKind, Target
+from lumbargrade.domain.vocabulary import (
+    FINDINGS,
+    TARGETS,
+    Condition,
+    Grade,
+    SeriesKind,
+    Target,
+)
 from lumbargrade.domain.volume import Volume
 from lumbargrade.outputs.marks import finding_marks
 from lumbargrade.outputs.overlay import Mark, draw_series, save_image
@@ -23,10 +29,9 @@ from lumbargrade.outputs.page import (
     Text,
     write_page,
 )
-from lumbargrade.outputs.submission import complete, findings_path
+from lumbargrade.outputs.submission import findings_path
 from lumbargrade.outputs.tables import text_table
 from lumbargrade.prediction.held_out import TruePoint, distance_errors, true_points
-from lumbargrade.prediction.members import find_models, training_prevalence
 from lumbargrade.prediction.studies import LsdcStudies
 from lumbargrade.prediction.table import read_predictions
 from lumbargrade.scoring.keypoints import WITHIN, PointErrors
@@ -35,6 +40,8 @@ from lumbargrade.scoring.report import score_report
 
 SCORES = ("condition", "log loss", "prevalence baseline", "ratio", "best constant", "predicted by")
 POINTS = ("condition", "points", *(f"within {d} mm" for d in WITHIN), "median mm", "p90 mm")
+
+_FILLED = "no model predicts it; the submission has the best constant there"
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,6 @@ def write_demo_page(
     predictions = read_predictions(findings_path(folders.submission))
     labels = read_point_table(folders.held_out / "solution_coordinates.csv")
     studies = LsdcStudies.open(folders.held_out)
-    prevalence = training_prevalence([read_meta(p) for p in find_models([folders.runs])])
     points: dict[str, list[TruePoint]] = {}
     shown: list[Block] = []
     for study in studies.series:
@@ -116,8 +122,9 @@ def write_demo_page(
         mine = [p for p in labels if str(p.study_id) == study]
         points[study] = [p for _, volume in volumes for p in true_points(mine, volume)]
         if study in predictions and len(points) <= drawn:
-            findings = complete(predictions[study], prevalence)
-            shown += [Text(f"Study {study}"), FindingsTable(findings, dict(truth[study]))]
+            findings = predictions[study].findings
+            absent = {t: _FILLED for t in FINDINGS if t not in findings}
+            shown += [Text(f"Study {study}"), FindingsTable(findings, truth[study], absent)]
             shown += _pictures(folders, predictions[study], volumes, mine, truth[study])
     result = DemoResult(
         _score_rows(folders, truth, predictions),

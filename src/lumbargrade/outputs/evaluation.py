@@ -52,11 +52,18 @@ class Evaluation:
     fills_known: bool
     fills_scored: bool
 
-    def counts(self) -> list[tuple[Condition, int, int, int]]:
-        """Per condition: graded findings that were predicted, filled, and not in the results."""
+    def counts(self) -> list[tuple[Condition, int, int, int, int]]:
+        """Per condition: findings with a true grade that are predicted, absent, filled, missing."""
         c = self.cohort
         return [
-            (k, len(c.predicted.of(k)), len(c.filled.of(k)), c.absent.get(k, 0)) for k in Condition
+            (
+                k,
+                len(c.predicted.of(k)),
+                c.not_graded.get(k, 0),
+                len(c.filled.of(k)),
+                c.missing.get(k, 0),
+            )
+            for k in Condition
         ]
 
     def text(self) -> str:
@@ -74,8 +81,8 @@ class Evaluation:
             "only_in_results": list(self.cohort.only_in_results),
             "only_in_labels": list(self.cohort.only_in_labels),
             "findings": {
-                c.value: {"predicted": p, "filled": f, "not_in_results": a}
-                for c, p, f, a in self.counts()
+                c.value: {"predicted": p, "not_graded": n, "filled": f, "not_in_results": m}
+                for c, p, n, f, m in self.counts()
             },
             "fills_known": self.fills_known,
             "fills_scored": self.fills_scored,
@@ -99,7 +106,7 @@ def evaluate(
         labels: what is true.
         labels_path: for messages.
         groups: column -> value -> studies, from `groups_of`.
-        score_filled: measure what no model predicted as if it were a prediction.
+        score_filled: measure what `submit` filled as if it were a prediction.
 
     Raises:
         NothingDone: if the two share no study, or no graded finding was predicted.
@@ -109,8 +116,8 @@ def evaluate(
     if not len(scored):
         raise NothingDone(
             f"nothing to measure: of the graded findings of {len(cohort.paired)} studies, "
-            f"{len(cohort.filled)} were predicted by no model and {sum(cohort.absent.values())} "
-            f"are not in {results.path}"
+            f"{sum(cohort.not_graded.values())} are absent, {len(cohort.filled)} were filled by "
+            f"`submit` and {sum(cohort.missing.values())} are not in {results.path}"
         )
     parts = break_down(scored, groups)
     return Evaluation(
@@ -124,7 +131,7 @@ def paired(results: Results, labels: CohortLabels, labels_path: Path) -> Cohort:
     Raises:
         NothingDone: if they share no study.
     """
-    cohort = pair(results.predictions, labels.grades)
+    cohort = pair(results.predictions, labels.grades, results.filled)
     if not cohort.paired:
         raise NothingDone(
             f"no study stands in both: {results.path} has {some(cohort.only_in_results, 3)}, "
@@ -159,15 +166,16 @@ def _coverage(evaluation: Evaluation) -> list[Block]:
     rows: list[list[object]] = [
         [condition.value.replace("_", " "), *counts] for condition, *counts in evaluation.counts()
     ]
-    note = "Filled: no model predicted it, so a constant stands in; " + (
-        "measured with the rest here." if evaluation.fills_scored else "not measured here."
-    )
+    note = (
+        "Not graded: no model predicted it, and the results say why. Filled: `submit` put a "
+        "constant where no model predicted; "
+    ) + ("measured with the rest here." if evaluation.fills_scored else "not measured here.")
     if not evaluation.fills_known:
         note = (
             "These results do not say which findings no model predicted, so all of them are "
             "measured as predictions."
         )
-    header = ("graded findings", "predicted", "filled", "not in the results")
+    header = ("reference grades", "predicted", "not graded", "filled", "not in the results")
     blocks: list[Block] = [Text(note), Table(header, rows)]
     for studies, where in (
         (evaluation.cohort.only_in_results, "the results"),

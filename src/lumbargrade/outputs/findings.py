@@ -1,4 +1,4 @@
-"""The findings of a graded study as JSON, which reads back exactly, and as CSV."""
+"""The 25 findings of a study, graded or absent, as JSON that reads back exactly and as CSV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind, Target, t
 from lumbargrade.prediction.table import place_cells
 
 #: Version of the JSON layout; raised when older programs could misread a newer file.
-FORMAT = 1
+FORMAT = 2
 
 NOTICE = "Research software, not a medical device; it must not be used to diagnose or treat."
 
@@ -27,7 +27,8 @@ _PROBABILITIES = (
     "probabilities: by the models, which are trained with weights 1, 2, 4 and so count severe "
     "grades higher than they occur; calibrated: as frequencies, by a calibration fitted to studies "
     "that the models had not seen, or null where there is none; grade: the most probable, by the "
-    "calibrated ones where there are any"
+    "calibrated ones where there are any; not_graded: why a finding has no grade; the "
+    "others are null then"
 )
 
 _FRAMES = (
@@ -39,7 +40,7 @@ COLUMNS = (
     *("study_id", "finding", "condition", "side", "level", "grade"),
     *(g.column for g in Grade),
     *(f"calibrated_{g.column}" for g in Grade),
-    *("filled", "series_id", "instance_number", "x", "y", "z"),
+    *("not_graded", "series_id", "instance_number", "x", "y", "z"),
     *("patient_x", "patient_y", "patient_z"),
 )
 
@@ -68,7 +69,7 @@ class GradedStudy:
     """What stands in a findings file.
 
     Attributes:
-        prediction: all 25 findings, the models and the problems.
+        prediction: the 25 findings, graded or absent, the models and the problems.
         series: the study's series.
         flip: whether predictions of any model were averaged with those of mirrored volumes.
         fingerprint: of the images, models and settings it was made from.
@@ -83,7 +84,11 @@ class GradedStudy:
 
 
 def write_findings(path: Path, graded: GradedStudy) -> None:
-    """Write a findings file atomically."""
+    """Write a findings file atomically.
+
+    Raises:
+        ValueError: if a target is neither graded nor absent.
+    """
     prediction = graded.prediction
     content = {
         "format": FORMAT,
@@ -92,7 +97,7 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
         "study_id": prediction.study_id,
         "frames": _FRAMES,
         "meaning": _PROBABILITIES,
-        "findings": [_finding_as_dict(prediction.findings[t]) for t in FINDINGS],
+        "findings": [_entry(prediction, t) for t in FINDINGS],
         "models": [asdict(s) for s in prediction.sources],
         "flip": graded.flip,
         "series": [asdict(s) for s in graded.series],
@@ -102,23 +107,36 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def _finding_as_dict(finding: Finding) -> dict[str, Any]:
-    target = finding.target
+def _entry(prediction: StudyPrediction, target: Target) -> dict[str, Any]:
+    """A finding, or the reason why there is none; both have the same keys."""
+    finding, reason = _finding_or_reason(prediction, target)
+    place = None if finding is None else finding.place
     return {
         "finding": target.column,
         "condition": target.condition,
         "side": target.side,
         "level": target.level,
-        "grade": finding.grade.column,
-        "probabilities": _by_grade(finding.probabilities),
-        "calibrated": None if finding.calibrated is None else _by_grade(finding.calibrated),
-        "filled": finding.filled,
-        "place": None if finding.place is None else asdict(finding.place),
-        "models": [asdict(s) for s in finding.sources],
+        "grade": None if finding is None else finding.grade.column,
+        "probabilities": None if finding is None else _by_grade(finding.probabilities),
+        "calibrated": None if finding is None else _by_grade(finding.calibrated),
+        "not_graded": reason or None,
+        "place": None if place is None else asdict(place),
+        "models": [] if finding is None else [asdict(s) for s in finding.sources],
     }
 
 
-def _by_grade(probabilities: Probabilities) -> dict[str, float]:
+def _finding_or_reason(prediction: StudyPrediction, target: Target) -> tuple[Finding | None, str]:
+    """The finding and an empty reason, or no finding and its reason."""
+    if (finding := prediction.findings.get(target)) is not None:
+        return finding, ""
+    if target not in prediction.absent:
+        raise ValueError(f"{target.column} is neither graded nor absent with a reason")
+    return None, prediction.absent[target]
+
+
+def _by_grade(probabilities: Probabilities | None) -> dict[str, float] | None:
+    if probabilities is None:
+        return None
     return {g.column: p for g, p in zip(Grade, probabilities, strict=True)}
 
 
@@ -131,17 +149,21 @@ def read_findings(path: Path) -> GradedStudy:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise BadInput(f"{path}: findings of format {content['format']}, not {FORMAT}")
-        findings = dict(map(_finding_from_dict, content["findings"]))
+            raise BadInput(
+                f"{path}: findings of format {content['format']}, not {FORMAT}; "
+                "`lumbargrade grade` writes them anew (a findings.csv of any version can be read)"
+            )
+        entries = {target_from_column(e["finding"]): e for e in content["findings"]}
+        if missing := [t.column for t in FINDINGS if t not in entries]:
+            raise BadInput(f"{path}: no findings {', '.join(missing)}")
         prediction = StudyPrediction(
             content["study_id"],
-            findings,
+            {t: _finding(t, e) for t, e in entries.items() if e["grade"] is not None},
             tuple(ModelSource(**m) for m in content["models"]),
             tuple(Problem(**p) for p in content["problems"]),
+            {t: _reason(e) for t, e in entries.items() if e["grade"] is None},
         )
         series = tuple(_series_from_dict(s) for s in content["series"])
-        if missing := [t.column for t in FINDINGS if t not in findings]:
-            raise BadInput(f"{path}: no findings {', '.join(missing)}")
         return GradedStudy(
             prediction, series, content["flip"], content["fingerprint"], content["lumbargrade"]
         )
@@ -151,18 +173,24 @@ def read_findings(path: Path) -> GradedStudy:
         raise BadInput(f"{path}: not a findings file, or damaged: {error}") from None
 
 
-def _finding_from_dict(data: Mapping[str, Any]) -> tuple[Target, Finding]:
-    target = target_from_column(data["finding"])
-    calibrated = data.get("calibrated")  # files of earlier versions have none
-    place = data["place"]
+def _reason(entry: Mapping[str, Any]) -> str:
+    reason = entry["not_graded"]
+    if not isinstance(reason, str) or entry["probabilities"] is not None:
+        raise ValueError(f"{entry['finding']} has no grade, and no reason why")
+    return reason
+
+
+def _finding(target: Target, data: Mapping[str, Any]) -> Finding:
+    calibrated, place = data["calibrated"], data["place"]
+    if data["not_graded"] is not None:
+        raise ValueError(f"{target.column} has a grade, and a reason why it has none")
     if place is not None:
         patient = place["patient"]
         place = Place(**{**place, "patient": tuple(patient) if patient is not None else None})
     sources = tuple(ModelSource(**m) for m in data["models"])
-    filled = bool(data["filled"])
     probabilities = _from_grades(data["probabilities"])
     shown = None if calibrated is None else _from_grades(calibrated)
-    return target, Finding(target, probabilities, place, filled, sources, shown)
+    return Finding(target, probabilities, place, sources, shown)
 
 
 def _from_grades(data: Mapping[str, Any]) -> Probabilities:
@@ -176,7 +204,9 @@ def _series_from_dict(data: Mapping[str, Any]) -> SeriesLine:
 
 
 def write_findings_csv(path: Path, studies: Iterable[tuple[str, StudyPrediction]]) -> None:
-    """Write 25 rows per study atomically; ``filled`` rows were predicted by no model.
+    """Write 25 rows per study atomically.
+
+    A finding that is absent has its reason in ``not_graded`` and no grade, probability or place.
 
     Args:
         path: the CSV.
@@ -190,18 +220,22 @@ def write_findings_csv(path: Path, studies: Iterable[tuple[str, StudyPrediction]
     writer.writerow([*(["folder"] if named else []), *COLUMNS])
     for folder, prediction in listed:
         for target in FINDINGS:
-            row = _csv_row(prediction.study_id, prediction.findings[target])
-            writer.writerow([*([folder] if named else []), *row])
+            writer.writerow([*([folder] if named else []), *_csv_row(prediction, target)])
     write_text(path, buffer.getvalue())
 
 
-def _csv_row(study_id: str, finding: Finding) -> list[object]:
-    target = finding.target
+def _csv_row(prediction: StudyPrediction, target: Target) -> list[object]:
+    finding, reason = _finding_or_reason(prediction, target)
+    start = (prediction.study_id, target.column, target.condition, target.side or "", target.level)
     return [
-        *(study_id, target.column, target.condition, target.side or "", target.level),
-        finding.grade.column,
-        *(repr(float(p)) for p in finding.probabilities),
-        *([""] * 3 if finding.calibrated is None else [repr(float(p)) for p in finding.calibrated]),
-        "yes" if finding.filled else "no",
-        *place_cells(finding.place),
+        *start,
+        "" if finding is None else finding.grade.column,
+        *_cells(None if finding is None else finding.probabilities),
+        *_cells(None if finding is None else finding.calibrated),
+        reason,
+        *place_cells(None if finding is None else finding.place),
     ]
+
+
+def _cells(probabilities: Probabilities | None) -> list[str]:
+    return [""] * 3 if probabilities is None else [repr(float(p)) for p in probabilities]

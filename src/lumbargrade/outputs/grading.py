@@ -14,6 +14,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from lumbargrade import __version__
 from lumbargrade.dicom.collection import Collection, FoundStudy
 from lumbargrade.domain.errors import BadDicom, BadInput, NothingDone, Problem, UsageError
+from lumbargrade.domain.reasons import by_reason, named
+from lumbargrade.domain.vocabulary import Grade
 from lumbargrade.outputs.findings import GradedStudy, read_findings
 from lumbargrade.outputs.grading_summary import SUMMARY_FILE, GradingSummary, write_summary
 from lumbargrade.outputs.problems import log_problems
@@ -68,7 +70,7 @@ def grade_collection(
                 if known is not None:
                     reused.append(folder)
             except (BadDicom, NothingDone) as error:
-                failed.append(_failure(study, error))
+                failed.append(_failure(study, error, out / folder))
                 log.error("%s", failed[-1])
     files = tuple(p for p in found.problems if p.file)
     summary = GradingSummary(out, graded, tuple(reused), tuple(failed), files)
@@ -83,14 +85,19 @@ def _grade(found: FoundStudy, predictor: Predictor, folder: Path, fingerprint: s
     flip = predictor.flip and any(m.flips for m in predictor.members)
     graded = write_study(folder, study, prediction, flip=flip, fingerprint=fingerprint)
     counts = grade_counts(prediction)
-    words = ", ".join(f"{n} {name.replace('_', '/')}" for name, n in counts.items())
-    log.info("study %s: %s; %s", study.study_id, words, folder / PAGE_FILE)
+    words = [f"{counts[g.column]} {g.label.lower()}" for g in Grade]
+    words.append(f"{counts['not_graded']} not graded")
+    log.info("study %s: %s; %s", study.study_id, ", ".join(words), folder / PAGE_FILE)
+    for reason, targets in by_reason(prediction.absent).items():
+        log.info("study %s: not graded: %s: %s", study.study_id, named(targets), reason)
     log_problems(log, prediction.problems)
     return graded
 
 
-def _failure(study: FoundStudy, error: Exception) -> Problem:
+def _failure(study: FoundStudy, error: Exception, folder: Path) -> Problem:
     what = str(error).removeprefix(f"study {study.study_id}: ")
+    if (folder / FINDINGS_FILE).exists():
+        what += f"; {folder} still holds the findings of an earlier run"
     advice = f"`lumbargrade inspect {study.folder}` tells what is there"
     return Problem(what, study=study.study_id, advice=advice)
 

@@ -12,7 +12,7 @@ from lumbargrade import __version__
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import Grade
+from lumbargrade.domain.vocabulary import FINDINGS, Grade
 from lumbargrade.outputs.findings import NOTICE, GradedStudy, write_findings_csv
 from lumbargrade.outputs.page import Link, Section, Table, Text, write_page
 from lumbargrade.outputs.problems import problem_table
@@ -76,7 +76,8 @@ class GradingSummary:
     def text(self) -> str:
         """A few lines for the log."""
         studies = "1 study" if len(self.graded) == 1 else f"{len(self.graded)} studies"
-        lines = [f"{studies} graded; open {self.out / PAGE_FILE}"]
+        page = f"; open {self.out / PAGE_FILE}" if self.graded else ""
+        lines = [f"{studies} graded{page}"]
         if self.reused:
             lines.append(f"{len(self.reused)} of them were there already (--restart grades anew)")
         if self.failed:
@@ -91,12 +92,11 @@ def write_summary(summary: GradingSummary) -> None:
     predictions = [(folder, g.prediction) for folder, g in summary.graded.items()]
     write_findings_csv(out / TABLE_FILE, predictions)
     note = (
-        "The worst predicted grade of each condition, with its levels. Not predicted: no model "
-        "looked for it, or the study lacks the images; see the study's page."
+        "The worst grade of each condition, with its levels. Not graded: the study's page says why."
     )
     sections = [Section("Studies", [Text(note), _overview(predictions)])]
     if summary.failed:
-        sections.append(Section("Not graded", [_failed_table(summary.failed)]))
+        sections.append(Section("Studies not graded", [_failed_table(summary.failed)]))
     if summary.problems:
         sections.append(Section("Files of no study", [problem_table(summary.problems)]))
     write_page(out / PAGE_FILE, "Graded studies", sections, NOTICE)
@@ -108,24 +108,24 @@ def _overview(predictions: Sequence[tuple[str, StudyPrediction]]) -> Table:
     rows: list[list[object]] = []
     for folder, prediction in predictions:
         link = Link(prediction.study_id or folder, f"{folder}/{PAGE_FILE}")
+        not_graded = grade_counts(prediction)["not_graded"] or None
         remarks = len(prediction.problems) or None
-        rows.append([link, *(_worst(prediction, name) for name in names), remarks])
-    return Table(["study", *map(plain_name, names), "remarks"], rows)
+        rows.append([link, *(_worst(prediction, name) for name in names), not_graded, remarks])
+    return Table(["study", *map(plain_name, names), "not graded", "remarks"], rows)
 
 
 def _worst(prediction: StudyPrediction, sided_condition: str) -> str:
-    found = [
-        f
-        for f in prediction.findings.values()
-        if f.target.sided_condition == sided_condition and not f.filled
-    ]
+    mine = [t for t in FINDINGS if t.sided_condition == sided_condition]
+    found = [prediction.findings[t] for t in mine if t in prediction.findings]
     if not found:
-        return "not predicted"
+        return "not graded"
     worst = max(f.grade for f in found)
-    if worst is Grade.NORMAL_MILD:
-        return worst.label
-    levels = [f.target.level.label for f in found if f.grade is worst]
-    return f"{worst.label} ({', '.join(levels)})"
+    text = worst.label
+    if worst is not Grade.NORMAL_MILD:
+        text += f" ({', '.join(f.target.level.label for f in found if f.grade is worst)})"
+    if absent := [t.level.label for t in mine if t not in prediction.findings]:
+        text += f"; not graded: {', '.join(absent)}"
+    return text
 
 
 def _failed_table(failed: Sequence[Problem]) -> Table:

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lumbargrade import __version__
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import Finding
+from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Level, Side, Target
 from lumbargrade.outputs.tables import cell_text
 
@@ -74,16 +75,29 @@ class Figure:
 
 @dataclass(frozen=True)
 class FindingsTable:
-    """Findings of a study as a table of conditions by levels, with the truth where it is known."""
+    """Findings of a study as a table of conditions by levels.
+
+    Attributes:
+        findings: by target.
+        truth: shown beside them, where it is known.
+        absent: why others are not graded; the reasons stand numbered below the table.
+    """
 
     findings: Mapping[Target, Finding]
     truth: Mapping[Target, Grade] = field(default_factory=dict)
+    absent: Mapping[Target, str] = field(default_factory=dict)
     kind: ClassVar[str] = "findings"
     levels: ClassVar[list[str]] = [level.label for level in Level]
 
     @property
-    def filled(self) -> bool:
-        return any(f.filled for f in self.findings.values())
+    def reasons(self) -> list[str]:
+        """Why findings are absent, in the order of their numbers."""
+        return [f"{named(ts)}: {reason}" for reason, ts in self._by_reason.items()]
+
+    @property
+    def _by_reason(self) -> dict[str, list[Target]]:
+        order = [t for condition in Condition for t in TARGETS[condition]]
+        return by_reason({t: self.absent[t] for t in order if t in self.absent})
 
     @property
     def rows(self) -> list[tuple[str, list[dict[str, object] | None]]]:
@@ -97,10 +111,16 @@ class FindingsTable:
         return lines
 
     def _cell(self, target: Target) -> dict[str, object] | None:
-        finding = self.findings.get(target)
+        finding, truth = self.findings.get(target), self.truth.get(target)
+        true = {
+            "truth": truth.label if truth is not None else "",
+            "truth_class": truth.column if truth is not None else "",
+        }
         if finding is None:
-            return None
-        truth = self.truth.get(target)
+            if target not in self.absent:
+                return None
+            reason = self.absent[target]
+            return {"absent": list(self._by_reason).index(reason) + 1, "all": reason, **true}
         known = [_shares(finding.probabilities)]
         if finding.calibrated is not None:
             known = [f"calibrated: {_shares(finding.calibrated)}", f"by the models: {known[0]}"]
@@ -110,9 +130,8 @@ class FindingsTable:
             "percent": f"{100 * finding.shown[finding.grade]:.0f}",
             "all": "; ".join(known),
             "bars": [max(1, round(70 * p)) for p in finding.shown],
-            "filled": finding.filled,
-            "truth": truth.label if truth is not None else "",
-            "truth_class": truth.column if truth is not None else "",
+            "absent": 0,
+            **true,
         }
 
 

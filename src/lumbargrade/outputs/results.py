@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadInput, BadTable
@@ -27,7 +27,8 @@ class Results:
 
     Attributes:
         path: the file.
-        predictions: study -> its findings, without places.
+        predictions: study -> its findings, without places, and why others are absent.
+        filled: study -> rows of a submission that no model predicted and `submit` filled.
         fills_known: whether the file says which findings no model predicted.
         recipes: names of the recipes whose models predicted, sorted; empty where not known.
     """
@@ -36,6 +37,7 @@ class Results:
     predictions: Mapping[str, StudyPrediction]
     fills_known: bool
     recipes: tuple[str, ...] = ()
+    filled: Mapping[str, Mapping[Target, Finding]] = field(default_factory=dict)
 
 
 def read_results(path: Path) -> Results:
@@ -73,35 +75,45 @@ def read_results(path: Path) -> Results:
 def _read_submission(path: Path) -> Results:
     beside = path.with_name(path.name + ".findings.csv")
     said, recipes = _read_findings(beside) if beside.is_file() else (None, ())
-    found = {}
+    found, filled = {}, {}
     for study, rows in read_submission(path).items():
-        predicted = said[study].findings if said and study in said else {}
         findings = {}
         for target, (a, b, c) in rows.items():
             total = a + b + c
-            filled = said is not None and target not in predicted
-            findings[target] = Finding(target, (a / total, b / total, c / total), filled=filled)
+            findings[target] = Finding(target, (a / total, b / total, c / total))
+        if said is not None:
+            predicted = said[study].findings if study in said else {}
+            filled[study] = {t: f for t, f in findings.items() if t not in predicted}
+            findings = {t: f for t, f in findings.items() if t in predicted}
         found[study] = StudyPrediction(study, findings)
-    return Results(path, found, said is not None, recipes)
+    return Results(path, found, said is not None, recipes, filled)
 
 
 def _read_findings(path: Path) -> tuple[dict[str, StudyPrediction], tuple[str, ...]]:
     """Predictions, and the recipes that a column ``models`` names as ``recipe#fold``."""
     recipes: set[str] = set()
-    found: dict[str, dict[Target, Finding]] = {}
+    found: dict[str, dict[Target, Finding | str]] = {}
     for row, values in table_rows(path, _COLUMNS):
         study = values["study_id"].strip()
         try:
-            finding = _finding(values)
+            target = target_from_column(values["finding"])
+            finding = _finding_or_reason(target, values)
         except ValueError as error:
             raise BadTable(f"{path}, row {row}: not a prediction: {error}") from None
         mine = found.setdefault(study, {})
-        if not study or finding.target in mine:
-            what = f"{finding.target.column} of study {study} a second time"
+        if not study or target in mine:
+            what = f"{target.column} of study {study} a second time"
             raise BadTable(f"{path}, row {row}: {what if study else 'study_id is empty'}")
-        mine[finding.target] = finding
+        mine[target] = finding
         recipes |= {name.rsplit("#", 1)[0] for name in values.get("models", "").split(";") if name}
-    predictions = {study: StudyPrediction(study, findings) for study, findings in found.items()}
+    predictions = {
+        study: StudyPrediction(
+            study,
+            {t: f for t, f in mine.items() if isinstance(f, Finding)},
+            absent={t: f for t, f in mine.items() if isinstance(f, str)},
+        )
+        for study, mine in found.items()
+    }
     return predictions, tuple(sorted(recipes))
 
 
@@ -114,15 +126,24 @@ def _recipes_of_summary(folder: Path) -> tuple[str, ...]:
         return ()  # another program's table, or moved away from its summary
 
 
-def _finding(values: Mapping[str, str]) -> Finding:
+def _finding_or_reason(target: Target, values: Mapping[str, str]) -> Finding | str:
+    """A row's finding, or the reason why it is absent.
+
+    Earlier versions put training prevalence where no model predicted, and said so in ``filled``.
+    """
     filled = values.get("filled", "no")
     if filled not in ("yes", "no"):
         raise ValueError(f"filled is {filled!r}, neither yes nor no")
-    probabilities = distribution([values[g.column] for g in Grade])
+    if filled == "yes":
+        return "no model predicted it"
+    cells = [values[g.column] for g in Grade]
+    reason = (values.get("not_graded") or "").strip()
+    if reason and any(cells):
+        raise ValueError("it has probabilities, and not_graded says why it has none")
+    if reason:
+        return reason
+    if not any(cells):
+        raise ValueError("no probabilities, and not_graded does not say why")
     shown = [values.get(f"calibrated_{g.column}") or "" for g in Grade]
-    return Finding(
-        target_from_column(values["finding"]),
-        probabilities,
-        filled=filled == "yes",
-        calibrated=distribution(shown) if any(shown) else None,
-    )
+    calibrated = distribution(shown) if any(shown) else None
+    return Finding(target, distribution(cells), calibrated=calibrated)

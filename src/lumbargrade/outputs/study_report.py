@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.findings import Finding, StudyPrediction
-from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade
 from lumbargrade.domain.volume import Volume
 from lumbargrade.outputs.findings import (
     NOTICE,
@@ -62,7 +62,7 @@ def write_study(
     Args:
         folder: gets ``findings.json``, ``findings.csv``, ``index.html`` and ``pictures/``.
         study: its volumes, for the pictures.
-        prediction: all 25 findings.
+        prediction: all 25 findings, graded or absent.
         flip: whether predictions of any model were averaged with those of mirrored volumes.
         fingerprint: of what the findings were made from.
     """
@@ -93,9 +93,14 @@ def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[Serie
 def _marks(prediction: StudyPrediction, series_id: str) -> dict[str, list[Mark]]:
     """What lies in a series, by condition with its side."""
     found: dict[str, list[Mark]] = {}
-    for mark in finding_marks((prediction.findings[t] for t in ORDER), series_id):
+    for mark in finding_marks(_graded(prediction), series_id):
         found.setdefault(mark.target.sided_condition, []).append(mark)
     return found
+
+
+def _graded(prediction: StudyPrediction) -> list[Finding]:
+    """The findings that there are, as pages list them."""
+    return [prediction.findings[t] for t in ORDER if t in prediction.findings]
 
 
 def _line(volume: Volume, pictures: Mapping[str, str]) -> SeriesLine:
@@ -105,9 +110,10 @@ def _line(volume: Volume, pictures: Mapping[str, str]) -> SeriesLine:
 
 def _write_study_page(path: Path, graded: GradedStudy) -> None:
     prediction = graded.prediction
-    findings = [prediction.findings[t] for t in ORDER]
+    findings = _graded(prediction)
+    table = FindingsTable(prediction.findings, absent=prediction.absent)
     sections = [
-        Section("Findings", [FindingsTable(prediction.findings), Text(meaning(prediction))]),
+        Section("Findings", [table, Text(meaning(prediction))]),
         Section("Pictures", _figures(graded)),
         Section("Places", [Table(_PLACES, _place_rows(findings))]),
         Section("Images and models", _origin(graded)),
@@ -184,10 +190,10 @@ def _files() -> list[list[object]]:
 
 
 def grade_counts(prediction: StudyPrediction) -> dict[str, int]:
-    """How many predicted findings have each grade, and how many are filled."""
-    counts = Counter(f.grade for f in prediction.findings.values() if not f.filled)
-    filled = sum(f.filled for f in prediction.findings.values())
-    return {**{g.column: counts[g] for g in Grade}, "filled": filled}
+    """How many findings have each grade, and how many are not graded."""
+    counts = Counter(f.grade for f in prediction.findings.values())
+    not_graded = len(FINDINGS) - counts.total()
+    return {**{g.column: counts[g] for g in Grade}, "not_graded": not_graded}
 
 
 def plain_name(sided_condition: str) -> str:

@@ -1,4 +1,4 @@
-"""The submission: 25 rows per study, with what was filled in counted and named."""
+"""The submission: 25 rows per study; rows that no model predicts are filled, counted and named."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from typing import Any
 
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, Target
+from lumbargrade.domain.reasons import by_reason, named
+from lumbargrade.domain.vocabulary import FINDINGS, Target, target_from_column
 from lumbargrade.outputs.submission_rows import (
     findings_path,
     in_order,
     summary_path,
     write_rows,
 )
-from lumbargrade.prediction.members import Constants, complete
+from lumbargrade.prediction.members import Constants
 from lumbargrade.prediction.table import write_predictions
 
 __all__ = ["SubmissionSummary", "complete", "findings_path", "write_submission"]
+
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class SubmissionSummary:
             score on the training grades.
         filled_by_condition: the same per condition with its side.
         filled_studies: study -> findings filled although a model predicts them for other studies.
+        filled_because: the reason for each of these, where it is known.
         models: every model that took part.
         problems: what was wrong with the input.
     """
@@ -45,6 +49,7 @@ class SubmissionSummary:
     filled: int
     filled_by_condition: Mapping[str, int]
     filled_studies: Mapping[str, Sequence[str]]
+    filled_because: Mapping[str, Mapping[str, str]]
     models: Sequence[str]
     problems: Sequence[Mapping[str, object]]
 
@@ -61,8 +66,17 @@ class SubmissionSummary:
                 f"minimises the official score on the training grades: {parts}"
             )
         for study, findings in self.filled_studies.items():
-            lines.append(f"study {study}: {len(findings)} findings without a usable series")
+            known = self.filled_because.get(study, {})
+            reasons = by_reason({target_from_column(f): known.get(f, "") for f in findings})
+            why = "; ".join(f"{named(ts)}: {r}" if r else named(ts) for r, ts in reasons.items())
+            lines.append(f"study {study}: {len(findings)} findings filled ({why})")
         return "\n".join(lines)
+
+
+def complete(prediction: StudyPrediction, constants: Constants) -> dict[Target, Triple]:
+    """Probabilities for all 25 rows of a study; findings that are absent get their constant."""
+    found = prediction.findings
+    return {t: found[t].probabilities if t in found else constants[t] for t in FINDINGS}
 
 
 def write_submission(
@@ -84,19 +98,15 @@ def write_submission(
             with two predictions of one study); an earlier file of that name stays.
     """
     studies = sorted(predictions, key=lambda p: in_order(p.study_id))
-    whole = [(p.study_id, complete(p, constants)) for p in studies]
-    rows = [(study, {t: f.probabilities for t, f in found.items()}) for study, found in whole]
-    write_rows(path, rows)
-    filled = [(study, t) for study, found in whole for t, f in found.items() if f.filled]
-    summary = _summary(path, studies, filled)
+    write_rows(path, [(p.study_id, complete(p, constants)) for p in studies])
+    summary = _summary(path, studies)
     write_predictions(findings_path(path), studies)
     write_text(summary_path(path), json.dumps(summary.as_dict(), indent=1))
     return summary
 
 
-def _summary(
-    path: Path, studies: Sequence[StudyPrediction], filled: Sequence[tuple[str, Target]]
-) -> SubmissionSummary:
+def _summary(path: Path, studies: Sequence[StudyPrediction]) -> SubmissionSummary:
+    filled = [(p.study_id, t) for p in studies for t in FINDINGS if t not in p.findings]
     predicted = {t for p in studies for t in p.findings}
     unusual: dict[str, list[str]] = {}
     for study, target in filled:
@@ -110,6 +120,11 @@ def _summary(
         filled=len(filled),
         filled_by_condition=dict(Counter(t.sided_condition for _, t in filled)),
         filled_studies=unusual,
+        filled_because={
+            p.study_id: {t.column: reason for t, reason in p.absent.items() if t in predicted}
+            for p in studies
+            if predicted & p.absent.keys()
+        },
         models=list(sources),
         problems=[q.as_dict() for p in studies for q in p.problems],
     )

@@ -163,29 +163,35 @@ def combine(blend: Blend, said: Mapping[str, StudyPrediction]) -> StudyPredictio
 
     Probabilities are weighted means over the members that predict a finding (equal ones where none
     of these has a weight); calibrated ones stand beside them. The place is that of the heaviest
-    member that has one. A condition that the blend does not know is left out.
+    member that has one. A condition that the blend does not know is absent.
 
     Args:
         blend: weights and calibrations.
         said: member -> its prediction.
     """
     base = average(list(said.values()))
+    unweighted = {
+        t: f"the blend has no weights for {t.condition.value.replace('_', ' ')}"
+        for t in (*base.findings, *base.absent)
+        if t.condition not in blend.conditions
+    }
+    base = base.without(unweighted)
     findings = {}
     for target in base.findings:
-        if (one := blend.conditions.get(target.condition)) is not None:
-            mine = [(name, p.findings[target]) for name, p in said.items() if target in p.findings]
-            weights = _shares(one, [name for name, _ in mine])
-            p = weights @ np.array([f.probabilities for _, f in mine])
-            heavy_first = [mine[i][1] for i in np.argsort(-weights, kind="stable")]
-            placed = [f.place for f in heavy_first if f.place is not None]
-            used = [f for (_, f), w in zip(mine, weights, strict=True) if w > 0]
-            findings[target] = Finding(
-                target,
-                _triple(p / p.sum()),
-                placed[0] if placed else None,
-                sources=tuple(dict.fromkeys(s for f in used for s in f.sources)),
-                calibrated=_triple(one.calibration.apply(p)),
-            )
+        one = blend.conditions[target.condition]
+        mine = [(name, p.findings[target]) for name, p in said.items() if target in p.findings]
+        weights = _shares(one, [name for name, _ in mine])
+        p = weights @ np.array([f.probabilities for _, f in mine])
+        heavy_first = [mine[i][1] for i in np.argsort(-weights, kind="stable")]
+        placed = [f.place for f in heavy_first if f.place is not None]
+        used = [f for (_, f), w in zip(mine, weights, strict=True) if w > 0]
+        findings[target] = Finding(
+            target,
+            _triple(p / p.sum()),
+            placed[0] if placed else None,
+            sources=tuple(dict.fromkeys(s for f in used for s in f.sources)),
+            calibrated=_triple(one.calibration.apply(p)),
+        )
     return replace(base, findings=findings)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
+from lumbargrade.domain.reasons import joined, not_finite
 from lumbargrade.domain.vocabulary import FINDINGS, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.tasks.base import SeriesPrediction
@@ -19,20 +20,32 @@ AGREE = 12.0
 
 
 def study_prediction(
-    prediction: SeriesPrediction, sources: tuple[ModelSource, ...] = ()
+    prediction: SeriesPrediction,
+    sources: tuple[ModelSource, ...] = (),
+    *,
+    grades: bool = True,
 ) -> StudyPrediction:
     """What one model says of one series or study, as findings of its study.
 
-    A target without probabilities is no finding; one without a voxel has no place.
+    Targets with NaN probabilities are absent; NaN voxels get no place.
+
+    Args:
+        prediction: by the model.
+        sources: the model, and those whose points it started from.
+        grades: False for a model that only places points: it has no findings, and none is absent
+            because of it.
     """
     places = places_of(prediction)
     findings = {}
-    for i, target in enumerate(prediction.targets):
+    absent = {}
+    for i, target in enumerate(prediction.targets if grades else ()):
         if not np.isfinite(prediction.probabilities[i]).all():
+            model = sources[0].recipe if sources else "the model"
+            absent[target] = prediction.absent.get(target) or not_finite(model)
             continue
         probabilities = _triple(prediction.probabilities[i])
         findings[target] = Finding(target, probabilities, places.get(target), sources=sources)
-    return StudyPrediction(prediction.study_id, findings, sources)
+    return StudyPrediction(prediction.study_id, findings, sources, absent=absent)
 
 
 def places_of(prediction: SeriesPrediction) -> dict[Target, Place]:
@@ -65,7 +78,8 @@ def average_places(places: Sequence[Mapping[Target, Place]]) -> dict[Target, Pla
 def average(predictions: Sequence[StudyPrediction]) -> StudyPrediction:
     """The mean of several predictions of one study: models, folds, flips, series of one kind.
 
-    Probabilities are averaged target by target over the predictions that have it. The place is
+    Probabilities are averaged target by target over the predictions that have it; where none has
+    it, it is absent for the reasons of all of them. The place is
     the mean in the series that most predictions point to (the first of them on a tie), of those
     points that agree with the most others: a mean over points on different levels would lie
     between the levels. `settle` then finds its slice.
@@ -76,16 +90,20 @@ def average(predictions: Sequence[StudyPrediction]) -> StudyPrediction:
     studies = {p.study_id for p in predictions}
     if len(studies) != 1:
         raise ValueError(f"cannot average predictions of studies {sorted(studies)}")
-    findings = {}
+    findings, absent = {}, {}
     for target in FINDINGS:
         members = [p.findings[target] for p in predictions if target in p.findings]
+        reasons = [p.absent[target] for p in predictions if target in p.absent]
         if members:
             findings[target] = _average_finding(target, members)
+        elif reasons:
+            absent[target] = joined(reasons)
     return StudyPrediction(
         study_id=studies.pop(),
         findings=findings,
         sources=tuple(dict.fromkeys(s for p in predictions for s in p.sources)),
         problems=tuple(dict.fromkeys(q for p in predictions for q in p.problems)),
+        absent=absent,
     )
 
 
@@ -117,7 +135,6 @@ def _average_finding(target: Target, members: Sequence[Finding]) -> Finding:
         target,
         _triple(probabilities / probabilities.sum()),
         _average_place(places) if places else None,
-        filled=all(m.filled for m in members),
         sources=tuple(dict.fromkeys(s for m in members for s in m.sources)),
     )
 

@@ -1,4 +1,4 @@
-"""One study of any origin through the models: all 25 findings, predicted or marked as filled."""
+"""One study of any origin through the models: 25 findings, each graded or absent with a reason."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from lumbargrade.dataset.rows import KIND_OF
 from lumbargrade.dicom.study import Study, read_study
 from lumbargrade.domain.errors import NothingDone, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.reasons import by_reason, named, no_series
 from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
-from lumbargrade.prediction.members import (
-    Member,
-    complete,
-    find_models,
-    load_member,
-    training_prevalence,
-)
+from lumbargrade.prediction.members import Member, find_models, load_member
+from lumbargrade.prediction.pipeline import explained
 from lumbargrade.prediction.predictor import Ensemble, Predictor
 
 
@@ -33,8 +29,8 @@ def grade_study(
 ) -> StudyPrediction:
     """Grade a study: models and several series of one kind are averaged.
 
-    A finding that no model predicts, or whose kind of series the study lacks, is there too, at
-    training prevalence; it has no place, and its ``filled`` is True.
+    A finding that no model predicts from the study's images is never filled: it is in ``absent``
+    of the result, with the reason.
 
     Args:
         study: from `read_study`, or where its DICOM files are.
@@ -46,7 +42,8 @@ def grade_study(
             members must be there already.
 
     Returns:
-        25 findings, the models that took part, and what was wrong with the images.
+        The findings, why the rest of the 25 are absent, the models that took part, and what was
+        wrong with the images.
 
     Raises:
         BadDicom: if a path holds no usable series, or several studies.
@@ -65,24 +62,16 @@ def grade_study(
     volumes = [(kind, v) for kind in SeriesKind for v in study.series.get(kind, ())]
     if not kinds & set(study.series):
         raise NothingDone(
-            f"study {study.study_id}: no usable {_listed(kinds)} series, which the models look at"
+            f"study {study.study_id}: {no_series(kinds)}, which the models look at"
             f" (it has {_content(study)})"
         )
-    found = models.predict(study.study_id, volumes)
+    found = explained(models.predict(study.study_id, volumes), models.members)
     if not found.findings:
-        reasons = "; ".join(p.what for p in found.problems) or "the models found nothing in it"
-        raise NothingDone(f"study {study.study_id}: no finding could be graded: {reasons}")
-    prevalence = training_prevalence([m.meta for m in models.members])
-    missing = [
-        _missing(study, kind, filled=_any_filled(kind, found))
-        for kind in SeriesKind
-        if kind in kinds - set(study.series)
-    ]
-    return replace(
-        found,
-        findings=complete(found, prevalence),
-        problems=(*found.problems, *study.problems, *missing),
-    )
+        told = [p.what for p in found.problems]
+        told += [f"{named(targets)}: {why}" for why, targets in by_reason(found.absent).items()]
+        raise NothingDone(f"study {study.study_id}: no finding could be graded: {'; '.join(told)}")
+    missing = [_missing(found, kind) for kind in SeriesKind if kind in kinds - set(study.series)]
+    return replace(found, problems=(*found.problems, *study.problems, *missing))
 
 
 def _members(
@@ -102,28 +91,16 @@ def _members(
     return members
 
 
-def _any_filled(kind: SeriesKind, found: StudyPrediction) -> bool:
-    """Whether a finding that is seen in a kind of series was not predicted from other series."""
+def _missing(found: StudyPrediction, kind: SeriesKind) -> Problem:
     seen = [t for t in FINDINGS if KIND_OF[t.condition] is kind]
-    return any(t not in found.findings for t in seen)
-
-
-def _missing(study: Study, kind: SeriesKind, *, filled: bool) -> Problem:
-    rest = (
-        "what is seen in it is filled with training prevalence"
-        if filled
-        else "what is seen in it is graded from the others"
-    )
+    absent = any(t in found.absent for t in seen)
+    rest = "is not graded" if absent else "is graded from the others"
     return Problem(
-        f"no usable {kind} series; {rest}",
-        study=study.study_id,
+        f"{no_series([kind])}; what is seen in it {rest}",
+        study=found.study_id,
         advice="`lumbargrade inspect` tells the kind of every series, and why",
         fatal=False,
     )
-
-
-def _listed(kinds: Iterable[SeriesKind]) -> str:
-    return " or ".join(k.value for k in SeriesKind if k in set(kinds))
 
 
 def _content(study: Study) -> str:

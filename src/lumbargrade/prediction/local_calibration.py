@@ -65,13 +65,13 @@ class LocalCalibration:
     lumbargrade: str = __version__
 
     def apply(self, prediction: StudyPrediction) -> StudyPrediction:
-        """The prediction with its findings calibrated; filled ones stay as they are."""
+        """The prediction with its findings calibrated."""
         findings = {t: self._applied(f) for t, f in prediction.findings.items()}
         return replace(prediction, findings=findings)
 
     def _applied(self, finding: Finding) -> Finding:
         fitted = self.conditions.get(finding.target.condition)
-        if fitted is None or finding.filled:
+        if fitted is None:
             return finding
         a, b, c = fitted.calibration.apply(np.array(finding.probabilities)).tolist()
         return replace(finding, calibrated=(a, b, c))

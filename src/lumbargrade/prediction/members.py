@@ -15,12 +15,12 @@ from torch import nn
 
 from lumbargrade.checkpoint import KEPT_FOLDER, MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, StudyPrediction
+from lumbargrade.domain.findings import ModelSource, Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
 from lumbargrade.scoring.local import WEIGHTS
 from lumbargrade.tasks import OneStageTask, StudyTask, get_task
 
-#: Finding -> the probabilities it gets if no model predicts it.
+#: What `submit` writes for a finding that no model predicts.
 Constants = Mapping[Target, Probabilities]
 #: Column name of a finding -> the same, as models and packaged files hold it.
 ConstantsByColumn = Mapping[str, Sequence[float]]
@@ -102,18 +102,10 @@ def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Membe
     return Member(path, meta, get_task(meta.recipe), network, flip)
 
 
-def training_prevalence(metas: Iterable[ModelMeta]) -> Constants:
-    """Share of each grade in the data the models were trained on, for findings nothing predicts.
-
-    `grade` shows them, because people read probabilities; `submit` fills with `training_fill`. If
-    no model carries the shares (imported published files), those of the LSDC data are used.
-    """
-    carried = [m.provenance["prevalence"] for m in metas if "prevalence" in m.provenance]
-    return _mean_by_target(carried or [published_prevalence()])
-
-
 def training_fill(metas: Iterable[ModelMeta]) -> Constants:
     """Constants that minimise the official score on the data the models were trained on.
+
+    For the rows of a submission that no model predicts; nothing else is ever filled.
 
     They are computed in training (`scoring.fill`) and averaged over the models. A model that was
     trained before they were recorded carries only the shares P(k) of its grades; w(k)P(k),
@@ -126,21 +118,9 @@ def training_fill(metas: Iterable[ModelMeta]) -> Constants:
     )
 
 
-def published_prevalence() -> ConstantsByColumn:
-    """Share of each grade in the 1,975 LSDC training studies, by column."""
-    return _packaged("lsdc_prevalence.csv")
-
-
 def published_fill() -> ConstantsByColumn:
     """Constants that minimise the official score on the 1,975 LSDC training studies, by column."""
     return _packaged("lsdc_fill.csv")
-
-
-def complete(prediction: StudyPrediction, constants: Constants) -> dict[Target, Finding]:
-    """All 25 findings of a study; absent ones get their constant and are marked as filled."""
-    return {
-        t: prediction.findings.get(t) or Finding(t, constants[t], filled=True) for t in FINDINGS
-    }
 
 
 def _mean_by_target(tables: Sequence[ConstantsByColumn]) -> dict[Target, Probabilities]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -10,8 +11,9 @@ from lumbargrade.dataset.guides import GuidePoint
 from lumbargrade.domain.crossing import LevelCut
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import ModelSource, Place, StudyPrediction
+from lumbargrade.domain.reasons import no_model, no_series
 from lumbargrade.domain.space import find_spaces
-from lumbargrade.domain.vocabulary import Condition, Level, SeriesKind, Target
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.prediction.ensemble import (
     average,
@@ -52,7 +54,9 @@ def predict_study(
         guides: models that place points and grade nothing here.
 
     Returns:
-        Findings with the sources of every model behind them, guides included.
+        Findings with the sources of every model behind them, guides included. What a member would
+        grade and could not is absent, with the reason; what none grades is in neither: see
+        `explained`.
     """
     paths = {m.path for m in members}
     guides = [g for g in guides if g.path not in paths]
@@ -65,14 +69,38 @@ def predict_study(
                 placed.append(places_of(one))
                 sources.append(member.source)
                 if member not in guides:
-                    found.append(study_prediction(one, (member.source,)))
+                    grades = bool(member.task.conditions)
+                    found.append(study_prediction(one, (member.source,), grades=grades))
     found += _around(
         study_id, volumes, (guides, members), average_places(placed), tuple(sources), device
     )
-    if not found:
-        return StudyPrediction(study_id, {})
-    prediction = average(found)
+    there = {kind for kind, _ in volumes}
+    blind = [m for m in members if not there.intersection(m.task.kinds)]
+    found += [_without_evidence(study_id, m, no_series(m.task.kinds)) for m in blind]
+    prediction = average(found or [StudyPrediction(study_id, {})])
     return settle(prediction, {volume.series_id: volume for _, volume in volumes})
+
+
+def explained(prediction: StudyPrediction, members: Sequence[Member]) -> StudyPrediction:
+    """The prediction with each of the 25 targets either graded or absent with a reason.
+
+    Args:
+        prediction: by all models together.
+        members: every model that grades.
+    """
+    graded = {c for m in members for c in m.task.conditions}
+    unknown = [t for t in FINDINGS if t not in prediction.findings and t not in prediction.absent]
+    reasons = {
+        t: "the models gave no result for it" if t.condition in graded else no_model(t.condition)
+        for t in unknown
+    }
+    return prediction.without(reasons)
+
+
+def _without_evidence(study_id: str, member: Member, reason: str) -> StudyPrediction:
+    """What a member that can see nothing says: all that it grades is absent."""
+    targets = (t for t in FINDINGS if t.condition in member.task.conditions)
+    return StudyPrediction(study_id, {}, absent=dict.fromkeys(targets, reason))
 
 
 def predict_series(
@@ -115,19 +143,31 @@ def _around(
         return []
     points = guide_points(places)
     if not points:
-        reason = "no point of any level was found, so nothing can be cut around the levels"
-        return [StudyPrediction(study_id, {}, problems=(Problem(reason, study_id),))]
+        what = "no point of any level was found, so nothing can be cut around the levels"
+        told = StudyPrediction(study_id, {}, problems=(Problem(what, study_id),))
+        reason = _no_level(models, {kind for kind, _ in volumes})
+        return [told, *(_without_evidence(study_id, m, reason) for m in around)]
     inside = [v for _, v in volumes]
     found = []
     for member in around:
         if not isinstance(member.task, StudyTask) or member in guides:
             continue
         one = member.task.predict_study(member.network, study_id, inside, points, device=device)
-        seen = study_prediction(one, tuple(dict.fromkeys((member.source, *sources))))
-        if seen.findings:
-            found.append(seen)
+        behind = tuple(dict.fromkeys((member.source, *sources)))
+        seen = study_prediction(one, behind, grades=bool(member.task.conditions))
+        found.append(seen if seen.findings else replace(seen, sources=()))
     notes = coverage_notes(study_id, volumes, points, around)
     return [*found, StudyPrediction(study_id, {}, problems=notes)] if notes else found
+
+
+def _no_level(models: tuple[Sequence[Member], Sequence[Member]], there: set[SeriesKind]) -> str:
+    """Why there is no point to cut crops around."""
+    guides, members = models
+    first = [m for m in (*guides, *members) if isinstance(m.task, OneStageTask)]
+    kinds = {kind for m in first for kind in m.task.kinds}
+    if kinds and not kinds & there:
+        return f"{no_series(kinds)} to find the levels in"
+    return "no point of any level was found"
 
 
 def coverage_notes(
@@ -141,7 +181,7 @@ def coverage_notes(
     notes = list(find_spaces(inside).problems)
     tasks = [m.task for m in around if isinstance(m.task, StudyTask)]
     there = {v.kind for v in inside}
-    wanted = {kind for task in tasks for kind in task.kinds}
+    wanted = {kind for task in tasks if there & set(task.kinds) for kind in task.kinds}
     for kind in SeriesKind:
         if kind in wanted - there:
             cost = _cost_of_absence(kind, around)

@@ -42,7 +42,11 @@ class Predictor(Protocol):
     def predict(
         self, study_id: str, volumes: Sequence[tuple[SeriesKind, Volume]]
     ) -> StudyPrediction:
-        """What the models say of a study; findings that none predicts are absent."""
+        """What the models say of a study.
+
+        What they would grade and cannot is absent with the reason; what none of them grades is
+        neither graded nor absent (`pipeline.explained`).
+        """
 
     def fingerprint(self) -> str:
         """Changes when the models or how they are combined do."""

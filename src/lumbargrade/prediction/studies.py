@@ -14,8 +14,10 @@ from lumbargrade.dicom.reader import read_series
 from lumbargrade.dicom.rules import LSDC
 from lumbargrade.domain.errors import BadDicom, NothingDone, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.reasons import no_series
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
+from lumbargrade.prediction.pipeline import explained
 from lumbargrade.prediction.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -79,7 +81,7 @@ class LsdcStudies:
 
 
 def predict_studies(studies: LsdcStudies, predictor: Predictor) -> Iterator[StudyPrediction]:
-    """One prediction per study of the table; a study without usable images has no findings.
+    """One prediction per study of the table, each of the 25 targets graded or absent with a reason.
 
     Raises:
         NothingDone: if the table lists no study.
@@ -89,7 +91,7 @@ def predict_studies(studies: LsdcStudies, predictor: Predictor) -> Iterator[Stud
     kinds = predictor.kinds
     for study_id in tqdm(studies.series, desc="studies", unit="study", disable=None):
         volumes, problems = studies.read(study_id, kinds)
-        prediction = predictor.predict(study_id, volumes)
+        prediction = explained(predictor.predict(study_id, volumes), predictor.members)
         for kind in sorted(kinds - {k for k, _ in volumes}):
-            problems.append(Problem(f"no usable {kind} series", study=study_id, fatal=False))
+            problems.append(Problem(no_series([kind]), study=study_id, fatal=False))
         yield replace(prediction, problems=(*prediction.problems, *problems))

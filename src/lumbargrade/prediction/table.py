@@ -43,7 +43,7 @@ def write_predictions(
 
     Args:
         path: the CSV; written atomically.
-        predictions: one per study; what was filled in is left out.
+        predictions: one per study; absent findings get no row.
         folds: study -> fold; the column stays empty without.
         grades: study -> target -> true grade; likewise.
     """
@@ -57,7 +57,7 @@ def write_predictions(
         fold = (folds or {}).get(number, "")
         for target in FINDINGS:
             finding = prediction.findings.get(target)
-            if finding is None or finding.filled:
+            if finding is None:
                 continue
             truth = known[target].column if target in known else ""
             probabilities = [repr(float(p)) for p in finding.probabilities]

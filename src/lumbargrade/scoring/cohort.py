@@ -68,15 +68,17 @@ class Cohort:
 
     Attributes:
         predicted: graded findings that a model predicted.
-        filled: graded findings that no model predicted and a constant stands in for.
-        absent: condition -> graded findings of paired studies that the results do not have.
+        filled: graded findings that no model predicted and `submit` filled with a constant.
+        not_graded: condition -> graded findings that the results name as absent.
+        missing: condition -> graded findings of paired studies that the results do not have.
         paired: studies in both, in order of the labels.
         only_in_results, only_in_labels: studies in one of them only.
     """
 
     predicted: GradedFindings
     filled: GradedFindings
-    absent: Mapping[Condition, int]
+    not_graded: Mapping[Condition, int]
+    missing: Mapping[Condition, int]
     paired: tuple[str, ...]
     only_in_results: tuple[str, ...] = ()
     only_in_labels: tuple[str, ...] = ()
@@ -87,30 +89,38 @@ class Cohort:
 
 
 def pair(
-    predictions: Mapping[str, StudyPrediction], grades: Mapping[str, Mapping[Target, Grade]]
+    predictions: Mapping[str, StudyPrediction],
+    grades: Mapping[str, Mapping[Target, Grade]],
+    filled: Mapping[str, Mapping[Target, Finding]] | None = None,
 ) -> Cohort:
     """Pair predictions with true grades by study and target.
 
     Args:
-        predictions: study -> what was predicted; filled findings are kept apart.
+        predictions: study -> what was predicted, and what is absent.
         grades: study -> target -> true grade; a target without one is not graded.
+        filled: study -> target -> what `submit` put where no model predicted; kept apart.
     """
     predicted: list[tuple[str, Finding, Grade]] = []
-    filled: list[tuple[str, Finding, Grade]] = []
-    absent: Counter[Condition] = Counter()
+    constant: list[tuple[str, Finding, Grade]] = []
+    not_graded: Counter[Condition] = Counter()
+    missing: Counter[Condition] = Counter()
     paired = tuple(study for study in grades if study in predictions)
     for study in paired:
-        found = predictions[study].findings
+        found, constants = predictions[study], (filled or {}).get(study, {})
         for target, grade in grades[study].items():
-            if target not in found:
-                absent[target.condition] += 1
+            if target in found.findings:
+                predicted.append((study, found.findings[target], grade))
+            elif target in constants:
+                constant.append((study, constants[target], grade))
+            elif target in found.absent:
+                not_graded[target.condition] += 1
             else:
-                finding = found[target]
-                (filled if finding.filled else predicted).append((study, finding, grade))
+                missing[target.condition] += 1
     return Cohort(
         predicted=_arrays(predicted),
-        filled=_arrays(filled),
-        absent=dict(absent),
+        filled=_arrays(constant),
+        not_graded=dict(not_graded),
+        missing=dict(missing),
         paired=paired,
         only_in_results=tuple(s for s in predictions if s not in grades),
         only_in_labels=tuple(s for s in grades if s not in predictions),

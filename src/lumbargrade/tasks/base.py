@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,6 +49,7 @@ class SeriesPrediction:
         patient: (P, 3) LPS mm.
         instances: (P,) instance number of the nearest slice; -1 where it has no place.
         series: series of each target's place, where they differ.
+        absent: why nothing is said of a target, where the task knows (`domain.reasons`).
     """
 
     study_id: str
@@ -59,6 +60,7 @@ class SeriesPrediction:
     patient: Floats
     instances: NDArray[np.int64]
     series: tuple[str, ...] = ()
+    absent: Mapping[Target, str] = field(default_factory=dict)
 
     def series_of(self, index: int) -> str:
         """The series in which a target's place lies."""

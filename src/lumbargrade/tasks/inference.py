@@ -52,10 +52,13 @@ class SeriesTask(Protocol):
 
 
 def locate(volume: Volume, voxels: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Patient mm and nearest instance numbers of native voxels (P, 3)."""
-    z = np.clip(np.rint(voxels[:, 2]).astype(int), 0, len(volume.slices) - 1)
-    instances = np.array([volume.slices[i].instance_number for i in z], np.int64)
-    return volume.to_patient(voxels), instances
+    """Patient mm and nearest instance numbers of native voxels (P, 3); NaN and -1 for NaN ones."""
+    patient, instances = np.full((len(voxels), 3), np.nan), np.full(len(voxels), -1, np.int64)
+    known = np.isfinite(voxels).all(axis=1)
+    patient[known] = volume.to_patient(voxels[known])
+    z = np.clip(np.rint(voxels[known, 2]).astype(int), 0, len(volume.slices) - 1)
+    instances[known] = [volume.slices[i].instance_number for i in z]
+    return patient, instances
 
 
 @torch.inference_mode()

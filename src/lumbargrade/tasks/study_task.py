@@ -24,7 +24,8 @@ from lumbargrade.dataset.study_samples import StudyCrops, cut_study, draw_crops
 from lumbargrade.domain.crossing import LevelCut
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.geometry import apply_homography
-from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target
+from lumbargrade.domain.reasons import joined, no_point, no_series, no_slice
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.tasks.base import LossTerms, SeriesPrediction, chunks, file_digests
 
@@ -249,10 +250,34 @@ class StudyTask(ABC):
         *,
         device: torch.device,
     ) -> SeriesPrediction:
-        """Predict one study of any origin around the points of a first stage."""
+        """Predict one study of any origin around the points of a first stage.
+
+        A target that no view shows is absent, with the reason of each view.
+        """
         sample = self.sample_of(self._unlabelled(study_id), volumes, guides)
         (found,) = self.predict_samples(network, [sample], device)
-        return replace(found, study_id=study_id)
+        there = {v.kind for v in volumes}
+        absent = {t: self._not_shown(t, sample.crops, there) for t in self.targets}
+        return replace(found, study_id=study_id, absent={t: r for t, r in absent.items() if r})
+
+    def _not_shown(
+        self, target: Target, crops: StudyCrops, there: Collection[SeriesKind | None]
+    ) -> str:
+        """Why no view shows a target; empty where one does."""
+        level = tuple(Level).index(target.level)
+        sides = [place_of(target)] if target.side else [level, level + len(Level)]
+        reasons = []
+        for kind in self.kinds:
+            cut = crops.cuts[level] if kind is SeriesKind.AXIAL_T2 else None
+            if crops.covered[kind][sides].any():
+                return ""
+            if kind not in there:
+                reasons.append(no_series([kind]))
+            elif cut is not None and not cut.covered:
+                reasons.append(no_slice(target.level, cut))
+            else:
+                reasons.append(no_point(target.level, kind))
+        return joined(reasons)
 
     def cuts(
         self, volumes: Sequence[Volume], guides: Sequence[GuidePoint]

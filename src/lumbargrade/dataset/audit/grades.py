@@ -46,9 +46,7 @@ def _contradicted(
             said = [
                 f
                 for file in files
-                if str(study) in file
-                and (f := file[str(study)].findings.get(target)) is not None
-                and not f.filled
+                if str(study) in file and (f := file[str(study)].findings.get(target)) is not None
             ]
             if len(said) < len(files) or not said:
                 continue

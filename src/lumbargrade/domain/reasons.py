@@ -1,0 +1,68 @@
+"""Why a finding is absent: one clause for each cause, which follows "not graded, because"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from lumbargrade.domain.crossing import LevelCut
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Target
+
+#: Stands between the reasons of several models.
+_BETWEEN = "; "
+
+
+def no_series(kinds: Iterable[SeriesKind]) -> str:
+    """The study has no usable series of any of the kinds."""
+    wanted = set(kinds)
+    return f"no usable {' or '.join(k.value for k in SeriesKind if k in wanted)} series"
+
+
+def no_point(level: Level, kind: SeriesKind) -> str:
+    """Nothing tells where in the series of a kind the level is."""
+    return f"no point of {level.label} was found in the {kind.value} series"
+
+
+def no_slice(level: Level, cut: LevelCut) -> str:
+    """The axial series do not reach the level."""
+    return f"no axial slice cuts {level.label} ({cut.shortfall})"
+
+
+def not_finite(model: str) -> str:
+    """A model computed something that is not a number."""
+    return f"the output of {model} is not finite"
+
+
+def no_model(condition: Condition) -> str:
+    """The models given are for other conditions."""
+    return f"none of the models grades {condition.value.replace('_', ' ')}"
+
+
+def joined(reasons: Iterable[str]) -> str:
+    """The reasons of several models as one, each once."""
+    parts = dict.fromkeys(p for reason in reasons for p in reason.split(_BETWEEN))
+    return _BETWEEN.join(parts)
+
+
+def by_reason(absent: Mapping[Target, str]) -> dict[str, list[Target]]:
+    """Reason -> the findings that are absent for it, in the order of ``absent``."""
+    found: dict[str, list[Target]] = {}
+    for target, reason in absent.items():
+        found.setdefault(reason, []).append(target)
+    return found
+
+
+def named(targets: Iterable[Target]) -> str:
+    """Findings in plain words, such as "left and right subarticular stenosis at L4/L5, L5/S1"."""
+    wanted = set(targets)
+    parts = []
+    for condition in Condition:
+        sides: dict[tuple[Level, ...], list[str]] = {}
+        for side in dict.fromkeys(t.side for t in TARGETS[condition]):
+            mine = [t.level for t in TARGETS[condition] if t.side is side and t in wanted]
+            if mine:
+                sides.setdefault(tuple(mine), []).append(side.value if side else "")
+        for levels, names in sides.items():
+            what = f"{' and '.join(names)} {condition.value.replace('_', ' ')}".strip()
+            at = f" at {', '.join(v.label for v in levels)}" if len(levels) < len(Level) else ""
+            parts.append(what + at)
+    return ", ".join(parts)
