@@ -284,7 +284,7 @@ def test_parameters_of_other_types_are_converted_or_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("lumbargrade.checkpoint.load_recipe", lambda name: SMALL)
+    monkeypatch.setattr("lumbargrade.published_checkpoint.load_recipe", lambda name: SMALL)
     network = fresh(SMALL)
     weights = to_published(network)
     first = next(n for n, t in weights.items() if t.ndim > 1)
