@@ -14,7 +14,6 @@ from torch import nn
 from lumbargrade.config import Recipe
 from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.dataset.samples import Sample, make_sample
-from lumbargrade.domain.geometry import apply_homography
 from lumbargrade.domain.vocabulary import SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.tasks.base import SeriesPrediction
@@ -30,7 +29,7 @@ class SeriesScores:
     Attributes:
         probabilities: float64 (B, P, 3), each row sums to 1.
         xy: float64 (B, P, 2) input pixels.
-        z: float64 (B, P) slice index in the volume.
+        z: float64 (B, P) slice of the input.
     """
 
     probabilities: Floats
@@ -53,7 +52,7 @@ class SeriesTask(Protocol):
 
 def locate(volume: Volume, voxels: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """Patient mm and nearest instance numbers of native voxels (P, 3)."""
-    z = np.clip(np.rint(voxels[:, 2]).astype(int), 0, len(volume.slices) - 1)
+    z = volume.nearest_slices(voxels[:, 2])
     instances = np.array([volume.slices[i].instance_number for i in z], np.int64)
     return volume.to_patient(voxels), instances
 
@@ -82,8 +81,8 @@ def predict_volumes(
     scores = task.predict(network, batch, flip=flip)
     found = []
     for i, (_, volume) in enumerate(volumes):
-        xy = apply_homography(samples[i].to_native, scores.xy[i])
-        voxels = np.concatenate([xy, scores.z[i][:, None]], axis=1).astype(np.float64)
+        points = np.concatenate([scores.xy[i], scores.z[i][:, None]], axis=1)
+        voxels = samples[i].maps.to_native(points)
         patient, instances = locate(volume, voxels)
         found.append(
             SeriesPrediction(
