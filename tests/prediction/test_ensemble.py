@@ -150,7 +150,7 @@ def test_predictions_of_two_studies_have_no_mean() -> None:
 
 
 def placed(z: float, instance: int) -> StudyPrediction:
-    place = Place("100", instance, 10.0, 20.0, z, (4 * z, 10.0, -20.0))
+    place = Place("100", instance, 10.0, 20.0, z, (-4 * z, 10.0, -20.0))
     return StudyPrediction("1", {CANAL[0]: Finding(CANAL[0], (0.5, 0.3, 0.2), place)})
 
 
@@ -161,7 +161,7 @@ def test_a_mean_lies_on_the_slice_that_is_nearest_to_it() -> None:
     at = settle(together, {"100": volume}).findings[CANAL[0]].place
     assert at is not None
     assert (at.z, at.instance_number) == (3.0, 4)
-    assert at.patient == (12.0, 10.0, -20.0)
+    assert at.patient == (-12.0, 10.0, -20.0)
     assert settle(together, {}) == together
     outside = settle(placed(11, 9), {"100": volume}).findings[CANAL[0]].place
     assert outside is not None
