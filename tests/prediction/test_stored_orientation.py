@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ from stored_otherwise import WAYS, Way, read_series_files, write_study
 
 CPU = torch.device("cpu")
 T1, T2, AXIAL = SeriesKind
+AGAIN = "T2 again"
 #: Descriptions that tell the kind of a series in an export.
 DESCRIPTIONS = {T1: "T1 TSE SAG", T2: "T2 TSE SAG", AXIAL: "T2 TSE TRA"}
 TASKS = {
@@ -88,20 +89,31 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def labelled(data: Path) -> list[GuidePoint]:
     """The labelled points of the phantom, in the patient; series as in the export."""
-    tables = read_tables(data)
-    study = read_study(
-        data / "train_images", kinds={str(s.series_id): s.kind for s in tables.series}
-    )
+    (study,) = (data / "train_images").iterdir()
+    kinds = {v.series_id: k for k, vs in read_lsdc(data, study).series.items() for v in vs}
+    points = labelled_points(data, read_lsdc(data, study))
+    return [replace(p, series_id=series_uid(kinds[p.series_id].name)) for p in points]
+
+
+def read_lsdc(data: Path, folder: Path) -> Study:
+    """A study in the LSDC layout, by the tables of a data set."""
+    kinds = {str(s.series_id): s.kind for s in read_tables(data).series}
+    return read_study(folder, kinds=kinds)
+
+
+def labelled_points(data: Path, study: Study) -> list[GuidePoint]:
+    """The labelled points of a study of a data set, in the patient."""
+    points = read_tables(data).points
     return [
-        GuidePoint(p.target, series_uid(kind), p.patient)
-        for kind, volumes in study.series.items()
+        GuidePoint(p.target, volume.series_id, p.patient)
+        for volumes in study.series.values()
         for volume in volumes
-        for p in true_points(tables.points, volume)
+        for p in true_points(points, volume)
     ]
 
 
-def series_uid(kind: SeriesKind) -> str:
-    return str(generate_uid(entropy_srcs=[kind.value]))
+def series_uid(name: str) -> str:
+    return str(generate_uid(entropy_srcs=[name]))
 
 
 @pytest.fixture(scope="module")
@@ -109,20 +121,32 @@ def export(data: Path) -> Slices:
     """The phantom as a hospital exports it, with images and pixels that are not square.
 
     Of the T2, every second column is left out; of the T1, some rows at the top; of the axial
-    series, every second row of an image that has lost columns on one side.
+    series, every second row of an image that has lost columns on one side. The T2 was scanned a
+    second time, with a little more noise, so that there are two series to choose from.
     """
     tables = read_tables(data)
     found = {}
     for entry in tables.series:
         folder = data / "train_images" / str(entry.study_id) / str(entry.series_id)
         found[entry.kind.name] = [exported(d, entry.kind) for d in read_series_files(folder)]
+    found[AGAIN] = [again(d) for d in found[T2.name]]
     return found
+
+
+def again(data: FileDataset) -> FileDataset:
+    data = copy.deepcopy(data)
+    data.SeriesInstanceUID = series_uid(AGAIN)
+    data.SOPInstanceUID = f"{data.SOPInstanceUID}.2"
+    noise = np.random.default_rng(int(data.InstanceNumber)).integers(0, 9, data.pixel_array.shape)
+    data.PixelData = (data.pixel_array + noise).astype(np.uint16).tobytes()
+    data["PixelData"].VR = "OW"
+    return data
 
 
 def exported(data: FileDataset, kind: SeriesKind) -> FileDataset:
     data = copy.deepcopy(data)
     data.StudyInstanceUID = generate_uid(entropy_srcs=["study"])
-    data.SeriesInstanceUID = series_uid(kind)
+    data.SeriesInstanceUID = series_uid(kind.name)
     data.FrameOfReferenceUID = generate_uid(entropy_srcs=["frame"])
     data.SeriesDescription = DESCRIPTIONS[kind]
     pixels, (dy, dx) = data.pixel_array, data.PixelSpacing
@@ -143,9 +167,10 @@ def exported(data: FileDataset, kind: SeriesKind) -> FileDataset:
 
 
 def ways_of(number: int) -> dict[str, Way]:
-    """Way ``number`` of the sagittal T2; the other series are stored independently of it."""
+    """Way ``number`` of the sagittal T2; the others are stored independently of it."""
     return {
         T2.name: WAYS[number],
+        AGAIN: WAYS[(3 * number + 9) % len(WAYS)],
         T1.name: WAYS[(5 * number + 3) % len(WAYS)],
         AXIAL.name: WAYS[(11 * number + 6) % len(WAYS)],
     }
@@ -167,15 +192,21 @@ class SeenPoints(SagittalKeypoints):
         return SeriesScores(nothing, seen[..., :2], seen[..., 2])
 
 
-@pytest.fixture(scope="module")
-def guides(first_study: Study, labelled: list[GuidePoint]) -> list[Member]:
-    """A first stage that sees the labelled points."""
+def seeing(volumes: Sequence[Volume], points: list[GuidePoint]) -> list[Member]:
+    """A first stage that sees the labelled points, from a T1 and a T2 that has them."""
     views: tuple[tuple[SeriesKind, ViewName], ...] = ((T1, "sagittal_t1"), (T2, "sagittal_t2"))
+    marked = {p.series_id for p in points}
     found = []
     for kind, view in views:
-        task = SeenPoints(view, first_study.series[kind][0], labelled)
+        (volume,) = [v for v in volumes if v.kind is kind and v.series_id in marked]
+        task = SeenPoints(view, volume, points)
         found.append(Member(Path(view), ModelMeta(task.recipe, fold=0), task, nn.Identity()))
     return found
+
+
+@pytest.fixture(scope="module")
+def guides(first_study: Study, labelled: list[GuidePoint]) -> list[Member]:
+    return seeing([v for vs in first_study.series.values() for v in vs], labelled)
 
 
 @dataclass(frozen=True)
@@ -202,7 +233,8 @@ class Outcome:
                     m.network, study.study_id, inside, points, device=CPU
                 )
             else:
-                (alone[name],) = predict_series(m, volumes, CPU, flip=True)
+                for found in predict_series(m, volumes, CPU, flip=True):
+                    alone[f"{name} {found.series_id}"] = found
         return cls(alone, grade_study(study, members.values(), guides=guides))
 
 
@@ -222,10 +254,33 @@ def assert_same(one: Finding, other: Finding, *, numbered: bool) -> None:
             assert one.place.instance_number == other.place.instance_number
 
 
+def assert_in_place(finding: Finding, study: Study) -> None:
+    """The voxel and the instance of a finding are those of the files as they are stored."""
+    place = finding.place
+    assert place is not None
+    (volume,) = [v for vs in study.series.values() for v in vs if v.series_id == place.series_id]
+    z = volume.slice_of_instance(place.instance_number)
+    assert abs(z - place.z) <= 0.5 + 1e-6
+    np.testing.assert_allclose(
+        volume.to_patient((place.x, place.y, place.z)), place.patient, atol=1e-6
+    )
+
+
 def assert_same_prediction(one: SeriesPrediction, other: SeriesPrediction) -> None:
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
     np.testing.assert_allclose(one.patient, other.patient, atol=0.01)
     assert one.series == other.series
+
+
+def assert_same_outcome(
+    one: Outcome, other: Outcome, study: Study, ways: Mapping[str, Way]
+) -> None:
+    for name, prediction in one.alone.items():
+        assert_same_prediction(prediction, other.alone[name])
+    for finding in other.together.findings.values():
+        assert_in_place(finding, study)
+    numbered = not any(way.numbers for way in ways.values())
+    assert_same_findings(one.together, other.together, numbered=numbered)
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +321,40 @@ def test_every_way_to_store_a_study_gives_the_same_findings(
     ways = ways_of(number)
     study = read_study(write_study(tmp_path, export, ways, shuffle=number + 1))
     found = Outcome.of(study, members, guides, labelled)
-    for name, prediction in first.alone.items():
-        assert_same_prediction(prediction, found.alone[name])
-    numbered = not any(way.numbers for way in ways.values())
-    assert_same_findings(first.together, found.together, numbered=numbered)
+    assert_same_outcome(first, found, study, ways)
+
+
+REAL = "100206310"
+
+
+@dataclass(frozen=True)
+class RealStudy:
+    """The labelled real study, and what is said of it as it is."""
+
+    data: Path
+    slices: Slices
+    points: list[GuidePoint]
+    guides: list[Member]
+    outcome: Outcome
+
+
+@pytest.fixture(scope="module")
+def real(shared: Path, members: dict[str, Member]) -> RealStudy:
+    data = shared / "realdata" / "rsna2024"
+    folder = data / "train_images" / REAL
+    study = read_lsdc(data, folder)
+    points = labelled_points(data, study)
+    guides = seeing([v for vs in study.series.values() for v in vs], points)
+    slices = {f.name: read_series_files(f) for f in sorted(folder.iterdir())}
+    return RealStudy(data, slices, points, guides, Outcome.of(study, members, guides, points))
+
+
+@pytest.mark.parametrize("number", range(len(WAYS)))
+def test_the_real_study_gives_the_same_findings_however_it_is_stored(
+    number: int, real: RealStudy, members: dict[str, Member], tmp_path: Path
+) -> None:
+    """In the LSDC layout: volumes stay in their published form, and samples are brought upright."""
+    ways = {name: WAYS[(number + 5 * i) % len(WAYS)] for i, name in enumerate(real.slices)}
+    study = read_lsdc(real.data, write_study(tmp_path / REAL, real.slices, ways))
+    found = Outcome.of(study, members, real.guides, real.points)
+    assert_same_outcome(real.outcome, found, study, ways)
