@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.upright import AXIAL, SAGITTAL, Pose, Turn, Upright
 from lumbargrade.domain.volume import Volume, VolumeSlice
-from made_stacks import make_series, make_stack, turned
+from made_stacks import make_series, make_stack, stored, turned
 
 TURNS = [Turn(*each) for each in product((False, True), repeat=3)]
 POSES = [pytest.param(p, id=n) for p, n in ((SAGITTAL, "sagittal"), (AXIAL, "axial"))]
@@ -33,17 +33,6 @@ def upright_volume(
     slices = make_stack(axes, (3, -4, 5), 5, 4.0, shape=(17, 12), spacing=(0.5, 0.8))
     pixels = np.random.default_rng(seed).integers(0, 256, (5, 17, 12), np.uint8)
     return make_series(slices, pixels=pixels)
-
-
-def stored(volume: Volume, turn: Turn, *, backwards: bool) -> Volume:
-    """The volume as somebody else stores it: the turn, and its slices in the other order."""
-    pixels, slices = [], []
-    for image, s in zip(volume.pixels, volume.slices, strict=True):
-        pixels.append(turn.pixels(image))
-        plane = turn.plane(s.plane, s.shape)
-        slices.append(replace(s, plane=plane, shape=turn.shape(s.shape)))
-    step = -1 if backwards else 1
-    return replace(volume, pixels=np.stack(pixels)[::step], slices=tuple(slices[::step]))
 
 
 @pytest.mark.parametrize("pose", POSES)
