@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.geometry import FloatArray, apply_homography, fit_to_frame
-from lumbargrade.domain.upright import AXIAL, SAGITTAL, Upright
+from lumbargrade.domain.upright import Upright, pose_of
 from lumbargrade.domain.vocabulary import Condition, Level
 from lumbargrade.domain.volume import Volume
 
@@ -112,8 +112,8 @@ def frame_shapes(rows: Iterable[SeriesRow], volume_of: Callable[[int, int], Volu
     shapes = []
     for row in rows:
         if np.isfinite(row.points).all():
-            pose = SAGITTAL if row.kind.sagittal else AXIAL
-            upright = Upright.of(volume_of(row.study_id, row.series_id), pose)
+            volume = volume_of(row.study_id, row.series_id)
+            upright = Upright.of(volume, pose_of(row.kind))
             points = upright.points(row.points)[:, :2]
             shapes.append(apply_homography(fit_to_frame(upright.shape, FRAME), points))
     return np.array(shapes)

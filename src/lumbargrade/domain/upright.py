@@ -14,7 +14,7 @@ which is exact: nothing is resampled. An oblique image is brought to the nearest
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lumbargrade.domain.geometry import FloatArray, SlicePlane, apply_homography
+from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume, padded
 
 Floating = TypeVar("Floating", bound=np.floating)
@@ -46,6 +47,11 @@ class Pose:
 
 SAGITTAL = Pose(BACK, FEET)
 AXIAL = Pose(LEFT, BACK)
+
+
+def pose_of(kind: SeriesKind | None) -> Pose:
+    """How series of a kind are seen; sagittal where the kind is unknown."""
+    return AXIAL if kind is SeriesKind.AXIAL_T2 else SAGITTAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +250,17 @@ class Upright:
         height, width = volume.slices[z].shape
         turned = self.turns[z].pixels(volume.pixels[z, :height, :width])
         return np.asarray(padded(turned, *self.shape))
+
+    def volume(self, volume: Volume) -> Volume:
+        """The volume as if it had been stored upright."""
+        if self.unchanged:
+            return volume
+        slices = tuple(
+            replace(s, plane=self.plane(volume, z), shape=self.turns[z].shape(s.shape))
+            for z in self.maps.zs.tolist()
+            for s in [volume.slices[z]]
+        )
+        return replace(volume, pixels=self.pixels(volume), slices=slices)
 
     def plane(self, volume: Volume, z: int) -> SlicePlane:
         """Where the upright image of slice ``z`` lies."""
