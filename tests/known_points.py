@@ -11,7 +11,6 @@ from torch import nn
 from lumbargrade.checkpoint import ModelMeta
 from lumbargrade.config import ViewName
 from lumbargrade.dataset.store import VolumeStore
-from lumbargrade.domain.geometry import apply_homography
 from lumbargrade.prediction.members import Member
 from lumbargrade.tasks.batch import Batch
 from lumbargrade.tasks.inference import SeriesScores
@@ -30,8 +29,9 @@ class KnownPoints(SagittalKeypoints):
         xy, z = [], []
         for sample in batch.samples:
             voxels = self.known[sample.study_id, sample.series_id].astype(np.float64)
-            xy.append(apply_homography(np.linalg.inv(sample.to_native), voxels[:, :2]))
-            z.append(voxels[:, 2])
+            points = sample.maps.from_native(voxels)
+            xy.append(points[:, :2])
+            z.append(points[:, 2])
         nothing = np.full((len(xy), len(self.targets), 3), np.nan)
         return SeriesScores(nothing, np.array(xy), np.array(z))
 

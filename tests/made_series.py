@@ -14,7 +14,7 @@ KINDS = {Condition.FORAMINAL: SeriesKind.SAGITTAL_T1, Condition.CANAL: SeriesKin
 
 
 def make_volume(depth: int = 9, height: int = 200, width: int = 160, seed: int = 0) -> Volume:
-    """Smooth noise in sagittal slices, from the patient's right to the left."""
+    """Smooth noise in sagittal slices, upright, from the patient's left to the right."""
     rng = np.random.default_rng(seed)
     noise = rng.integers(0, 256, (depth, height, width)).astype(np.float32)
     smooth = np.stack([cv2.GaussianBlur(s, (0, 0), 3) for s in noise])
@@ -22,7 +22,7 @@ def make_volume(depth: int = 9, height: int = 200, width: int = 160, seed: int =
     slices = tuple(
         VolumeSlice(
             instance_number=z + 1,
-            plane=SlicePlane((4.0 * z, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 1.0)),
+            plane=SlicePlane((-4.0 * z, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 1.0)),
             group=0,
             shape=(height, width),
         )
@@ -38,7 +38,7 @@ def make_row(condition: Condition, depth: int = 9, seed: int = 0, fold: int = 0)
     points = np.zeros((len(targets), 3), np.float32)
     for i, target in enumerate(targets):
         level = i % 5
-        z = {Side.LEFT: depth - 2, Side.RIGHT: 1, None: depth // 2}[target.side]
+        z = {Side.LEFT: 1, Side.RIGHT: depth - 2, None: depth // 2}[target.side]
         points[i] = 60 + 8 * level + rng.uniform(-2, 2), 40 + 28 * level + rng.uniform(-2, 2), z
     grades = rng.integers(-1, 3, len(targets)).astype(np.int8)
     return SeriesRow(1 + seed, 100 + seed, fold, KINDS[condition], targets, points, grades)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lumbargrade.domain.geometry import SlicePlane
+from lumbargrade.domain.upright import Turn
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume, VolumeSlice
 
@@ -78,3 +80,14 @@ def make_series(
         shape = np.max([s.shape for s in slices], axis=0)
         pixels = np.zeros((len(slices), *shape), np.uint8)
     return Volume(pixels, tuple(slices), study, series, kind, frame)
+
+
+def stored(volume: Volume, turn: Turn, *, backwards: bool) -> Volume:
+    """The volume as somebody else stores it: the turn, and its slices in the other order."""
+    pixels, slices = [], []
+    for image, s in zip(volume.pixels, volume.slices, strict=True):
+        pixels.append(turn.pixels(image))
+        plane = turn.plane(s.plane, s.shape)
+        slices.append(replace(s, plane=plane, shape=turn.shape(s.shape)))
+    step = -1 if backwards else 1
+    return replace(volume, pixels=np.stack(pixels)[::step], slices=tuple(slices[::step]))

@@ -170,7 +170,9 @@ def test_the_crop_is_the_same_however_the_volume_is_stored(view, axes, side, sto
     settings_ = {"offset": (4.0, 0.0), "turn": 7.0, "zoom": 1.1}
     one = cut_crop(volume, middle, centre, GRID, view(side), **settings_)
     two = cut_crop(other, same, centre, GRID, view(side), **settings_)
-    alike(one, two)
+    assert (one.valid == two.valid).all()
+    assert (one.image != two.image).mean() < 1e-3  # the last bits of a matrix may round otherwise
+    assert one.image.std() > 30
     instances = [
         [v.slices[z].instance_number for z in c.zs] for v, c in ((volume, one), (other, two))
     ]

@@ -11,9 +11,10 @@ from lumbargrade.config import AugmentConfig, CropConfig
 from lumbargrade.dataset.guides import CENTRE, LEFT, RIGHT, TO_FORAMEN, GuidePoint, guide_for
 from lumbargrade.dataset.study_samples import CropDraw, cut_study, draw_crops
 from lumbargrade.domain.space import find_spaces
+from lumbargrade.domain.upright import Turn
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Side, Target
 from lumbargrade.domain.volume import Volume
-from made_stacks import AXIAL, SAGITTAL, make_series, make_stack, turned
+from made_stacks import AXIAL, SAGITTAL, make_series, make_stack, stored, turned
 
 T1, T2, AX = SeriesKind
 CONFIG = CropConfig(
@@ -239,3 +240,26 @@ def test_a_shift_moves_the_crop_and_nothing_else():
     expected = cut_study(study(), points, CONFIG)
     for kind in SeriesKind:
         assert (moved.images(kind) == expected.images(kind)).all()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("turn", [Turn(), Turn(columns=True), Turn(rows=True), Turn(True)])
+def test_levels_midway_between_two_slices_are_cut_alike_however_the_series_are_stored(
+    turn: Turn, *, backwards: bool
+) -> None:
+    """Two models on neighbouring slices agree on a point in the middle between them."""
+    volumes = [
+        noisy(make_stack(SAGITTAL, (0, 0, 0), 12, 4.0, shape=(200, 80)), "t1", T1),
+        noisy(make_stack(SAGITTAL, (0, 0, 0), 12, 4.0, shape=(200, 80)), "t2", T2),
+        noisy(make_stack(AXIAL, (0, 0, 0), 44, 4.0, shape=(80, 80)), "ax", AX),
+    ]
+    middles = [GuidePoint(t, "t2", (0.0, 2.0, 80.0 - 40 * i)) for i, t in enumerate(CANAL)]
+    for volume, axis in ((volumes[1], 0), (volumes[2], 2)):
+        places = np.array([s.plane.position[axis] for s in volume.slices])
+        gaps = np.abs(places - middles[0].patient[axis])
+        assert np.sort(gaps)[:2].tolist() == [2, 2]
+    other = [stored(v, turn, backwards=backwards) for v in volumes]
+    one, same = (cut_study(each, middles, CONFIG) for each in (volumes, other))
+    for kind in SeriesKind:
+        assert one.covered[kind].all()
+        assert (one.images(kind) != same.images(kind)).mean() < 1e-3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +12,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lumbargrade.domain.geometry import SlicePlane
+from lumbargrade.domain.upright import Turn, Upright
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade
 from lumbargrade.domain.volume import Volume, VolumeSlice
 from lumbargrade.outputs import overlay
 from lumbargrade.outputs.overlay import COLOURS, PANEL, Mark, direction_letter, draw_series
+from made_stacks import stored
 
 CANAL = TARGETS[Condition.CANAL]
 FORAMINAL = TARGETS[Condition.FORAMINAL]
 
 
 def flat_volume(depth: int = 7, height: int = 90, width: int = 80, value: int = 0) -> Volume:
-    """A volume of one grey value, sagittal, columns going to the back and rows to the feet."""
+    """A volume of one grey value, sagittal, upright, from the patient's left to the right."""
     slices = tuple(
         VolumeSlice(
             instance_number=100 + z,
-            plane=SlicePlane((4.0 * z, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 1.0)),
+            plane=SlicePlane((-4.0 * z, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 1.0)),
             group=0,
             shape=(height, width),
         )
@@ -184,3 +187,20 @@ def test_the_saved_picture_is_the_drawn_one(tmp_path: Path) -> None:
     picture = draw_series(flat_volume(value=30), [ring(40, 45, 3)])
     overlay.save_image(tmp_path / "deep" / "one.png", picture)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "deep" / "one.png")), picture)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("turn", [Turn(rows=True), Turn(columns=True), Turn(True, rows=True)])
+def test_a_series_is_drawn_upright_whatever_way_it_is_stored(
+    turn: Turn, *, backwards: bool
+) -> None:
+    volume = flat_volume()
+    volume.pixels[:] = np.random.default_rng(0).integers(0, 256, volume.pixels.shape)
+    marks = [Mark(t, 30 + i, 20 + 9 * i, 2.4, Grade.SEVERE, 0.8) for i, t in enumerate(CANAL)]
+    other = stored(volume, turn, backwards=backwards)
+    upright = Upright.of(other)
+    points = upright.maps.to_native([(m.x, m.y, m.z) for m in marks]).tolist()
+    moved = [replace(m, x=x, y=y, z=z) for m, (x, y, z) in zip(marks, points, strict=True)]
+    assert not upright.unchanged
+    expected = draw_series(volume, marks, marks[:1])
+    assert (draw_series(other, moved, moved[:1]) == expected).all()

@@ -17,6 +17,7 @@ from lumbargrade.prediction.validation import mean_of
 from lumbargrade.tasks.base import SeriesPrediction
 from lumbargrade.tasks.inference import locate
 from made_series import make_volume
+from made_stacks import SAGITTAL, make_series, make_stack, turned
 
 CANAL = TARGETS[Condition.CANAL]
 RECESS = TARGETS[Condition.SUBARTICULAR][0]
@@ -172,7 +173,7 @@ def test_predictions_of_two_studies_have_no_mean() -> None:
 
 
 def placed(z: float, instance: int) -> StudyPrediction:
-    place = Place("100", instance, 10.0, 20.0, z, (4 * z, 10.0, -20.0))
+    place = Place("100", instance, 10.0, 20.0, z, (-4 * z, 10.0, -20.0))
     return StudyPrediction("1", {CANAL[0]: Finding(CANAL[0], (0.5, 0.3, 0.2), place)})
 
 
@@ -183,7 +184,7 @@ def test_a_mean_lies_on_the_slice_that_is_nearest_to_it() -> None:
     at = settle(together, {"100": volume}).findings[CANAL[0]].place
     assert at is not None
     assert (at.z, at.instance_number) == (3.0, 4)
-    assert at.patient == (12.0, 10.0, -20.0)
+    assert at.patient == (-12.0, 10.0, -20.0)
     assert settle(together, {}) == together
     outside = settle(placed(11, 9), {"100": volume}).findings[CANAL[0]].place
     assert outside is not None
@@ -234,3 +235,24 @@ def test_the_mean_over_models_is_taken_series_by_series_as_of_findings() -> None
     (alone,) = mean_of([[first[0]]])
     np.testing.assert_array_equal(alone.voxels, first[0].voxels)
     np.testing.assert_array_equal(alone.instances, first[0].instances)
+
+
+def test_a_mean_of_places_in_two_stacks_lies_between_them_in_the_patient() -> None:
+    """Slice coordinates of different stacks have no mean, in whatever order the stacks are."""
+    near = make_stack(SAGITTAL, (10.0, 0, 0), 3, 4.0)
+    far = make_stack(turned(0, 0, 5) @ SAGITTAL, (0.0, 0, 0), 3, 4.0, group=1, first=4)
+    for slices in (near + far, [*far, *near]):
+        order = {g: i for i, g in enumerate(dict.fromkeys(s.group for s in slices))}
+        volume = make_series([replace(s, group=order[s.group]) for s in slices], "100")
+        zs = [float(volume.slice_of_instance(n)) for n in (3, 5)]
+        members = []
+        for z in zs:
+            voxel = (20.0, 30.0, z)
+            patient = tuple(volume.to_patient(voxel).tolist())
+            place = Place("100", volume.slices[round(z)].instance_number, *voxel, patient)
+            members.append(StudyPrediction("1", {CANAL[0]: Finding(CANAL[0], (1, 0, 0), place)}))
+        expected = np.mean([volume.to_patient((20, 30, z)) for z in zs], axis=0)
+        at = settle(average(members), {"100": volume}).findings[CANAL[0]].place
+        assert at is not None
+        assert np.linalg.norm(np.subtract(at.patient, expected)) < 2
+        np.testing.assert_allclose(volume.to_patient((at.x, at.y, at.z)), at.patient)

@@ -154,7 +154,7 @@ def test_a_label_is_in_patient_space_where_its_pixel_is() -> None:
     (found,) = true_points(labels, volume)
     assert found.target is CANAL[0]
     assert found.voxel == (10.0, 20.0, 2.0)
-    assert found.patient == (8.0, 10.0, -20.0)  # slices 4 mm apart, column is foot-wards
+    assert found.patient == (-8.0, 10.0, -20.0)  # slices 4 mm apart, column is foot-wards
     assert found.normal == (-1.0, 0.0, 0.0)
 
 

@@ -1,6 +1,6 @@
 """Augmentation of a training sample: everything random is drawn first, then applied.
 
-A draw holds one composed matrix from native pixels to the network input: the image is interpolated
+A draw holds one composed matrix from upright pixels to the network input: the image is interpolated
 once (more often only where ``data.frame`` asks for it), and points follow by the same matrix.
 Global random state is never touched.
 """
@@ -34,7 +34,7 @@ class AugmentDraw:
     """All that is random about one training sample.
 
     Attributes:
-        matrix: 3 x 3, native pixels to network input pixels.
+        matrix: 3 x 3, pixels of the upright volume to network input pixels.
         flip: reverse the order of the slices.
         exchange_sides: with the flip, exchange left and right points and grades.
         slices: first slice that is kept and the one after the last, before the flip; None is all.
@@ -65,9 +65,9 @@ def draw_augmentation(
     Args:
         rng: the only source of randomness.
         config: probabilities and ranges.
-        points: (P, 2 or 3) native x, y(, z); only annotated ones are looked at.
+        points: (P, 2 or 3) x, y(, z) of the upright volume; only annotated ones are looked at.
         annotated: (P,) which points are marked.
-        shape: (height, width) of the native image.
+        shape: (height, width) of the upright volume.
         size: side of the network input, pixels.
         mean_shape: (P, 2) mean place of each point in a 512 frame.
         depth: slices of the volume; needed where the recipe trains on a part of them.
@@ -142,7 +142,7 @@ def apply_to_image(draw: AugmentDraw, image: NDArray[np.uint8]) -> None:
 def apply_to_points(
     draw: AugmentDraw, points: NDArray[np.float32], depth: int
 ) -> NDArray[np.float32]:
-    """Native points (P, 3) of ``depth`` slices to input pixels and slices of the sample.
+    """Points (P, 3) of an upright volume of ``depth`` slices as the sample has them.
 
     Which point belongs to which target is not changed here: see ``exchange_sides``.
     """

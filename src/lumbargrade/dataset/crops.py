@@ -19,12 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from lumbargrade.dataset.samples import warp_volume
 from lumbargrade.domain.geometry import FloatArray, SlicePlane
+from lumbargrade.domain.upright import AXIAL, BACK, FEET, LEFT, SAGITTAL, Pose, Upright
 from lumbargrade.domain.vocabulary import Side
 from lumbargrade.domain.volume import Volume
-
-_BACK: FloatArray = np.array([0.0, 1.0, 0.0])
-_DOWN: FloatArray = np.array([0.0, 0.0, -1.0])
-_LEFT: FloatArray = np.array([1.0, 0.0, 0.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +50,29 @@ class CropGrid:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a crop is turned: patient directions of its columns, its rows and its slices."""
+    """How a crop is turned: patient directions of its columns, its rows and its slices.
 
+    Attributes:
+        pose: how a slice is stored when it is upright; a crop is that or its mirror image.
+        columns, rows, slices: unit LPS.
+    """
+
+    pose: Pose
     columns: FloatArray
     rows: FloatArray
     slices: FloatArray
 
     @classmethod
     def sagittal(cls, side: Side) -> View:
-        return cls(_BACK, _DOWN, _lateral(side))
+        return cls(SAGITTAL, BACK, FEET, _lateral(side))
 
     @classmethod
     def axial(cls, side: Side) -> View:
-        return cls(_lateral(side), _BACK, _DOWN)
+        return cls(AXIAL, _lateral(side), BACK, FEET)
 
 
 def _lateral(side: Side) -> FloatArray:
-    return _LEFT if side is Side.LEFT else np.negative(_LEFT)
+    return LEFT if side is Side.LEFT else np.negative(LEFT)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -122,6 +125,9 @@ def cut_crop(
 ) -> Crop:
     """Cut a crop around a point.
 
+    Slices are brought upright before they are resampled, so that every pixel of the crop is the
+    same whatever way they are stored.
+
     Args:
         volume: the series.
         middle: index of the middle slice; its neighbours are those of its stack.
@@ -135,13 +141,14 @@ def cut_crop(
     crop = empty_crop(grid)
     zs, valid = crop.zs.copy(), crop.valid.copy()
     to_native, image = crop.to_native.copy(), crop.image.copy()
+    upright = Upright.of(volume, view.pose)
     for place, z in enumerate(_neighbours(volume, middle, grid.neighbours, view.slices)):
         if z < 0:
             continue
-        s = volume.slices[z]
-        matrix = _crop_to_native(s.plane, centre, grid, view, offset, turn, zoom)
-        zs[place], valid[place], to_native[place] = z, True, matrix
-        pixels = volume.pixels[z : z + 1]
+        plane = upright.plane(volume, z)
+        matrix = _crop_to_upright(plane, centre, grid, view, offset, turn, zoom)
+        zs[place], valid[place], to_native[place] = z, True, upright.to_stored(volume, z) @ matrix
+        pixels = upright.image(volume, z)[None]
         image[place] = warp_volume(pixels, np.asarray(np.linalg.inv(matrix), float), grid.size)[0]
     return Crop(image, valid, zs, to_native, volume.series_id)
 
@@ -150,13 +157,15 @@ def _neighbours(volume: Volume, middle: int, count: int, direction: FloatArray) 
     """Slices around the middle one along a direction; -1 beyond the end of the stack."""
     group = volume.slices[middle].group
     stack = [z for z, s in enumerate(volume.slices) if s.group == group]
-    along = [float(np.asarray(volume.slices[z].plane.position) @ direction) for z in stack]
+    normal = volume.slices[middle].plane.normal
+    across = normal if normal @ direction >= 0 else -normal
+    along = [float(np.asarray(volume.slices[z].plane.position) @ across) for z in stack]
     stack = [stack[i] for i in np.argsort(along, kind="stable")]
     at = stack.index(middle)
     return [stack[i] if 0 <= i < len(stack) else -1 for i in range(at - count, at + count + 1)]
 
 
-def _crop_to_native(
+def _crop_to_upright(
     plane: SlicePlane,
     centre: ArrayLike,
     grid: CropGrid,
@@ -165,17 +174,14 @@ def _crop_to_native(
     turn: float,
     zoom: float,
 ) -> FloatArray:
-    """3 x 3 map from crop pixels to native pixels of one slice.
+    """3 x 3 map from crop pixels to pixels of one upright slice, which lies in ``plane``.
 
-    The crop's axes are the image axes nearest to the directions of the view, so a slice is turned
-    by quarters and mirrored, never tilted out of its own plane.
+    The crop's axes are those of the slice or their mirror image, so it is never tilted out of the
+    slice's own plane.
     """
     row, column = np.asarray(plane.row), np.asarray(plane.column)
-    along_row = abs(row @ view.columns) * abs(column @ view.rows)
-    along_column = abs(column @ view.columns) * abs(row @ view.rows)
-    u, v = (row, column) if along_row >= along_column else (column, row)
-    u = u if u @ view.columns >= 0 else -u
-    v = v if v @ view.rows >= 0 else -v
+    u = row if view.columns @ view.pose.columns > 0 else -row
+    v = column if view.rows @ view.pose.rows > 0 else -column
     dy, dx = plane.spacing
     native = np.array([[u @ row / dx, v @ row / dx], [u @ column / dy, v @ column / dy]])
     angle = np.deg2rad(turn)

@@ -264,9 +264,8 @@ def _consolidate(
 def _mean_shapes(store: VolumeStore) -> dict[str, list[list[float]]]:
     """Condition -> (P, 2) in the 512 frame, for conditions with a row that has all its points."""
     means = {}
-    sizes = {entry.series_id: shape[1:] for entry, shape in store.shapes.items()}
     for condition in KIND_OF:
-        shapes = frame_shapes(store.rows(condition), sizes)
+        shapes = frame_shapes(store.rows(condition), store.volume)
         if len(shapes):
             means[condition.value] = mean_shape(shapes).tolist()
     return means

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lumbargrade.dataset.augment import AugmentDraw, apply_to_image, apply_to_points
 from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.domain.geometry import FloatArray, fit_to_frame, scale_frame
+from lumbargrade.domain.upright import SliceMaps, Upright
 from lumbargrade.domain.vocabulary import mirror
 from lumbargrade.domain.volume import Volume
 
@@ -20,7 +21,7 @@ _MOST_CHANNELS = 128
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One series as a network sees it.
+    """One sagittal series as a network sees it: upright, whatever way it is stored.
 
     Attributes:
         image: uint8 (D, size, size).
@@ -28,7 +29,7 @@ class Sample:
             not annotated.
         annotated: (P,) which points are marked.
         grades: int8 (P,), -1 where not graded.
-        to_native: 3 x 3, pixels of ``image`` to native pixels.
+        maps: pixels and slices of ``image`` to native voxels and back.
         study_id, series_id: where it comes from.
     """
 
@@ -36,7 +37,7 @@ class Sample:
     points: NDArray[np.float32]
     annotated: NDArray[np.bool_]
     grades: NDArray[np.int8]
-    to_native: FloatArray
+    maps: SliceMaps
     study_id: int
     series_id: int
 
@@ -54,19 +55,20 @@ def make_sample(
     draw: AugmentDraw | None = None,
     frame: int = 0,
 ) -> Sample:
-    """Resize a volume to a square frame, or to where an augmentation puts it.
+    """Bring a volume upright and resize it to a square, or to where an augmentation puts it.
 
     Args:
         volume: the series.
-        row: its labels.
+        row: its labels, in native voxels.
         size: side of the network input, pixels.
-        draw: what augmentation does; None leaves image and labels as they are.
+        draw: what augmentation does, in pixels of the upright volume; None leaves image and labels
+            as they are.
         frame: side of a square that images are resized to first and augmented in, before they are
             resized to the input, as in the published runs; 0 resamples them once.
     """
-    depth, height, width = volume.pixels.shape
+    upright, depth = Upright.of(volume), len(volume.slices)
     start, stop = (0, depth) if draw is None or draw.slices is None else draw.slices
-    pixels, framed = volume.pixels[start:stop], np.eye(3)
+    pixels, framed = upright.pixels(volume)[start:stop], np.eye(3)
     if frame:
         pixels, framed = fitted(pixels, frame)
     if frame:
@@ -76,18 +78,19 @@ def make_sample(
         image, last = fitted(pixels, size)
         draw = draw or AugmentDraw(matrix=last @ framed)
     else:
-        draw = draw or AugmentDraw(matrix=fit_to_frame((height, width), size))
+        draw = draw or AugmentDraw(matrix=fit_to_frame(upright.shape, size))
         image = warp_volume(pixels, draw.matrix, size)
+    maps = upright.maps.after(np.asarray(np.linalg.inv(draw.matrix), np.float64), start, stop)
     if draw.flip:
-        image = np.ascontiguousarray(image[::-1])
+        image, maps = np.ascontiguousarray(image[::-1]), maps.reversed()
     apply_to_image(draw, image)
     order = list(mirror(row.targets)) if draw.exchange_sides else list(range(len(row.targets)))
     return Sample(
         image=image,
-        points=apply_to_points(draw, row.points, depth)[order],
+        points=apply_to_points(draw, upright.points(row.points), depth)[order],
         annotated=annotated_points(row)[order],
         grades=row.grades[order],
-        to_native=np.asarray(np.linalg.inv(draw.matrix), np.float64),
+        maps=maps,
         study_id=row.study_id,
         series_id=row.series_id,
     )
@@ -145,7 +148,7 @@ def warp_volume(pixels: NDArray[np.uint8], matrix: FloatArray, size: int) -> NDA
     affine = bool(np.abs(matrix[2, :2]).max() < 1e-12)
     warped = np.empty((len(pixels), size, size), np.uint8)
     for plane, target in zip(pixels, warped, strict=True):
-        source = _block_means(plane, block) if block > 1 else plane
+        source = _block_means(plane, block) if block > 1 else np.ascontiguousarray(plane)
         if affine:
             cv2.warpAffine(
                 source, matrix[:2] / matrix[2, 2], (size, size), dst=target, flags=cv2.INTER_LINEAR

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tokenize
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.geometry import FloatArray, apply_homography, fit_to_frame
+from lumbargrade.domain.upright import Upright, pose_of
 from lumbargrade.domain.vocabulary import Condition, Level
+from lumbargrade.domain.volume import Volume
 
 #: Side of the square frame in which mean shapes and augmentation are described, pixels.
 FRAME = 512
@@ -104,17 +106,21 @@ def fit_similarity(source: ArrayLike, target: ArrayLike) -> FloatArray:
     )
 
 
-def frame_shapes(rows: Iterable[SeriesRow], sizes: Mapping[int, tuple[int, int]]) -> FloatArray:
+def frame_shapes(rows: Iterable[SeriesRow], volume_of: Callable[[int, int], Volume]) -> FloatArray:
     """The in-plane points of all rows that have every point, in the 512 frame, (N, P, 2).
 
+    Points are those of the upright volumes, as networks see them.
+
     Args:
-        sizes: series id -> (height, width) of its volume.
+        volume_of: gives the volume of a study's series, by ids.
     """
-    shapes = [
-        apply_homography(fit_to_frame(sizes[row.series_id], FRAME), row.points[:, :2])
-        for row in rows
-        if np.isfinite(row.points).all()
-    ]
+    shapes = []
+    for row in rows:
+        if np.isfinite(row.points).all():
+            volume = volume_of(row.study_id, row.series_id)
+            upright = Upright.of(volume, pose_of(row.kind))
+            points = upright.points(row.points)[:, :2]
+            shapes.append(apply_homography(fit_to_frame(upright.shape, FRAME), points))
     return np.array(shapes)
 
 

@@ -179,11 +179,10 @@ def _slices_at(volume: Volume, points: FloatArray) -> list[int | None]:
     """The slice nearest to each point (N, 3); None where it is unknown or outside the image."""
     voxels = volume.from_patient(points)
     found: list[int | None] = []
-    for x, y, z in voxels:
+    for (x, y, z), middle in zip(voxels, volume.nearest_slices(voxels[:, 2]).tolist(), strict=True):
         if not np.isfinite([x, y, z]).all():
             found.append(None)
             continue
-        middle = int(np.clip(np.rint(z), 0, len(volume.slices) - 1))
         height, width = volume.slices[middle].shape
         inside = -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
         found.append(middle if inside else None)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ from lumbargrade.dicom.stacks import (
 )
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
-from lumbargrade.domain.volume import Volume, VolumeSlice
+from lumbargrade.domain.volume import Volume, VolumeSlice, padded
 
 
 @dataclass(frozen=True)
@@ -193,15 +192,7 @@ def _scaled(groups: Sequence[Sequence[Pixels]], rules: ReadingRules) -> NDArray[
     """Groups of slices as one array (D, H, W), each group scaled by its own percentiles."""
     height, width = np.max([image.shape for group in groups for image in group], axis=0)
     if rules.pad_before_scaling:
-        groups = [[_padded(image, height, width) for image in group] for group in groups]
+        groups = [[padded(image, height, width) for image in group] for group in groups]
     # otherwise padding comes after scaling: invented pixels must not change the contrast
-    images = [_padded(i, height, width) for group in groups for i in to_uint8(group)]
+    images = [padded(i, height, width) for group in groups for i in to_uint8(group)]
     return np.stack(images)
-
-
-def _padded(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """An image continued by reflection at the bottom and right, as the networks were trained."""
-    bottom, right = height - image.shape[0], width - image.shape[1]
-    if not bottom and not right:
-        return image
-    return np.pad(image, ((0, bottom), (0, right)), mode="reflect")

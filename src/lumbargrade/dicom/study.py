@@ -30,7 +30,7 @@ class Study:
 
     Attributes:
         study_id: StudyInstanceUID (in LSDC files this is the study id), or the folder's name.
-        series: volumes by kind; kinds that the study lacks are absent.
+        series: volumes by kind, in the order of their ids; kinds that the study lacks are absent.
         problems: every file that could not be used, and what is odd about the rest.
         other: volumes of no known kind, such as localizers.
         reasons: why each of them is of none.
@@ -230,4 +230,7 @@ def assemble(found: Scan, name: str, kinds: Mapping[str, SeriesKind] | None = No
     if not series and not other:
         reasons = "; ".join(dict.fromkeys(p.what for p in problems)) or "no DICOM files"
         raise BadDicom(f"{name}: no usable series ({reasons[:400]})")
+    # several series of a kind follow each other by id, whatever the names and order of their files
+    for volumes in series.values():
+        volumes.sort(key=lambda v: v.series_id)
     return Study(found.series[0].study_id, series, tuple(problems), tuple(other), tuple(declined))

@@ -10,13 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.volume import Volume
 
 #: A level is covered where a slice passes this near to its point, mm. Half the height of a disc
 #: and half a slice gap; a stack that ends below one disc is further than that from the next.
 REACH = 6.0
+
+#: Distances that are equal to this many decimals of a millimetre count as equal.
+_DECIMALS = 3
 
 #: What a stack that lies askew to the disc costs against a nearer one, mm per sine of the angle.
 TILT = 5.0
@@ -122,7 +126,7 @@ def cut_level(
         inside = ((local[:, :2] >= -0.5) & (local[:, :2] <= shape[:, ::-1] - 0.5)).all(axis=1)
         for group in np.unique(groups[inside]):
             zs = np.flatnonzero(inside & (groups == group))
-            zs = zs[np.argsort(np.abs(local[zs, 2]), kind="stable")]
+            zs = zs[_nearest_first(local[zs, 2], volume.slices[zs[0]].plane.normal)]
             distance = float(abs(local[zs[0], 2]))
             nearest = distance if nearest is None else min(nearest, distance)
             if distance <= reach:
@@ -132,8 +136,18 @@ def cut_level(
                 )
                 cost = distance + TILT * _askew(volume, int(zs[0]), along)
                 found.append((cost, StackCut(volume.series_id, int(group), cuts)))
-    found.sort(key=lambda pair: pair[0])
+    found.sort(key=lambda pair: round(pair[0], _DECIMALS))
     return LevelCut(tuple(stack for _, stack in found), nearest)
+
+
+def _nearest_first(distance: FloatArray, normal: FloatArray) -> NDArray[np.intp]:
+    """Order of the slices of a stack by their signed distance (N,) along its normal.
+
+    Of two slices that are equally near, the one further to the head comes first (back, left in
+    stacks that do not lie across the spine), in whatever order they are stored.
+    """
+    up = np.sign(normal[np.abs(normal).argmax()])
+    return np.lexsort((up * distance, np.round(np.abs(distance), _DECIMALS)))
 
 
 def _askew(volume: Volume, z: int, along: ArrayLike | None) -> float:

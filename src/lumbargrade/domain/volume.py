@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lumbargrade.domain.geometry import FloatArray, SlicePlane
 from lumbargrade.domain.vocabulary import SeriesKind
+
+#: Slice coordinates this near to the middle between two slices count as in the middle.
+_MIDWAY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,23 @@ class Volume:
             if s.instance_number == instance_number:
                 return z
         raise KeyError(f"series {self.series_id} has no instance {instance_number}")
+
+    def nearest_slices(self, z: ArrayLike) -> NDArray[np.intp]:
+        """Index of the slice nearest to each slice coordinate (N,); the end beyond an end.
+
+        Midway between two slices, the one further to the patient's left, back or head (whichever
+        way they follow each other) is taken, so that the choice does not depend on their order.
+        """
+        last = len(self.slices) - 1
+        inside = np.clip(np.nan_to_num(np.asarray(z, float)), 0, last)
+        low = np.floor(inside).astype(int)
+        high = np.minimum(low + 1, last)
+        position = np.array([s.plane.position for s in self.slices], float)
+        step = position[high] - position[low]
+        along = step[np.arange(len(step)), np.abs(step).argmax(axis=1)]
+        beyond = inside - low - 0.5
+        upper = np.where(np.abs(beyond) < _MIDWAY, along > 0, beyond > 0)
+        return np.asarray(np.where(upper, high, low))
 
     def to_patient(self, xyz: ArrayLike) -> FloatArray:
         """Voxels ``(..., 3)`` = (x, y, z) to LPS mm; fractional z interpolates inside its group.
@@ -188,3 +209,11 @@ def _between_slices(local: FloatArray, planes: _Planes, zs: NDArray[np.intp]) ->
     xy = (1 - t) * local[each, zs[low], :2] + t * local[each, zs[high], :2]
     z = (1 - t[:, 0]) * zs[low] + t[:, 0] * zs[high]
     return np.column_stack([xy, np.where(np.isnan(distance[:, 0]), np.nan, z)])
+
+
+def padded(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """An image continued by reflection at the bottom and right, as the networks were trained."""
+    bottom, right = height - image.shape[0], width - image.shape[1]
+    if not bottom and not right:
+        return image
+    return np.pad(image, ((0, bottom), (0, right)), mode="reflect")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from lumbargrade.domain.files import atomic_path
+from lumbargrade.domain.upright import Upright, pose_of
 from lumbargrade.domain.vocabulary import Grade, Target
 from lumbargrade.domain.volume import Volume
 
@@ -85,8 +86,9 @@ def draw_series(
 ) -> RGB:
     """The slices nearest to the points, side by side, RGB.
 
-    The part of the slices around the points is shown, the same in each. A point is drawn on the
-    shown slice nearest to it. A label says what is predicted, and what is true where that is known.
+    Slices are drawn upright, whatever way they are stored. The part of them around the points is
+    shown, the same in each. A point is drawn on the shown slice nearest to it. A label says what is
+    predicted, and what is true where that is known.
 
     Args:
         volume: the series.
@@ -94,6 +96,9 @@ def draw_series(
         true: true points, drawn as crosses.
         most: how many slices at most.
     """
+    upright = Upright.of(volume, pose_of(volume.kind))
+    volume = upright.volume(volume)
+    predicted, true = _moved(predicted, upright), _moved(true, upright)
     marks = [*true, *predicted]
     chosen = _nearest_slices([m.z for m in predicted or true], len(volume.slices), most)
     window = _window(marks, volume.slices[chosen[0]].shape)
@@ -105,6 +110,12 @@ def draw_series(
     gap = np.full((panels[0].shape[0], _GAP, 3), 0, np.uint8)
     row = [piece for panel in panels for piece in (panel, gap)]
     return np.concatenate(row[:-1], axis=1)
+
+
+def _moved(marks: Sequence[Mark], upright: Upright) -> list[Mark]:
+    """Marks in pixels and slices of the upright volume."""
+    points = upright.points(np.array([(m.x, m.y, m.z) for m in marks]).reshape(-1, 3)).tolist()
+    return [replace(m, x=x, y=y, z=z) for m, (x, y, z) in zip(marks, points, strict=True)]
 
 
 def save_image(path: Path, image: RGB) -> None:

@@ -19,6 +19,11 @@ from lumbargrade.tasks.inference import locate
 AGREE = 12.0
 
 
+#: If a mean of voxels in several stacks lies this far, mm, from the mean of their patient points,
+#: the patient points count.
+ELSEWHERE = 0.01
+
+
 def study_prediction(
     prediction: SeriesPrediction,
     sources: tuple[ModelSource, ...] = (),
@@ -121,11 +126,23 @@ def settle(prediction: StudyPrediction, volumes: Mapping[str, Volume]) -> StudyP
         place = finding.place
         if place is None or place.series_id not in volumes:
             continue
-        voxels = np.array([[place.x, place.y, place.z]])
-        patient, instances = locate(volumes[place.series_id], voxels)
-        place = replace(place, instance_number=int(instances[0]), patient=_triple(patient[0]))
+        place = _settled(place, volumes[place.series_id])
         findings[target] = replace(finding, place=place)
     return replace(prediction, findings=findings)
+
+
+def _settled(place: Place, volume: Volume) -> Place:
+    voxels = np.array([[place.x, place.y, place.z]])
+    patient, instances = locate(volume, voxels)
+    mean, stacks = place.patient, {s.group for s in volume.slices}
+    if len(stacks) > 1 and mean is not None and np.abs(mean - patient[0]).max() > ELSEWHERE:
+        # slice coordinates of different stacks have no mean
+        voxels = volume.from_patient([mean])
+        patient, instances = locate(volume, voxels)
+    x, y, z = _triple(voxels[0])
+    return replace(
+        place, instance_number=int(instances[0]), x=x, y=y, z=z, patient=_triple(patient[0])
+    )
 
 
 def _average_finding(target: Target, members: Sequence[Finding]) -> Finding:

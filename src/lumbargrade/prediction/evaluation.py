@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lumbargrade.config import Published, Recipe
 from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.domain.upright import Upright
 from lumbargrade.domain.vocabulary import Condition, Grade
 from lumbargrade.prediction.pairs import (
     FoldPairs,
@@ -130,13 +131,14 @@ def _point_pairs(
         nowhere = np.full((len(truth), 3), np.nan)
         return patient, truth, patient, truth, nowhere
     volume = store.volume(row.study_id, row.series_id)
-    factor = np.full((int(marked.sum()), 1), size / max(volume.pixels.shape[1:]) / 4)
-    last = len(volume.slices) - 1
-    on = np.clip(np.rint(row.points[marked, 2]), 0, last).astype(int)
+    # upright, so that x runs along the patient's front and back, whatever way a series is stored
+    upright = Upright.of(volume)
+    factor = np.full((int(marked.sum()), 1), size / max(upright.shape) / 4)
+    on = volume.nearest_slices(row.points[marked, 2])
     normals = np.array([volume.slices[z].plane.normal for z in on]).reshape(-1, 3)
     return (
-        _mask_units(prediction.voxels[marked], factor),
-        _mask_units(row.points[marked], factor),
+        _mask_units(upright.points(prediction.voxels[marked]), factor),
+        _mask_units(upright.points(row.points[marked]), factor),
         prediction.patient[marked],
         volume.to_patient(row.points[marked]),
         normals,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lumbargrade.dataset.samples import Sample
-from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.upright import SliceMaps
 
 #: Mask pixels per input pixel: ``x_mask = x_input / MASK_STRIDE``.
 MASK_STRIDE = 4
@@ -22,12 +22,12 @@ class SampleMeta:
 
     Attributes:
         study_id, series_id: where it comes from.
-        to_native: 3 x 3, input pixels to native pixels.
+        maps: of one series, input pixels and slices to native voxels; None for a study.
     """
 
     study_id: int
     series_id: int
-    to_native: FloatArray
+    maps: SliceMaps | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,5 +76,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
         z=torch.from_numpy(np.ascontiguousarray(points[..., 2])),
         annotated=torch.from_numpy(annotated),
         grade=torch.from_numpy(np.stack([s.grades for s in samples]).astype(np.int64)),
-        samples=[SampleMeta(s.study_id, s.series_id, s.to_native) for s in samples],
+        samples=[SampleMeta(s.study_id, s.series_id, s.maps) for s in samples],
     )

@@ -14,7 +14,6 @@ from torch import nn
 from lumbargrade.config import Recipe
 from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.dataset.samples import Sample, make_sample
-from lumbargrade.domain.geometry import apply_homography
 from lumbargrade.domain.vocabulary import SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.tasks.base import SeriesPrediction
@@ -30,7 +29,7 @@ class SeriesScores:
     Attributes:
         probabilities: float64 (B, P, 3), each row sums to 1.
         xy: float64 (B, P, 2) input pixels.
-        z: float64 (B, P) slice index in the volume.
+        z: float64 (B, P) slice of the input.
     """
 
     probabilities: Floats
@@ -56,7 +55,7 @@ def locate(volume: Volume, voxels: Floats) -> tuple[Floats, NDArray[np.int64]]:
     patient, instances = np.full((len(voxels), 3), np.nan), np.full(len(voxels), -1, np.int64)
     known = np.isfinite(voxels).all(axis=1)
     patient[known] = volume.to_patient(voxels[known])
-    z = np.clip(np.rint(voxels[known, 2]).astype(int), 0, len(volume.slices) - 1)
+    z = volume.nearest_slices(voxels[known, 2])
     instances[known] = [volume.slices[i].instance_number for i in z]
     return patient, instances
 
@@ -85,8 +84,8 @@ def predict_volumes(
     scores = task.predict(network, batch, flip=flip)
     found = []
     for i, (_, volume) in enumerate(volumes):
-        xy = apply_homography(samples[i].to_native, scores.xy[i])
-        voxels = np.concatenate([xy, scores.z[i][:, None]], axis=1).astype(np.float64)
+        points = np.concatenate([scores.xy[i], scores.z[i][:, None]], axis=1)
+        voxels = samples[i].maps.to_native(points)
         patient, instances = locate(volume, voxels)
         found.append(
             SeriesPrediction(

@@ -21,6 +21,7 @@ from lumbargrade.dataset.shapes import read_mean_shape
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.upright import Upright
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Side, Target, mirror
 from lumbargrade.networks import losses
 from lumbargrade.networks.level_order import ordered_points
@@ -120,17 +121,17 @@ class OneStageTask(ABC):
         size = self.recipe.data.size
         draw = None
         if rng is not None:
-            depth, height, width = volume.pixels.shape
+            upright = Upright.of(volume)
             given = self._given_shape
             draw = draw_augmentation(
                 rng,
                 self.recipe.augment,
-                row.points,
+                upright.points(row.points),
                 annotated_points(row),
-                (height, width),
+                upright.shape,
                 size,
                 store.mean_shape(self.condition) if given is None else given,
-                depth,
+                len(volume.slices),
             )
         return make_sample(volume, row, size=size, draw=draw, frame=self.recipe.data.frame)
 

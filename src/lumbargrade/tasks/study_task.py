@@ -28,6 +28,7 @@ from lumbargrade.domain.reasons import joined, no_point, no_series, no_slice
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.tasks.base import LossTerms, SeriesPrediction, chunks, file_digests
+from lumbargrade.tasks.inference import locate
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,13 +323,14 @@ def locate_in(
 ) -> NDArray[np.float64] | None:
     """A native voxel of a crop's series in pixels and slice of the crop; None where outside."""
     x, y, z = voxel
-    there = np.flatnonzero(crop.valid & (crop.zs == round(float(z))))
-    if not len(there):
+    away = np.where(crop.valid, np.abs(crop.zs - z), np.inf)
+    at = int(away.argmin())
+    if not away[at] <= 0.5:
         return None
-    u, v = apply_homography(np.linalg.inv(crop.to_native[there[0]]), np.array([x, y]))
+    u, v = apply_homography(np.linalg.inv(crop.to_native[at]), np.array([x, y]))
     size = crop.image.shape[-1]
     inside = -0.5 <= u <= size - 0.5 and -0.5 <= v <= size - 0.5
-    return np.array([u, v, float(there[0])]) if inside else None
+    return np.array([u, v, float(at)]) if inside else None
 
 
 def native_voxel(crop: Crop, x: float, y: float, at: int) -> tuple[float, float, float]:
@@ -359,10 +361,7 @@ def placed(
         if place is None:
             continue
         series[i], voxels[i] = place[0], place[1]
-        volume = volumes[series[i]]
-        patient[i] = volume.to_patient(voxels[i])
-        z = int(np.clip(np.rint(voxels[i, 2]), 0, len(volume.slices) - 1))
-        instances[i] = volume.slices[z].instance_number
+        patient[i : i + 1], instances[i : i + 1] = locate(volumes[series[i]], voxels[i : i + 1])
     return SeriesPrediction(
         study_id, "", targets, probabilities, voxels, patient, instances, tuple(series)
     )

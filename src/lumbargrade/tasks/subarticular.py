@@ -92,7 +92,7 @@ class SubarticularTask(StudyTask):
             annotated=torch.tensor(annotated, dtype=torch.bool),
             grade=torch.tensor(grades, dtype=torch.int64),
             owner=owner,
-            samples=[SampleMeta(s.study_id, s.study_id, np.eye(3)) for s in samples],
+            samples=[SampleMeta(s.study_id, s.study_id) for s in samples],
         )
 
     def forward(self, network: nn.Module, batch: CropBatch) -> CropOutput:

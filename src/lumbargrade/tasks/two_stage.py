@@ -90,7 +90,7 @@ class TwoStageTask(StudyTask):
             xyz={k: torch.from_numpy(np.nan_to_num(v)) for k, v in points.items()},
             annotated={k: torch.from_numpy(np.isfinite(v).all(axis=-1)) for k, v in points.items()},
             grade=torch.from_numpy(grades),
-            samples=[SampleMeta(s.study_id, s.study_id, np.eye(3)) for s in samples],
+            samples=[SampleMeta(s.study_id, s.study_id) for s in samples],
         )
 
     def _points(self, sample: StudySample, kind: SeriesKind) -> NDArray[np.float32]:
