@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from lumbargrade.dicom.header import Header, if_usable
+from lumbargrade.dicom.orientation import Orientation, orientation_of
 from lumbargrade.domain.vocabulary import SeriesKind
-
-
-class Orientation(StrEnum):
-    """The anatomical plane nearest to a slice."""
-
-    SAGITTAL = "sagittal"
-    CORONAL = "coronal"
-    AXIAL = "axial"
-
-
-def orientation_of(normal: ArrayLike) -> Orientation:
-    """The plane whose LPS axis is nearest to a slice normal, (3,)."""
-    return tuple(Orientation)[int(np.argmax(np.abs(np.asarray(normal, float))))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +23,8 @@ class Acquisition:
         sequence: ScanningSequence values, such as ``SE`` or ``GR``.
         image_type: ImageType values.
         contrast: whether a contrast agent is named.
-        repeats: what tells images of one place apart: frame of reference aside, echo, acquisition
-            number, temporal position, b-value and image type, as text.
+        repeats: what may tell images of one place apart, such as echo, acquisition number, temporal
+            position and image type: keywords with their values as text.
     """
 
     modality: str
@@ -59,6 +45,12 @@ _REPEAT_TAGS = (
     "DiffusionBValue",
     "ImageType",
     "AcquisitionNumber",
+    "InversionTime",
+    "ComplexImageComponent",
+    "ScanningSequence",
+    "SequenceName",
+    "FlipAngle",
+    "StackID",
 )
 
 
