@@ -48,9 +48,9 @@ REFUSED = {
 
 #: single files of the last folder -> the reason for which each is refused.
 REFUSED_FILES = {
-    "CT0012.fragmented_no_bot_jpeg_baseline.51": "multi-frame",
+    "CT0012.fragmented_no_bot_jpeg_baseline.51": "12-bit precision",
     "US-YBR_FULL_422-EVRLE": "colour image",
-    "no-pixel-data": "has no pixel data",
+    "no-pixel-data": "holds no image",
     "no-pixel-spacing": "colour image",
     "CTImage.dcm_JPEGProcess10_12TransferSyntax_1.2.840.10008.1.2.4.55": "not supported",
     "CTImage.dcm_JPEGProcess6_8TransferSyntax_1.2.840.10008.1.2.4.53": "not supported",

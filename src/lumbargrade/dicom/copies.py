@@ -65,8 +65,7 @@ def _identity(header: SliceHeader, stored: bool) -> object:
 
 
 def _preference(header: SliceHeader) -> tuple[object, ...]:
-    derived = "DERIVED" in header.about.image_type
-    return (derived, header.instance_number, header.sop_uid, str(header.path))
+    return (header.derived, header.instance_number, header.sop_uid, str(header.path))
 
 
 def _divided(

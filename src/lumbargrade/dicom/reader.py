@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,10 +31,12 @@ class SeriesResult:
     Attributes:
         volume: all usable slices.
         problems: every file that could not be used, and what is odd about the rest.
+        digest: of the values of all pixels before they were scaled.
     """
 
     volume: Volume
     problems: tuple[Problem, ...]
+    digest: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,8 @@ def build_series(
         raise BadDicom(f"{name.origin}: {len(kept)} images at one place are not a volume")
     stacks, pixels = _decode(spatial_stacks(kept, name.kind, rules), noted, name)
     if not stacks:
-        reasons = "; ".join(dict.fromkeys(p.what for p in noted)) or "it has no files"
+        lost = [p.what for p in noted if p.fatal] or [p.what for p in noted]
+        reasons = "; ".join(dict.fromkeys(lost)) or "it has no files"
         raise BadDicom(f"{name.origin}: no usable slice ({reasons[:300]})")
     noted += [name.note(what) for what in oddities(stacks, name.kind, rules)]
     slices = [
@@ -178,7 +182,15 @@ def build_series(
         name.kind,
         stacks[0][0].frame_of_reference,
     )
-    return SeriesResult(volume, tuple(noted))
+    return SeriesResult(volume, tuple(noted), _digest(pixels))
+
+
+def _digest(groups: Sequence[Sequence[Pixels]]) -> bytes:
+    digest = hashlib.sha256()
+    for group in groups:
+        for image in group:
+            digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
 
 
 def _decode(

@@ -88,6 +88,11 @@ class SliceHeader:
         return f"{self.path}: frame {self.frame}" if self.frame else str(self.path)
 
     @property
+    def derived(self) -> bool:
+        """Whether its pixels were computed from those of other images, by its ImageType."""
+        return any(w.strip().upper() == "DERIVED" for w in self.about.image_type[:1])
+
+    @property
     def syntax(self) -> str:
         """The transfer syntax of its pixels."""
         return str(self.dataset.file_meta.get("TransferSyntaxUID", ""))

@@ -42,6 +42,8 @@ def split_series(headers: Sequence[SliceHeader]) -> list[Part]:
     """
     ordered = sorted(headers, key=lambda h: (h.instance_number, h.sop_uid, str(h.path), h.frame))
     ordered = _one_frame(ordered)
+    if single_place(ordered):
+        return [Part(ordered, error=f"{len(ordered)} images at one place are not a volume")]
     parts: list[Part] = []
     for own in _by_series(ordered):
         kinds = partition(own, _image_class)
@@ -156,8 +158,8 @@ _COMPUTED = frozenset(
 
 def _image_class(header: SliceHeader) -> tuple[bool, frozenset[str]]:
     """Whether an image is derived, and the words for what it was computed as."""
-    words = [w.strip().upper() for w in header.about.image_type]
-    return ("DERIVED" in words[:1], frozenset(words) & _COMPUTED)
+    words = {w.strip().upper() for w in header.about.image_type}
+    return header.derived, frozenset(words & _COMPUTED)
 
 
 def _computed(header: SliceHeader) -> bool:

@@ -111,7 +111,7 @@ def _without_short_gaps(kept: list[int], along: FloatArray, usual: float) -> lis
     for _ in range(FEW):
         short = np.flatnonzero(np.diff(along[left]) < _SHORT * usual)
         if not short.size:
-            return left
+            break
         at = int(short[0])
         choices = [left[:i] + left[i + 1 :] for i in (at, at + 1)]
         left = min(choices, key=lambda c: _irregular(along[c], usual))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lumbargrade.dicom.acquisition import classify
@@ -126,11 +126,19 @@ def _found(headers: Sequence[SliceHeader], kinds: Mapping[str, SeriesKind]) -> F
 
 @dataclass(frozen=True)
 class ReadSeries:
-    """The volumes of one series, why each is of its kind, and what was wrong."""
+    """The volumes of one series.
+
+    Attributes:
+        volumes: in the order of their first images.
+        reasons: why each is of its kind.
+        problems: what was wrong.
+        digests: of the pixels of each, before they were scaled.
+    """
 
     volumes: tuple[Volume, ...]
     reasons: tuple[str, ...]
     problems: tuple[Problem, ...]
+    digests: tuple[bytes, ...]
 
 
 def read_found(found: FoundSeries, kinds: Mapping[str, SeriesKind] | None = None) -> ReadSeries:
@@ -141,7 +149,7 @@ def read_found(found: FoundSeries, kinds: Mapping[str, SeriesKind] | None = None
     apart is a problem.
     """
     kind = (kinds or {}).get(found.series_id)
-    volumes, reasons, problems = [], [], []
+    volumes, reasons, problems, digests = [], [], [], []
     origin = found.headers[0].path.parent
     unsplit = SeriesName(found.study_id, found.series_id, kind, origin)
     parts = [Part(list(found.headers))]
@@ -163,9 +171,35 @@ def read_found(found: FoundSeries, kinds: Mapping[str, SeriesKind] | None = None
             continue
         volumes.append(result.volume)
         reasons.append(why)
+        digests.append(result.digest)
         problems += result.problems
     release_all(found.headers)
-    return ReadSeries(tuple(volumes), tuple(reasons), tuple(problems))
+    return ReadSeries(tuple(volumes), tuple(reasons), tuple(problems), tuple(digests))
+
+
+def read_all(
+    found: Iterable[FoundSeries], kinds: Mapping[str, SeriesKind] | None = None
+) -> Iterator[ReadSeries]:
+    """Decode series one after the other; images that were sent twice are graded once.
+
+    A volume with the pixels and planes of an earlier one, under whatever series UID, has no kind.
+    Series in the LSDC layout are as their tables say.
+    """
+    seen: dict[Hashable, str] = {}
+    for item in found:
+        result = read_found(item, kinds)
+        if item.rules is LSDC:
+            yield result
+            continue
+        volumes, reasons = list(result.volumes), list(result.reasons)
+        for i, volume in enumerate(volumes):
+            planes = tuple(s.plane for s in volume.slices)
+            content = (volume.study_id, planes, result.digests[i])
+            first = seen.setdefault(content, volume.series_id)
+            if first != volume.series_id and volume.kind is not None:
+                volumes[i] = replace(volume, kind=None)
+                reasons[i] = f"the same images as series {first}"
+        yield replace(result, volumes=tuple(volumes), reasons=tuple(reasons))
 
 
 def _part_ids(series_id: str, parts: Sequence[Part]) -> list[str]:
@@ -226,8 +260,7 @@ def assemble(found: Scan, name: str, kinds: Mapping[str, SeriesKind] | None = No
     series: dict[SeriesKind, list[Volume]] = {}
     other: list[Volume] = []
     problems = list(found.problems)
-    for item in found.series:
-        result = read_found(item, kinds)
+    for result in read_all(found.series, kinds):
         problems += result.problems
         for volume, why in zip(result.volumes, result.reasons, strict=True):
             if volume.kind is None:
