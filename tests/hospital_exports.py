@@ -224,20 +224,26 @@ def object_without_image(case: str, kind: str, modality: str) -> FileDataset:
 
 
 def enhanced(
-    slices: Series, *, slope: float | None = None, compressed: bool = False
+    slices: Series,
+    *,
+    slopes: Sequence[float] = (),
+    compressed: bool = False,
+    pixels: bytes | None = None,
 ) -> FileDataset:
     """One enhanced multi-frame file of a series, frames in the order of the slices.
 
     Args:
         slices: ordinary images.
-        slope: a rescale slope for every frame.
+        slopes: a rescale slope for every frame.
         compressed: RLE, a fragment for each frame.
+        pixels: instead of those of the slices, as they are stored.
     """
     first = slices[0]
     data = copy.deepcopy(first)
     for keyword in (
         *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
         *("EchoTime", "RepetitionTime", "ScanningSequence", "SliceLocation", "InstanceNumber"),
+        *("RescaleSlope", "RescaleIntercept"),
     ):
         if keyword in data:
             delattr(data, keyword)
@@ -245,7 +251,7 @@ def enhanced(
     data.NumberOfFrames = len(slices)
     data.EchoPulseSequence, data.InversionRecovery = "SPIN", "NO"
     timing = Dataset()
-    timing.RepetitionTime = float(first.RepetitionTime)
+    timing.RepetitionTime = float(first.get("RepetitionTime", 3000))
     measures = Dataset()
     measures.PixelSpacing, measures.SliceThickness = first.PixelSpacing, first.SliceThickness
     shared = Dataset()
@@ -253,8 +259,12 @@ def enhanced(
     shared.PixelMeasuresSequence = [measures]
     data.SharedFunctionalGroupsSequence = [shared]
     data.PerFrameFunctionalGroupsSequence = [
-        _frame_groups(d, i, slope) for i, d in enumerate(slices, start=1)
+        _frame_groups(d, i, slopes[i - 1] if slopes else None)
+        for i, d in enumerate(slices, start=1)
     ]
+    if pixels is not None:
+        data.PixelData = pixels
+        return data
     data.PixelData = b"".join(d.pixel_array.astype("<u2").tobytes() for d in slices)
     data["PixelData"].VR = "OW"
     if compressed:

@@ -319,9 +319,15 @@ def sidecars(folder: Path) -> None:
         (folder / "__MACOSX" / file.parent.name / file.name).write_bytes(fork)
         file.with_name(f"fork of {file.name}").write_bytes(fork)
     for name, content in {
-        **{".DS_Store": b"Bud1", "Thumbs.db": b"x", "README.TXT": b"disc", "AUTORUN.INF": b"[a]"},
-        **{"report.pdf": b"%PDF-1.4", "key.jpg": b"\xff\xd8\xff\xe0", "empty.txt": b""},
-        **{"viewer.exe": b"MZ", "index.html": b"<html>"},
+        ".DS_Store": b"Bud1",
+        "Thumbs.db": b"x",
+        "README.TXT": b"disc",
+        "AUTORUN.INF": b"[a]",
+        "report.pdf": b"%PDF-1.4",
+        "key.jpg": b"\xff\xd8\xff\xe0",
+        "empty.txt": b"",
+        "viewer.exe": b"MZ",
+        "index.html": b"<html>",
     }.items():
         (folder / name).write_bytes(content)
     for name, kind, modality in (

@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
 from lumbargrade.dicom.decode_errors import DECODE_ERRORS
 from lumbargrade.dicom.header import Header
@@ -57,23 +60,24 @@ def frame_headers(file: Header) -> Iterator[Header]:
         for dataset in (common, *_macros(group)):
             _lay_over(frame, dataset)
         _ordinary_words(frame)
-        frame.InstanceNumber, frame.NumberOfFrames = number, 1
+        _put(frame, "InstanceNumber", number)
+        _put(frame, "NumberOfFrames", 1)
         yield Header(file.path, frame, number, list(file.remarks))
 
 
 def _common(file: Header) -> Dataset:
-    """What every frame has: the file's elements but its sequences, and the shared groups."""
+    """What every frame has: the file's elements, and the shared groups."""
     common = Dataset()
-    for tag in list(file.dataset.keys()):
+    groups = {tag_for_keyword(k) for k in (_SHARED, _EACH)}
+    for tag in set(file.dataset.keys()) - groups:
         element = file.dataset.get_item(tag, keep_deferred=True)
         if element.value is not None:
             # converted here once, not for every frame; whoever asks for a bad value is told
             with contextlib.suppress(*DECODE_ERRORS):
                 element = file.dataset[tag]
-        if element.VR != "SQ":
-            common[tag] = element
+        common[tag] = element
     if agents := file.value("ContrastBolusAgentSequence"):
-        common.ContrastBolusAgent = str(agents[0].get("CodeMeaning", "named"))
+        _put(common, "ContrastBolusAgent", str(agents[0].get("CodeMeaning", "named")))
     for shared in file.value(_SHARED) or ():
         for dataset in _macros(shared):
             _lay_over(common, dataset)
@@ -97,8 +101,14 @@ def _ordinary_words(frame: Dataset) -> None:
         value = frame.get(enhanced)
         if value is not None and value != "":
             several = enhanced == "InversionTimes" and not isinstance(value, float)
-            setattr(frame, ordinary, value[0] if several else value)
+            _put(frame, ordinary, value[0] if several else value)
     echo = _ECHOES.get(str(frame.get("EchoPulseSequence", "")), [])
     inverted = ["IR"] if frame.get("InversionRecovery") == "YES" else []
     if echo or inverted:
-        frame.ScanningSequence = echo + inverted
+        _put(frame, "ScanningSequence", echo + inverted)
+
+
+def _put(dataset: Dataset, keyword: str, value: object) -> None:
+    """Give a data set an element of its own: those that it has may belong to others too."""
+    tag = Tag(keyword)
+    dataset[tag] = DataElement(tag, dictionary_VR(tag), value)
