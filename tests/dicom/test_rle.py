@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from pydicom.uid import RLELossless
 
 from lumbargrade.dicom import rle
-from lumbargrade.dicom.slices import read_headers, read_pixels
+from lumbargrade.dicom.pixels import read_pixels
+from lumbargrade.dicom.slices import read_headers
 from lumbargrade.domain.errors import BadDicom
 
 

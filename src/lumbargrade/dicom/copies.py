@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from lumbargrade.dicom.pixels import pixel_digest
 from lumbargrade.dicom.places import partition, planes, same_place
-from lumbargrade.dicom.slices import SliceHeader, pixel_digest
+from lumbargrade.dicom.slices import SliceHeader
 from lumbargrade.domain.errors import BadDicom
 
 
