@@ -9,12 +9,15 @@ files are mosaics, whose position is that of the sheet and not of any slice.
 
 from __future__ import annotations
 
+import copy
 import shutil
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate, generate_frames
 
+import hospital_exports as made
 from lumbargrade.dicom.reader import read_series
 from lumbargrade.dicom.study import Study, read_study
 from lumbargrade.domain.errors import BadDicom
@@ -43,14 +46,14 @@ VOLUMES = {
 REFUSED = {
     f"{FAILING}/notavolume/001": "4 images at one place are not a volume",
     "dcm_qa_ts/In": "mosaic of many slices",
-    "cornerstone_wado": "7 images at one place are not a volume",
+    "cornerstone_wado": "7 images at one place are not a volume|holds 2 studies",
 }
 
 #: single files of the last folder -> the reason for which each is refused.
 REFUSED_FILES = {
-    "CT0012.fragmented_no_bot_jpeg_baseline.51": "multi-frame",
+    "CT0012.fragmented_no_bot_jpeg_baseline.51": "12-bit precision",
     "US-YBR_FULL_422-EVRLE": "colour image",
-    "no-pixel-data": "has no pixel data",
+    "no-pixel-data": "holds no image",
     "no-pixel-spacing": "colour image",
     "CTImage.dcm_JPEGProcess10_12TransferSyntax_1.2.840.10008.1.2.4.55": "not supported",
     "CTImage.dcm_JPEGProcess6_8TransferSyntax_1.2.840.10008.1.2.4.53": "not supported",
@@ -149,6 +152,25 @@ def test_a_path_of_odd_characters_reaches_the_decoder_of_its_own_process(zoo, tm
     (there,) = volumes(read_study(odd))
     (expected,) = volumes(read_study(zoo / "cornerstone_wado" / f"{name}.dcm"))
     np.testing.assert_array_equal(there.pixels, expected.pixels)
+
+
+def test_frames_of_an_enhanced_file_reach_the_decoder_of_its_own_process(zoo, tmp_path):
+    """Lossless JPEG again: three frames in one file are the slices that three files give."""
+    name = next(n for n in LOSSLESS_FILES if n.endswith("4.57"))
+    data = pydicom.dcmread(zoo / "cornerstone_wado" / f"{name}.dcm")
+    (stream,) = generate_frames(data.PixelData, number_of_frames=1)
+    slices = [copy.deepcopy(data) for _ in range(3)]
+    for i, single in enumerate(slices):
+        single.ImagePositionPatient = [0, 0, 5 * i]
+        single.EchoTime = 100
+        del single.RescaleSlope, single.RescaleIntercept
+        single.save_as(tmp_path / f"single-{i}.dcm", enforce_file_format=True)
+    (expected,) = volumes(read_study(tmp_path))
+    whole = made.enhanced(slices, pixels=encapsulate([stream] * 3))
+    whole.save_as(tmp_path / "whole.ima", enforce_file_format=True)
+    (volume,) = volumes(read_study(tmp_path / "whole.ima"))
+    assert len(volume.slices) == 3
+    np.testing.assert_array_equal(volume.pixels, expected.pixels)
 
 
 def test_a_series_of_two_planes_read_as_lsdc_keeps_both_as_groups(zoo):

@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from pydicom.uid import RLELossless
 
 from lumbargrade.dicom import rle
-from lumbargrade.dicom.slices import read_header, read_pixels
+from lumbargrade.dicom.pixels import read_pixels
+from lumbargrade.dicom.slices import read_headers
 from lumbargrade.domain.errors import BadDicom
 
 
@@ -45,7 +46,7 @@ def test_a_frame_cut_short_is_refused(tmp_path, share):
     data = compressed(np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16))
     frame = data.PixelData
     data.PixelData = frame[: int(share * len(frame)) // 2 * 2]
-    header = read_header(save(data, tmp_path / "1.dcm"))
+    (header,), _ = read_headers(save(data, tmp_path / "1.dcm"))
     with pytest.raises(BadDicom, match="cannot decode its pixels"):
         read_pixels(header)
 

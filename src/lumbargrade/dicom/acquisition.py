@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-import numpy as np
-from numpy.typing import ArrayLike
 from pydicom.sequence import Sequence
 
 from lumbargrade.dicom.header import Header, if_usable
-
-
-class Orientation(StrEnum):
-    """The anatomical plane nearest to a slice."""
-
-    SAGITTAL = "sagittal"
-    CORONAL = "coronal"
-    AXIAL = "axial"
-
-
-def orientation_of(normal: ArrayLike) -> Orientation:
-    """The plane whose LPS axis is nearest to a slice normal, (3,)."""
-    return tuple(Orientation)[int(np.argmax(np.abs(np.asarray(normal, float))))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +23,8 @@ class Acquisition:
         sequence: ScanningSequence values, such as ``SE`` or ``GR``.
         image_type: ImageType values.
         agent: ContrastBolusAgent, which may say that there was none.
-        repeats: what tells images of one place apart: frame of reference aside, echo, acquisition
-            number, temporal position, b-value and image type, as text.
+        repeats: what may tell images of one place apart, such as echo, acquisition number, temporal
+            position and image type: keywords with their values as text.
     """
 
     modality: str = ""
@@ -64,6 +48,12 @@ _REPEAT_TAGS = (
     "DiffusionBValue",
     "ImageType",
     "AcquisitionNumber",
+    "InversionTime",
+    "ComplexImageComponent",
+    "ScanningSequence",
+    "SequenceName",
+    "FlipAngle",
+    "StackID",
 )
 
 

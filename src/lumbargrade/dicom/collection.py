@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lumbargrade.dicom.files import file_problem, image_files
 from lumbargrade.dicom.kinds.classify import KINDS_VERSION
 from lumbargrade.dicom.rules import READER_VERSION
-from lumbargrade.dicom.slices import read_header
+from lumbargrade.dicom.slices import read_headers
 from lumbargrade.dicom.study import Study, assemble, scan_files, study_folder
 from lumbargrade.domain.errors import BadDicom, Problem
 
@@ -97,12 +97,12 @@ def find_studies(paths: Iterable[Path]) -> Collection:
             continue
         bad, usable = [], 0
         for file in tqdm(listed, desc="headers", unit="file", disable=None, delay=_PATIENCE):
-            try:
-                header = read_header(file)
-            except BadDicom as error:
-                bad.append(file_problem(file, error))
+            headers, errors = read_headers(file)
+            if not headers:
+                bad += [file_problem(file, error) for error in errors]
                 continue
             usable += 1
+            header = headers[0]  # bad frames beside it are told when the study is read
             key = header.study_uid or str(study_folder(header))
             names.setdefault(key, header.study_uid or study_folder(header).name)
             files.setdefault(key, {})[file] = None

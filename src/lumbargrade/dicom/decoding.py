@@ -45,22 +45,27 @@ _PLUGINS: dict[str, tuple[tuple[Decoder, str], ...]] = {
 _ISOLATED = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 
 
-def decoded(path: Path, dataset: FileDataset) -> NDArray[Any]:
+def decoded(path: Path, dataset: FileDataset, frame: int = 0) -> NDArray[Any]:
     """The pixel array of a parsed file, by the first decoder that can.
+
+    Args:
+        path, dataset: the file.
+        frame: which of its frames, from 1; 0 for a file of one image.
 
     Raises:
         one of `DECODE_ERRORS`: if none can.
     """
     syntax = dataset.file_meta.get("TransferSyntaxUID")
+    index = frame - 1 if frame else None
     failed: Exception | None = None
     for decoder, plugin in _PLUGINS.get(syntax, ()):
         try:
-            return np.asarray(decoder.as_array(dataset, decoding_plugin=plugin)[0])
+            return np.asarray(decoder.as_array(dataset, index=index, decoding_plugin=plugin)[0])
         except DECODE_ERRORS as error:
             failed = error
     if syntax in _ISOLATED:
-        return isolated.decode(path)
+        return isolated.decode(path, str(syntax), index)
     if failed is not None:
         raise failed
     # not Dataset.pixel_array, which keeps a copy and makes sure that it is still the right one
-    return np.asarray(pixel_array(dataset))
+    return np.asarray(pixel_array(dataset, index=index))

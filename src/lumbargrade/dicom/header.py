@@ -7,8 +7,9 @@ is a BadDicom that names the file, the tag and its value.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -18,7 +19,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence
+from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import IS, DSdecimal, DSfloat
 
@@ -30,6 +31,11 @@ T = TypeVar("T")
 #: Characters of a value that a message shows.
 _SHOWN = 60
 
+#: A number with a decimal comma, as programs with German or French settings write it.
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+#: Bytes of numbers written as text.
+_DIGITS, _NUMBER_TEXT = frozenset(b"0123456789"), frozenset(b"0123456789+-.,eE\\ \0")
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -37,10 +43,22 @@ class Header:
 
     Every method raises BadDicom for an element that cannot be converted or has another type than
     the method returns. An element without a value counts as absent.
+
+    Attributes:
+        path, dataset: the file, and its elements or those of one of its frames.
+        frame: number of the frame, from 1; 0 for a file of one image.
+        remarks: what was unusual about values that were read nevertheless.
     """
 
     path: Path
     dataset: Dataset
+    frame: int = 0
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def where(self) -> str:
+        """What the values are of, for messages."""
+        return f"{self.path}: frame {self.frame}" if self.frame else str(self.path)
 
     def value(self, keyword: str) -> Any:
         """The value as pydicom converts it; None if absent."""
@@ -60,8 +78,11 @@ class Header:
 
     def number(self, keyword: str) -> float | None:
         """A finite number; None if absent."""
+        stored = self._stored_bytes(keyword)
         value = self.value(keyword)
-        return None if value is None else self._numbers(keyword, [value], "is not a number")[0]
+        if value is None:
+            return None
+        return self._numbers(keyword, [value], stored, "is not a number")[0]
 
     def whole(self, keyword: str) -> int | None:
         """A whole number of at most 32 bits; None if absent."""
@@ -74,13 +95,16 @@ class Header:
 
     def numbers(self, keyword: str, count: int) -> list[float]:
         """``count`` finite numbers; an absent element is an error too."""
+        stored = self._stored_bytes(keyword)
         value = self.value(keyword)
         if value is None:
-            raise BadDicom(f"{self.path}: has no {keyword}")
+            raise self.absent(keyword)
+        # representations of unlimited text hold one value, whatever it is made of
+        items = value.split("\\") if isinstance(value, str) else value
         wrong = f"is not {count} finite numbers"
-        if not isinstance(value, MultiValue) or len(value) != count:
+        if not isinstance(items, MultiValue | list) or len(items) != count:
             raise self.bad(keyword, wrong)
-        return self._numbers(keyword, value, wrong)
+        return self._numbers(keyword, items, stored, wrong)
 
     def text(self, keyword: str) -> str:
         """The value as text, several values joined by backslashes; empty if absent."""
@@ -98,18 +122,38 @@ class Header:
 
     def bad(self, keyword: str, why: str) -> BadDicom:
         """The error for an element: file, keyword, tag, shortened value, and the reason."""
-        tag, _ = _tag(keyword)
-        return BadDicom(f"{self.path}: {keyword} {tag} {self._shown(tag)} {why}")
+        return BadDicom(f"{self.where}: {self.named(keyword)} {why}")
 
-    def _numbers(self, keyword: str, items: Iterable[object], wrong: str) -> list[float]:
-        _, representation = _tag(keyword)
+    def absent(self, keyword: str, why: str = "") -> BadDicom:
+        """That the file lacks an element."""
+        return BadDicom(f"{self.where}: has no {keyword} {_tag(keyword)[0]}{why}")
+
+    def named(self, keyword: str) -> str:
+        """An element's keyword, tag and shortened value."""
+        tag, _ = _tag(keyword)
+        return f"{keyword} {tag} {self._shown(tag)}"
+
+    def _numbers(
+        self, keyword: str, items: Sequence[object], stored: bytes, wrong: str
+    ) -> list[float]:
+        tag, representation = _tag(keyword)
+        plain = _with_points(items)
+        if plain is not None:
+            items = plain
+            self.remarks.append(f"{keyword} {tag} has decimal commas")
         try:
-            numbers = [_number(item, representation) for item in items]
+            numbers = [_number(item, representation, stored) for item in items]
         except (ArithmeticError, TypeError, ValueError):
             raise self.bad(keyword, wrong) from None
         if not np.isfinite(numbers).all():
             raise self.bad(keyword, wrong)
         return numbers
+
+    def _stored_bytes(self, keyword: str) -> bytes:
+        """The bytes of an element, none where it was converted before."""
+        tag, _ = _tag(keyword)
+        stored = self._stored(tag) if tag in self.dataset else b""
+        return stored if isinstance(stored, bytes) else b""
 
     def _stored(self, tag: BaseTag) -> Any:
         """The value of a present element: its bytes, unless pydicom converted it before."""
@@ -121,8 +165,7 @@ class Header:
         if isinstance(value, bytes):
             text = value.decode("latin-1").strip(" \0")
         else:
-            # the text of a sequence would convert every element in it
-            text = f"{len(value)} items" if isinstance(value, Sequence) else str(value)
+            text = _text_of(value)
         plain = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text[:_SHOWN])
         return f"'{plain}'" if len(text) <= _SHOWN else f"'{plain}...'"
 
@@ -152,18 +195,46 @@ def _tag(keyword: str) -> tuple[BaseTag, str]:
     return Tag(tag), dictionary_VR(tag)
 
 
-def _number(item: object, representation: str) -> float:
+def _text_of(value: object) -> str:
+    """A converted value as it is in a file."""
+    if isinstance(value, DicomSequence):  # its text would convert every element in it
+        return f"{len(value)} items"
+    return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
+
+
+def _with_points(items: Sequence[object]) -> list[str] | None:
+    """The values with decimal points, where they have decimal commas and that is certain."""
+    texts = [_text(item) for item in items]
+    commas = [t for t in texts if _DECIMAL_COMMA.fullmatch(t)]
+    if not commas or any("." in t for t in texts):
+        return None
+    return [t.replace(",", ".") for t in texts]
+
+
+def _text(item: object) -> str:
+    return str(getattr(item, "original_string", item)).strip(" \0")
+
+
+def _number(item: object, representation: str, stored: bytes) -> float:
     """One value as a number.
 
     Raises:
-        TypeError, ValueError: if it is not a number, or if the standard has text here (``DS``,
-            ``IS``) and the file has binary data: text with a damaged value representation.
+        TypeError, ValueError: if it is none, or if the standard has text here (``DS``, ``IS``), the
+            file says that it is binary, and its bytes are text all the same: then only the
+            representation is damaged, and the binary number is not what was meant.
     """
     if isinstance(item, DSfloat | DSdecimal | IS | str):
-        text = str(getattr(item, "original_string", item))
+        text = _text(item)
         if "_" in text:  # Python reads 1_5 as 15
             raise ValueError(text)
-        return float(item)
-    if representation in ("DS", "IS") or not isinstance(item, int | float):
+        return float(text)
+    if type(item) not in (int, float):
         raise TypeError(f"{type(item).__name__} for {representation}")
-    return float(item)
+    if representation in ("DS", "IS") and _is_number_text(stored):
+        raise TypeError(f"text in binary for {representation}")
+    return float(item)  # type: ignore[arg-type]  # one of the two
+
+
+def _is_number_text(stored: bytes) -> bool:
+    content = set(stored)
+    return content <= _NUMBER_TEXT and bool(content & _DIGITS)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lumbargrade.dicom.acquisition import orientation_of
-from lumbargrade.dicom.study import read_found, scan
+from lumbargrade.dicom.orientation import orientation_of
+from lumbargrade.dicom.study import read_all, scan
 from lumbargrade.domain.errors import NothingDone, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
@@ -127,8 +127,7 @@ def summarise_folder(
     if not found.series and not found.problems:
         raise NothingDone(f"{path}: no DICOM files")
     summaries, problems = [], list(found.problems)
-    for item in sorted(found.series, key=lambda s: (s.study_id, s.series_id)):
-        result = read_found(item, kinds)
+    for result in read_all(sorted(found.series, key=lambda s: (s.study_id, s.series_id)), kinds):
         problems += result.problems
         summaries += [
             summarise_volume(v, why) for v, why in zip(result.volumes, result.reasons, strict=True)

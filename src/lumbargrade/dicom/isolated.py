@@ -1,9 +1,9 @@
 """Decoding in a process of its own, for the library that damaged files can crash.
 
 GDCM is the only permissively licensed decoder of lossless JPEG, and some damaged streams end the
-process that decodes them. Here that is a child, started when first needed, fed with paths on its
-standard input (a JSON string a line); if it dies, the file is an error and the next file gets a
-new child. It ends with its parent.
+process that decodes them. Here that is a child, started when first needed, fed on its standard
+input with a line of JSON for every image (path, transfer syntax, frame); if it dies, the file is an
+error and the next file gets a new child. It ends with its parent.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ class _Child:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def decode(self, path: Path) -> np.ndarray:
+    def decode(self, path: Path, syntax: str, index: int | None) -> np.ndarray:
         with self._lock:
             process = self._running()
             assert process.stdin is not None
             assert process.stdout is not None
             try:
                 # as JSON, so that a path is one line of ASCII whatever it is made of
-                process.stdin.write(f"{json.dumps(str(path.resolve()))}\n".encode())
+                request = json.dumps([str(path.resolve()), syntax, index])
+                process.stdin.write(f"{request}\n".encode())
                 process.stdin.flush()
             except BrokenPipeError:
                 self.close()
@@ -77,13 +78,18 @@ _child = _Child()
 atexit.register(_child.close)
 
 
-def decode(path: Path) -> np.ndarray:
+def decode(path: Path, syntax: str, index: int | None = None) -> np.ndarray:
     """The pixel array of a file, (rows, columns), decoded by GDCM in a child process.
+
+    Args:
+        path: the file.
+        syntax: UID of the transfer syntax of its pixels, whatever the file says.
+        index: which frame, from 0; None for a file of one image.
 
     Raises:
         RuntimeError: if it cannot be decoded, or the decoder crashed on it.
     """
-    return _child.decode(path)
+    return _child.decode(path, syntax, index)
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -93,9 +99,12 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
     for line in requests:
         try:
-            dataset = pydicom.dcmread(json.loads(line))
+            path, syntax, index = json.loads(line)
+            dataset = pydicom.dcmread(path, force=True)
+            dataset.file_meta.TransferSyntaxUID = syntax
+            pixels = pixel_array(dataset, index=index, decoding_plugin=_PLUGIN)
             stored = io.BytesIO()
-            np.save(stored, pixel_array(dataset, decoding_plugin=_PLUGIN), allow_pickle=False)
+            np.save(stored, pixels, allow_pickle=False)
             answers.write(f"{_OK} {stored.tell()}\n".encode() + stored.getvalue())
         except DECODE_ERRORS as error:
             answers.write(f"error {one_line(error)}\n".encode())

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lumbargrade.dicom.copies import split_same_file
 from lumbargrade.dicom.files import file_problem, image_files
+from lumbargrade.dicom.pixels import Pixels, read_pixels, release
+from lumbargrade.dicom.places import partition
 from lumbargrade.dicom.rules import LSDC, ReadingRules
 from lumbargrade.dicom.scaling import to_uint8
-from lumbargrade.dicom.slices import Pixels, SliceHeader, read_header, read_pixels
-from lumbargrade.dicom.stacks import (
-    Stack,
-    oddities,
-    partition,
-    single_place,
-    spatial_stacks,
-    split_copies,
-)
+from lumbargrade.dicom.slices import SliceHeader, read_headers
+from lumbargrade.dicom.stacks import Stack, oddities, single_place, spatial_stacks
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume, VolumeSlice, padded
@@ -34,10 +31,12 @@ class SeriesResult:
     Attributes:
         volume: all usable slices.
         problems: every file that could not be used, and what is odd about the rest.
+        digest: of the values of all pixels before they were scaled.
     """
 
     volume: Volume
     problems: tuple[Problem, ...]
+    digest: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,21 @@ class SeriesName:
 
     def file_problem(self, path: Path, error: BadDicom) -> Problem:
         return file_problem(path, error, self.study_id, self.series_id)
+
+    def copies(self, headers: Iterable[SliceHeader]) -> list[Problem]:
+        """Notes on images that count once because others are the same."""
+        return [self.note("is a copy of another file", h.path) for h in headers]
+
+    def remarks(self, headers: Sequence[SliceHeader]) -> list[Problem]:
+        """What is unusual about files that could be read, once for all of them."""
+        files: dict[str, dict[Path, None]] = {}
+        for header in headers:
+            for what in header.remarks:
+                files.setdefault(what, {})[header.path] = None
+        return [
+            self.note(f"{what} ({len(paths)} files)" if len(paths) > 1 else what, next(iter(paths)))
+            for what, paths in files.items()
+        ]
 
     def note(self, what: str, path: Path | None = None, *, fatal: bool = False) -> Problem:
         file = "" if path is None else str(path)
@@ -94,18 +108,26 @@ def read_series(
     if not folder.is_dir():
         raise BadDicom(f"{folder}: no such series folder")
     name = SeriesName(study_id or folder.parent.name, series_id or folder.name, kind, folder)
-    headers, problems = [], []
+    headers: list[SliceHeader] = []
+    problems: list[Problem] = []
     for path in image_files(folder, recursive=False):
-        try:
-            headers.append(read_header(path))
-        except BadDicom as error:
-            problems.append(name.file_problem(path, error))
+        usable, errors = read_headers(path)
+        headers += usable
+        problems += [name.file_problem(path, error) for error in errors]
     headers, strangers = _own_series(headers)
     problems += [
         name.note(f"belongs to another series ({h.series_uid})", h.path, fatal=True)
         for h in strangers
     ]
-    return build_series(rules.numbered(headers), problems, name, rules)
+    result = build_series(rules.numbered(headers), problems, name, rules)
+    release_all(headers)
+    return result
+
+
+def release_all(headers: Iterable[SliceHeader]) -> None:
+    """Free what was kept of multi-frame files, when all their frames are decoded."""
+    for header in headers:
+        release(header)
 
 
 def _own_series(headers: list[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:
@@ -136,13 +158,15 @@ def build_series(
         BadDicom: if no slice can be used, or if all slices lie in one place.
     """
     noted = list(problems)
-    kept, copies = split_copies(headers)
-    noted += [name.note("is a copy of another file", h.path) for h in copies]
+    kept, copies = split_same_file(headers)
+    noted += name.copies(copies)
+    noted += name.remarks(kept)
     if single_place(kept):
         raise BadDicom(f"{name.origin}: {len(kept)} images at one place are not a volume")
     stacks, pixels = _decode(spatial_stacks(kept, name.kind, rules), noted, name)
     if not stacks:
-        reasons = "; ".join(dict.fromkeys(p.what for p in noted)) or "it has no files"
+        lost = [p.what for p in noted if p.fatal] or [p.what for p in noted]
+        reasons = "; ".join(dict.fromkeys(lost)) or "it has no files"
         raise BadDicom(f"{name.origin}: no usable slice ({reasons[:300]})")
     noted += [name.note(what) for what in oddities(stacks, name.kind, rules)]
     slices = [
@@ -158,7 +182,15 @@ def build_series(
         name.kind,
         stacks[0][0].frame_of_reference,
     )
-    return SeriesResult(volume, tuple(noted))
+    return SeriesResult(volume, tuple(noted), _digest(pixels))
+
+
+def _digest(groups: Sequence[Sequence[Pixels]]) -> bytes:
+    digest = hashlib.sha256()
+    for group in groups:
+        for image in group:
+            digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
 
 
 def _decode(

@@ -23,12 +23,13 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
+from numpy.typing import ArrayLike
 
+from lumbargrade.dicom.places import parallel, partition, projections
 from lumbargrade.dicom.slices import SliceHeader
 
 #: Bumped when the same files give other pixels, planes or numbers than before.
-READER_VERSION = 2
+READER_VERSION = 3
 
 #: Slices are numbered by 64-bit integers.
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -41,16 +42,16 @@ class ReadingRules:
     Attributes:
         file_numbers: slices are numbered by their file's name (``12.dcm`` is 12), not by
             InstanceNumber.
-        orientation: slices with the same value form a group.
-        projection: orders the slices of a group, mm.
+        groups: slices to groups of one orientation, in the order in which they are first seen.
+        projections: orders the slices of a group, mm, one for each.
         leader: the slice of an ordered group whose position orders the groups.
         pad_before_scaling: whether the percentiles of a group are those of its slices after
             padding to the series' largest size, rather than of the real pixels alone.
     """
 
     file_numbers: bool
-    orientation: Callable[[SliceHeader], Hashable]
-    projection: Callable[[SliceHeader], float]
+    groups: Callable[[Sequence[SliceHeader]], list[list[SliceHeader]]]
+    projections: Callable[[Sequence[SliceHeader]], ArrayLike]
     leader: Callable[[Sequence[SliceHeader]], SliceHeader]
     pad_before_scaling: bool
 
@@ -58,7 +59,8 @@ class ReadingRules:
         """The headers, their slices numbered by these rules."""
         if not self.file_numbers:
             return list(headers)
-        numbers = ((h, file_number(h.path)) for h in headers)
+        # the slices of a multi-frame file have the numbers of their frames
+        numbers = ((h, None if h.frame else file_number(h.path)) for h in headers)
         return [h if n is None else replace(h, instance_number=n) for h, n in numbers]
 
 
@@ -68,12 +70,6 @@ def file_number(path: Path) -> int | None:
     A number has at most 18 digits.
     """
     return int(path.stem) if _NUMBER.fullmatch(path.stem) else None
-
-
-def orientation_key(header: SliceHeader) -> Hashable:
-    """Unit axes to 3 decimals."""
-    # adding zero turns -0.0 into 0.0, which would print apart but compares equal anyway
-    return tuple(np.round((*header.plane.row, *header.plane.column), 3) + 0.0)
 
 
 def _published_orientation(header: SliceHeader) -> Hashable:
@@ -91,8 +87,8 @@ def _published_projection(header: SliceHeader) -> float:
 #: Series in the LSDC layout, bit for bit as the published system reads them.
 LSDC = ReadingRules(
     file_numbers=True,
-    orientation=_published_orientation,
-    projection=_published_projection,
+    groups=lambda headers: partition(headers, _published_orientation),
+    projections=lambda group: [_published_projection(h) for h in group],
     leader=lambda stack: min(stack, key=lambda h: h.instance_number),
     pad_before_scaling=True,
 )
@@ -100,8 +96,8 @@ LSDC = ReadingRules(
 #: Any other DICOM series.
 EXPORT = ReadingRules(
     file_numbers=False,
-    orientation=orientation_key,
-    projection=lambda header: header.plane.projection,
+    groups=parallel,
+    projections=projections,
     leader=lambda stack: stack[0],
     pad_before_scaling=False,
 )

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lumbargrade.dicom.slices import Pixels
+from lumbargrade.dicom.pixels import Pixels
 
 #: Percentiles that become 0 and 255.
 PERCENTILES = (0.1, 99.9)

@@ -1,39 +1,29 @@
-"""One DICOM file: its header checked before any pixel is decoded, then its pixels."""
+"""The images of one DICOM file: their headers, checked before any pixel is decoded."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-)
+from pydicom.uid import UID
 
 from lumbargrade.dicom.acquisition import Acquisition, acquisition_of
 from lumbargrade.dicom.decode_errors import DECODE_ERRORS, one_line
-from lumbargrade.dicom.decoding import decoded
-from lumbargrade.dicom.files import NotDicom
+from lumbargrade.dicom.files import NotDicom, NotImage, is_resource_fork
+from lumbargrade.dicom.frames import frame_headers, is_enhanced
 from lumbargrade.dicom.header import Header, if_usable
+from lumbargrade.dicom.opening import open_file
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.geometry import SlicePlane
 
-#: Stored or rescaled values, (rows, columns), of any number type.
-Pixels = NDArray[Any]
-
 #: No MR slice is larger; a header that claims more is wrong, and decoding it could exhaust memory.
 LARGEST_SIDE = 4096
-
-#: Bulk values longer than this stay in the file until they are asked for.
-_DEFER = 4096
-
 
 #: Largest plausible distance from the scanner's origin and between pixels, mm.
 _FARTHEST, _WIDEST = 1e5, 1e2
@@ -59,7 +49,11 @@ class SliceHeader:
         rescale: (slope, intercept), (1, 0) where absent.
         inverse: whether larger values are darker (MONOCHROME1).
         about: how it was acquired.
-        dataset: the parsed header (pixel data deferred), for decoding.
+        dataset: the parsed file (pixel data deferred), for decoding.
+        series_number, description: SeriesNumber and SeriesDescription, empty where absent.
+        acquired: date and time of acquisition as text that sorts, empty where absent.
+        frame: number of the frame in a multi-frame file, from 1; 0 for a file of one image.
+        remarks: what was unusual about the file or its values, though they could be read.
     """
 
     path: Path
@@ -76,32 +70,96 @@ class SliceHeader:
     inverse: bool
     about: Acquisition
     dataset: FileDataset
+    series_number: str
+    description: str
+    acquired: str
+    frame: int
+    remarks: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """What it is the header of, for messages."""
+        return f"{self.path}: frame {self.frame}" if self.frame else str(self.path)
+
+    @property
+    def derived(self) -> bool:
+        """Whether its pixels were computed from those of other images, by its ImageType."""
+        return any(w.strip().upper() == "DERIVED" for w in self.about.image_type[:1])
+
+    @property
+    def syntax(self) -> str:
+        """The transfer syntax of its pixels."""
+        return str(self.dataset.file_meta.get("TransferSyntaxUID", ""))
 
 
-def read_header(path: Path) -> SliceHeader:
-    """Read and check a file's header without its pixels.
+def read_headers(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
+    """Read and check the header of a file's image, or of every frame, without their pixels.
+
+    Returns:
+        The images that can be used, and what is wrong with the file or some of its frames: an
+        error names the file and the value (NotDicom: it is no DICOM file; NotImage: it is one, but
+        is not meant to hold an image).
+    """
+    usable: list[SliceHeader] = []
+    errors: list[BadDicom] = []
+    try:
+        for header, dataset in _images(path):
+            try:
+                usable.append(_checked(header, dataset))
+            except BadDicom as error:
+                errors.append(error)
+    except BadDicom as error:
+        errors.append(error)
+    except InvalidDicomError:
+        kind = NotImage if is_resource_fork(path) else NotDicom
+        errors.append(kind(f"{path}: not a DICOM file"))
+    except DECODE_ERRORS as error:
+        errors.append(BadDicom(f"{path}: damaged or unreadable header ({one_line(error)})"))
+    return usable, errors
+
+
+def _images(path: Path) -> Iterator[tuple[Header, FileDataset]]:
+    """The unchecked header of every image of a file, and the file.
 
     Raises:
-        BadDicom: naming the file and what is wrong with it (NotDicom: it is no DICOM file).
+        BadDicom: if the file is empty, or is not meant to hold an image.
     """
-    try:
-        if path.stat().st_size == 0:
-            raise BadDicom(f"{path}: empty file")
-        with warnings.catch_warnings():
-            # Values that break the standard's formatting rules are usual in real files; those that
-            # matter here are checked below.
-            warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path, defer_size=_DEFER)
-            return _checked(Header(path, dataset), dataset)
-    except InvalidDicomError:
-        raise NotDicom(f"{path}: not a DICOM file") from None
-    except DECODE_ERRORS as error:
-        raise BadDicom(f"{path}: damaged or unreadable header ({one_line(error)})") from None
+    if path.stat().st_size == 0:
+        raise BadDicom(f"{path}: empty file")
+    with warnings.catch_warnings():
+        # Values that break the standard's formatting rules are usual in real files; those that
+        # matter here are checked.
+        warnings.simplefilter("ignore")
+        dataset, remarks = open_file(path)
+        file = Header(path, dataset, remarks=remarks)
+        _check_purpose(file)
+        if not is_enhanced(dataset):
+            yield file, dataset
+            return
+        file.remarks.append("has many frames; its slices go by the number of their frame")
+        for frame in frame_headers(file):
+            yield frame, dataset
+
+
+def _check_purpose(file: Header) -> None:
+    """Refuse an object that is not meant to hold an image, such as a report or a DICOMDIR."""
+    kind = if_usable(file.text, "SOPClassUID", "")
+    kind = kind or str(file.dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    name = UID(kind).name
+    if name != kind and "Image Storage" not in name:
+        raise NotImage(f"{file.path}: holds no image ({name})")
+    if "PixelData" in file.dataset or "Rows" in file.dataset or name != kind:
+        return
+    modality = if_usable(file.text, "Modality", "")
+    if kind or modality not in ("", "MR"):
+        raise NotImage(f"{file.path}: holds no image (modality {modality or 'unknown'}, {kind})")
 
 
 def _checked(header: Header, dataset: FileDataset) -> SliceHeader:
     shape, inverse = _checked_image(header)
     orientation = header.numbers("ImageOrientationPatient", 6)
+    plane = _plane(header, orientation)
+    rescale = _rescale(header)
     # pixels and place do not depend on it, so a malformed one costs no slice
     number = if_usable(header.whole, "InstanceNumber", None)
     return SliceHeader(
@@ -113,18 +171,30 @@ def _checked(header: Header, dataset: FileDataset) -> SliceHeader:
         header_number=number,
         instance_number=number or 0,
         orientation=tuple(orientation),
-        plane=_plane(header, orientation),
+        plane=plane,
         shape=shape,
-        rescale=_rescale(header),
+        rescale=rescale,
         inverse=inverse,
         about=acquisition_of(header),
         dataset=dataset,
+        series_number=if_usable(header.text, "SeriesNumber", ""),
+        description=if_usable(header.text, "SeriesDescription", ""),
+        acquired=_acquired(header),
+        frame=header.frame,
+        remarks=tuple(dict.fromkeys(header.remarks)),
     )
+
+
+def _acquired(header: Header) -> str:
+    """Date and time of acquisition as text that sorts, as far as the header has them."""
+    whole = if_usable(header.text, "AcquisitionDateTime", "")
+    parts = [if_usable(header.text, k, "") for k in ("AcquisitionDate", "AcquisitionTime")]
+    return whole or "".join(parts)
 
 
 def _checked_image(header: Header) -> tuple[tuple[int, int], bool]:
     """Check that an image is one grey plane; (rows, columns), and whether it is MONOCHROME1."""
-    path = header.path
+    path = header.where
     if "PixelData" not in header.dataset:
         raise BadDicom(f"{path}: has no pixel data")
     colours = header.text("PhotometricInterpretation") or "MONOCHROME2"
@@ -134,7 +204,8 @@ def _checked_image(header: Header) -> tuple[tuple[int, int], bool]:
     if colours not in ("MONOCHROME1", "MONOCHROME2"):
         raise header.bad("PhotometricInterpretation", "is not MONOCHROME1 or MONOCHROME2")
     if (header.whole("NumberOfFrames") or 1) != 1:
-        raise BadDicom(f"{path}: is a multi-frame image; export it as single frames")
+        why = "is a multi-frame image without functional groups; export it as single frames"
+        raise header.bad("NumberOfFrames", why)
     if "MOSAIC" in header.texts("ImageType"):
         # its ImagePositionPatient is that of the sheet, which is nowhere in the patient
         raise BadDicom(f"{path}: is a mosaic of many slices; export it as single slices")
@@ -154,12 +225,22 @@ def _plane(header: Header, orientation: Sequence[float]) -> SlicePlane:
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(n - 1) for n in lengths) > 0.01 or abs(row @ column) > 0.01:
         raise header.bad("ImageOrientationPatient", "is not two unit axes")
-    dy, dx = header.numbers("PixelSpacing", 2)
+    dy, dx = _spacing(header)
     if min(dy, dx) <= 0:
         raise header.bad("PixelSpacing", "is not positive")
     if max(dy, dx) > _WIDEST:
         raise header.bad("PixelSpacing", f"is more than {_WIDEST:g} mm")
     return SlicePlane((x, y, z), _axis(row / lengths[0]), _axis(column / lengths[1]), (dy, dx))
+
+
+def _spacing(header: Header) -> list[float]:
+    """(rows, columns) spacing in the patient, mm; spacings of other things do not stand in."""
+    if header.value("PixelSpacing") is None:
+        others = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
+        there = [header.named(k) for k in others if header.value(k) is not None]
+        beside = f"; {' and '.join(there)} is not the spacing in the patient" if there else ""
+        raise header.absent("PixelSpacing", beside)
+    return header.numbers("PixelSpacing", 2)
 
 
 def _axis(values: NDArray[np.float64]) -> Axis:
@@ -176,39 +257,3 @@ def _rescale(header: Header) -> tuple[float, float]:
         if value is not None and abs(value) > _LARGEST_RESCALE:
             raise header.bad(keyword, f"is beyond {_LARGEST_RESCALE:g}")
     return (1.0 if slope is None else slope, intercept or 0.0)
-
-
-def read_pixels(header: SliceHeader) -> tuple[Pixels, tuple[str, ...]]:
-    """Decode a slice: its values, (rows, columns), and what the decoder warned of.
-
-    Larger is brighter: MONOCHROME1 values are negated. Rescale slope and intercept are applied
-    where they are not 1 and 0. The header's deferred pixel data is not kept.
-
-    Raises:
-        BadDicom: if the pixels are truncated, damaged or in an unknown transfer syntax.
-    """
-    path, dataset = header.path, header.dataset
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                # deferred values cannot be found again inside a deflated file
-                dataset = pydicom.dcmread(path)
-            pixels = decoded(path, dataset)
-    except DECODE_ERRORS as error:
-        raise BadDicom(f"{path}: cannot decode its pixels ({one_line(error)})") from None
-    finally:
-        _forget_pixels(header.dataset)
-    if pixels.shape != header.shape:
-        raise BadDicom(f"{path}: pixels {pixels.shape} but header {header.shape}")
-    slope, intercept = header.rescale
-    if (slope, intercept) != (1.0, 0.0):
-        pixels = pixels * slope + intercept
-    if header.inverse:
-        pixels = np.negative(pixels, dtype=np.float64)
-    return pixels, tuple(one_line(w.message) for w in caught if isinstance(w.message, Warning))
-
-
-def _forget_pixels(dataset: FileDataset) -> None:
-    """Free the bytes that pydicom keeps beside the array it made of them."""
-    dataset.pop("PixelData", None)

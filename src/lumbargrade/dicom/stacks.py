@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lumbargrade.dicom.acquisition import Orientation, orientation_of
-from lumbargrade.dicom.rules import ReadingRules, file_number, orientation_key
+from lumbargrade.dicom.orientation import Orientation, orientation_of
+from lumbargrade.dicom.places import planes, same_place
+from lumbargrade.dicom.rules import ReadingRules, file_number
 from lumbargrade.dicom.slices import SliceHeader
 from lumbargrade.domain.vocabulary import SeriesKind
 
@@ -20,8 +21,8 @@ _MISSING = 1.5
 _UNEVEN = 0.1
 #: Usual in-plane shift between neighbours, as a share of the gap, above which a stack is sheared.
 _SHEAR = 0.2
-#: Decimals of a millimetre to which two positions are the same place.
-_PLACE_DECIMALS = 2
+#: Slices whose planes are closer than this, mm, show one place.
+_APART = 0.01
 
 
 def spatial_stacks(
@@ -41,71 +42,20 @@ def spatial_stacks(
     else:
         sagittal = kind.sagittal
     axis = 0 if sagittal else 2
-    stacks = [sorted(g, key=rules.projection) for g in partition(ordered, rules.orientation)]
+    stacks = [_sorted(group, rules) for group in rules.groups(ordered)]
     return sorted(stacks, key=lambda stack: rules.leader(stack).plane.position[axis])
 
 
-def _place(header: SliceHeader) -> Hashable:
-    position = np.round(header.plane.position, _PLACE_DECIMALS) + 0.0
-    return (tuple(position), orientation_key(header))
-
-
-def partition(
-    headers: Iterable[SliceHeader], key: Callable[[SliceHeader], Hashable]
-) -> list[list[SliceHeader]]:
-    """Parts that share a key, in the order in which the keys are first seen."""
-    parts: dict[Hashable, list[SliceHeader]] = defaultdict(list)
-    for header in headers:
-        parts[key(header)].append(header)
-    return list(parts.values())
-
-
-def split_copies(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:
-    """(slices, further files with the same image at the same place)."""
-    kept: list[SliceHeader] = []
-    copies: list[SliceHeader] = []
-    seen: set[Hashable] = set()
-    for header in headers:
-        identity = (header.sop_uid, header.instance_number, _place(header))
-        (copies if header.sop_uid and identity in seen else kept).append(header)
-        seen.add(identity)
-    return kept, copies
-
-
-def repeated_places(headers: Iterable[SliceHeader]) -> int:
-    """How many places hold more than one slice."""
-    return sum(n > 1 for n in Counter(_place(h) for h in headers).values())
+def _sorted(group: Stack, rules: ReadingRules) -> Stack:
+    return [group[i] for i in np.argsort(rules.projections(group), kind="stable")]
 
 
 def single_place(headers: Sequence[SliceHeader]) -> bool:
     """Whether several slices all lie in one place, so that they are no volume."""
-    return len(headers) > 1 and len({_place(h) for h in headers}) == 1
-
-
-def split_repeats(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]] | None:
-    """Parts in which every place is imaged once, told apart by their headers.
-
-    None where no header value tells the images of one place apart.
-    """
-    if not repeated_places(headers):
-        return [list(headers)]
-    names = {name for h in headers for name, _ in h.about.repeats}
-    choices: list[Callable[[SliceHeader], Hashable]] = [
-        lambda h, name=name: dict(h.about.repeats).get(name, "")  # type: ignore[misc]  # bound now
-        for name in sorted(names)
-    ]
-    for key in (*choices, lambda h: h.about.repeats):
-        parts = partition(headers, key)
-        if len(parts) > 1 and not any(repeated_places(p) for p in parts):
-            return parts
-    return None
-
-
-def split_series(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """Parts of a series that may be one volume: one patient frame and one anatomical plane each."""
-    return partition(
-        headers, lambda h: (h.frame_of_reference, orientation_of(h.plane.normal).value)
-    )
+    if len(headers) < 2:
+        return False
+    plane_of, first = planes(headers), headers[0]
+    return all(plane_of[h] == plane_of[first] and same_place(h, first) for h in headers)
 
 
 def oddities(stacks: Sequence[Stack], kind: SeriesKind | None, rules: ReadingRules) -> list[str]:
@@ -119,13 +69,13 @@ def oddities(stacks: Sequence[Stack], kind: SeriesKind | None, rules: ReadingRul
     numbers = Counter(h.instance_number for h in headers)
     if twice := sorted(n for n, count in numbers.items() if count > 1):
         notes.append(f"instance numbers used more than once: {_listed(twice)}")
-    if repeated := repeated_places(headers):
+    if repeated := sum(n > 1 for n in Counter(planes(headers).values()).values()):
         notes.append(f"{repeated} places hold more than one slice")
-    planes = {orientation_of(s[0].plane.normal).value for s in stacks}
-    if len(planes) > 1:
-        notes.append(f"mixes {' and '.join(sorted(planes))} slices")
-    elif kind is not None and planes != {"sagittal" if kind.sagittal else "axial"}:
-        notes.append(f"is called {kind.value} but its slices are {planes.pop()}")
+    anatomical = {orientation_of(s[0].plane.normal).value for s in stacks}
+    if len(anatomical) > 1:
+        notes.append(f"mixes {' and '.join(sorted(anatomical))} slices")
+    elif kind is not None and anatomical != {"sagittal" if kind.sagittal else "axial"}:
+        notes.append(f"is called {kind.value} but its slices are {anatomical.pop()}")
     if len({h.frame_of_reference for h in headers}) > 1:
         notes.append("slices have different frames of reference")
     if len({h.plane.spacing for h in headers}) > 1:
@@ -163,7 +113,7 @@ def _stack_oddities(stack: Stack) -> list[str]:
     normal = stack[0].plane.normal
     steps = np.diff(positions, axis=0)
     along = steps @ normal
-    apart = along > 10.0**-_PLACE_DECIMALS
+    apart = along > _APART
     if not apart.any():
         return []
     notes = []

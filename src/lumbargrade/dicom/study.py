@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lumbargrade.dicom.copies import split_same_pixels
 from lumbargrade.dicom.files import file_problem, image_files
+from lumbargrade.dicom.joining import join_single_images
 from lumbargrade.dicom.kinds.classify import Verdict, classify
-from lumbargrade.dicom.reader import SeriesName, build_series
+from lumbargrade.dicom.places import partition
+from lumbargrade.dicom.reader import SeriesName, build_series, release_all
 from lumbargrade.dicom.rules import EXPORT, LSDC, ReadingRules
-from lumbargrade.dicom.slices import SliceHeader, read_header
-from lumbargrade.dicom.stacks import (
-    partition,
-    single_place,
-    spatial_stacks,
-    split_copies,
-    split_repeats,
-    split_series,
-)
+from lumbargrade.dicom.slices import SliceHeader, read_headers
+from lumbargrade.dicom.splitting import Part, split_series
+from lumbargrade.dicom.stacks import spatial_stacks
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
@@ -85,15 +82,29 @@ def scan(path: Path | str, kinds: Mapping[str, SeriesKind] | None = None) -> Sca
 
 def scan_files(files: Iterable[Path], kinds: Mapping[str, SeriesKind] | None = None) -> Scan:
     """Read the headers of some files, in their order, and sort them into series."""
-    headers, problems = [], []
+    headers: list[SliceHeader] = []
+    problems: list[Problem] = []
     for file in files:
-        try:
-            headers.append(read_header(file))
-        except BadDicom as error:
-            problems.append(file_problem(file, error))
+        usable, errors = read_headers(file)
+        headers += usable
+        problems += [file_problem(file, error) for error in errors]
     # without a UID, a folder is all that holds a series together
     parts = partition(headers, lambda h: (h.study_uid, h.series_uid or str(h.path.parent)))
-    return Scan(tuple(_found(part, kinds or {}) for part in parts), tuple(problems))
+    return _joined([_found(part, kinds or {}) for part in parts], problems)
+
+
+def _joined(found: Sequence[FoundSeries], problems: Sequence[Problem]) -> Scan:
+    """The series, those of one image each joined where they are one."""
+    whole: dict[SliceHeader, FoundSeries] = {}
+    notes = []
+    for headers in join_single_images(s.headers for s in found if s.rules is not LSDC):
+        headers.sort(key=lambda h: (h.instance_number, h.series_uid))
+        joined = _found(headers, {})
+        whole |= dict.fromkeys(headers, joined)
+        what = f"is joined from series of one image each ({len(headers)} images)"
+        notes.append(Problem(what, joined.study_id, joined.series_id, fatal=False))
+    series = dict.fromkeys(whole.get(s.headers[0], s) for s in found)
+    return Scan(tuple(series), (*problems, *notes))
 
 
 def study_folder(header: SliceHeader) -> Path:
@@ -117,11 +128,19 @@ def _found(headers: Sequence[SliceHeader], kinds: Mapping[str, SeriesKind]) -> F
 
 @dataclass(frozen=True)
 class ReadSeries:
-    """The volumes of one series, why each is of its kind, and what was wrong."""
+    """The volumes of one series.
+
+    Attributes:
+        volumes: in the order of their first images.
+        reasons: why each is of its kind.
+        problems: what was wrong.
+        digests: of the pixels of each, before they were scaled.
+    """
 
     volumes: tuple[Volume, ...]
     reasons: tuple[str, ...]
     problems: tuple[Problem, ...]
+    digests: tuple[bytes, ...]
 
 
 def read_found(found: FoundSeries, kinds: Mapping[str, SeriesKind] | None = None) -> ReadSeries:
@@ -132,49 +151,75 @@ def read_found(found: FoundSeries, kinds: Mapping[str, SeriesKind] | None = None
     apart is a problem.
     """
     kind = (kinds or {}).get(found.series_id)
-    volumes, reasons, problems = [], [], []
+    volumes, reasons, problems, digests = [], [], [], []
     origin = found.headers[0].path.parent
     unsplit = SeriesName(found.study_id, found.series_id, kind, origin)
-    headers, copies = split_copies(found.headers)
-    problems += [unsplit.note("is a copy of another file", h.path) for h in copies]
-    parts = [headers] if found.rules is LSDC else _parts(headers, problems, unsplit)
-    if len(parts) > 1:
-        problems.append(unsplit.note(f"is {len(parts)} volumes, not one"))
-    for number, part in enumerate(parts, start=1):
-        first = spatial_stacks(part, kind, found.rules)[0][0]
-        verdict = classify(part[0].about, first.plane.normal)
-        if kind is not None:
-            verdict = Verdict(kind, "series table")
-        series_id = found.series_id if len(parts) == 1 else f"{found.series_id}#{number}"
+    parts = [Part(list(found.headers))]
+    if found.rules is not LSDC:
+        headers, copies = split_same_pixels(found.headers)
+        problems += unsplit.copies(copies)
+        parts = split_series(headers)
+    if (count := sum(not p.aside for p in parts)) > 1:
+        problems.append(unsplit.note(f"is {count} volumes, not one"))
+    for part, series_id in zip(parts, _part_ids(found.series_id, parts), strict=True):
+        verdict = _verdict(part, kind, found.rules)
         name = SeriesName(found.study_id, series_id, verdict.kind, origin)
         try:
-            result = build_series(part, (), name, found.rules)
+            if part.error:
+                raise BadDicom(f"{origin}: {part.error}")
+            result = build_series(part.headers, (), name, found.rules)
         except BadDicom as error:
-            problems.append(name.note(str(error), fatal=True))
+            problems.append(name.note(str(error), fatal=not part.aside))
             continue
         volumes.append(result.volume)
         reasons.append(verdict.reason)
+        digests.append(result.digest)
         problems += [*result.problems, *map(name.note, verdict.remarks)]
-    return ReadSeries(tuple(volumes), tuple(reasons), tuple(problems))
+    release_all(found.headers)
+    return ReadSeries(tuple(volumes), tuple(reasons), tuple(problems), tuple(digests))
 
 
-def _parts(
-    headers: Sequence[SliceHeader], problems: list[Problem], name: SeriesName
-) -> list[list[SliceHeader]]:
-    parts: list[list[SliceHeader]] = []
-    for plane in split_series(headers):
-        times = None if single_place(plane) else split_repeats(plane)
-        if times is not None:
-            parts += times
-        elif single_place(plane):
-            what = f"{name.origin}: {len(plane)} images at one place are not a volume"
-            problems.append(name.note(what, fatal=True))
-        else:
-            what = (
-                f"{name.origin}: several images of the same places, with nothing to tell them apart"
-            )
-            problems.append(name.note(what, fatal=True))
-    return parts
+def read_all(
+    found: Iterable[FoundSeries], kinds: Mapping[str, SeriesKind] | None = None
+) -> Iterator[ReadSeries]:
+    """Decode series one after the other; images that were sent twice are graded once.
+
+    A volume with the pixels and planes of an earlier one, under whatever series UID, has no kind.
+    Series in the LSDC layout are as their tables say.
+    """
+    seen: dict[Hashable, str] = {}
+    for item in found:
+        result = read_found(item, kinds)
+        if item.rules is LSDC:
+            yield result
+            continue
+        volumes, reasons = list(result.volumes), list(result.reasons)
+        for i, volume in enumerate(volumes):
+            planes = tuple(s.plane for s in volume.slices)
+            content = (volume.study_id, planes, result.digests[i])
+            first = seen.setdefault(content, volume.series_id)
+            if first != volume.series_id and volume.kind is not None:
+                volumes[i] = replace(volume, kind=None)
+                reasons[i] = f"the same images as series {first}"
+        yield replace(result, volumes=tuple(volumes), reasons=tuple(reasons))
+
+
+def _part_ids(series_id: str, parts: Sequence[Part]) -> list[str]:
+    """Ids of the parts of a series: its own for the one volume, if there is only one to grade."""
+    ids = [f"{series_id}#{number}" for number in range(1, len(parts) + 1)]
+    if sum(not p.aside for p in parts) == 1:
+        ids[0] = series_id
+    return ids
+
+
+def _verdict(part: Part, known: SeriesKind | None, rules: ReadingRules) -> Verdict:
+    """The kind of a part, and why."""
+    if part.aside:
+        return Verdict(None, part.aside)
+    if known is not None:
+        return Verdict(known, "series table")
+    first = spatial_stacks(part.headers, known, rules)[0][0]
+    return classify(part.headers[0].about, first.plane.normal)
 
 
 def read_study(path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = None) -> Study:
@@ -216,8 +261,7 @@ def assemble(found: Scan, name: str, kinds: Mapping[str, SeriesKind] | None = No
     other: list[Volume] = []
     declined: list[str] = []
     problems = list(found.problems)
-    for item in found.series:
-        result = read_found(item, kinds)
+    for result in read_all(found.series, kinds):
         problems += result.problems
         for volume, why in zip(result.volumes, result.reasons, strict=True):
             if volume.kind is None:

@@ -1,0 +1,170 @@
+"""A file to a parsed data set, whatever its preamble and its transfer syntax are like."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import FileDataset
+from pydicom.encaps import generate_fragments
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from pydicom.values import converters
+
+from lumbargrade.domain.errors import BadDicom
+
+#: Bulk values longer than this stay in the file until they are asked for.
+_DEFER = 4096
+
+_PREAMBLE, _MARK = 128, b"DICM"
+_UNDEFINED = 0xFFFFFFFF
+#: Groups of the first element of a file without preamble: file meta, or the data set itself.
+_FIRST_GROUPS = (0x0002, 0x0008)
+#: A first element that is longer than this is chance: real ones are a UID, a date or a length.
+_LONGEST_FIRST = 1024
+
+_UNCOMPRESSED = (
+    *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian),
+    DeflatedExplicitVRLittleEndian,
+)
+#: JPEG frame markers, and a syntax whose decoder reads that kind of stream.
+_JPEG_FRAMES = {
+    0xC0: JPEGBaseline8Bit,
+    0xC1: JPEGExtended12Bit,
+    0xC3: JPEGLossless,
+    0xF7: JPEGLSNearLossless,
+}
+
+
+def open_file(path: Path) -> tuple[FileDataset, list[str]]:
+    """Parse a file, its long values deferred, and say what was unusual about it.
+
+    A file without preamble is read if it begins as a data set does. Where the file meta has no
+    transfer syntax, or one that cannot be that of the pixels, it is found from the data.
+
+    Raises:
+        InvalidDicomError: if it is no DICOM file.
+        BadDicom: if the syntax of its pixels cannot be found.
+        one of `DECODE_ERRORS`: if it is damaged.
+    """
+    with path.open("rb") as file:
+        start = file.read(_PREAMBLE + len(_MARK))
+    bare = start[_PREAMBLE:] != _MARK
+    if bare and not _begins_as_dataset(start):
+        raise InvalidDicomError
+    dataset = pydicom.dcmread(path, defer_size=_DEFER, force=bare)
+    if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        # deferred values cannot be found again inside a deflated file
+        dataset = pydicom.dcmread(path, force=bare)
+    remarks = ["has no DICOM preamble"] if bare else []
+    return dataset, remarks + _settle_syntax(path, dataset)
+
+
+def _begins_as_dataset(start: bytes) -> bool:
+    """Whether bytes begin with an element that may be the first of a data set."""
+    for order in "<>":
+        if len(start) < 8 or struct.unpack(f"{order}H", start[:2])[0] not in _FIRST_GROUPS:
+            continue
+        (length,) = struct.unpack(f"{order}L", start[4:8])
+        explicit = start[4:6].decode("latin-1") in converters
+        if explicit or (order == "<" and length <= _LONGEST_FIRST):
+            return True
+    return False
+
+
+def _settle_syntax(path: Path, dataset: FileDataset) -> list[str]:
+    """Give the data set the transfer syntax that its pixels have; remarks where that is news."""
+    stated = dataset.file_meta.get("TransferSyntaxUID")
+    if "PixelData" not in dataset:
+        return []
+    element = dataset.get_item("PixelData", keep_deferred=True)
+    encapsulated = getattr(element, "length", None) == _UNDEFINED
+    # of a private or damaged syntax, nothing is known that could be wrong
+    known = stated in AllTransferSyntaxes
+    if stated is not None and (not known or (stated in _UNCOMPRESSED) != encapsulated):
+        return []
+    if encapsulated:
+        found = _compression(path, dataset)
+    else:
+        found = _plain_syntax(dataset)
+        if stated is not None and len(stored_pixels(dataset)) != _plain_length(dataset):
+            return []
+    dataset.file_meta.TransferSyntaxUID = found
+    said = "is absent" if stated is None else f"'{stated}' cannot be right"
+    return [f"TransferSyntaxUID (0002,0010) {said}; read as {found.name}"]
+
+
+def _plain_syntax(dataset: FileDataset) -> UID:
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+
+
+def _plain_length(dataset: FileDataset) -> int:
+    """Bytes of uncompressed pixels as the header has them, padded to an even length."""
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    bits = frames * dataset.Rows * dataset.Columns * dataset.BitsAllocated
+    length: int = bits * int(dataset.get("SamplesPerPixel") or 1) // 8
+    return length + length % 2
+
+
+def _compression(path: Path, dataset: FileDataset) -> UID:
+    """The syntax of encapsulated pixels, by how their first frame begins."""
+    fragments = generate_fragments(stored_pixels(dataset))
+    next(fragments, b"")  # the offset table
+    first = next(fragments, b"")
+    if (found := _compression_of(first)) is None:
+        begin = first[:4].hex()
+        raise BadDicom(
+            f"{path}: has no TransferSyntaxUID (0002,0010) that fits its pixels, and their "
+            f"compression is unknown (they begin with {begin})"
+        )
+    return found
+
+
+def _compression_of(frame: bytes) -> UID | None:
+    if frame[:4] == b"\xff\x4f\xff\x51" or frame[4:8] == b"jP  ":
+        return JPEG2000
+    if frame[:2] == b"\xff\xd8":
+        return _jpeg(frame)
+    if len(frame) >= 64:
+        count, first = struct.unpack_from("<2L", frame)
+        if 0 < count < 16 and first == 64:
+            return RLELossless
+    return None
+
+
+def _jpeg(frame: bytes) -> UID | None:
+    at = 2
+    while at + 4 <= len(frame) and frame[at] == 0xFF:
+        if (found := _JPEG_FRAMES.get(frame[at + 1])) is not None:
+            return found
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    return None
+
+
+def stored_pixels(dataset: FileDataset) -> bytes:
+    """The pixel data as the file stores them; the data set does not keep them.
+
+    Raises:
+        one of `DECODE_ERRORS`: if they cannot be read.
+    """
+    deferred = dataset.get_item("PixelData", keep_deferred=True)
+    content: bytes = dataset["PixelData"].value
+    dataset["PixelData"] = deferred
+    return content
