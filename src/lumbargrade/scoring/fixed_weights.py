@@ -30,17 +30,18 @@ def fixed_weights(
             or all zero, and for two lists of one condition.
     """
     plain = [text for text in texts if "=" not in text]
-    given = dict.fromkeys(Condition, ",".join(plain)) if plain else {}
-    named: dict[Condition, str] = {}
+    given: dict[Condition, list[float]] = {}
+    if plain:
+        given = dict.fromkeys(Condition, _numbers(" ".join(plain), ",".join(plain), count, what))
+    named: dict[Condition, list[float]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
         if equals:
             condition = _condition(name.strip(), text)
             if condition in named:
                 raise UsageError(f"--weights {text}: {name.strip()} is given twice")
-            named[condition] = values
-    given.update(named)
-    return {condition: _numbers(text, count, what) for condition, text in given.items()}
+            named[condition] = _numbers(text, values, count, what)
+    return {**given, **named}
 
 
 def _condition(name: str, text: str) -> Condition:
@@ -51,13 +52,16 @@ def _condition(name: str, text: str) -> Condition:
     return known[name]
 
 
-def _numbers(text: str, count: int, what: str) -> list[float]:
+def _numbers(text: str, listed: str, count: int, what: str) -> list[float]:
+    """Numbers from a list with commas; `text` is what was given, for messages."""
     try:
-        values = [float(part) for part in text.split(",")]
+        values = [float(part) for part in listed.split(",")]
     except ValueError:
         raise UsageError(f"--weights {text}: not numbers") from None
     if not all(math.isfinite(v) and v >= 0 for v in values) or sum(values) <= 0:
         raise UsageError(f"--weights {text}: give weights that are not negative and not all zero")
     if len(values) != count:
-        raise UsageError(f"--weights {text}: {len(values)} weights for {count} {what}")
+        raise UsageError(
+            f"--weights {text}: {len(values)} weights for {count} {what}; give one for each"
+        )
     return values
