@@ -102,6 +102,24 @@ def test_parameters_that_do_not_fit_are_listed_and_nothing_is_written(
     assert not (tmp_path / "model").exists()
 
 
+def test_a_checkpoint_of_another_network_lists_a_few_parameters_of_each_kind(
+    tmp_path: Path, shared: Path
+) -> None:
+    shapes = published_shapes(shared, "scs-pvt_v2_b4")
+    weights = {k: torch.zeros(()).expand(shape) for k, shape in shapes.items()}
+    file = write_published(tmp_path / "canal.pth", weights)
+    with pytest.raises(BadModel) as caught:
+        import_published(file, CHECKPOINTS["nfn-pvt_v2_b4"], tmp_path / "model")
+    lines = str(caught.value).splitlines()
+    assert "canal.pth is not a checkpoint of one-stage-nfn-fixed" in lines[0]
+    assert len(lines) <= 28
+    assert sum(line.startswith("  missing ") for line in lines) == 8
+    left = [line for line in lines if line.startswith("  ... and ")]
+    assert left[0].endswith(" more missing")
+    assert left[1].endswith(" more unknown")
+    assert "shape (384, 832, 3, 3), not (384, 832, 3, 3, 3)" in str(caught.value)
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path, shared: Path) -> None:
     shapes = published_shapes(shared, "nfn-pvt_v2_b4")
     weights = {k: torch.zeros(()).expand(shape) for k, shape in shapes.items()}

@@ -43,6 +43,47 @@ def test_wrong_values_are_named_with_their_path(data: dict, where: str) -> None:
         recipe_from_dict(data)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "told"),
+    [
+        ("train", "batch_size", 0, "give 1 or more"),
+        ("train", "epochs", -1, "give 0 or more"),
+        ("train", "seed", -1, "give 0 or more"),
+        ("train", "workers", -2, "give 0 or more"),
+        ("train", "validate_every", 0, "give 1 or more"),
+        ("train", "ema_decay", 2.0, "give a number from 0 to 1"),
+        ("augment", "flip", 1.5, "give a number from 0 to 1"),
+        ("augment", "border", -5.0, "give 0 or more"),
+        ("augment", "shift_min", 11.0, "is more than augment.shift_max 10.0"),
+        ("augment", "scale_min", -1.0, "give more than -1"),
+        ("loss", "neighbour_distance", float("nan"), "give 0 or more"),
+        ("network", "widths", [24, 0, 12], "give 1 or more"),
+        ("data", "size", -4, "give 1 or more"),
+    ],
+)
+def test_numbers_that_no_task_can_use_are_refused(
+    section: str, key: str, value: object, told: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        recipe_from_dict({"name": "x", "task": "canal", section: {key: value}}, "mine.toml")
+    text = str(caught.value)
+    assert text.startswith(f"mine.toml: {section}.{key} ")
+    assert told in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("phase", [{"lr": [0.0]}, {"lr": [1e-3, -1e-3]}, {"until": [0]}])
+def test_phases_need_rates_and_epochs(phase: dict[str, list[float]]) -> None:
+    with pytest.raises(UsageError, match=r"train\.phases 2: "):
+        recipe_from_dict({"name": "x", "task": "canal", "train": {"phases": [{}, phase]}})
+
+
+def test_all_wrong_numbers_are_named_at_once() -> None:
+    wrong = {"name": "x", "task": "canal", "train": {"batch_size": 0, "seed": -1}}
+    with pytest.raises(UsageError, match=r"train\.seed -1.*train\.batch_size 0"):
+        recipe_from_dict(wrong)
+
+
 def test_an_unknown_recipe_lists_those_that_exist() -> None:
     with pytest.raises(UsageError, match="one-stage-scs/pvt_v2_b4-decoder2d-01"):
         load_recipe("no-such")

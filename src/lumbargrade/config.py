@@ -18,6 +18,7 @@ import cattrs
 from cattrs.errors import BaseValidationError
 from cattrs.v import format_exception, transform_error
 
+from lumbargrade.config_ranges import require_in_range
 from lumbargrade.domain.errors import UsageError
 
 TaskName = Literal["foraminal", "canal", "subarticular", "keypoints", "two_stage"]
@@ -344,9 +345,11 @@ def recipe_from_dict(data: Mapping[str, Any], origin: str = "recipe") -> Recipe:
     """A recipe from nested plain data.
 
     Raises:
-        UsageError: for unknown keys and wrong types, each named with its path.
+        UsageError: for unknown keys, wrong types and numbers out of range, each named.
     """
-    return structured(data, Recipe, origin, "recipe")
+    recipe = structured(data, Recipe, origin, "recipe")
+    require_in_range(recipe_to_dict(recipe), origin)
+    return recipe
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:

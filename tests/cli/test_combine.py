@@ -234,14 +234,14 @@ def test_a_study_that_only_the_first_file_has_is_named(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "give two or more submissions; there is 0"),
-        (["a.csv"], 2, "give two or more submissions; there is 1"),
+        ([], 2, "give two or more submissions, not 0"),
+        (["a.csv"], 2, "give two or more submissions, not 1"),
         (["a.csv", "absent.csv"], 3, "No such file or directory: absent.csv"),
         (["a.csv", "b.csv", "--weights", "1"], 2, "1 weights for 2 files"),
         (["a.csv", "b.csv", "--weights", "canal=1,2,3"], 2, "3 weights for 2 files"),
         (["a.csv", "b.csv", "--weights", "canal=2,-1"], 2, "not negative"),
-        (["a.csv", "b.csv", "--weights", "1e308", "1e308"], 2, "1e308,1e308: give finite weights"),
-        (["a.csv", "b.csv", "--weights", "1_0", "1"], 2, "--weights 1_0,1: not numbers"),
+        (["a.csv", "b.csv", "--weights", "1e308", "1e308"], 2, "1e308 1e308: give finite weights"),
+        (["a.csv", "b.csv", "--weights", "1_0", "1"], 2, "--weights 1_0 1: not numbers"),
         (["a.csv", "b.csv", "--weights", "\u0663", "1"], 2, "not numbers"),
         (["a.csv", "b.csv", "--weights", "canal="], 2, "--weights canal=: not numbers"),
         (["a.csv", "pipe"], 3, "pipe: not a file; a submission from a pipe must be saved first"),

@@ -193,6 +193,30 @@ def test_folds_that_do_not_exist_are_usage_errors(
     assert not trained
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--train.batch-size", "0"),
+        ("--train.epochs=-1",),
+        ("--train.seed=-1",),
+        ("--train.ema-decay", "2"),
+        ("--augment.shift-min", "5", "--augment.shift-max=-5"),
+        ("--jobs", "0"),
+        ("--pictures=-1",),
+    ],
+)
+def test_numbers_out_of_range_are_usage_errors_in_one_line(
+    wrong: tuple[str, ...],
+    trained: list[tuple[Recipe, int]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", "cpu-small/canal", "--store", "s", *wrong]) == 2
+    said = capsys.readouterr().err
+    assert wrong[0].split("=")[0].lstrip("-").replace("-", "_") in said
+    assert said.count("\n") == 1
+    assert not trained
+
+
 def test_a_fold_without_a_setting_is_known_before_any_fold_is_trained(
     trained: list[tuple[Recipe, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:

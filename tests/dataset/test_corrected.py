@@ -13,12 +13,13 @@ from lumbargrade.dataset.corrected import (
     POINT_COLUMNS,
     PUBLISHED_FILE,
     Fix,
+    corrections_file,
     read_corrections,
 )
 from lumbargrade.dataset.prepare import prepare
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.dataset.tables import read_tables
-from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Level, Side, Target
 
 HEADER = "study_id,series_id,instance_number,condition,level,x,y,fix,reason\n"
@@ -193,3 +194,14 @@ def test_a_complete_table_of_few_points_is_told(data):
     (problem,) = read_tables(data, label_fixes=path).problems
     assert "its 1 canal points replace all 9 of the data set" in problem.what
     assert "write add, move or drop" in problem.advice
+
+
+def test_a_misspelt_name_of_the_corrections_is_told_what_may_be_given(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--label-fixes publisched: no such file; .* published "):
+        corrections_file("publisched")
+    write_lsdc(tmp_path / "data", 2)
+    data = tmp_path / "data"
+    assert main(["prepare", str(data), "--out", str(tmp_path / "s"), "--label-fixes", "no"]) == 2
+    assert not (tmp_path / "s").exists()
+    assert corrections_file("published") == PUBLISHED_FILE
+    assert corrections_file(None) is None

@@ -34,6 +34,11 @@ def test_numbers_stand_to_the_right_with_four_decimals() -> None:
     assert text.split("\n")[2:] == ["a      0.5000", "bb", "c     12.1235"]
 
 
+def test_numbers_that_are_not_finite_are_dashes() -> None:
+    text = text_table(["a", "b"], [[float("inf"), 0.5], [float("nan"), -1.5]])
+    assert text.split("\n")[2:] == ["-   0.5000", "-  -1.5000"]
+
+
 def test_the_last_line_is_json_that_any_program_reads() -> None:
     line = json_line({"a": [0.5, float("nan")], "b": {"c": (float("inf"), 1, True, "nan", None)}})
     assert line == '{"a": [0.5, null], "b": {"c": [null, 1, true, "nan", null]}}'

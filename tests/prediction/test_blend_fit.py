@@ -90,8 +90,8 @@ def test_published_weights_are_used_as_given_and_shared_by_those_that_grade(tmp_
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["0.7"], "1 weights for 2 members"),
-        (["foraminal=0.7,0.2,0.1"], "3 weights for 2 members"),
+        (["0.7"], "^--weights 0.7: 1 weights for 2 members; give one for each"),
+        (["foraminal=0.7,0.2,0.1"], "^--weights foraminal=0.7,0.2,0.1: 3 weights for 2 members"),
         (["knee=0.5,0.5"], "'knee' is not one of canal, foraminal"),
         (["a", "b"], "not numbers"),
         (["-1", "2"], "not negative"),

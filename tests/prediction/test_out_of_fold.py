@@ -111,7 +111,7 @@ def test_a_model_of_unknown_fold_is_not_judged(store: VolumeStore) -> None:
 def test_two_models_of_one_fold_are_refused(store: VolumeStore, tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_small_model(tmp_path / name, "canal", 4, trained_on=[])
-    with pytest.raises(UsageError, match="are both small/canal fold 4"):
+    with pytest.raises(UsageError, match="are both small/canal fold 4; give one of them"):
         predict_out_of_fold(find_models([tmp_path]), store, device=CPU, flip=False)
 
 
@@ -290,6 +290,33 @@ def test_published_figures_stand_beside_the_figure_of_the_same_kind(
     some = score_table(Condition.CANAL, lacking)
     assert [x.published for x in some if x.model == "ensemble"] == [None] * 4
     assert [x.published for x in some if x.fold == "mean"] == [0.2691, 0.2672, 0.2742, None]
+
+
+def test_tables_show_each_published_figure_to_the_right_of_ours(
+    store: VolumeStore, folds: list[FoldPredictions], tmp_path: Path
+) -> None:
+    """A table per condition and, for points, model, so that lines fit a page and a terminal."""
+    named = [
+        *renamed(folds, "foraminal", *NFN[:2]),
+        *renamed(folds, "canal", SCS[0]),
+    ]
+    result = write_validation(tmp_path, named, store, pictures=0)
+    canal, foraminal = result.shown_scores()
+    start = ["model", "fold", "series", "score", "published"]
+    assert canal.header == [*start, "any severe", "published"]
+    assert foraminal.header == [*start, "with flip", "published"]
+    by_fold = {row[1]: row for row in canal.values}
+    assert by_fold["mean"][4::2] == [0.2691, 0.2396]
+    assert by_fold["pooled"][4::2] == [0.2699, 0.2415]
+    text = result.text()
+    assert "scores: spinal canal stenosis\n" in text
+    assert f"points: neural foraminal narrowing, {NFN[0]}\n" in text
+    assert "ours only over folds 2, 4" in text
+    assert "\N{NO-BREAK SPACE}" not in text
+    tables = text[: text.index("within: shares")].splitlines()
+    assert max(map(len, tables)) <= 132
+    page = (tmp_path / "index.html").read_text()
+    assert all(f"<h3>{t.caption}</h3>" in page for t in result.shown_points())
 
 
 def test_the_means_of_published_folds_are_the_published_means() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lumbargrade.scoring.keypoints import WITHIN, point_errors
+from lumbargrade.scoring.keypoints import NOT_FOUND, WITHIN, mean_errors, point_errors
 
 SPAN = st.floats(-20, 20)
 
@@ -63,6 +63,21 @@ def test_a_missing_prediction_is_outside_every_limit() -> None:
     errors = point_errors(found, true, found, true)
     assert errors.within["x"] == (0.5,) * 4
     assert errors.within_mm == (0.5,) * 4
+
+
+def test_distances_to_points_that_were_not_found_are_infinite_never_a_stand_in() -> None:
+    true = np.zeros((10, 3))
+    found = np.tile([3.0, 4.0, 0.0], (10, 1))
+    found[-1] = NOT_FOUND
+    few = point_errors(found, true, found, true)
+    assert few.median_mm == pytest.approx(5)
+    assert few.p90_mm == math.inf
+    assert few.within_mm == (0, 0, 0, 0.9)
+    found[4:] = NOT_FOUND
+    normals = np.tile([0.0, 0.0, 1.0], (10, 1))
+    most = point_errors(found, true, found, true, normals)
+    assert (most.median_mm, most.in_plane_median_mm) == (math.inf, math.inf)
+    assert mean_errors([few, most]).median_mm == math.inf
 
 
 def test_no_points_give_nan() -> None:

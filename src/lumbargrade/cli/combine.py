@@ -46,7 +46,7 @@ def run(options: Options) -> int:
     from lumbargrade.scoring.official import read_solution
 
     if len(options.files) < 2:
-        raise UsageError(f"give two or more submissions; there is {len(options.files)}")
+        raise UsageError(f"give two or more submissions, not {len(options.files)}")
     given = fixed_weights(options.weights, len(options.files), "files")
     _require_free(options.out, [*options.files, *([options.truth] if options.truth else [])])
     require_writable(options.out)

@@ -33,7 +33,9 @@ from lumbargrade.config import (
     TrainConfig,
     load_recipe,
     recipe_names,
+    recipe_to_dict,
 )
+from lumbargrade.config_ranges import require_in_range
 from lumbargrade.domain.errors import TrainingFailed, UsageError
 
 log = logging.getLogger(__name__)
@@ -118,6 +120,11 @@ def run(options: Options) -> int:
     recipe = replace(recipe, **{s: getattr(options, s) for s in _SECTIONS})
     recipe = replace(recipe, data=replace(recipe.data, mean_shape=short or long))
     recipe = replace(recipe, name=options.name or recipe.name)
+    require_in_range(recipe_to_dict(recipe))
+    if options.jobs < 1:
+        raise UsageError(f"--jobs {options.jobs}: give 1 or more")
+    if options.pictures < 0:
+        raise UsageError(f"--pictures {options.pictures}: give 0 or more")
     folds = parse_folds(options.folds)
     for fold in folds:
         plan_of(

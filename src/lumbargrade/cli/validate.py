@@ -44,6 +44,7 @@ class Options:
 
 def run(options: Options) -> int:
     from lumbargrade.dataset.store import VolumeStore
+    from lumbargrade.domain.errors import UsageError
     from lumbargrade.domain.files import require_writable
     from lumbargrade.outputs.tables import json_line
     from lumbargrade.outputs.validation import write_validation
@@ -51,6 +52,8 @@ def run(options: Options) -> int:
     from lumbargrade.prediction.validation import predict_out_of_fold
     from lumbargrade.training.device import choose_device
 
+    if options.pictures < 0:
+        raise UsageError(f"--pictures {options.pictures}: give 0 or more")
     store = VolumeStore.open(options.store)
     require_writable(options.out / "oof.csv")
     folds = predict_out_of_fold(

@@ -17,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 
 from lumbargrade.dataset.csv_rows import integer, number, read_header, read_rows
-from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.vocabulary import Target, target_from_labels
 
 #: Columns of ``train_label_coordinates.csv``.
@@ -38,10 +38,20 @@ def corrections_file(name: str | None) -> Path | None:
 
     Args:
         name: ``published``, or the path of a file; ``./published`` is a file of that name.
+
+    Raises:
+        UsageError: if it is neither.
     """
     if name is None:
         return None
-    return PUBLISHED_FILE if name == PUBLISHED else Path(name)
+    if name == PUBLISHED:
+        return PUBLISHED_FILE
+    if not Path(name).is_file():
+        raise UsageError(
+            f"--label-fixes {name}: no such file; give a table of corrections, or {PUBLISHED} for"
+            " the corrections in this package"
+        )
+    return Path(name)
 
 
 class Fix(StrEnum):

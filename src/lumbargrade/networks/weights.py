@@ -35,6 +35,8 @@ UNREADABLE = (
 
 #: How the text begins that stands in the place of a file whose content Git LFS has not fetched.
 _LFS_POINTER = b"version https://git-lfs.github.com/"
+#: How many parameters of a kind an error names: a file for another network has hundreds.
+_LISTED = 8
 
 
 @dataclass(frozen=True)
@@ -131,17 +133,25 @@ def require_fit(
     """Make sure that tensors are the expected ones, by name and shape.
 
     Raises:
-        BadModel: listing every missing, unknown and misshapen parameter after ``what``.
+        BadModel: with the first missing, unknown and misshapen parameters after ``what``, and how
+            many more there are of each.
     """
-    faults = [f"missing {name}" for name in expected if name not in given]
-    faults += [f"unknown {name}" for name in given if name not in expected]
-    faults += [
-        f"{name} has shape {tuple(given[name].shape)}, not {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in given and tuple(given[name].shape) != tuple(shape)
-    ]
-    if faults:
-        raise BadModel(f"{what}:\n  " + "\n  ".join(faults))
+    faults = {
+        "missing": [f"missing {name}" for name in expected if name not in given],
+        "unknown": [f"unknown {name}" for name in given if name not in expected],
+        "of another shape": [
+            f"{name} has shape {tuple(given[name].shape)}, not {tuple(shape)}"
+            for name, shape in expected.items()
+            if name in given and tuple(given[name].shape) != tuple(shape)
+        ],
+    }
+    lines = []
+    for kind, found in faults.items():
+        lines += found[:_LISTED]
+        if len(found) > _LISTED:
+            lines.append(f"... and {len(found) - _LISTED:,} more {kind}")
+    if lines:
+        raise BadModel(f"{what}:\n  " + "\n  ".join(lines))
 
 
 def first_line(error: BaseException) -> str:

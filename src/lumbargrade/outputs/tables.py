@@ -29,9 +29,11 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def cell_text(value: object) -> str:
-    """A value as a table shows it; None is empty."""
+    """A value as a table shows it: None is empty, a number that is not finite a dash."""
     if value is None:
         return ""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

@@ -42,23 +42,27 @@ from lumbargrade.scoring.breakdown import ALL, Part
 from lumbargrade.scoring.keypoints import WITHIN, PointErrors
 from lumbargrade.tasks import get_task
 
-SCORE_HEADER = (
+#: Of scores.csv.
+SCORE_COLUMNS = (
     *("condition", "model", "fold", "series", "score", "with flip", "any severe"),
     *("published", "published flip", "published any severe"),
 )
-_LIMITS = "/".join(map(str, WITHIN))
 #: Columns of points.csv, one number per cell.
 POINT_COLUMNS = (
     *("condition", "model", "fold", "points", "median mm", "p90 mm"),
     *(f"<= {d} mm" for d in WITHIN),
     *(f"{axis} <= {d}" for axis in "xyz" for d in WITHIN),
 )
-#: Columns on the page and the terminal: the shares within all limits in one cell.
+#: Columns as shown, a table per condition and model: the shares within all limits in one cell.
 POINT_HEADER = (
-    *("condition", "model", "fold", "points", "median mm", "p90 mm"),
-    *(f"{what} within {_LIMITS}" for what in ("mm", "x", "y", "z")),
+    *("fold", "points", "median mm", "p90 mm"),
+    *("within mm", "within in x", "within in y", "within in z"),
 )
-_UNITS = "x, y in mask pixels, z in slices; of axial crops all three in patient mm"
+_UNITS = (
+    f"within: shares of points within {', '.join(map(str, WITHIN))}: mm in space, mask pixels in x "
+    "and y, slices in z (points found in axial crops: patient mm along all three). A dash: so many "
+    "points were not found that this distance is unknown."
+)
 _MEAN_AND_POOLED = (
     f"{MEAN}: mean of the folds' figures, as the published figures are; {POOLED}: over the studies "
     "of all folds together"
@@ -84,26 +88,47 @@ class ValidationResult:
     def score_rows(self) -> list[list[object]]:
         return [list(asdict(line).values()) for line in self.scores]
 
-    def shown_scores(self) -> tuple[list[str], list[list[object]]]:
-        """Header and rows as shown on the page and the terminal: without empty columns."""
-        rows = self.score_rows()
-        kept = [i for i in range(len(SCORE_HEADER)) if any(row[i] is not None for row in rows)]
-        return [SCORE_HEADER[i] for i in kept], [[row[i] for i in kept] for row in rows]
+    def shown_scores(self) -> list[Table]:
+        """As the page and the terminal show them: every figure with the published one beside it."""
+        tables = []
+        for condition in Condition:
+            lines = [line for line in self.scores if line.condition is condition]
+            columns: list[tuple[str, list[object]]] = [
+                ("model", [line.model for line in lines]),
+                ("fold", [line.fold for line in lines]),
+                ("series", [line.series for line in lines]),
+                ("score", [line.score for line in lines]),
+                ("published", [line.published for line in lines]),
+                ("with flip", [line.score_flip for line in lines]),
+                ("published", [line.published_flip for line in lines]),
+                ("any severe", [line.any_severe for line in lines]),
+                ("published", [line.published_any_severe for line in lines]),
+            ]
+            known = [(head, cells) for head, cells in columns if any(c is not None for c in cells)]
+            rows = [list(row) for row in zip(*(cells for _, cells in known), strict=True)]
+            if rows:
+                tables.append(Table([head for head, _ in known], rows, _words(condition)))
+        return tables
 
     def point_rows(self) -> list[list[object]]:
         """Rows of ``points.csv``."""
         return [
-            [*_point_start(line), *line.errors.within_mm]
+            [line.condition.value, line.model, line.fold, *_distances(line.errors)]
+            + [*line.errors.within_mm]
             + [share for axis in "xyz" for share in line.errors.within[axis]]
             for line in self.points
         ]
 
-    def shown_points(self) -> list[list[object]]:
-        """Rows as shown on the page and the terminal."""
+    def shown_points(self) -> list[Table]:
+        """As the page and the terminal show them."""
+        tables: dict[tuple[Condition, str], list[list[object]]] = {}
+        for line in self.points:
+            shares = [line.errors.within_mm, *(line.errors.within[axis] for axis in "xyz")]
+            row = [line.fold, *_distances(line.errors), *map(_shares, shares)]
+            tables.setdefault((line.condition, line.model), []).append(row)
         return [
-            [*_point_start(line), _shares(line.errors.within_mm)]
-            + [_shares(line.errors.within[axis]) for axis in "xyz"]
-            for line in self.points
+            Table(POINT_HEADER, rows, f"{_words(condition)}, {model}")
+            for (condition, model), rows in tables.items()
         ]
 
     @property
@@ -113,9 +138,8 @@ class ValidationResult:
         folds = sorted({line.fold for line in self.scores if line.fold.isdecimal()})
         published = any(line.published is not None for line in self.scores)
         if published and len(folds) < FOLDS:
-            notes.append(
-                f"The published means are over {FOLDS} folds, ours only over {', '.join(folds)}."
-            )
+            ours = f"fold{'s' if len(folds) > 1 else ''} {', '.join(folds)}"
+            notes.append(f"The published means are over {FOLDS} folds, ours only over {ours}.")
         return notes
 
     def overall(self) -> dict[Condition, PointErrors]:
@@ -129,13 +153,12 @@ class ValidationResult:
     def text(self) -> str:
         scores = "no grades: these models only place points"
         if self.scores:
-            scores = "\n".join([text_table(*self.shown_scores()), *self.notes])
-        points = text_table(POINT_HEADER, self.shown_points())
-        text = f"{scores}\n\npoints ({_UNITS})\n{points}"
+            scores = "\n".join([_as_text(self.shown_scores(), "scores"), *self.notes])
+        text = f"{scores}\n\n{_as_text(self.shown_points(), 'points')}\n{_UNITS}"
         whole = [part for part in self.agreement if part.by == ALL]
-        if not whole:
-            return text
-        return f"{text}\n\n{text_table(*overview_table(whole)).replace(NBSP, ' ')}"
+        if whole:
+            text += f"\n\n{text_table(*overview_table(whole))}"
+        return text.replace(NBSP, " ")
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -147,13 +170,22 @@ class ValidationResult:
         }
 
 
-def _point_start(line: PointLine) -> list[object]:
-    e = line.errors
-    return [line.condition.value, line.model, line.fold, e.count, e.median_mm, e.p90_mm]
+def _distances(errors: PointErrors) -> list[object]:
+    return [errors.count, errors.median_mm, errors.p90_mm]
 
 
 def _shares(shares: Sequence[float]) -> str:
-    return " ".join(f"{share:.3f}" for share in shares)
+    return NBSP.join(f"{share:.3f}".removeprefix("0") for share in shares)
+
+
+def _words(condition: Condition) -> str:
+    return condition.value.replace("_", " ")
+
+
+def _as_text(tables: Sequence[Table], what: str) -> str:
+    """Tables for the terminal, each under its title."""
+    parts = [f"{what}: {t.caption}\n{text_table(t.header, t.values)}" for t in tables]
+    return "\n\n".join(parts)
 
 
 def write_validation(
@@ -186,11 +218,11 @@ def write_validation(
     write_points(out / "oof-points.csv", out_of_fold_points(folds, store))
     parts, agreement = write_agreement(out / "metrics.csv", studies, store) if studies else ((), [])
     result = ValidationResult(scores, points, rows, parts)
-    _write_csv(out / "scores.csv", SCORE_HEADER, result.score_rows())
+    _write_csv(out / "scores.csv", SCORE_COLUMNS, result.score_rows())
     _write_csv(out / "points.csv", POINT_COLUMNS, result.point_rows())
     sections = [
-        Section("Scores", [Table(*result.shown_scores()), *map(Text, result.notes)]),
-        Section("Points", [Table(POINT_HEADER, result.shown_points()), Text(f"{_UNITS}.")]),
+        Section("Scores", [*result.shown_scores(), *map(Text, result.notes)]),
+        Section("Points", [*result.shown_points(), Text(_UNITS)]),
         *agreement,
         Section("Pictures", [Text("Rings are predicted, crosses true points."), *drawn]),
     ]

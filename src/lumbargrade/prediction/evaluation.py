@@ -27,15 +27,11 @@ from lumbargrade.prediction.pairs import (
 )
 from lumbargrade.prediction.published_figures import figures_of
 from lumbargrade.prediction.validation import FoldPredictions
-from lumbargrade.scoring.keypoints import PointErrors, mean_errors, point_errors
+from lumbargrade.scoring.keypoints import NOT_FOUND, PointErrors, mean_errors, point_errors
 from lumbargrade.scoring.local import any_severe, local_score
 from lumbargrade.tasks.base import SeriesPrediction
 
 MEAN, POOLED = "mean", "pooled"
-
-#: Stand-in distance for points that were not found, mm: beyond any limit, so that medians and
-#: shares count them.
-NOT_FOUND = 1e9
 
 
 @dataclass(frozen=True)

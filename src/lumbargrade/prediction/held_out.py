@@ -11,7 +11,7 @@ from lumbargrade.dataset.tables import TablePoint
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import Condition, Target
 from lumbargrade.domain.volume import Volume
-from lumbargrade.scoring.keypoints import PointErrors, point_errors
+from lumbargrade.scoring.keypoints import NOT_FOUND, PointErrors, point_errors
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,6 @@ def distance_errors(
         true = np.array([p.patient for _, p in listed])
         normals = np.array([p.normal for _, p in listed])
         # a point that was not found is infinitely far; inf - inf along the slice would be nan
-        predicted = np.where(np.isfinite(predicted), predicted, 1e9)
+        predicted = np.where(np.isfinite(predicted), predicted, NOT_FOUND)
         found[condition] = point_errors(predicted, true, predicted, true, normals)
     return found

@@ -228,7 +228,9 @@ def _refuse_doubles(metas: Mapping[Path, ModelMeta]) -> None:
     for path, meta in metas.items():
         key = (meta.recipe.name, meta.fold)
         if key in seen:
-            raise UsageError(f"{path} and {seen[key]} are both {key[0]} fold {key[1]}")
+            raise UsageError(
+                f"{path} and {seen[key]} are both {key[0]} fold {key[1]}; give one of them"
+            )
         seen[key] = path
 
 

@@ -43,7 +43,8 @@ def table_rows(path: Path | str, columns: Sequence[str]) -> Iterator[tuple[int, 
                 raise BadTable(f"{path}: column {', '.join(twice)} stands twice")
             missing = [c for c in columns if c not in names]
             if missing:
-                raise BadTable(f"{path}: column {', '.join(missing)} is missing")
+                some = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
+                raise BadTable(f"{path}: column {some} is missing")
             for number, values in enumerate(reader, start=2):
                 if not values:
                     continue  # an empty line, which is a row all the same

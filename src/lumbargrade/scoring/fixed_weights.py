@@ -33,7 +33,7 @@ def fixed_weights(
     plain = [text for text in texts if "=" not in text]
     given: dict[Condition, list[float]] = {}
     if plain:
-        given = dict.fromkeys(Condition, _numbers(",".join(plain), "", count, what))
+        given = dict.fromkeys(Condition, _numbers(" ".join(plain), ",".join(plain), count, what))
     named: dict[Condition, list[float]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
@@ -41,7 +41,7 @@ def fixed_weights(
             condition = _condition(name.strip(), text)
             if condition in named:
                 raise UsageError(f"--weights {text}: {name.strip()} is given twice")
-            named[condition] = _numbers(values, f"{name}=", count, what)
+            named[condition] = _numbers(text, values, count, what)
     return {**given, **named}
 
 
@@ -53,14 +53,18 @@ def _condition(name: str, text: str) -> Condition:
     return known[name]
 
 
-def _numbers(text: str, name: str, count: int, what: str) -> list[float]:
-    where = f"--weights {name}{text}"
+def _numbers(text: str, listed: str, count: int, what: str) -> list[float]:
+    """Numbers from a list with commas; `text` is what was given, for messages."""
     try:
-        values = [real(part) for part in text.split(",")]
+        values = [real(part) for part in listed.split(",")]
     except ValueError:
-        raise UsageError(f"{where}: not numbers") from None
+        raise UsageError(f"--weights {text}: not numbers") from None
     if min(values) < 0 or not 0 < sum(values) < math.inf:
-        raise UsageError(f"{where}: give finite weights that are not negative and not all zero")
+        raise UsageError(
+            f"--weights {text}: give finite weights that are not negative and not all zero"
+        )
     if len(values) != count:
-        raise UsageError(f"{where}: {len(values)} weights for {count} {what}")
+        raise UsageError(
+            f"--weights {text}: {len(values)} weights for {count} {what}; give one for each"
+        )
     return values

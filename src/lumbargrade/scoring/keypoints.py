@@ -11,6 +11,11 @@ from numpy.typing import ArrayLike
 #: Distances at which shares are given, pixels, slices or millimetres.
 WITHIN = (1, 2, 3, 5)
 
+#: Coordinate that stands in for a point that was not found, mm: outside every limit, and finite,
+#: so that percentiles can be taken. Distances to it are given as infinite.
+NOT_FOUND = 1e9
+_FARTHEST = 1e6  # mm; more is a mean with distances to points that were not found
+
 _NONE = (float("nan"),) * len(WITHIN)
 
 
@@ -22,7 +27,8 @@ class PointErrors:
         count: N.
         within: axis (``x``, ``y`` in mask pixels, ``z`` in slices) -> share within 1, 2, 3, 5.
         within_mm: share of points within 1, 2, 3, 5 mm in space.
-        median_mm, p90_mm: median and 90th percentile of the distance in space, mm.
+        median_mm, p90_mm: median and 90th percentile of the distance in space, mm; infinite
+            where it falls on points that were not found.
         in_plane_within_mm, in_plane_median_mm, in_plane_p90_mm: the same of the distance along
             the slice, across its normal; nan where no normals were given.
     """
@@ -48,7 +54,7 @@ def point_errors(
 
     Args:
         predicted, true: (N, 3) x and y in mask pixels, z in slices.
-        predicted_mm, true_mm: (N, 3) patient LPS, mm.
+        predicted_mm, true_mm: (N, 3) patient LPS, mm; `NOT_FOUND` where nothing was predicted.
         normals: (N, 3) unit normals of the slices of the true points, patient LPS; without them
             there are no in-plane errors.
     """
@@ -61,8 +67,8 @@ def point_errors(
         count=len(distance),
         within={axis: _shares(off[:, i]) for i, axis in enumerate("xyz")},
         within_mm=_shares(distance),
-        median_mm=float(np.median(distance)),
-        p90_mm=float(np.percentile(distance, 90)),
+        median_mm=_percentile(distance, 50),
+        p90_mm=_percentile(distance, 90),
     )
     if normals is None:
         return errors
@@ -71,8 +77,8 @@ def point_errors(
     return replace(
         errors,
         in_plane_within_mm=_shares(in_plane),
-        in_plane_median_mm=float(np.median(in_plane)),
-        in_plane_p90_mm=float(np.percentile(in_plane, 90)),
+        in_plane_median_mm=_percentile(in_plane, 50),
+        in_plane_p90_mm=_percentile(in_plane, 90),
     )
 
 
@@ -102,6 +108,11 @@ def mean_errors(folds: Sequence[PointErrors]) -> PointErrors:
         in_plane_median_mm=mean_number("in_plane_median_mm"),
         in_plane_p90_mm=mean_number("in_plane_p90_mm"),
     )
+
+
+def _percentile(distances: np.ndarray, percent: float) -> float:
+    value = float(np.percentile(distances, percent))
+    return float("inf") if value > _FARTHEST else value
 
 
 def _shares(errors: np.ndarray) -> tuple[float, ...]:
