@@ -127,7 +127,7 @@ def turned(data: FileDataset, axis: Sequence[float], degrees: float) -> None:
     unit = np.array(axis, float) / np.linalg.norm(axis)
     cross = np.cross(np.eye(3), unit)
     angle = np.radians(degrees)
-    turn = np.eye(3) - np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
     row, column = np.array(data.ImageOrientationPatient, float).reshape(2, 3)
     dy, dx = (float(v) for v in data.PixelSpacing)
     arm = row * dx * (data.Columns - 1) / 2 + column * dy * (data.Rows - 1) / 2

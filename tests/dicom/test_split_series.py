@@ -196,6 +196,32 @@ def test_an_unevenly_spaced_stack_stays_whole(tmp_path):
     assert len(volume.slices) == len(gaps)
 
 
+@pytest.mark.parametrize("distance", [22.0, 30.0, 45.0])
+def test_parallel_axial_stacks_of_three_slices_stay_one_series(tmp_path, distance):
+    """One stack at every disc, all at the same angle."""
+    for disc in range(5):
+        for i in range(3):
+            number = 3 * disc + i
+            place = (0.0, 0.0, distance * disc + 3.0 * i)
+            data = made_slice(number, place, AXIAL, SeriesDescription="T2")
+            save(data, tmp_path / f"{number}.dcm")
+    read = read_study(tmp_path)
+    (volume,) = read.series[AXIAL_T2]
+    assert [s.instance_number for s in volume.slices] == list(range(15))
+    assert not read.other
+
+
+@pytest.mark.parametrize("places", [[-90.0, -86.0], [150.0], [-90.0, 150.0, 155.0]])
+def test_images_far_off_at_either_end_are_set_aside(tmp_path, places):
+    stack = [4.0 * i for i in range(12)]
+    for i, x in enumerate([*places, *stack]):
+        save(made_slice(i, (x, 0.0, 0.0), SeriesDescription="T2"), tmp_path / f"{i}.dcm")
+    read = read_study(tmp_path)
+    (volume,) = read.series[T2]
+    assert sorted(s.plane.position[0] for s in volume.slices) == stack
+    assert sum(len(v.slices) for v in read.other) == len(places)
+
+
 # joining
 
 
@@ -279,6 +305,8 @@ def test_a_steep_lumbosacral_stack_belongs_to_its_axial_series(base, tmp_path, t
     (volume,) = read_study(made.save(tmp_path, study)).series[AXIAL_T2]
     assert len(volume.slices) == 21
     assert len({s.group for s in volume.slices}) == len(stacks)
+    columns = np.array([s.plane.column for s in volume.slices])
+    assert np.degrees(np.arctan2(columns[:, 2], columns[:, 1])).max() == pytest.approx(tilt, abs=1)
 
 
 def headers_at(angles: Iterable[tuple[float, float, float]], folder: Path) -> list[SliceHeader]:

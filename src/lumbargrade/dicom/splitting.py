@@ -10,7 +10,7 @@ from lumbargrade.dicom.places import parallel, partition
 from lumbargrade.dicom.repeats import split_repeats
 from lumbargrade.dicom.slices import SliceHeader
 from lumbargrade.dicom.stacks import single_place
-from lumbargrade.dicom.strays import by_sequence, by_size, minor, off_the_stack
+from lumbargrade.dicom.strays import FEW, by_sequence, by_size, minor, off_the_stack
 
 #: Fewest frames of reference in a series that are taken for those of its images.
 _FRAMES = 3
@@ -113,7 +113,9 @@ def _without_strays(headers: list[SliceHeader]) -> list[Part]:
     # the stacks of an axial series may be of few slices each
     tilted = [g for g in groups if g is not main and minor(g, main) and not axial]
     parts = [Part(g, f"scout: {len(g)} images at another angle") for g in tilted]
-    off = [h for g in groups if g not in tilted for h in off_the_stack(g)]
+    # so may be parallel stacks of an axial series, each at its disc
+    few = 1 if axial else FEW
+    off = [h for g in groups if g not in tilted for h in off_the_stack(g, few)]
     if off:
         parts.append(Part(off, f"scout: {len(off)} images off the stack of the others"))
     gone = {h for p in parts for h in p.headers}

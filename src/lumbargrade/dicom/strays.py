@@ -75,34 +75,35 @@ def _sizes(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     return sizes
 
 
-def off_the_stack(group: Sequence[SliceHeader]) -> list[SliceHeader]:
+def off_the_stack(group: Sequence[SliceHeader], few: int = FEW) -> list[SliceHeader]:
     """Parallel slices, each in a plane of its own, that do not belong to the regular rest.
 
     Those are slices far off at an end, and slices between the others without which all gaps are
     regular. None, where the rest would not be regular, or they are too many to be scouts.
+
+    Args:
+        group: the slices.
+        few: how many together may be far off.
     """
     if len(group) < _ENOUGH:
         return []
     along = projections(group)
     order = np.argsort(along, kind="stable")
     usual = float(np.median(np.diff(along[order])))
-    kept = _without_far_ends(list(order), along, usual)
+    kept = _without_far_ends(order.tolist(), along, usual, few)
     kept = _without_short_gaps(kept, along, usual)
     lost = [group[i] for i in order if i not in set(kept)]
     rest = [group[i] for i in kept]
     return lost if lost and minor(lost, rest) else []
 
 
-def _without_far_ends(kept: list[int], along: FloatArray, usual: float) -> list[int]:
-    gaps = np.diff(along[kept])
-    far = np.flatnonzero(gaps > _FAR * usual)
-    for gap in far:
-        before, after = kept[: gap + 1], kept[gap + 1 :]
-        if len(before) <= FEW < len(after):
-            kept = [i for i in kept if i not in before]
-        elif len(after) <= FEW < len(before):
-            return [i for i in kept if i not in after]
-    return kept
+def _without_far_ends(kept: list[int], along: FloatArray, usual: float, few: int) -> list[int]:
+    far = np.flatnonzero(np.diff(along[kept]) > _FAR * usual)
+    if not far.size:
+        return kept
+    begin, end = int(far[0]) + 1, int(far[-1]) + 1
+    begin, end = (begin if begin <= few else 0), (end if len(kept) - end <= few else len(kept))
+    return kept[begin:end]
 
 
 def _without_short_gaps(kept: list[int], along: FloatArray, usual: float) -> list[int]:
