@@ -5,16 +5,22 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lumbargrade.dataset.prepare import prepare
-from lumbargrade.dataset.samples import Sample
+from lumbargrade.dataset.rows import KIND_OF
+from lumbargrade.dataset.samples import Sample, fitted, make_sample, warp_volume
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.dataset.tables import read_tables
-from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.dicom.study import read_study
+from lumbargrade.domain.geometry import apply_homography, fit_to_frame
+from lumbargrade.domain.upright import Upright, pose_of
+from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind
+from lumbargrade.domain.volume import Volume
 from lumbargrade.phantom.dataset import Settings, make_dataset
 from lumbargrade.prediction.evaluation import errors_of_pairs
 from lumbargrade.tasks import get_task
@@ -22,6 +28,7 @@ from lumbargrade.tasks.base import SeriesPrediction
 from lumbargrade.tasks.inference import locate
 from lumbargrade.tasks.one_stage import OneStageTask
 from lumbargrade.tasks.study_task import StudySample
+from made_series import make_row
 from small_models import small_recipe
 from stored_otherwise import WAYS, Way, read_series_files, write_study
 
@@ -116,6 +123,46 @@ def assert_same_sample(one: Sample | StudySample, other: Sample | StudySample) -
 def differing(one: np.ndarray, other: np.ndarray) -> float:
     """The share of pixels that differ; interpolation rounds the last bits of a matrix."""
     return float((one != other).mean())
+
+
+def assert_seen_as_stored(volume: Volume) -> None:
+    """The network input is that of the pixels as they are, to the bit, and so are crops' slices."""
+    upright = Upright.of(volume, pose_of(volume.kind))
+    assert upright.unchanged
+    assert upright.pixels(volume) is volume.pixels
+    if volume.kind is SeriesKind.AXIAL_T2:
+        return
+    condition = next(c for c, kind in KIND_OF.items() if kind is volume.kind)
+    points = np.random.default_rng(0).uniform(0, 9, (len(TARGETS[condition]), 3))
+    row = replace(make_row(condition), points=points.astype(np.float32))
+    for frame in (0, 128):
+        sample = make_sample(volume, row, size=96, frame=frame)
+        if frame:
+            expected = fitted(fitted(volume.pixels, frame)[0], 96)[0]
+        else:
+            matrix = fit_to_frame(volume.pixels.shape[1:], 96)
+            expected = warp_volume(volume.pixels, matrix, 96)
+            moved = apply_homography(matrix, row.points[:, :2]).astype(np.float32)
+            assert (sample.points[:, :2] == moved).all()
+        assert (sample.image == expected).all()
+        assert (sample.points[:, 2] == row.points[:, 2]).all()
+
+
+def test_ordinary_series_of_phantoms_are_seen_as_they_are_stored(
+    stores: tuple[VolumeStore, VolumeStore],
+) -> None:
+    for entry in stores[0].series:
+        assert_seen_as_stored(stores[0].volume(entry.study_id, entry.series_id))
+
+
+def test_series_of_the_real_study_are_seen_as_they_are_stored(shared: Path) -> None:
+    data = shared / "realdata" / "rsna2024"
+    kinds = {str(s.series_id): s.kind for s in read_tables(data).series}
+    study = read_study(data / "train_images" / "100206310", kinds=kinds)
+    assert len(study.series) == 3
+    for volumes in study.series.values():
+        for volume in volumes:
+            assert_seen_as_stored(volume)
 
 
 def test_mean_shapes_and_patient_points_are_the_same(

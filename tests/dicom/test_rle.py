@@ -31,6 +31,7 @@ def compressed(pixels: np.ndarray, **tags: object):
     share=st.sampled_from([0.0, 0.1, 0.5, 0.99]),
     seed=st.integers(0, 2**32 - 1),
 )
+@pytest.mark.filterwarnings("ignore")  # pydicom wonders at a frame that is as long as its pixels
 def test_pixels_are_those_that_were_encoded(kind, shape, share, seed):
     rng = np.random.default_rng(seed)
     info = np.iinfo(kind)
