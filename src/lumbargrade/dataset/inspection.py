@@ -14,7 +14,9 @@ from typing import Any
 from lumbargrade.dataset.corrections import exclusions
 from lumbargrade.dataset.folds import assign_folds, fold_sizes
 from lumbargrade.dataset.rows import select_rows
+from lumbargrade.dataset.sample import sample_problems, sample_studies
 from lumbargrade.dataset.tables import LsdcTables, read_tables, with_label_fixes
+from lumbargrade.dataset.unlisted import unlisted_series, unlisted_studies
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade, SeriesKind
 
@@ -167,9 +169,12 @@ def inspect_lsdc(
 ) -> LsdcSummary:
     """Read the tables of a data set and look which images are there.
 
+    Studies and series whose folder no table lists are named, and for a test split those that the
+    sample submission, where there is one, and the table do not both have.
+
     Raises:
         UsageError: if the folder is no LSDC data set.
-        BadTable: for a table that cannot be used.
+        BadTable: for a table or a sample submission that cannot be used.
     """
     labelled = read_tables(folder, split=split)
     tables = labelled if label_fixes is None else with_label_fixes(labelled, label_fixes)
@@ -194,8 +199,21 @@ def inspect_lsdc(
         empty_grades=sum(len(FINDINGS) - len(found) for found in tables.grades.values()),
         prevalence=_count_grades(tables),
         missing=find_missing(tables),
-        problems=tables.problems,
+        problems=(*tables.problems, *_not_everywhere(tables)),
     )
+
+
+def _not_everywhere(tables: LsdcTables) -> list[Problem]:
+    """Studies and series that not all of image folder, table and sample submission have."""
+    table = f"{tables.split}_series_descriptions.csv"
+    listed: dict[str, set[str]] = {}
+    for entry in tables.series:
+        listed.setdefault(str(entry.study_id), set()).add(str(entry.series_id))
+    wanted = sample_studies(tables.folder, tables.split)
+    problems = [] if wanted is None else sample_problems(wanted, listed, table)
+    problems += unlisted_studies(tables.images, {*listed, *(wanted or ())}, table)
+    problems += unlisted_series(tables.images, listed, table)
+    return problems
 
 
 def _count_rows(tables: LsdcTables, condition: Condition, *, published: bool = False) -> int:
