@@ -67,7 +67,8 @@ def _without_series(
     for study in wanted:
         if study not in listed:
             what = f"{SAMPLE} asks for the study and {table} does not list its series"
-            yield Problem(what, study=study, advice="its findings cannot be predicted")
+            advice = "add its series to the table; until then all its findings are filled"
+            yield Problem(what, study=study, advice=advice)
 
 
 def _unwanted(wanted: Collection[str], listed: Collection[str], table: str) -> Iterator[Problem]:
