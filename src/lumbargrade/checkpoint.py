@@ -23,7 +23,7 @@ from lumbargrade.config import Recipe, TaskName, recipe_from_dict, recipe_to_dic
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.domain.files import atomic_path, write_text
 from lumbargrade.networks.one_stage import channels_last
-from lumbargrade.networks.weights import require_finite, require_fit
+from lumbargrade.networks.weights import require_binary, require_finite, require_fit
 from lumbargrade.tasks import get_task
 
 MODEL_WEIGHTS = "model.safetensors"
@@ -120,6 +120,7 @@ def read_meta(path: Path | str) -> ModelMeta:
     """
     file = _weight_file(path)
     try:
+        require_binary(file)
         with safe_open(file, framework="pt") as content:
             text = (content.metadata() or {}).get(_HEADER)
     except (SafetensorError, OSError) as error:
@@ -141,7 +142,7 @@ def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
 
     Raises:
         BadModel: if it is not a model, is damaged, of a newer format or of another task, or its
-            parameters are not those of its recipe (listing them) or not finite.
+            parameters are not those of its recipe (naming some) or not finite.
     """
     meta = read_meta(path)
     if expect_task is not None and meta.recipe.task != expect_task:

@@ -6,6 +6,7 @@ goes with the published experiment whose network has the same parameters.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from lumbargrade.checkpoint import ModelMeta, fresh_network, load_model, read_meta, save_model
@@ -15,6 +16,8 @@ from lumbargrade.domain.files import require_writable, sha256_of
 from lumbargrade.networks.one_stage import PlaneNetwork, VolumeNetwork
 from lumbargrade.networks.published import fill_from_published, to_published
 from lumbargrade.networks.weights import read_weights, write_torch
+
+log = logging.getLogger(__name__)
 
 #: Recipe keys that decide the parameters, beside the encoder's name: of every network, and by
 #: decoder.
@@ -37,7 +40,8 @@ def import_published(
     """Write a published checkpoint as one of our models.
 
     Args:
-        file: ``.pth`` with ``state_dict`` (or the parameters themselves); read ``weights_only``.
+        file: ``.pth`` with ``state_dict`` (or the parameters themselves), of which nothing is run;
+            names may begin with what DataParallel or torch.compile puts before them.
         recipe_name: the experiment it comes from.
         out: model folder to write.
         fold: the fold it was validated on; -1 where that is not known.
@@ -58,7 +62,11 @@ def import_published(
         fill_from_published(network, content.tensors)
     except BadModel as error:
         raise BadModel(f"{file} is not a checkpoint of {recipe.name}: {error}") from None
-    origin = {"imported_from": file.name, "sha256": sha256_of(file), **content.notes}
+    if content.removed:
+        log.info("%s: %s removed from the beginning of every name", file, content.removed)
+    origin = {**content.notes, "imported_from": file.name, "sha256": sha256_of(file)}
+    if content.removed:
+        origin["removed_prefix"] = content.removed
     meta = ModelMeta(recipe=recipe, fold=fold, provenance=origin)
     save_model(out, network, meta)
     return meta

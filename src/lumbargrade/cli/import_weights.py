@@ -1,7 +1,9 @@
 """Turns a published checkpoint into one of our models.
 
 Every parameter of the file must fit the recipe's network, by name and shape; otherwise nothing is
-written and the parameters that do not fit are listed.
+written, and up to ten parameters of each kind that do not fit are named, with the count of the
+others. Prefixes `module.` (DataParallel) and `_orig_mod.` (torch.compile) are removed from the
+names.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """What is in a data set or DICOM folder, and what is wrong with it.
 
-A folder with the LSDC tables is described from its tables, with the images that are missing;
-any other folder (or file) is searched for DICOM series. Exit code 1 says that something is wrong:
-images missing, tables that do not fit together, files that cannot be read.
+A folder with the LSDC tables is described from its tables, with the images that are missing and
+those that no table lists; --read decodes every image too, and lists all that cannot be used or is
+odd. Any other folder (or file) is searched for DICOM series, which are always read. Exit code 1
+says that something is wrong: images missing, tables that do not fit together, files that cannot be
+read.
 """
 
 from __future__ import annotations
@@ -27,6 +29,10 @@ class Options:
     the points it names; or a complete corrected table, whose canal points replace all of ours"""
     split: Literal["auto", "train", "test"] = "auto"
     """which tables of an LSDC data set; auto takes train where there is one"""
+    read: bool = False
+    """decode every image of an LSDC data set too; nothing is written"""
+    workers: int = 0
+    """processes for --read; 0 takes one per CPU core"""
     json: bool = False
     """print one JSON object as the last line"""
 
@@ -35,6 +41,8 @@ def run(options: Options) -> int:
     from lumbargrade.dataset.tables import is_lsdc_folder
     from lumbargrade.domain.errors import UsageError
 
+    if options.workers < 0:
+        raise UsageError(f"--workers {options.workers}: give 0 or more")
     if not options.path.exists():
         raise UsageError(f"{options.path} does not exist")
     if is_lsdc_folder(options.path):
@@ -49,7 +57,13 @@ def _inspect_lsdc(options: Options) -> int:
     from lumbargrade.dataset.inspection import excluded_text, inspect_lsdc
 
     fixes = corrections_file(options.label_fixes)
-    summary = inspect_lsdc(options.path, split=options.split, label_fixes=fixes)
+    summary = inspect_lsdc(
+        options.path,
+        split=options.split,
+        label_fixes=fixes,
+        read=options.read,
+        workers=options.workers,
+    )
     print(summary.text())
     if summary.split == "train":
         print(excluded_text())

@@ -1,5 +1,9 @@
 """Predict a data set in the LSDC layout and write the submission: 25 rows per study.
 
+The studies are those of the table of series descriptions. Where sample_submission.csv lies beside a
+test table, it decides instead: every study of it gets its rows, filled where there are no images,
+and no other study does. Study folders that no table lists are named.
+
 Several models are averaged: folds, encoders, and several series of one kind; a blend file gives
 weights instead. Probabilities are those that the competition's score asks for. Findings that no
 model predicts are filled with the constant that minimises the official score on the training
@@ -11,10 +15,15 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
+
+if TYPE_CHECKING:
+    from lumbargrade.domain.errors import Problem
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +77,24 @@ def run(options: Options) -> int:
     found = predict_studies(studies, predictor)
     predictions = [for_submission(prediction, predictor) for prediction in found]
     constants = training_fill([m.meta for m in predictor.members])
-    summary = write_submission(options.out, predictions, constants)
+    summary = write_submission(options.out, predictions, constants, studies.problems)
+    _log_some(studies.problems, options.out)
     for prediction in predictions:
         for problem in prediction.problems:
             log.error("%s", problem)
     log.info("%s", summary.text())
     if options.json:
         print(json.dumps(summary.as_dict()))
-    return 1 if any(q.fatal for p in predictions for q in p.problems) else 0
+    problems = [*studies.problems, *(q for p in predictions for q in p.problems)]
+    return 1 if any(q.fatal for q in problems) else 0
+
+
+def _log_some(problems: Sequence[Problem], out: Path) -> None:
+    """Name studies that are lost, and the first ten of those that are merely not asked for."""
+    lost, others = [q for q in problems if q.fatal], [q for q in problems if not q.fatal]
+    for problem in lost:
+        log.error("%s", problem)
+    for problem in others[:10]:
+        log.warning("%s", problem)
+    if len(others) > 10:
+        log.warning("... and %d more such studies, in %s.json", len(others) - 10, out)

@@ -1,46 +1,26 @@
 """What is in a data set of the LSDC layout, and what is wrong with it.
 
-Everything but the list of missing images comes from the tables alone.
+Everything but the lists of missing and unlisted images comes from the tables alone, unless all
+images are read too.
 """
 
 from __future__ import annotations
 
-import os
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lumbargrade.dataset.corrections import exclusions
 from lumbargrade.dataset.folds import assign_folds, fold_sizes
+from lumbargrade.dataset.missing import MissingImages, find_missing
+from lumbargrade.dataset.read_images import ImagesRead, read_images
 from lumbargrade.dataset.rows import select_rows
+from lumbargrade.dataset.sample import sample_problems, sample_studies
 from lumbargrade.dataset.tables import LsdcTables, read_tables, with_label_fixes
+from lumbargrade.dataset.unlisted import unlisted_series, unlisted_studies
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade, SeriesKind
-
-
-@dataclass(frozen=True)
-class MissingImages:
-    """What the tables name and the image folder lacks.
-
-    Attributes:
-        folder: where the images should be.
-        present: number of series of the tables that have a folder with files.
-        studies: studies without any image.
-        series: (study, series) without images, of studies that have some.
-        instances: (study, series, instance) that carry a point and have no ``<instance>.dcm``,
-            of series that have images.
-    """
-
-    folder: Path
-    present: int = 0
-    studies: tuple[int, ...] = ()
-    series: tuple[tuple[int, int], ...] = ()
-    instances: tuple[tuple[int, int, int], ...] = ()
-
-    @property
-    def any(self) -> bool:
-        return bool(self.studies or self.series or self.instances)
 
 
 @dataclass(frozen=True)
@@ -63,11 +43,13 @@ class LsdcSummary:
     prevalence: dict[Condition, dict[Grade, int]]
     missing: MissingImages
     problems: tuple[Problem, ...] = field(default=())
+    read: ImagesRead | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether the tables agree with each other and every image is there."""
-        return not self.missing.any and not any(p.fatal for p in self.problems)
+        """Whether the tables agree with each other and every image is there and can be read."""
+        lost = self.read is not None and self.read.lost > 0
+        return not (lost or self.missing.any or any(p.fatal for p in self.problems))
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -98,6 +80,7 @@ class LsdcSummary:
                 "missing_instances": [list(i) for i in self.missing.instances],
             },
             "problems": [p.as_dict() for p in self.problems],
+            "read": None if self.read is None else self.read.as_dict(),
             "ok": self.ok,
         }
 
@@ -113,7 +96,8 @@ class LsdcSummary:
         ]
         if self.split == "train":
             lines += self._label_lines()
-        return "\n".join([*lines, *self._image_lines(), *self._problem_lines()])
+        lines += [*self._image_lines(), *self._problem_lines()]
+        return "\n".join([*lines, *(self.read.lines() if self.read else ())])
 
     def _label_lines(self) -> list[str]:
         excluded = self.foraminal_rows_published - self.foraminal_rows
@@ -163,13 +147,28 @@ def _some(ids: tuple[Any, ...], limit: int = 4) -> str:
 
 
 def inspect_lsdc(
-    folder: Path, *, split: str = "auto", label_fixes: Path | None = None
+    folder: Path,
+    *,
+    split: str = "auto",
+    label_fixes: Path | None = None,
+    read: bool = False,
+    workers: int = 1,
 ) -> LsdcSummary:
     """Read the tables of a data set and look which images are there.
 
+    Studies and series whose folder no table lists are named, and for a test split those that the
+    sample submission, where there is one, and the table do not both have.
+
+    Args:
+        folder: the data set.
+        split: ``train``, ``test``, or ``auto`` for train where there is one.
+        label_fixes: corrected points.
+        read: decode every image too.
+        workers: processes that read; 0 takes one per CPU core.
+
     Raises:
         UsageError: if the folder is no LSDC data set.
-        BadTable: for a table that cannot be used.
+        BadTable: for a table or a sample submission that cannot be used.
     """
     labelled = read_tables(folder, split=split)
     tables = labelled if label_fixes is None else with_label_fixes(labelled, label_fixes)
@@ -194,8 +193,22 @@ def inspect_lsdc(
         empty_grades=sum(len(FINDINGS) - len(found) for found in tables.grades.values()),
         prevalence=_count_grades(tables),
         missing=find_missing(tables),
-        problems=tables.problems,
+        problems=(*tables.problems, *_not_everywhere(tables)),
+        read=read_images(tables, workers=workers) if read else None,
     )
+
+
+def _not_everywhere(tables: LsdcTables) -> list[Problem]:
+    """Studies and series that not all of image folder, table and sample submission have."""
+    table = f"{tables.split}_series_descriptions.csv"
+    listed: dict[str, set[str]] = {}
+    for entry in tables.series:
+        listed.setdefault(str(entry.study_id), set()).add(str(entry.series_id))
+    wanted = sample_studies(tables.folder, tables.split)
+    problems = [] if wanted is None else sample_problems(wanted, listed, table)
+    problems += unlisted_studies(tables.images, {*listed, *(wanted or ())}, table)
+    problems += unlisted_series(tables.images, listed, table)
+    return problems
 
 
 def _count_rows(tables: LsdcTables, condition: Condition, *, published: bool = False) -> int:
@@ -210,34 +223,6 @@ def _count_grades(tables: LsdcTables) -> dict[Condition, dict[Grade, int]]:
         for target, grade in found.items():
             counts[target.condition][grade] += 1
     return counts
-
-
-def find_missing(tables: LsdcTables) -> MissingImages:
-    """Compare the tables with the image folder; opens no image."""
-    instances: dict[tuple[int, int], set[int]] = defaultdict(set)
-    for point in tables.points:
-        instances[point.study_id, point.series_id].add(point.instance_number)
-    there = set(_names(tables.images))
-    missing_studies = [s for s in tables.studies if str(s) not in there]
-    present, series, lost = 0, [], []
-    for entry in tables.series:
-        if str(entry.study_id) not in there:
-            continue
-        files = set(_names(tables.images / str(entry.study_id) / str(entry.series_id)))
-        if not files:
-            series.append((entry.study_id, entry.series_id))
-            continue
-        present += 1
-        wanted = sorted(instances.get(entry[:2], ()))
-        lost += [(*entry[:2], i) for i in wanted if f"{i}.dcm" not in files]
-    return MissingImages(tables.images, present, tuple(missing_studies), tuple(series), tuple(lost))
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 (names only, of thousands of folders)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def excluded_text() -> str:

@@ -9,21 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from lumbargrade.dataset.folds import assign_folds
 from lumbargrade.dataset.prepare_series import SeriesJob, SeriesOutcome, prepare_series
@@ -44,13 +34,12 @@ from lumbargrade.dataset.store_tables import (
     render_series,
 )
 from lumbargrade.dataset.tables import LsdcTables, SeriesEntry, TablePoint, read_tables
-from lumbargrade.domain.errors import LumbargradeError, NothingDone, Problem, UsageError
+from lumbargrade.dataset.workers import run_series_jobs
+from lumbargrade.domain.errors import NothingDone, Problem, UsageError
 from lumbargrade.domain.files import alone_in, write_text
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
 
 log = logging.getLogger(__name__)
-
-_PARENT_CHECK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +123,7 @@ def prepare(
     with alone_in(out, f"another `lumbargrade prepare` is writing {out}"):
         _write_index(out, {"version": STORE_VERSION, "complete": False})
         _remove_leftovers(out)
-        outcomes = _run(jobs, workers or os.cpu_count() or 1)
+        outcomes = run_series_jobs(prepare_series, jobs, workers, kept="finished series are kept;")
         return _consolidate(out, tables, outcomes, absent)
 
 
@@ -158,56 +147,6 @@ def _jobs(
         if str(entry.study_id) in there
     ]
     return jobs, [entry for entry in wanted if str(entry.study_id) not in there]
-
-
-def _run(jobs: Sequence[SeriesJob], workers: int) -> list[SeriesOutcome]:
-    """All outcomes, in the order of the jobs."""
-    outcomes: dict[int, SeriesOutcome] = {}
-    # Where nobody watches a progress bar, a line every half minute is enough.
-    interval = 0.2 if sys.stderr.isatty() else 30.0
-    with tqdm(total=len(jobs), desc="series", unit="series", mininterval=interval) as bar:
-        for number, outcome in _outcomes(jobs, min(workers, len(jobs))):
-            outcomes[number] = outcome
-            bar.update()
-    return [outcomes[i] for i in range(len(jobs))]
-
-
-def _outcomes(jobs: Sequence[SeriesJob], workers: int) -> Iterator[tuple[int, SeriesOutcome]]:
-    """(Job number, outcome) as they come."""
-    if workers <= 1:
-        yield from ((i, prepare_series(job)) for i, job in enumerate(jobs))
-        return
-    # Spawned, not forked: the caller may run threads (torch does), which a fork does not survive.
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(os.getpid(),),
-    )
-    try:
-        numbers = {pool.submit(prepare_series, job): i for i, job in enumerate(jobs)}
-        for future in as_completed(numbers):
-            yield numbers[future], future.result()
-    except BrokenProcessPool:
-        raise LumbargradeError(
-            "a worker process died, perhaps for want of memory; what was finished is kept: "
-            "run again, with fewer --workers"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker(parent: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the parent alone decides what to do about it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
-
-
-def _leave_with_parent(parent: int) -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_SECONDS)
-    os._exit(1)
 
 
 def _consolidate(

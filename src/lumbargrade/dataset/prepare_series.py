@@ -18,7 +18,7 @@ from lumbargrade.dataset.tables import SeriesEntry, TablePoint
 from lumbargrade.dicom.reader import read_series
 from lumbargrade.dicom.rules import LSDC, READER_VERSION
 from lumbargrade.domain.errors import BadDicom, Problem
-from lumbargrade.domain.volume import VolumeSlice
+from lumbargrade.domain.volume import Volume, VolumeSlice
 
 _NOWHERE = (math.nan, math.nan, math.nan)
 
@@ -90,18 +90,8 @@ def prepare_series(job: SeriesJob) -> SeriesOutcome:
 
 
 def _read_and_write(job: SeriesJob, signature: str) -> SeriesRecord:
-    study, series, kind = job.entry
-    volume = None
-    try:
-        result = read_series(
-            job.folder, series_id=str(series), study_id=str(study), kind=kind, rules=LSDC
-        )
-        volume, problems = result.volume, tuple(result.problems)
-    except BadDicom as error:
-        problems = (Problem(str(error), str(study), str(series), str(job.folder)),)
-    except OSError as error:
-        what = f"cannot be read: {error.strerror or error}"
-        problems = (Problem(what, str(study), str(series), str(error.filename or job.folder)),)
+    volume, problems = read_entry(job.entry, job.folder)
+    study, series, _ = job.entry
     try:
         return write_series(
             job.store, study, series, signature=signature, volume=volume, problems=problems
@@ -110,6 +100,19 @@ def _read_and_write(job: SeriesJob, signature: str) -> SeriesRecord:
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(job.store)) from None
+
+
+def read_entry(entry: SeriesEntry, folder: Path) -> tuple[Volume | None, tuple[Problem, ...]]:
+    """The volume of a series by the LSDC rules, None where there is none, and every problem."""
+    study, series, kind = str(entry.study_id), str(entry.series_id), entry.kind
+    try:
+        result = read_series(folder, series_id=series, study_id=study, kind=kind, rules=LSDC)
+    except BadDicom as error:
+        return None, (Problem(str(error), study, series, str(folder)),)
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        return None, (Problem(what, study, series, str(error.filename or folder)),)
+    return result.volume, tuple(result.problems)
 
 
 def folder_signature(folder: Path, entry: SeriesEntry) -> str:

@@ -60,8 +60,8 @@ def fill_from_published(network: OneStageNetwork, weights: Mapping[str, Tensor])
     """Load published weights into a network: every parameter, and nothing else.
 
     Raises:
-        BadModel: listing every missing, unknown and misshapen parameter, and those that are not
-            finite or not of the type that they should be.
+        BadModel: naming missing, unknown and misshapen parameters, and those that are not finite
+            or not of the type that they should be.
     """
     require_fit(weights, published_shapes(network), "parameters do not fit the network")
     state, names = network.state_dict(), published_names(network)

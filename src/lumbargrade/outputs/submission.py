@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import by_reason, named
@@ -83,6 +84,7 @@ def write_submission(
     path: Path,
     predictions: Sequence[StudyPrediction],
     constants: Constants,
+    problems: Sequence[Problem] = (),
 ) -> SubmissionSummary:
     """Write a submission and two files beside it, each atomically.
 
@@ -92,6 +94,7 @@ def write_submission(
         path: the CSV.
         predictions: one per study.
         constants: stand in for what is not predicted (see `prediction.members.training_fill`).
+        problems: of the data set as a whole, for the summary.
 
     Raises:
         BadTable: if what was written does not read back as a complete submission (for example
@@ -99,13 +102,15 @@ def write_submission(
     """
     studies = sorted(predictions, key=lambda p: in_order(p.study_id))
     write_rows(path, [(p.study_id, complete(p, constants)) for p in studies])
-    summary = _summary(path, studies)
+    summary = _summary(path, studies, problems)
     write_predictions(findings_path(path), studies)
     write_text(summary_path(path), json.dumps(summary.as_dict(), indent=1))
     return summary
 
 
-def _summary(path: Path, studies: Sequence[StudyPrediction]) -> SubmissionSummary:
+def _summary(
+    path: Path, studies: Sequence[StudyPrediction], problems: Sequence[Problem]
+) -> SubmissionSummary:
     filled = [(p.study_id, t) for p in studies for t in FINDINGS if t not in p.findings]
     predicted = {t for p in studies for t in p.findings}
     unusual: dict[str, list[str]] = {}
@@ -126,5 +131,5 @@ def _summary(path: Path, studies: Sequence[StudyPrediction]) -> SubmissionSummar
             if predicted & p.absent.keys()
         },
         models=list(sources),
-        problems=[q.as_dict() for p in studies for q in p.problems],
+        problems=[q.as_dict() for q in (*problems, *(q for p in studies for q in p.problems))],
     )

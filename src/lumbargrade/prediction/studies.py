@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
+from lumbargrade.dataset.sample import sample_problems, sample_studies
 from lumbargrade.dataset.tables import read_series_table
+from lumbargrade.dataset.unlisted import unlisted_studies
 from lumbargrade.dicom.reader import read_series
 from lumbargrade.dicom.rules import LSDC
 from lumbargrade.domain.errors import BadDicom, NothingDone, Problem, UsageError
@@ -29,11 +31,15 @@ class LsdcStudies:
 
     Attributes:
         images: folder ``train_images`` or ``test_images``.
-        series: study id -> its (series id, kind) pairs, by the descriptions table.
+        series: study id -> its (series id, kind) pairs, by the descriptions table. The studies are
+            those of the sample submission, where one lies beside a test table, and have no pair
+            if the table does not list them; otherwise those of the table.
+        problems: studies that sample, table and image folder do not all have.
     """
 
     images: Path
     series: dict[str, list[tuple[str, SeriesKind]]]
+    problems: tuple[Problem, ...] = field(default=())
 
     @classmethod
     def open(cls, data: Path, split: str = "auto") -> LsdcStudies:
@@ -41,7 +47,7 @@ class LsdcStudies:
 
         Raises:
             UsageError: for an unknown split, or if ``data`` has no such split.
-            BadTable: if the descriptions table cannot be used.
+            BadTable: if the descriptions table or the sample submission cannot be used.
         """
         if split not in ("auto", "test", "train"):
             raise UsageError(f"--split {split!r}: it is test, train or auto")
@@ -51,13 +57,21 @@ class LsdcStudies:
         for name in wanted:
             table = data / f"{name}_series_descriptions.csv"
             if table.exists() and (data / f"{name}_images").is_dir():
-                series: dict[str, list[tuple[str, SeriesKind]]] = {}
-                for row in read_series_table(table):
-                    found = series.setdefault(str(row.study_id), [])
-                    found.append((str(row.series_id), row.kind))
-                return cls(data / f"{name}_images", series)
+                return cls._of(table, data / f"{name}_images", sample_studies(data, name))
         tables = " or ".join(f"{n}_series_descriptions.csv with {n}_images" for n in wanted)
         raise UsageError(f"{data} has no {tables}")
+
+    @classmethod
+    def _of(cls, table: Path, images: Path, wanted: tuple[str, ...] | None) -> LsdcStudies:
+        listed: dict[str, list[tuple[str, SeriesKind]]] = {}
+        for row in read_series_table(table):
+            pairs = listed.setdefault(str(row.study_id), [])
+            pairs.append((str(row.series_id), row.kind))
+        if wanted is None:
+            return cls(images, listed, tuple(unlisted_studies(images, listed, table.name)))
+        problems = sample_problems(wanted, listed, table.name)
+        problems += unlisted_studies(images, {*listed, *wanted}, table.name)
+        return cls(images, {s: listed.get(s, []) for s in wanted}, tuple(problems))
 
     def read(
         self, study_id: str, kinds: set[SeriesKind]
@@ -81,7 +95,7 @@ class LsdcStudies:
 
 
 def predict_studies(studies: LsdcStudies, predictor: Predictor) -> Iterator[StudyPrediction]:
-    """One prediction per study of the table, each of the 25 targets graded or absent with a reason.
+    """One prediction per study, each of the 25 targets graded or absent with a reason.
 
     Raises:
         NothingDone: if the table lists no study.

@@ -1,0 +1,86 @@
+"""The same work on every series of a data set: in parallel, with a progress bar, safe to kill."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from lumbargrade.domain.errors import LumbargradeError
+
+_PARENT_CHECK_SECONDS = 1.0
+
+Job = TypeVar("Job")
+Outcome = TypeVar("Outcome")
+
+
+def run_series_jobs(
+    work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int, *, kept: str = ""
+) -> list[Outcome]:
+    """All outcomes, in the order of the jobs.
+
+    Args:
+        work: a function of a module, since other processes must find it.
+        jobs: one per series.
+        workers: processes; 1 works in this process, 0 takes one per CPU core.
+        kept: what is not lost if a worker dies, as part of the message.
+
+    Raises:
+        LumbargradeError: if a worker process dies.
+    """
+    outcomes: dict[int, Outcome] = {}
+    # Where nobody watches a progress bar, a line every half minute is enough.
+    interval = 0.2 if sys.stderr.isatty() else 30.0
+    with tqdm(total=len(jobs), desc="series", unit="series", mininterval=interval) as bar:
+        for number, outcome in _outcomes(work, jobs, workers or os.cpu_count() or 1, kept):
+            outcomes[number] = outcome
+            bar.update()
+    return [outcomes[i] for i in range(len(jobs))]
+
+
+def _outcomes(
+    work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int, kept: str
+) -> Iterator[tuple[int, Outcome]]:
+    """(Job number, outcome) as they come."""
+    workers = min(workers, len(jobs))
+    if workers <= 1:
+        yield from ((i, work(job)) for i, job in enumerate(jobs))
+        return
+    # Spawned, not forked: the caller may run threads (torch does), which a fork does not survive.
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(os.getpid(),),
+    )
+    try:
+        numbers = {pool.submit(work, job): i for i, job in enumerate(jobs)}
+        for future in as_completed(numbers):
+            yield numbers[future], future.result()
+    except BrokenProcessPool:
+        advice = f"{kept} rerun with fewer --workers".strip()
+        raise LumbargradeError(f"a worker process died, possibly out of memory; {advice}") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(parent: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the parent alone decides what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
+
+
+def _leave_with_parent(parent: int) -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK_SECONDS)
+    os._exit(1)
