@@ -22,7 +22,8 @@ from lumbargrade.domain.upright import Upright, pose_of
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.phantom.dataset import Settings, make_dataset
-from lumbargrade.prediction.evaluation import errors_of_pairs
+from lumbargrade.prediction.evaluation import point_columns
+from lumbargrade.scoring.keypoints import point_errors
 from lumbargrade.tasks import get_task
 from lumbargrade.tasks.base import SeriesPrediction
 from lumbargrade.tasks.inference import locate
@@ -193,7 +194,7 @@ def test_point_errors_of_validation_are_the_same(stores: tuple[VolumeStore, Volu
             ids = str(row.study_id), str(row.series_id)
             found = SeriesPrediction(*ids, row.targets, p, voxels, patient, instances)
             pairs.append((row, found))
-        errors.append(errors_of_pairs(pairs, store, 320))
+        errors.append(point_errors(*point_columns(pairs, store, 320)))
     one, other = errors
     assert one.within == other.within
     assert one.within["x"] != one.within["y"]
