@@ -137,6 +137,17 @@ def test_points_of_no_spine_refuse_the_study(change: Callable[[Points], Points])
     assert verdict.refused.startswith("the points found are not those of a lumbar spine: ")
 
 
+@pytest.mark.parametrize(("count", "refused"), [(4, False), (5, True)])
+def test_a_study_is_refused_if_most_of_its_points_are_blamed(count: int, refused: bool) -> None:
+    points = spine(apart=16.0)  # little enough that exchanged points stay in their curve
+    for level in LEVELS[:count]:
+        points = exchanged(level, Condition.FORAMINAL)(points)
+    verdict = judge(places(points), VOLUMES)
+    assert bool(verdict.refused) == refused
+    kept = set() if refused else of_levels(*LEVELS[:count], condition=Condition.FORAMINAL)
+    assert set(verdict.absent) == kept
+
+
 def test_of_two_views_that_disagree_the_uneven_one_is_blamed() -> None:
     points = spine()
     assert not judge(places(points), VOLUMES).absent

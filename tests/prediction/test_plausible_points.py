@@ -43,7 +43,7 @@ class Scripted:
     own: dict[Target, Place]
     points: dict[Target, Place] = field(default_factory=dict)
     members: Sequence[Member] = ()
-    kinds = set(SeriesKind)
+    kinds = frozenset(SeriesKind)
     flip = calibrated = False
 
     def predict(
