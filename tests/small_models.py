@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from lumbargrade.config import (
     Recipe,
     ViewName,
 )
+from lumbargrade.prediction.grading import grade_study
 from lumbargrade.tasks import get_task
 
 SEEDS = {"foraminal": 10, "canal": 5, "subarticular": 20, "two_stage": 30, "keypoints": 40}
+
+#: Grading by such models: nothing taught them where to place points, so points are not checked.
+grade_unchecked = partial(grade_study, check_points=False)
 
 #: Crops that take a moment to cut and to read.
 SMALL_CROPS = CropConfig(

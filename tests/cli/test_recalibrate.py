@@ -111,7 +111,15 @@ def test_grade_calibrates_by_the_file_and_warns_of_other_models(
     save_small_model(tmp_path / "model", "canal")
     write_noise_study(tmp_path / "study", (SeriesKind.SAGITTAL_T2,))
     write_calibration(tmp_path / "c.toml", replace(LOCAL, recipes=("other/canal",)))
-    line = ["grade", tmp_path / "study", "--models", tmp_path / "model", "--device", "cpu"]
+    line = [
+        "grade",
+        "--no-check-points",
+        tmp_path / "study",
+        "--models",
+        tmp_path / "model",
+        "--device",
+        "cpu",
+    ]
     line += ["--calibration", tmp_path / "c.toml", "--out", tmp_path / "out"]
     assert main([str(word) for word in line]) == 0
     assert "was fitted to results of other/canal, not of small/canal" in caplog.text

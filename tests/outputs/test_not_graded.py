@@ -29,12 +29,11 @@ from lumbargrade.outputs.results import read_results
 from lumbargrade.outputs.study_report import grade_counts, write_study
 from lumbargrade.prediction.blend import FORMAT, Blend, BlendMember, ConditionBlend, Measured
 from lumbargrade.prediction.blended import BlendedEnsembles
-from lumbargrade.prediction.grading import grade_study
 from lumbargrade.prediction.members import Member, load_member
 from lumbargrade.prediction.predictor import Ensemble
 from lumbargrade.scoring.blending import Origin
 from lumbargrade.scoring.calibration import Calibration, Method
-from small_models import save_small_model
+from small_models import grade_unchecked, save_small_model
 
 CPU = torch.device("cpu")
 T1, T2, AXIAL = SeriesKind
@@ -122,14 +121,14 @@ class Made:
     guides: Sequence[Member]
 
     def grade(self, study: Study, *names: str) -> StudyPrediction:
-        return grade_study(study, [self.models[n] for n in names], guides=self.guides)
+        return grade_unchecked(study, [self.models[n] for n in names], guides=self.guides)
 
     def blended(self, study: Study, blend: Blend, **members: str) -> StudyPrediction:
         ensembles = {
             name: Ensemble([self.models[model]], CPU, guides=self.guides)
             for name, model in members.items()
         }
-        return grade_study(study, BlendedEnsembles(blend, ensembles))
+        return grade_unchecked(study, BlendedEnsembles(blend, ensembles))
 
 
 @pytest.fixture(scope="module")
@@ -191,14 +190,14 @@ def no_level(m: Made) -> tuple[StudyPrediction, Reasons]:
     """Only the foramina's guide is left, and it sees no series."""
     reason = "no usable Sagittal T1 series to find the levels in"
     members = [m.models["subarticular"], m.models["canal"]]
-    found = grade_study(without(m.study, T1), members[1:])
+    found = grade_unchecked(without(m.study, T1), members[1:])
     assert set(found.findings) == set(CANAL)
     blend = blend_of(canal={"c": 1.0}, subarticular={"s": 1.0})
     ensembles = {
         "c": Ensemble([m.models["canal"]], CPU),
         "s": Ensemble([m.models["subarticular"]], CPU, guides=m.guides[:1]),
     }
-    graded = grade_study(without(m.study, T1), BlendedEnsembles(blend, ensembles))
+    graded = grade_unchecked(without(m.study, T1), BlendedEnsembles(blend, ensembles))
     return graded, {**dict.fromkeys(SUBARTICULAR, reason), **no_model(FORAMINAL)}
 
 
@@ -211,7 +210,7 @@ def level_not_found(m: Made) -> tuple[StudyPrediction, Reasons]:
     task = known_guide(m.store, "sagittal_t2").task
     task.known = known  # type: ignore[union-attr]
     members = [m.models["subarticular"]]
-    graded = grade_study(m.study, members, guides=[replace(guide, task=task)])
+    graded = grade_unchecked(m.study, members, guides=[replace(guide, task=task)])
     lowest = [t for t in SUBARTICULAR if t.level is Level.L5_S1]
     reason = "no point of L5/S1 was found in the Axial T2 series"
     return graded, {**dict.fromkeys(lowest, reason), **no_model(CANAL, FORAMINAL)}
@@ -222,7 +221,7 @@ def not_finite(m: Made) -> tuple[StudyPrediction, Reasons]:
     broken = replace(canal, network=NoNumber(canal.network, [1, 3]))
     reason = "the output of small/canal is not finite"
     expected = {CANAL[1]: reason, CANAL[3]: reason}
-    return grade_study(m.study, [broken]), {**expected, **no_model(FORAMINAL, SUBARTICULAR)}
+    return grade_unchecked(m.study, [broken]), {**expected, **no_model(FORAMINAL, SUBARTICULAR)}
 
 
 def weights_not_finite(m: Made) -> tuple[StudyPrediction, Reasons]:
@@ -233,7 +232,7 @@ def weights_not_finite(m: Made) -> tuple[StudyPrediction, Reasons]:
         for parameter in network.parameters():
             parameter.data.fill_(float("nan"))
         broken.append(replace(m.models[name], network=network))
-    graded = grade_study(m.study, [m.models["canal"], *broken], guides=m.guides)
+    graded = grade_unchecked(m.study, [m.models["canal"], *broken], guides=m.guides)
     two = "the output of small/two_stage is not finite"
     expected = dict.fromkeys(FORAMINAL, f"the output of small/foraminal is not finite; {two}")
     recess = f"the output of small/subarticular is not finite; {two}"
@@ -345,7 +344,7 @@ def test_the_reasons_of_all_models_are_given_where_none_grades(made: Made) -> No
         "f": Ensemble([made.models["foraminal"]], CPU),
         "v": Ensemble([made.models["two_stage"]], CPU, guides=made.guides[:1]),
     }
-    graded = grade_study(canal_only, BlendedEnsembles(blend, ensembles))
+    graded = grade_unchecked(canal_only, BlendedEnsembles(blend, ensembles))
     reasons = {graded.absent[t] for t in FORAMINAL}
     assert reasons == {
         "no usable Sagittal T1 series; no usable Sagittal T1 series to find the levels in"
@@ -356,7 +355,7 @@ def test_a_study_in_which_nothing_is_graded_names_every_reason(made: Made) -> No
     canal = made.models["canal"]
     broken = replace(canal, network=NoNumber(canal.network, range(5)))
     with pytest.raises(NothingDone) as error:
-        grade_study(without(made.study, T1), [broken, made.models["foraminal"]])
+        grade_unchecked(without(made.study, T1), [broken, made.models["foraminal"]])
     text = str(error.value)
     assert "spinal canal stenosis: the output of small/canal is not finite" in text
     assert "left and right neural foraminal narrowing: no usable Sagittal T1 series" in text

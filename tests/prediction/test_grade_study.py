@@ -14,9 +14,8 @@ from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import BadDicom, NothingDone, UsageError
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, SeriesKind
 from lumbargrade.phantom.dataset import Settings, make_dataset
-from lumbargrade.prediction.grading import grade_study
 from lumbargrade.prediction.members import Member, load_member
-from small_models import save_small_model
+from small_models import grade_unchecked, save_small_model
 from small_studies import write_noise_study
 
 CPU = torch.device("cpu")
@@ -51,7 +50,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_finding_is_graded_but_those_that_no_model_grades(
     phantom: Study, members: list[Member]
 ) -> None:
-    graded = grade_study(phantom, members)
+    graded = grade_unchecked(phantom, members)
     recesses = TARGETS[Condition.SUBARTICULAR]
     assert set(graded.findings) == set(FINDINGS) - set(recesses)
     reason = "none of the models grades subarticular stenosis"
@@ -66,7 +65,7 @@ def test_every_finding_is_graded_but_those_that_no_model_grades(
 def test_a_place_is_in_the_patient_where_its_voxel_is(
     phantom: Study, members: list[Member]
 ) -> None:
-    graded = grade_study(phantom, members)
+    graded = grade_unchecked(phantom, members)
     kinds = {Condition.FORAMINAL: T1, Condition.CANAL: T2}
     for condition, kind in kinds.items():
         volumes = {v.series_id: v for v in phantom.series[kind]}
@@ -83,23 +82,23 @@ def test_a_place_is_in_the_patient_where_its_voxel_is(
 def test_paths_give_what_loaded_studies_and_models_give(
     noise: Path, models: Path, members: list[Member]
 ) -> None:
-    by_path = lumbargrade.grade_study(noise, [models], device="cpu")
-    loaded = grade_study(lumbargrade.read_study(noise), members)
+    by_path = lumbargrade.grade_study(noise, [models], device="cpu", check_points=False)
+    loaded = grade_unchecked(lumbargrade.read_study(noise), members)
     assert set(by_path.sources) == set(loaded.sources)
     assert by_path.absent == loaded.absent
     for target, ours in by_path.findings.items():
         theirs = loaded.findings[target]
         assert ours.place == theirs.place
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-6)
-    assert grade_study(noise, models / "canal", device="cpu").sources[0].recipe == "small/canal"
+    assert grade_unchecked(noise, models / "canal", device="cpu").sources[0].recipe == "small/canal"
 
 
 def test_several_series_of_a_kind_are_averaged(noise: Path, members: list[Member]) -> None:
     study = lumbargrade.read_study(noise)
     assert len(study.series[T1]) == 2
-    both = grade_study(study, members[:1])
+    both = grade_unchecked(study, members[:1])
     alone = [
-        grade_study(Study(study.study_id, {T1: [volume]}), members[:1])
+        grade_unchecked(Study(study.study_id, {T1: [volume]}), members[:1])
         for volume in study.series[T1]
     ]
     for target in TARGETS[Condition.FORAMINAL]:
@@ -111,7 +110,7 @@ def test_a_kind_that_is_missing_is_named_and_its_findings_are_absent(
     noise: Path, members: list[Member]
 ) -> None:
     study = lumbargrade.read_study(noise)
-    graded = grade_study(Study(study.study_id, {T1: study.series[T1]}), members)
+    graded = grade_unchecked(Study(study.study_id, {T1: study.series[T1]}), members)
     assert {t.condition for t in graded.findings} == {Condition.FORAMINAL}
     reasons = {graded.absent[t] for t in TARGETS[Condition.CANAL]}
     assert reasons == {"no usable Sagittal T2/STIR series"}
@@ -124,7 +123,7 @@ def test_a_single_slice_is_graded(tmp_path: Path, members: list[Member]) -> None
     study = lumbargrade.read_study(write_noise_study(tmp_path / "s", depth=2))
     one = study.series[T1][0]
     thin = type(one)(one.pixels[:1], one.slices[:1], one.study_id, one.series_id, one.kind)
-    graded = grade_study(Study(study.study_id, {T1: [thin]}), members)
+    graded = grade_unchecked(Study(study.study_id, {T1: [thin]}), members)
     for target in TARGETS[Condition.FORAMINAL]:
         assert np.isfinite(graded.findings[target].probabilities).all()
 
@@ -135,7 +134,7 @@ def test_problems_of_the_images_stay_with_the_findings(
     folder = write_noise_study(tmp_path / "s")
     spoiled = folder / "s-0" / "2.dcm"
     spoiled.write_bytes(spoiled.read_bytes()[:400])
-    graded = grade_study(folder, members)
+    graded = grade_unchecked(folder, members)
     assert [Path(p.file).name for p in graded.problems if p.fatal] == ["2.dcm"]
 
 
@@ -144,13 +143,13 @@ def test_what_cannot_be_graded_is_an_error(
 ) -> None:
     axial = write_noise_study(tmp_path / "axial", (AXIAL,))
     with pytest.raises(NothingDone, match=r"no usable Sagittal T1 or .*it has 1 Axial T2"):
-        grade_study(axial, members)
+        grade_unchecked(axial, members)
     with pytest.raises(BadDicom, match="no such file"):
-        grade_study(tmp_path / "absent", members)
+        grade_unchecked(tmp_path / "absent", members)
     with pytest.raises(UsageError, match="no models"):
-        grade_study(noise, [])
+        grade_unchecked(noise, [])
     with pytest.raises(UsageError, match="holds no model"):
-        grade_study(noise, noise)
+        grade_unchecked(noise, noise)
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +167,7 @@ def only(study: Study, *kinds: SeriesKind) -> Study:
 def test_what_is_graded_from_other_series_is_not_called_absent(
     phantom: Study, two_stages: list[Member]
 ) -> None:
-    graded = grade_study(only(phantom, T1, T2), two_stages)
+    graded = grade_unchecked(only(phantom, T1, T2), two_stages)
     assert set(graded.findings) == set(FINDINGS)
     assert graded.absent == {}
     said = [str(p) for p in graded.problems if AXIAL.value in str(p)]
@@ -181,4 +180,4 @@ def test_a_study_in_which_no_level_is_found_is_not_graded(
 ) -> None:
     why = "no usable Sagittal T2/STIR series to find the levels in"
     with pytest.raises(NothingDone, match=f"no finding could be graded: no point of.*{why}$"):
-        grade_study(only(phantom, AXIAL), two_stages)
+        grade_unchecked(only(phantom, AXIAL), two_stages)

@@ -24,7 +24,6 @@ from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.phantom.dataset import Settings, make_dataset
-from lumbargrade.prediction.grading import grade_study
 from lumbargrade.prediction.held_out import true_points
 from lumbargrade.prediction.members import Member, load_member
 from lumbargrade.prediction.pipeline import predict_series
@@ -33,7 +32,7 @@ from lumbargrade.tasks.base import SeriesPrediction
 from lumbargrade.tasks.batch import Batch
 from lumbargrade.tasks.inference import SeriesScores, unlabelled_row
 from lumbargrade.tasks.keypoints import SagittalKeypoints
-from small_models import save_small_model, small_recipe
+from small_models import grade_unchecked, save_small_model, small_recipe
 from stored_otherwise import WAYS, Way, read_series_files, write_study
 
 CPU = torch.device("cpu")
@@ -235,7 +234,7 @@ class Outcome:
             else:
                 for found in predict_series(m, volumes, CPU, flip=True):
                     alone[f"{name} {found.series_id}"] = found
-        return cls(alone, grade_study(study, members.values(), guides=guides))
+        return cls(alone, grade_unchecked(study, members.values(), guides=guides))
 
 
 def assert_same_findings(one: StudyPrediction, other: StudyPrediction, *, numbered: bool) -> None:

@@ -42,6 +42,9 @@ class Options:
     """further model or run folders, whose models are used without flip averaging"""
     restart: bool = False
     """grade again what was graded before"""
+    check_points: bool = True
+    """leave out findings whose points cannot be those of a lumbar spine; turning it off is for
+    tests with models that were not trained to place points"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     json: bool = False
@@ -72,7 +75,13 @@ def run(options: Options) -> int:
     found = find_studies(options.studies)
     log_problems(log, found.problems)
     options.out.mkdir(parents=True, exist_ok=True)
-    summary = grade_collection(found, predictor, options.out, restart=options.restart)
+    summary = grade_collection(
+        found,
+        predictor,
+        options.out,
+        restart=options.restart,
+        check_points=options.check_points,
+    )
     log.info("%s", summary.text())
     if options.json:
         print(json.dumps(summary.as_dict()))

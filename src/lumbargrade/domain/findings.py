@@ -120,6 +120,8 @@ class StudyPrediction:
         problems: what was wrong with the study's images.
         absent: why a target has no finding: a clause that follows "not graded, because"
             (`domain.reasons` has the usual ones).
+        points: where models of whole series found the targets, which models of crops start from;
+            it is for checks while grading and is not written.
 
     Raises:
         ValueError: if a target is in both, or a reason is empty.
@@ -130,6 +132,7 @@ class StudyPrediction:
     sources: tuple[ModelSource, ...] = ()
     problems: tuple[Problem, ...] = ()
     absent: Mapping[Target, str] = field(default_factory=dict)
+    points: Mapping[Target, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for target, reason in self.absent.items():

@@ -37,6 +37,42 @@ def no_model(condition: Condition) -> str:
     return f"none of the models grades {condition.value.replace('_', ' ')}"
 
 
+def no_spine(what: str) -> str:
+    """The points of a study make no lumbar spine."""
+    return f"the points found are not those of a lumbar spine: {what}"
+
+
+def off_the_curve(level: Level, what: str) -> str:
+    """A point does not fit those of the other levels."""
+    return f"the point found for {level.label} does not fit the other levels: {what}"
+
+
+def views_disagree(level: Level, first: str, second: str, gap: float) -> str:
+    """Two views put one level at different heights."""
+    return f"{first} and {second} of {level.label} were found {gap:.0f} mm apart in height"
+
+
+def sides_apart(target: Target, apart: float) -> str:
+    """Left and right points of a level are not where left and right are."""
+    if apart < 0:
+        how = f"the left point of {target.level.label} lies {-apart:.0f} mm to the right of the"
+        return f"{how} right one"
+    how = "only " if apart < 40 else ""
+    return f"the left and right points of {target.level.label} are {how}{apart:.0f} mm apart"
+
+
+def cut_off(level: Level, inside: float) -> str:
+    """A level lies at the edge of its image, or beyond."""
+    if inside < 0:
+        return f"{level.label} lies outside the image"
+    return f"{level.label} is cut off: it lies {inside:.0f} mm from the edge of the image"
+
+
+def uncertain_numbering(why: Iterable[str]) -> str:
+    """A note of a study: its levels may be named wrongly."""
+    return f"the numbering of the levels is uncertain: {'; '.join(why)}"
+
+
 def joined(reasons: Iterable[str]) -> str:
     """The reasons of several models as one, each once."""
     parts = dict.fromkeys(p for reason in reasons for p in reason.split(_BETWEEN))

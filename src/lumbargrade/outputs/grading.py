@@ -40,6 +40,7 @@ def grade_collection(
     out: Path,
     *,
     restart: bool = False,
+    check_points: bool = True,
 ) -> GradingSummary:
     """Grade every study, one in memory at a time; what cannot be graded is named at the end.
 
@@ -51,12 +52,13 @@ def grade_collection(
         out: gets a folder per study, and ``index.html``, ``findings.csv`` and ``summary.json``
             where at least one study was graded.
         restart: grade again what is there already.
+        check_points: leave out findings whose points cannot be right (see `grade_study`).
 
     Raises:
         UsageError: if results would go among the images.
     """
     folders = _folders(found.studies, out)
-    models = f"{__version__}|{predictor.fingerprint()}"
+    models = f"{__version__}|{check_points}|{predictor.fingerprint()}"
     graded: dict[str, GradedStudy] = {}
     reused: list[str] = []
     failed = [p for p in found.problems if not p.file]
@@ -66,7 +68,9 @@ def grade_collection(
             try:
                 fingerprint = hashlib.sha256((models + study.fingerprint()).encode()).hexdigest()
                 known = None if restart else _known(out / folder / FINDINGS_FILE, fingerprint)
-                graded[folder] = known or _grade(study, predictor, out / folder, fingerprint)
+                graded[folder] = known or _grade(
+                    study, predictor, out / folder, fingerprint, check_points
+                )
                 if known is not None:
                     reused.append(folder)
             except (BadDicom, NothingDone) as error:
@@ -79,9 +83,11 @@ def grade_collection(
     return summary
 
 
-def _grade(found: FoundStudy, predictor: Predictor, folder: Path, fingerprint: str) -> GradedStudy:
+def _grade(
+    found: FoundStudy, predictor: Predictor, folder: Path, fingerprint: str, check_points: bool
+) -> GradedStudy:
     study = found.read()
-    prediction = grade_study(study, predictor)
+    prediction = grade_study(study, predictor, check_points=check_points)
     flip = predictor.flip and any(m.flips for m in predictor.members)
     graded = write_study(folder, study, prediction, flip=flip, fingerprint=fingerprint)
     counts = grade_counts(prediction)

@@ -109,6 +109,7 @@ def average(predictions: Sequence[StudyPrediction]) -> StudyPrediction:
         sources=tuple(dict.fromkeys(s for p in predictions for s in p.sources)),
         problems=tuple(dict.fromkeys(q for p in predictions for q in p.problems)),
         absent=absent,
+        points=average_places([p.points for p in predictions]),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from lumbargrade.dataset.rows import KIND_OF
 from lumbargrade.dicom.study import Study, read_study
 from lumbargrade.domain.errors import NothingDone, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.plausible import judge
 from lumbargrade.domain.reasons import by_reason, named, no_series
 from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
+from lumbargrade.domain.volume import Volume
 from lumbargrade.prediction.members import Member, find_models, load_member
 from lumbargrade.prediction.pipeline import explained
 from lumbargrade.prediction.predictor import Ensemble, Predictor
@@ -26,6 +28,7 @@ def grade_study(
     flip: bool = True,
     device: torch.device | str | None = None,
     guides: Iterable[Member | Path | str] = (),
+    check_points: bool = True,
 ) -> StudyPrediction:
     """Grade a study: models and several series of one kind are averaged.
 
@@ -40,6 +43,8 @@ def grade_study(
         guides: models or their folders that only place points, for models of crops to start from.
         device: where models are loaded and run; CUDA where there is one, when None. Loaded
             members must be there already.
+        check_points: leave out findings whose points cannot be those of a lumbar spine
+            (`domain.plausible`); False is for models that were not trained to place points.
 
     Returns:
         The findings, why the rest of the 25 are absent, the models that took part, and what was
@@ -49,7 +54,7 @@ def grade_study(
         BadDicom: if a path holds no usable series, or several studies.
         BadModel: if a model is damaged.
         NothingDone: if the study has no series of a kind that the models look at, or none of its
-            findings could be graded.
+            findings could be graded, as where the points found are not those of a lumbar spine.
         UsageError: if there are no models, or a path holds none.
     """
     study = study if isinstance(study, Study) else read_study(study)
@@ -65,13 +70,34 @@ def grade_study(
             f"study {study.study_id}: {no_series(kinds)}, which the models look at"
             f" (it has {_content(study)})"
         )
-    found = explained(models.predict(study.study_id, volumes), models.members)
+    found = models.predict(study.study_id, volumes)
+    if check_points:
+        found = only_plausible(found, [volume for _, volume in volumes])
+    found = explained(found, models.members)
     if not found.findings:
         told = [p.what for p in found.problems]
         told += [f"{named(targets)}: {why}" for why, targets in by_reason(found.absent).items()]
         raise NothingDone(f"study {study.study_id}: no finding could be graded: {'; '.join(told)}")
     missing = [_missing(found, kind) for kind in SeriesKind if kind in kinds - set(study.series)]
     return replace(found, problems=(*found.problems, *study.problems, *missing))
+
+
+def only_plausible(prediction: StudyPrediction, volumes: Sequence[Volume]) -> StudyPrediction:
+    """A prediction without the findings whose points cannot be right, and with what that means.
+
+    Points of models of whole series are judged where there are any, otherwise those that the
+    findings have; a study whose points are no lumbar spine loses all its findings.
+
+    Args:
+        prediction: of a study.
+        volumes: its series.
+    """
+    own = {t: f.place for t, f in prediction.findings.items() if f.place is not None}
+    verdict = judge({**own, **prediction.points}, volumes)
+    absent = {t: verdict.refused or verdict.absent.get(t, "") for t in prediction.findings}
+    notes = tuple(Problem(n, study=prediction.study_id, fatal=False) for n in verdict.notes)
+    kept = prediction.without({t: why for t, why in absent.items() if why})
+    return replace(kept, problems=(*kept.problems, *notes))
 
 
 def _members(

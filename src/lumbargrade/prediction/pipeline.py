@@ -71,13 +71,12 @@ def predict_study(
                 if member not in guides:
                     grades = bool(member.task.conditions)
                     found.append(study_prediction(one, (member.source,), grades=grades))
-    found += _around(
-        study_id, volumes, (guides, members), average_places(placed), tuple(sources), device
-    )
+    points = average_places(placed)
+    found += _around(study_id, volumes, (guides, members), points, tuple(sources), device)
     there = {kind for kind, _ in volumes}
     blind = [m for m in members if not there.intersection(m.task.kinds)]
     found += [_without_evidence(study_id, m, no_series(m.task.kinds)) for m in blind]
-    prediction = average(found or [StudyPrediction(study_id, {})])
+    prediction = replace(average(found or [StudyPrediction(study_id, {})]), points=points)
     return settle(prediction, {volume.series_id: volume for _, volume in volumes})
 
 
