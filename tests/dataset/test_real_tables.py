@@ -16,7 +16,7 @@ from lumbargrade.dataset.folds import assign_folds
 from lumbargrade.dataset.inspection import LsdcSummary, inspect_lsdc
 from lumbargrade.dataset.rows import select_rows
 from lumbargrade.dataset.series_file import SeriesRecord
-from lumbargrade.dataset.shapes import fit_similarity, mean_shape
+from lumbargrade.dataset.shapes import mean_shape
 from lumbargrade.dataset.similarity import align_by_consensus, align_similarity
 from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.dataset.store_tables import (
@@ -181,7 +181,7 @@ def test_mean_shapes_agree_with_the_published_ones(shared, tables, condition):
     """
     ours = mean_shape(row_shapes(tables, condition))
     published = published_shape(shared, condition)
-    fit = fit_similarity(ours, published)
+    fit = align_similarity(ours, published)
     distance = np.linalg.norm(apply_homography(fit, ours) - published, axis=1)
     assert distance.max() < 0.2
     assert abs(np.degrees(np.arctan2(fit[1, 0], fit[0, 0]))) < 0.5

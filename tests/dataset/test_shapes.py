@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lumbargrade.dataset.shapes import fit_similarity, mean_shape
+from lumbargrade.dataset.shapes import mean_shape
+from lumbargrade.dataset.similarity import align_similarity
 from lumbargrade.domain.geometry import apply_homography
 
 SHAPE = np.array([[0.0, 0.0], [10.0, 40.0], [5.0, 90.0], [20.0, 130.0]])
@@ -28,7 +29,7 @@ def test_copies_of_one_shape_have_that_shape_as_mean(seed):
     ]
     copies = np.array([apply_homography(m, SHAPE) for m in maps])
     mean = mean_shape(copies)
-    fitted = apply_homography(fit_similarity(SHAPE, mean), SHAPE)
+    fitted = apply_homography(align_similarity(SHAPE, mean), SHAPE)
     np.testing.assert_allclose(fitted, mean, atol=1e-8)
     np.testing.assert_allclose(mean.mean(0), copies.mean((0, 1)), atol=1e-9)
     sizes = np.linalg.norm(copies - copies.mean(1, keepdims=True), axis=(1, 2))
@@ -47,7 +48,7 @@ def test_noise_around_a_shape_averages_out():
 
 def test_a_similarity_is_recovered():
     truth = similarity(1.7, 25, (3, -8))
-    np.testing.assert_allclose(fit_similarity(SHAPE, apply_homography(truth, SHAPE)), truth)
+    np.testing.assert_allclose(align_similarity(SHAPE, apply_homography(truth, SHAPE)), truth)
 
 
 @pytest.mark.parametrize("shapes", [np.zeros((0, 4, 2)), np.ones((2, 4, 2))])

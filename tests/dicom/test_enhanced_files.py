@@ -26,11 +26,6 @@ T1, T2, AXIAL = SeriesKind
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Datasets:
-    return made.phantom_study(tmp_path_factory.mktemp("phantom"))
-
-
-@pytest.fixture(scope="module")
 def plain(base: Datasets, tmp_path_factory: pytest.TempPathFactory) -> Study:
     return read_study(made.save(tmp_path_factory.mktemp("plain"), base))
 

@@ -24,11 +24,6 @@ T1, T2, AXIAL = SeriesKind
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Datasets:
-    return made.phantom_study(tmp_path_factory.mktemp("phantom"))
-
-
-@pytest.fixture(scope="session")
 def control(base: Datasets, tmp_path_factory: pytest.TempPathFactory) -> Study:
     return read_study(made.save(tmp_path_factory.mktemp("control"), made.export_of(base, "c")))
 

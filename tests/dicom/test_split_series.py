@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from pydicom.dataset import FileDataset
 
 import hospital_exports as made
-from hospital_exports import Study as Datasets
 from lumbargrade.dicom.orientation import Orientation, orientation_of
 from lumbargrade.dicom.places import PARALLEL, parallel
 from lumbargrade.dicom.reader import read_series
@@ -27,11 +26,6 @@ from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
 
 T1, T2, AXIAL_T2 = SeriesKind
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Datasets:
-    return made.phantom_study(tmp_path_factory.mktemp("phantom"))
 
 
 def uids(images: Iterable[FileDataset]) -> set[str]:

@@ -90,22 +90,6 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 50, tolerance: float = 1e
     return np.stack([mean.real, mean.imag], axis=-1)
 
 
-def fit_similarity(source: ArrayLike, target: ArrayLike) -> FloatArray:
-    """The 3 x 3 least-squares similarity (shift, rotation, size) taking (P, 2) to (P, 2)."""
-    a, b = np.asarray(source, float), np.asarray(target, float)
-    za, zb = a[:, 0] + 1j * a[:, 1], b[:, 0] + 1j * b[:, 1]
-    ca, cb = za.mean(), zb.mean()
-    factor = np.vdot(za - ca, zb - cb) / np.vdot(za - ca, za - ca).real
-    shift = cb - factor * ca
-    return np.array(
-        [
-            [factor.real, -factor.imag, shift.real],
-            [factor.imag, factor.real, shift.imag],
-            [0.0, 0.0, 1.0],
-        ]
-    )
-
-
 def frame_shapes(rows: Iterable[SeriesRow], volume_of: Callable[[int, int], Volume]) -> FloatArray:
     """The in-plane points of all rows that have every point, in the 512 frame, (N, P, 2).
 

@@ -51,7 +51,13 @@ UNEVEN, MORE_UNEVEN = 4.5, 2.0
 #: trained for minutes misplaces half of the foramina; on images of no spine it is more.
 MOST = 0.6
 _LEVELS = list(Level)
-_Row = tuple[Condition, Side | None]
+#: A row of points: one condition on one side, from L1/L2 down.
+_View = tuple[Condition, Side | None]
+_PLAIN = {
+    Condition.CANAL: ("canal", "canal"),
+    Condition.FORAMINAL: ("foramen", "foramina"),
+    Condition.SUBARTICULAR: ("recess", "recesses"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +123,10 @@ class _Points:
             find_spaces(volumes).of_series,
         )
 
-    def row(self, condition: Condition, side: Side | None = None) -> FloatArray:
+    def row(self, view: _View) -> FloatArray:
         """(5, 3) LPS mm from L1/L2 down; NaN where there is none."""
         nowhere = np.full(3, np.nan)
-        return np.array([self.lps.get(t, nowhere) for t in _row(condition, side)])
+        return np.array([self.lps.get(t, nowhere) for t in _targets(view)])
 
     def inside(self, target: Target, lps: FloatArray) -> float:
         """Distance, mm, from a point to the edge of the image that a target was found in.
@@ -162,16 +168,21 @@ class _Wrong:
     def reason(self, target: Target) -> str:
         return self.levels.get(target.level) or self.points.get(target, "")
 
-    def line(self, points: _Points, condition: Condition, side: Side | None = None) -> FloatArray:
+    def line(self, points: _Points, view: _View) -> FloatArray:
         """(5, 3) points of a view without those that were blamed."""
-        row = points.row(condition, side)
-        for i, target in enumerate(_row(condition, side)):
+        row = points.row(view)
+        for i, target in enumerate(_targets(view)):
             if self.reason(target):
                 row[i] = np.nan
         return row
 
 
-def _row(condition: Condition, side: Side | None) -> list[Target]:
+def _views_of(condition: Condition) -> list[_View]:
+    return [(condition, side) for side in (Side if condition.sided else (None,))]
+
+
+def _targets(view: _View) -> list[Target]:
+    condition, side = view
     return [t for t in TARGETS[condition] if t.side is side]
 
 
@@ -181,53 +192,41 @@ def _row(condition: Condition, side: Side | None) -> list[Target]:
 def _views(points: _Points, wrong: _Wrong) -> str:
     """Blame the points of each view that leave its curve; or say that there is no spine."""
     broken = {
-        (condition, side): why
+        view: why
         for condition in Condition
-        for side in (Side if condition.sided else (None,))
-        if (why := _view(points.row(condition, side), wrong, condition, side))
+        for view in _views_of(condition)
+        if (why := _view(points.row(view), wrong, view))
     }
     canal = broken.get((Condition.CANAL, None), "")
-    foramina = [broken.get((Condition.FORAMINAL, side), "") for side in Side]
+    foramina = [broken.get(view, "") for view in _views_of(Condition.FORAMINAL)]
     if canal or all(foramina):
         return reasons.no_spine(canal or foramina[0])
-    for (condition, side), why in broken.items():
-        for target in _row(condition, side):
+    for view, why in broken.items():
+        for target in _targets(view):
             wrong.blame(target, why)
     return ""
 
 
-def _view(row: FloatArray, wrong: _Wrong, condition: Condition, side: Side | None) -> str:
+def _view(row: FloatArray, wrong: _Wrong, view: _View) -> str:
     """Blame the points that leave the curve of the others; or say what is wrong with all."""
     known = known_levels(row)
     what = fault(row, known)
     if not what:
         return ""
-    why = f"{_what(condition, side)} {what}"
+    why = f"points of the {_name(view, many=True)} {what}"
     kept = best_curve(row)
     if kept is None:
         return why
     for i in known:
         if i not in kept:
-            wrong.blame(_row(condition, side)[i], reasons.off_the_curve(_LEVELS[i], why))
+            wrong.blame(_targets(view)[i], reasons.off_the_curve(_LEVELS[i], why))
     return ""
 
 
-def _point(condition: Condition, side: Side | None) -> str:
-    plain = {
-        Condition.CANAL: "canal",
-        Condition.FORAMINAL: f"{side} foramen",
-        Condition.SUBARTICULAR: f"{side} recess",
-    }
-    return plain[condition]
-
-
-def _what(condition: Condition, side: Side | None) -> str:
-    plain = {
-        Condition.CANAL: "points of the canal",
-        Condition.FORAMINAL: f"points of the {side} foramina",
-        Condition.SUBARTICULAR: f"points of the {side} recesses",
-    }
-    return plain[condition]
+def _name(view: _View, *, many: bool = False) -> str:
+    """Canal, left foramen, right recesses..."""
+    condition, side = view
+    return " ".join(filter(None, (side, _PLAIN[condition][many])))
 
 
 # -- one view against another ----------------------------------------------------------------------
@@ -239,34 +238,35 @@ def _heights(points: _Points, wrong: _Wrong) -> None:
     Where one of the two views is uneven and the other is not, only that one is blamed; otherwise
     nothing tells which of them is wrong, and no finding of the level can be believed.
     """
-    canal, left, right = (Condition.CANAL, None), *((Condition.FORAMINAL, s) for s in Side)
-    recesses = [(Condition.SUBARTICULAR, s) for s in Side]
+    (canal,), (left, right), recesses = (
+        _views_of(c) for c in (Condition.CANAL, Condition.FORAMINAL, Condition.SUBARTICULAR)
+    )
     for first, second in ((canal, left), (canal, right), (left, right)):
-        lines = wrong.line(points, *first), wrong.line(points, *second)
+        lines = wrong.line(points, first), wrong.line(points, second)
         less_even = _less_even(*lines)
         for i, why in _apart(points, first, second, lines):
-            pair = _row(*first)[i], _row(*second)[i]
+            pair = _targets(first)[i], _targets(second)[i]
             if less_even is not None:
                 wrong.blame(pair[less_even], why)
             else:
                 wrong.levels.setdefault(_LEVELS[i], why)
     for recess in recesses:
-        lines = wrong.line(points, *canal), wrong.line(points, *recess)
+        lines = wrong.line(points, canal), wrong.line(points, recess)
         for i, why in _apart(points, canal, recess, lines):
-            wrong.blame(_row(*recess)[i], why)
+            wrong.blame(_targets(recess)[i], why)
 
 
 def _apart(
-    points: _Points, first: _Row, second: _Row, lines: tuple[FloatArray, FloatArray]
+    points: _Points, first: _View, second: _View, lines: tuple[FloatArray, FloatArray]
 ) -> list[tuple[int, str]]:
     """Indices of levels at which two rows of points differ in height, and by how much."""
     lower, level_mm = lower_by(lines[1], lines[0]), spacing(lines[0])
     found = []
     for i, level in enumerate(_LEVELS):
-        shared = points.shared(_row(*first)[i], _row(*second)[i])
+        shared = points.shared(_targets(first)[i], _targets(second)[i])
         if shared and abs(lower[i]) > HEIGHT:
             gap = abs(float(lower[i])) * level_mm
-            names = _point(*first), _point(*second)
+            names = _name(first), _name(second)
             found.append((i, reasons.views_disagree(level, *names, gap)))
     return found
 
@@ -277,21 +277,19 @@ def _less_even(first: FloatArray, second: FloatArray) -> int | None:
         unevenness(row, known) if (known := known_levels(row)) else 0.0 for row in (first, second)
     ]
     worse = int(np.argmax(uneven))
-    clear = uneven[worse] > UNEVEN and uneven[worse] > MORE_UNEVEN * uneven[1 - worse]
-    return (
-        worse
-        if clear and min(len(known_levels(first)), len(known_levels(second))) >= ENOUGH
-        else None
-    )
+    clear = uneven[worse] > max(UNEVEN, MORE_UNEVEN * uneven[1 - worse])
+    enough = min(len(known_levels(first)), len(known_levels(second))) >= ENOUGH
+    return worse if clear and enough else None
 
 
 def _sides(points: _Points, wrong: _Wrong) -> None:
     """Blame both points of a level whose left one does not lie to the left by what it should."""
     limits = {Condition.FORAMINAL: FORAMINA_APART, Condition.SUBARTICULAR: RECESSES_APART}
     for condition, (least, most) in limits.items():
-        left, right = (points.row(condition, side) for side in Side)
-        for i, apart in enumerate((left - right)[:, 0].tolist()):
-            pair = [_row(condition, side)[i] for side in Side]
+        left, right = _views_of(condition)
+        distances = (points.row(left) - points.row(right))[:, 0].tolist()
+        for i, apart in enumerate(distances):
+            pair = _targets(left)[i], _targets(right)[i]
             if np.isfinite(apart) and points.shared(*pair) and not least <= apart <= most:
                 for target in pair:
                     wrong.blame(target, reasons.sides_apart(target, apart))
@@ -326,10 +324,10 @@ def _unseen(points: _Points, wrong: _Wrong, end: int) -> str:
     if level in wrong.levels:
         return f"{level.label} was not found"
     for condition in (Condition.CANAL, Condition.FORAMINAL):
-        for side in Side if condition.sided else (None,):
-            line, target = wrong.line(points, condition, side), _row(condition, side)[end]
+        for view in _views_of(condition):
+            line, target = wrong.line(points, view), _targets(view)[end]
             known = known_levels(line)
-            if len(known) < 2 or known[end] != range(len(_LEVELS))[end]:
+            if len(known) < 2 or _LEVELS[known[end]] is not level:
                 continue
             outwards = line[known[0]] - line[known[1]] if end == 0 else line[-1] - line[known[-2]]
             beyond = line[end] + VERTEBRA * outwards / np.linalg.norm(outwards)
