@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lumbargrade.domain.findings import Place
@@ -34,6 +34,10 @@ def between(low: float, high: float, count: int) -> st.SearchStrategy[tuple[floa
     angles=between(-20.0, 20.0, 3),
     jitter=st.integers(0, 2**32 - 1),
 )
+@example(  # a small spine whose last vertebra is tilted
+    size=22.0, uneven=(1.0, 1.0, 1.0, 0.875), bends=(0.0,) * 4, lordosis=0.0,
+    curve=(0.0, 0.0, 0.0, -12.0), apart=46.0, angles=(0.0, 0.0, 0.0), jitter=1_424_655_668,
+)  # fmt: skip
 def test_a_plausible_spine_is_never_refused(
     size, uneven, bends, lordosis, curve, apart, angles, jitter
 ) -> None:
@@ -76,6 +80,11 @@ RULES = {
     "foramen_at_another_level": (moved(LEFT[4], (0, 0, -30)), {LEFT[4]}, "unevenly spaced"),
     "foramen_higher_than_the_canal": (
         lambda p: moved(LEFT[0], (0, 0, 11))(moved(CANAL[0], (0, 0, -11))(p)),
+        of_levels(Level.L1_L2),
+        "apart in height",
+    ),
+    "foramen_higher_and_hardly_less_even_than_the_canal": (
+        lambda p: moved(LEFT[0], (0, 0, 12))(moved(CANAL[0], (0, 0, -10))(p)),
         of_levels(Level.L1_L2),
         "apart in height",
     ),
@@ -172,6 +181,9 @@ def test_foramina_alone_are_a_spine_too() -> None:
     off = moved(LEFT[1], (0, 0, 25))(alone)
     assert set(judge(places(off), VOLUMES).absent) == {LEFT[1]}
     assert judge(places(turned_quarter(alone)), VOLUMES).refused
+    level = alone[LEFT[1]] - alone[LEFT[2]]
+    numbered_otherwise = {**alone, **{t: alone[t] - level for t in LEFT}}
+    assert "apart in height" in judge(places(numbered_otherwise), VOLUMES).refused
 
 
 def low(height: int) -> tuple[Volume, ...]:

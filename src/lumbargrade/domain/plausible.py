@@ -38,6 +38,9 @@ RECESSES_APART = (2.0, 60.0)
 #: Levels by which points of two views may differ in height; half is between two levels, and a
 #: foramen does not lie exactly beside its disc (the audit of labels uses the same).
 HEIGHT = 0.6
+#: The same of the two foramina of a level: where a vertebra is tilted sideways (scoliosis), they
+#: are twice as far apart in height as either is from the canal. A side that is a level off is 1.
+SIDES_HEIGHT = 0.8
 #: A point this near to the edge of its image, mm, shows a cut-off level or none.
 EDGE = 5.0
 #: Height of a vertebra, mm: with less image than this beyond the last point, the vertebra that
@@ -262,9 +265,10 @@ def _apart(
     """Indices of levels at which two rows of points differ in height, and by how much."""
     lower, level_mm = lower_by(lines[1], lines[0]), spacing(lines[0])
     found = []
+    most = SIDES_HEIGHT if first[0] is second[0] else HEIGHT
     for i, level in enumerate(_LEVELS):
         shared = points.shared(_targets(first)[i], _targets(second)[i])
-        if shared and abs(lower[i]) > HEIGHT:
+        if shared and abs(lower[i]) > most:
             gap = abs(float(lower[i])) * level_mm
             names = _name(first), _name(second)
             found.append((i, reasons.views_disagree(level, *names, gap)))
