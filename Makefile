@@ -6,8 +6,10 @@ BIN    := $(VENV)/bin
 # `make TORCH=cpu ...` installs the smaller torch build without GPU libraries.
 TORCH  ?= default
 JOBS   ?= 2
+# mkdocs-material announces its successor at every build
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test check format bench gpu results lock clean
+.PHONY: help demo test coverage check docs format bench gpu results lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,12 +35,22 @@ demo: $(VENV)/ready ## the whole system at small scale on synthetic studies, int
 test: $(VENV)/ready ## run the tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
 
-check: $(VENV)/ready ## format, lint, types, import rules, links in the docs
+coverage: $(VENV)/ready ## run the tests and report lines that no test runs
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report term tests
+
+check: $(VENV)/ready ## format, lint, types, import rules, documentation, workflow files
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tools/check_links.py
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format --default-filetype yaml CITATION.cff
+	$(BIN)/mkdocs build --strict
+
+docs: $(VENV)/ready ## build the documentation site into build/site
+	$(BIN)/mkdocs build --strict
 
 format: $(VENV)/ready ## format and fix what can be fixed
 	$(BIN)/ruff format .

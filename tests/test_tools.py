@@ -1,4 +1,4 @@
-"""The tools behind the Makefile: dead links are named, the lock file loses torch only."""
+"""The tools behind the Makefile: the lock file loses torch only."""
 
 from __future__ import annotations
 
@@ -6,68 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def tool(name: str, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *arguments]
     return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
-
-
-def docs(folder: Path, readme: str, guide: str = "# Guide\n") -> Path:
-    (folder / "docs").mkdir()
-    (folder / "README.md").write_text(readme)
-    (folder / "docs" / "guide.md").write_text(guide)
-    return folder
-
-
-GOOD = """# Title
-[guide](docs/guide.md) [folder](docs) [here](#two-words) [web](https://example.org/none)
-![picture](docs/guide.md "a title") [there](docs/guide.md#the-demo-s-table-1) [mail](mailto:a@b.c)
-`[not](a-link.md)` <a href="docs/guide.md">html</a>
-
-```sh
-[nor](this.md)
-```
-
-## Two *words*
-
-[ref]: docs/guide.md
-"""
-GUIDE = (
-    "## The `demo`'s table\n## The demo-s table\n## The demo-s table\n[up](../README.md#title)\n"
-)
-
-
-def test_links_that_lead_somewhere_pass(tmp_path: Path) -> None:
-    done = tool("check_links", str(docs(tmp_path, GOOD, GUIDE)))
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.parametrize(
-    "link",
-    [
-        "[a](docs/none.md)",
-        "[a](#nothing)",
-        "[a](docs/guide.md#nothing)",
-        "![a](missing.png)",
-        '[a](missing.md "title")',
-        "[![badge](missing.svg)](docs/guide.md)",
-        '<img src="missing.png">',
-        "[ref]: missing.md",
-    ],
-)
-def test_a_dead_link_is_named_with_its_line(tmp_path: Path, link: str) -> None:
-    done = tool("check_links", str(docs(tmp_path, f"# Title\n\n{link}\n")))
-    assert done.returncode == 1
-    assert "README.md:3: " in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_a_folder_without_documentation_is_an_error(tmp_path: Path) -> None:
-    assert tool("check_links", str(tmp_path)).returncode == 1
 
 
 LOCK = """\

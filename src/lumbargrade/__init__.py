@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lumbargrade.dicom.study import read_study as read_study
     from lumbargrade.prediction.grading import grade_study as grade_study
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # imported when first asked for, so that light commands never wait for torch
 _LAZY = {
