@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= demo
 BIN    := $(VENV)/bin
-# `make TORCH=cpu ...` installs the smaller torch build without GPU libraries.
-TORCH  ?= default
+# Which torch build: `auto`, `cpu` (small, from PyTorch's own index), `cuda` (of PyPI, with 3 GB of
+# CUDA libraries on Linux).
+TORCH  ?= auto
 JOBS   ?= 2
 # mkdocs-material announces its successor at every build
 export NO_MKDOCS_2_WARNING := 1
@@ -15,18 +16,22 @@ export NO_MKDOCS_2_WARNING := 1
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/ready: requirements.lock pyproject.toml
+UV := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps
+
+# The hashes of torch.lock are those of PyPI's files; the files of PyTorch's own index have others.
+TORCH_cuda := $(UV) --require-hashes -r torch.lock
+TORCH_cpu  := $(UV) --no-verify-hashes --torch-backend cpu --constraints torch.lock torch torchvision
+TORCH_auto := if [ "$$(uname -s)" != Linux ] || nvidia-smi > /dev/null 2>&1; then $(TORCH_cuda); \
+	else $(TORCH_cpu) || { echo "The CPU build of torch cannot be installed (see above)." \
+	"Installing the build of PyPI, with its CUDA libraries (3 GB)." >&2; $(TORCH_cuda); }; fi
+
+$(VENV)/ready: requirements.lock torch.lock pyproject.toml
+	$(if $(TORCH_$(TORCH)),,$(error TORCH=$(TORCH) is unknown; give auto, cpu or cuda))
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
-ifeq ($(TORCH),cpu)
-	$(BIN)/python tools/without_torch.py < requirements.lock > $(VENV)/requirements.lock
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --require-hashes -r $(VENV)/requirements.lock
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --torch-backend cpu \
-		$$($(BIN)/python tools/without_torch.py --torch < requirements.lock)
-else
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
-endif
-	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	$(UV) --require-hashes -r requirements.lock
+	@$(TORCH_$(TORCH))
+	$(UV) --editable .
 	@touch $@
 
 demo: $(VENV)/ready ## the whole system at small scale on synthetic studies, into ./demo
@@ -38,11 +43,12 @@ test: $(VENV)/ready ## run the tests
 coverage: $(VENV)/ready ## run the tests and report lines that no test runs
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report term tests
 
-check: $(VENV)/ready ## format, lint, types, import rules, documentation, workflow files
+check: $(VENV)/ready ## format, lint, types, import rules, dependencies, documentation, workflow files
 	$(BIN)/ruff format --no-cache --check .
 	$(BIN)/ruff check --no-cache .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry src
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
@@ -66,9 +72,18 @@ gpu: $(VENV)/ready ## measure the published recipes on a GPU, rewrite docs/gpu.m
 results: $(VENV)/ready ## train and compare all systems on phantoms and rewrite docs/results.md
 	$(BIN)/python -m benchmarks.results
 
-lock: $(VENV)/ready ## renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile --quiet --group dev pyproject.toml --generate-hashes --no-header \
-		--no-annotate --universal --python-version 3.11 --output-file requirements.lock
+COMPILE := $(BIN)/uv pip compile --quiet --group dev pyproject.toml --generate-hashes --no-header \
+	--no-annotate --universal --python-version 3.11
+OF_TORCH := ^(torch|torchvision|triton|cuda-[a-z0-9-]+|nvidia-[a-z0-9-]+)==
+
+# `make lock UPGRADE=--upgrade` takes the newest of everything.
+lock: $(VENV)/ready ## renew requirements.lock and torch.lock from pyproject.toml
+	cat requirements.lock torch.lock > $(VENV)/all.lock
+	$(COMPILE) $(UPGRADE) --output-file $(VENV)/all.lock
+	$(COMPILE) --constraints $(VENV)/all.lock --output-file requirements.lock \
+		$$(grep -E '$(OF_TORCH)' $(VENV)/all.lock | sed 's/==.*//; s/^/--no-emit-package=/')
+	$(COMPILE) --constraints $(VENV)/all.lock --output-file torch.lock \
+		$$(grep -E '^[a-z]' $(VENV)/all.lock | grep -vE '$(OF_TORCH)' | sed 's/==.*//; s/^/--no-emit-package=/')
 
 clean: ## remove the environment and the demo
 	rm -rf $(VENV) $(OUT)

@@ -394,7 +394,9 @@ def load_recipe(name_or_path: str) -> Recipe:
         UsageError: for a name that does not exist (listing those that do) or a bad file.
     """
     if name_or_path in recipe_names():
-        text = (resources.files("lumbargrade") / "recipes" / f"{name_or_path}.toml").read_text()
+        text = (resources.files("lumbargrade") / "recipes" / f"{name_or_path}.toml").read_text(
+            "utf-8"
+        )
     elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
         try:
             text = Path(name_or_path).read_text(encoding="utf-8-sig")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from lumbargrade.config import DataConfig, NetworkConfig, Recipe, TrainConfig
+from lumbargrade.config import (
+    DataConfig,
+    NetworkConfig,
+    Recipe,
+    TrainConfig,
+    load_recipe,
+    recipe_names,
+)
 from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.vocabulary import Grade
 from lumbargrade.tasks import get_task
@@ -41,6 +49,17 @@ def same(first, second) -> bool:
 
 def test_workers_change_nothing():
     assert same(batches(workers=0), batches(workers=2))
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_workers_can_be_started_where_processes_do_not_fork(recipe):
+    whole = load_recipe(recipe)
+    task = get_task(replace(whole, train=replace(whole.train, workers=2)))
+    loader = training_loader(task, STORE, get_task(RECIPE).rows(STORE), epoch=0)
+    assert loader.worker_init_fn is not None
+    sent = loader.dataset, loader.collate_fn, loader.worker_init_fn
+    dataset, *_ = pickle.loads(pickle.dumps(sent))
+    assert dataset.task.recipe == task.recipe
 
 
 def test_seed_and_epoch_change_samples():

@@ -175,6 +175,8 @@ def _fan_out(options: Options, recipe: Recipe, folds: Sequence[int]) -> bool:
     def pass_on(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         asked = True
+        if sys.platform == "win32":
+            return  # Ctrl-C has reached the children too, and `terminate` would kill them
         for child in multiprocessing.active_children():
             child.terminate()
 

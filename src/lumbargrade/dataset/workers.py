@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,8 +15,6 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from lumbargrade.domain.errors import LumbargradeError
-
-_PARENT_CHECK_SECONDS = 1.0
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
@@ -60,7 +57,6 @@ def _outcomes(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
-        initargs=(os.getpid(),),
     )
     try:
         numbers = {pool.submit(work, job): i for i, job in enumerate(jobs)}
@@ -73,14 +69,15 @@ def _outcomes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(parent: int) -> None:
+def _start_worker() -> None:
     # Ctrl-C reaches every process of the terminal; the parent alone decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, args=(parent,), daemon=True).start()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
-def _leave_with_parent(parent: int) -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_SECONDS)
+def _leave_with_parent() -> None:
+    """End a worker whose parent was killed: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)

@@ -42,7 +42,7 @@ class _Child:
                 request = json.dumps([str(path.resolve()), syntax, index])
                 process.stdin.write(f"{request}\n".encode())
                 process.stdin.flush()
-            except BrokenPipeError:
+            except OSError:  # a broken pipe; Windows calls it an invalid argument
                 self.close()
                 raise RuntimeError("the decoder could not be started") from None
             answer = process.stdout.readline().decode().rstrip("\n")

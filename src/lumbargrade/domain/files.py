@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
+
+from filelock import FileLock, Timeout
 
 from lumbargrade.domain.errors import UsageError
 
@@ -68,24 +68,22 @@ def alone_in(folder: Path, busy: str, patience: float = 0.0) -> Iterator[None]:
     Args:
         folder: where the lock file is.
         busy: what to say if another process is in it.
-        patience: seconds to wait for it. Processes that a killed one had forked keep its lock until
-            they notice, which takes those of a data loader five seconds.
+        patience: seconds to wait for it, since a killed process needs some to end.
 
     Raises:
         UsageError: if another process is.
         OSError: if the lock file cannot be written.
     """
-    end = time.monotonic() + patience
-    with (folder / ".lock").open("w") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise UsageError(busy) from None
-                time.sleep(0.1)
+    # of the process, not of one of its threads
+    lock = FileLock(folder / ".lock", thread_local=False)
+    try:
+        lock.acquire(timeout=patience, poll_interval=0.1)
+    except Timeout:
+        raise UsageError(busy) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _beside(path: Path) -> _Place:
@@ -100,12 +98,12 @@ def _umask() -> int:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write text atomically (UTF-8).
+    """Write text atomically (UTF-8, lines end with a line feed on every system).
 
     Bytes of a file name that are not UTF-8 are written as backslash escapes.
     """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def sha256_of(path: Path | str) -> str:

@@ -22,7 +22,7 @@ def draw_curves(metrics: Path, out: Path, title: str = "") -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with metrics.open(newline="") as lines:
+    with metrics.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
 
     def series(column: str) -> tuple[list[float], list[float]]:

@@ -138,6 +138,6 @@ def _weighted(prevalence: ConstantsByColumn) -> dict[str, list[float]]:
 
 
 def _packaged(name: str) -> dict[str, tuple[float, ...]]:
-    text = (resources.files("lumbargrade") / "prediction/data" / name).read_text()
+    text = (resources.files("lumbargrade") / "prediction/data" / name).read_text("utf-8")
     rows = csv.DictReader(text.splitlines())
     return {r["finding"]: tuple(float(r[g.column]) for g in Grade) for r in rows}
