@@ -27,6 +27,8 @@ class Encoder(nn.Module):
     A slice becomes ``x / 127.5 - 1`` and stands for all three colour channels of the timm network.
     Three equal channels are never made: the first convolution is applied once with its weights
     summed over colours, which is the same function. Parameters keep timm's names and shapes.
+    With ``in_chans=1`` timm computes the same function too, but its first convolution has not the
+    shape of the published weights, and a step of AdamW moves it a third as far as the summed one.
 
     Args:
         model: maps (N, 3, H, W) to a sequence of feature maps.
