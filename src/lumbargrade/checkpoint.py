@@ -143,6 +143,11 @@ def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
     Raises:
         BadModel: if it is not a model, is damaged, of a newer format or of another task, or its
             parameters are not those of its recipe (naming some) or not finite.
+
+    Examples:
+        >>> model = load_model("MODELS/canal")
+        >>> model.meta.recipe.task, model.meta.fold
+        ('canal', 0)
     """
     meta = read_meta(path)
     if expect_task is not None and meta.recipe.task != expect_task:

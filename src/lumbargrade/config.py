@@ -392,6 +392,11 @@ def load_recipe(name_or_path: str) -> Recipe:
 
     Raises:
         UsageError: for a name that does not exist (listing those that do) or a bad file.
+
+    Examples:
+        >>> recipe = load_recipe("one-stage-scs/pvt_v2_b4-decoder2d-01")
+        >>> recipe.task, recipe.encoder.name
+        ('canal', 'pvt_v2_b4')
     """
     if name_or_path in recipe_names():
         text = (resources.files("lumbargrade") / "recipes" / f"{name_or_path}.toml").read_text(

@@ -237,6 +237,14 @@ def read_study(path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = Non
 
     Raises:
         BadDicom: if no series can be used, or if the files belong to several studies.
+
+    Examples:
+        >>> study = read_study("STUDY")
+        >>> for kind, volumes in study.series.items():
+        ...     print(kind, volumes[0].pixels.shape)
+        Sagittal T1 (4, 40, 32)
+        Sagittal T2/STIR (4, 40, 32)
+        Axial T2 (4, 40, 32)
     """
     found = scan(path, kinds)
     studies = sorted({s.study_id for s in found.series})

@@ -48,6 +48,13 @@ def distribution(cells: Sequence[str | float]) -> Probabilities:
 
     Raises:
         ValueError: if they are not three numbers from 0 to 1 that add up to 1.
+
+    Examples:
+        >>> distribution(["0.7", "0.2", "0.1"])
+        (0.7, 0.2, 0.1)
+        >>> distribution([0.7, 0.2, 0.2])
+        Traceback (most recent call last):
+        ValueError: probabilities add up to 1.1
     """
     a, b, c = (real(cell) if isinstance(cell, str) else float(cell) for cell in cells)
     total = a + b + c

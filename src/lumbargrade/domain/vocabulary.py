@@ -81,7 +81,15 @@ class SeriesKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One of the 25 things that are graded: a condition at a level, on a side where it has one."""
+    """One of the 25 things that are graded: a condition at a level, on a side where it has one.
+
+    Examples:
+        >>> target = Target(Condition.FORAMINAL, Level.L4_L5, Side.LEFT)
+        >>> target.column
+        'left_neural_foraminal_narrowing_l4_l5'
+        >>> target.mirror().side
+        <Side.RIGHT: 'right'>
+    """
 
     condition: Condition
     level: Level
@@ -142,6 +150,10 @@ def mirror(targets: Sequence[Target]) -> tuple[int, ...]:
 
     Raises:
         ValueError: if the mirror image of a target is not among ``targets``.
+
+    Examples:
+        >>> mirror(TARGETS[Condition.FORAMINAL])
+        (5, 6, 7, 8, 9, 0, 1, 2, 3, 4)
     """
     position = {t: i for i, t in enumerate(targets)}
     try:
@@ -155,6 +167,10 @@ def target_from_column(column: str) -> Target:
 
     Raises:
         ValueError: for a name that is not one of the 25, naming it.
+
+    Examples:
+        >>> target_from_column("spinal_canal_stenosis_l1_l2").level.label
+        'L1/L2'
     """
     try:
         return _BY_COLUMN[column]
@@ -167,6 +183,10 @@ def target_from_labels(condition: str, level: str) -> Target:
 
     Raises:
         ValueError: for an unknown condition or level, naming both.
+
+    Examples:
+        >>> target_from_labels("Right Subarticular Stenosis", "L5/S1").column
+        'right_subarticular_stenosis_l5_s1'
     """
     column = f"{condition.strip().replace(' ', '_')}_{level.strip().replace('/', '_')}".lower()
     if column not in _BY_COLUMN:
@@ -179,6 +199,10 @@ def grade_from_label(label: str) -> Grade:
 
     Raises:
         ValueError: for any other text, naming it.
+
+    Examples:
+        >>> grade_from_label("Moderate")
+        <Grade.MODERATE: 1>
     """
     try:
         return _GRADE_BY_LABEL[label]

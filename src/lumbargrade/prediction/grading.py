@@ -56,6 +56,19 @@ def grade_study(
         NothingDone: if the study has no series of a kind that the models look at, or none of its
             findings could be graded, as where the points found are not those of a lumbar spine.
         UsageError: if there are no models, or a path holds none.
+
+    Examples:
+        The models of this example are untrained, so that their points are not checked.
+
+        >>> found = grade_study("STUDY", "MODELS", check_points=False)
+        >>> len(found.findings), len(found.absent)
+        (15, 10)
+        >>> set(found.absent.values())
+        {'none of the models grades subarticular stenosis'}
+        >>> from lumbargrade.domain.vocabulary import target_from_column
+        >>> finding = found.findings[target_from_column("spinal_canal_stenosis_l4_l5")]
+        >>> finding.grade.label in ("Normal/Mild", "Moderate", "Severe")
+        True
     """
     study = study if isinstance(study, Study) else read_study(study)
     if not isinstance(models, Predictor):

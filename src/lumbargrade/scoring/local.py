@@ -52,7 +52,14 @@ def sample_losses(
 def local_score(
     probabilities: ArrayLike, grades: ArrayLike, clip: float = LOCAL_CLIP
 ) -> LocalScore:
-    """Weighted log loss of probabilities (N, 3) against grades (N,) 0..2; nan if there are none."""
+    """Weighted log loss of probabilities (N, 3) against grades (N,) 0..2; nan if there are none.
+
+    Examples:
+        A severe finding counts four times as much as a normal one.
+
+        >>> local_score([[0.8, 0.1, 0.1], [0.2, 0.3, 0.5]], [0, 2])
+        LocalScore(weighted=0.599..., per_grade=(0.223..., nan, 0.693...))
+    """
     y = np.asarray(grades, int)
     losses = sample_losses(probabilities, y, clip)
     weights = WEIGHTS[y]

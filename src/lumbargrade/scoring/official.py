@@ -150,7 +150,17 @@ def condition_arrays(
 
 
 def official_score(solution: Solution, submission: Submission) -> OfficialScore:
-    """Score a complete submission (see :func:`check_complete`)."""
+    """Score a complete submission (see :func:`check_complete`).
+
+    Examples:
+        One study that is normal everywhere, and a submission that is 90 % sure of that.
+
+        >>> solution = {"1": {target: Grade.NORMAL_MILD for target in FINDINGS}}
+        >>> submission = {"1": {target: (0.9, 0.06, 0.04) for target in FINDINGS}}
+        >>> score = official_score(solution, submission)
+        >>> round(score.score, 4), round(score.any_severe, 4)
+        (0.0892, 0.0408)
+    """
     conditions = {
         c: local_score(*condition_arrays(solution, submission, c), OFFICIAL_CLIP).weighted
         for c in Condition
