@@ -15,6 +15,11 @@ settings.load_profile("lumbargrade")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that writes the golden files of ``tests/pins`` anew."""
+    parser.addoption("--renew-pins", action="store_true", help="write tests/pins/*.json anew")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference data that is not part of the project; skips where it is absent."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lsdc import write_table
+from lumbargrade.dataset.corrected import POINT_COLUMNS
 from lumbargrade.dataset.tables import LsdcTables, SeriesEntry, TablePoint
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Level, Side, Target
 
@@ -62,3 +64,23 @@ def edited(
         change(p) if p.study_id == study and p.target in targets else p for p in tables.points
     ]
     return replace(tables, points=tuple(p for p in points if p is not None))
+
+
+def write_tables(folder: Path, tables: LsdcTables) -> Path:
+    """The three tables of a training set as files."""
+    folder.mkdir()
+    write_table(
+        folder / "train_series_descriptions.csv",
+        ["study_id", "series_id", "series_description"],
+        [[s.study_id, s.series_id, s.kind.value] for s in tables.series],
+    )
+    write_table(
+        folder / "train.csv",
+        ["study_id", *(t.column for t in FINDINGS)],
+        [[study, *(g[t].label for t in FINDINGS)] for study, g in tables.grades.items()],
+    )
+    rows = [
+        [*p[:3], p.target.coordinate_label, p.target.level.label, p.x, p.y] for p in tables.points
+    ]
+    write_table(folder / "train_label_coordinates.csv", list(POINT_COLUMNS), rows)
+    return folder

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 #: reference file -> recipe that the checkpoint belongs to
 CHECKPOINTS = {
@@ -37,22 +38,37 @@ def published_weights(shared: Path, name: str) -> dict[str, torch.Tensor]:
     return {key: _tensor(key, shape, sharpness) for key, shape in shapes.items()}
 
 
+def fill_by_rule(network: nn.Module, sharpness: float, prefix: str = "") -> nn.Module:
+    """Give a network the weights that follow from its parameters' names and shapes.
+
+    Args:
+        sharpness: factor of the weights of the last layers, as in `published_weights`.
+        prefix: put before every name, so that networks of one shape get different weights.
+    """
+    weights = {
+        key: _tensor(key, tuple(value.shape), sharpness, prefix)
+        for key, value in network.state_dict().items()
+    }
+    network.load_state_dict(weights)
+    return network.eval()
+
+
 def write_published(path: Path, weights: dict[str, torch.Tensor]) -> Path:
     """A ``.pth`` file as the published trainer saved it."""
     torch.save({"state_dict": weights, "iteration": 1234, "epoch": 5}, path)
     return path
 
 
-def _tensor(key: str, shape: tuple[int, ...], sharpness: float) -> torch.Tensor:
+def _tensor(key: str, shape: tuple[int, ...], sharpness: float, prefix: str = "") -> torch.Tensor:
     if key == "D" or key.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.int64)
-    return torch.from_numpy(np.asarray(_values(key, shape, sharpness), dtype=np.float32))
+    return torch.from_numpy(np.asarray(_values(key, shape, sharpness, prefix), dtype=np.float32))
 
 
-def _values(key: str, shape: tuple[int, ...], sharpness: float) -> NDArray[np.float64]:
+def _values(key: str, shape: tuple[int, ...], sharpness: float, prefix: str) -> NDArray[np.float64]:
     if not shape:
         return np.zeros(shape)
-    noise = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)
+    noise = np.random.default_rng(zlib.crc32((prefix + key).encode())).standard_normal(shape)
     if key.endswith("running_var"):
         return 1 + 0.1 * np.abs(noise)
     if key.endswith("running_mean"):

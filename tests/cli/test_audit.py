@@ -9,35 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from lsdc import write_lsdc, write_table
+from lsdc import write_lsdc
 from lumbargrade.cli.main import main
 from lumbargrade.dataset.audit.run import audit_tables
 from lumbargrade.dataset.corrected import POINT_COLUMNS
 from lumbargrade.dataset.prepare import prepare
-from lumbargrade.dataset.tables import LsdcTables, read_tables
+from lumbargrade.dataset.tables import read_tables
 from lumbargrade.domain.findings import Finding, Place, StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, Level, SeriesKind
+from lumbargrade.domain.vocabulary import Level, SeriesKind
 from lumbargrade.prediction.table import write_predictions
-from made_labels import canal, edited, made_tables
-
-
-def write_tables(folder: Path, tables: LsdcTables) -> Path:
-    folder.mkdir()
-    write_table(
-        folder / "train_series_descriptions.csv",
-        ["study_id", "series_id", "series_description"],
-        [[s.study_id, s.series_id, s.kind.value] for s in tables.series],
-    )
-    write_table(
-        folder / "train.csv",
-        ["study_id", *(t.column for t in FINDINGS)],
-        [[study, *(g[t].label for t in FINDINGS)] for study, g in tables.grades.items()],
-    )
-    rows = [
-        [*p[:3], p.target.coordinate_label, p.target.level.label, p.x, p.y] for p in tables.points
-    ]
-    write_table(folder / "train_label_coordinates.csv", list(POINT_COLUMNS), rows)
-    return folder
+from made_labels import canal, edited, made_tables, write_tables
 
 
 @pytest.fixture
