@@ -19,12 +19,12 @@ import torchio as tio
 from benchmarks.common import Row, Section, against, main, medians, number, one_thread, ratio
 
 from lumbargrade.config import AugmentConfig
-from lumbargrade.dataset.augment import draw_augmentation
-from lumbargrade.dataset.rows import SeriesRow
-from lumbargrade.dataset.samples import annotated_points, make_sample
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind
 from lumbargrade.domain.volume import Volume, VolumeSlice
+from lumbargrade.lsdc.rows import SeriesRow
+from lumbargrade.sampling.augment import draw_augmentation
+from lumbargrade.sampling.series import annotated_points, make_sample
 
 OURS, TORCHIO = "ours", "TorchIO"
 

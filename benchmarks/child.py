@@ -19,8 +19,8 @@ from lumbargrade.cli import main as command_line
 
 #: What commands import only when they run.
 _IMPORTS = {
-    "prepare": ("lumbargrade.dataset.prepare",),
-    "submit": ("lumbargrade.outputs.submission", "lumbargrade.prediction.studies"),
+    "prepare": ("lumbargrade.lsdc.prepare",),
+    "submit": ("lumbargrade.report.submission", "lumbargrade.grading.lsdc_studies"),
 }
 
 

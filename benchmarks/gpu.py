@@ -37,7 +37,7 @@ from benchmarks.on_gpu.page import DOCUMENT, page, said
 
 from lumbargrade.config import recipe_names
 from lumbargrade.domain.errors import LumbargradeError
-from lumbargrade.domain.files import require_writable, write_text
+from lumbargrade.files.writing import require_writable, write_text
 
 #: Seconds of the whole run, and seconds reserved for a part whose duration is not known yet.
 BUDGET, UNKNOWN = 450.0, 15.0

@@ -45,7 +45,7 @@ def literal_forward(network: Any, slices: Any, counts: Sequence[int]) -> Any:
     import torch
     from torch.nn import functional as F  # noqa: N812
 
-    from lumbargrade.networks.output import OneStageOutput
+    from lumbargrade.networks.heads import OneStageOutput
 
     colour = ((slices.float() / 255 - 0.5) / 0.5).unsqueeze(1).repeat(1, 3, 1, 1)
     maps = network.encoder.model(colour)
@@ -81,7 +81,7 @@ def batch_of(depth: int, size: int) -> Any:
     """One volume of noise with ten graded points."""
     import torch
 
-    from lumbargrade.tasks.batch import MASK_STRIDE, Batch
+    from lumbargrade.models.task import MASK_STRIDE, Batch
 
     generator = torch.Generator().manual_seed(0)
     slices = torch.randint(0, 256, (depth, size, size), generator=generator).to(torch.uint8)
@@ -110,7 +110,7 @@ def work_of(implementation: str, trains: bool, encoder: str = "") -> Callable[[A
     import torch
 
     from lumbargrade.config import load_recipe
-    from lumbargrade.tasks import get_task
+    from lumbargrade.models.registry import get_task
 
     torch.manual_seed(0)
     recipe = load_recipe(RECIPE)

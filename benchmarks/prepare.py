@@ -30,8 +30,8 @@ from benchmarks.common import (
 )
 from benchmarks.studies import make_studies, named, repeat_studies
 
-from lumbargrade.dataset.prepare import prepare
-from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.lsdc.prepare import prepare
+from lumbargrade.lsdc.store import VolumeStore
 
 BY_STUDIES, BY_WORKERS, AGAIN, READ = "by studies", "by workers", "again", "read"
 

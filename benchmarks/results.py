@@ -24,9 +24,6 @@ from typing import Any
 import numpy as np
 from benchmarks.common import ROOT, markdown_table, progress, wrapped
 
-from lumbargrade.checkpoint import read_meta
-from lumbargrade.dataset.store import VolumeStore
-from lumbargrade.domain.files import write_text
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
@@ -36,13 +33,14 @@ from lumbargrade.domain.vocabulary import (
     SeriesKind,
     Target,
 )
-from lumbargrade.prediction.blend_fit import fit_blend
-from lumbargrade.prediction.blended import combine, correct_any_severe
-from lumbargrade.prediction.oof import read_member
-from lumbargrade.prediction.table import read_predictions
-from lumbargrade.scoring.baseline import prevalence
-from lumbargrade.scoring.local import sample_losses
-from lumbargrade.scoring.splits import held_out_parts
+from lumbargrade.files.writing import write_text
+from lumbargrade.grading.blended import combine, correct_any_severe
+from lumbargrade.grading.predictions_file import read_predictions
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.checkpoint import read_meta
+from lumbargrade.scoring.local import prevalence, sample_losses
+from lumbargrade.scoring.resampling import held_out_parts
+from lumbargrade.validation.fit_blend import fit_blend, read_member
 
 DOCUMENT = ROOT / "docs" / "results.md"
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.common import ROOT, Row, busy, progress, wrapped
 
-from lumbargrade.domain.files import write_text
+from lumbargrade.files.writing import write_text
 
 #: In the order of the document, which is that of the data flow.
 BENCHMARKS = ("reading", "prepare", "augment", "network", "submit", "stages", "phantom")

@@ -64,9 +64,9 @@ def save_untrained(folder: Path, recipes: Sequence[str]) -> None:
     """A model of each recipe with fresh weights."""
     import torch
 
-    from lumbargrade.checkpoint import ModelMeta, save_model
     from lumbargrade.config import load_recipe
-    from lumbargrade.tasks import get_task
+    from lumbargrade.models.checkpoint import ModelMeta, save_model
+    from lumbargrade.models.registry import get_task
 
     torch.manual_seed(0)
     for name in recipes:

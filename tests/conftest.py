@@ -33,8 +33,8 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared store of ten studies of noise; folds 2 and 4 hold four each, 1 and 3 one."""
-    from lsdc import write_lsdc
-    from lumbargrade.dataset.prepare import prepare
+    from lsdc_layout import write_lsdc
+    from lumbargrade.lsdc.prepare import prepare
 
     folder = tmp_path_factory.mktemp("small")
     write_lsdc(folder / "data", 10)
@@ -48,7 +48,7 @@ def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Folds 2 and 3 hold one each, 4 holds two; the data set itself lies beside it in ``data``.
     """
-    from lumbargrade.dataset.prepare import prepare
+    from lumbargrade.lsdc.prepare import prepare
     from lumbargrade.phantom.dataset import Settings, make_dataset
 
     folder = tmp_path_factory.mktemp("phantom")

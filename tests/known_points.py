@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from lumbargrade.checkpoint import ModelMeta
 from lumbargrade.config import ViewName
-from lumbargrade.dataset.store import VolumeStore
-from lumbargrade.prediction.members import Member
-from lumbargrade.tasks.batch import Batch
-from lumbargrade.tasks.inference import SeriesScores
-from lumbargrade.tasks.keypoints import SagittalKeypoints
+from lumbargrade.grading.members import Member
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.checkpoint import ModelMeta
+from lumbargrade.models.inference import SeriesScores
+from lumbargrade.models.keypoints import SagittalKeypoints
+from lumbargrade.models.task import Batch
 from small_models import small_recipe
 
 

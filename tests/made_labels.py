@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lsdc import write_table
-from lumbargrade.dataset.corrected import POINT_COLUMNS
-from lumbargrade.dataset.tables import LsdcTables, SeriesEntry, TablePoint
+from lsdc_layout import write_table
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Level, Side, Target
+from lumbargrade.lsdc.corrections import POINT_COLUMNS
+from lumbargrade.lsdc.tables import LsdcTables, SeriesEntry, TablePoint
 
 KINDS = {Condition.FORAMINAL: 0, Condition.CANAL: 1, Condition.SUBARTICULAR: 2}
 

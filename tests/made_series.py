@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lumbargrade.dataset.rows import SeriesRow
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Side
 from lumbargrade.domain.volume import Volume, VolumeSlice
+from lumbargrade.lsdc.rows import SeriesRow
 
 KINDS = {Condition.FORAMINAL: SeriesKind.SAGITTAL_T1, Condition.CANAL: SeriesKind.SAGITTAL_T2}
 

@@ -10,8 +10,8 @@ from scipy.special import softmax
 
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Target
-from lumbargrade.prediction.origin import FORMAT, ModelRecord, OofRecord, write_origin
-from lumbargrade.prediction.table import write_predictions
+from lumbargrade.grading.model_record import FORMAT, ModelRecord, OofRecord, write_origin
+from lumbargrade.grading.predictions_file import write_predictions
 
 BOTH = (Condition.CANAL, Condition.FORAMINAL)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from lumbargrade.checkpoint import ModelMeta, save_model
 from lumbargrade.config import (
     CropConfig,
     DataConfig,
@@ -18,8 +17,9 @@ from lumbargrade.config import (
     Recipe,
     ViewName,
 )
-from lumbargrade.prediction.grading import grade_study
-from lumbargrade.tasks import get_task
+from lumbargrade.grading.study import grade_study
+from lumbargrade.models.checkpoint import ModelMeta, save_model
+from lumbargrade.models.registry import get_task
 
 SEEDS = {"foraminal": 10, "canal": 5, "subarticular": 20, "two_stage": 30, "keypoints": 40}
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from lumbargrade.checkpoint import load_model, read_meta
 from lumbargrade.config import (
     DataConfig,
     EncoderConfig,
@@ -20,7 +19,8 @@ from lumbargrade.config import (
     Recipe,
     TrainConfig,
 )
-from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.checkpoint import load_model, read_meta
 from lumbargrade.training.loop import EpochHook, FoldResult, FoldTrainer
 from lumbargrade.training.state import STATE_FILE
 

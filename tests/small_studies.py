@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pydicom
 
-from lsdc import AXIAL, SAGITTAL, write_slice
+from lsdc_layout import AXIAL, SAGITTAL, write_slice
 from lumbargrade.domain.vocabulary import SeriesKind
 
 DESCRIPTIONS = {

@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import gpu  # noqa: E402
 from benchmarks.on_gpu import figures, machine, page, precision, setup, training, work  # noqa: E402
 
-from lumbargrade.tasks import get_task  # noqa: E402
-from lumbargrade.tasks.base import LossTerms  # noqa: E402
+from lumbargrade.models.registry import get_task  # noqa: E402
+from lumbargrade.models.task import LossTerms  # noqa: E402
 
 #: What a machine with a GPU has, by docs/gpu.md; all else that is imported must be carried there.
 THERE = ("torch", "torchvision", "timm", "numpy", "scipy", "opencv-python-headless")

@@ -17,8 +17,8 @@ import torch
 from lumbargrade.cli.main import COMMANDS, main
 from lumbargrade.config import load_recipe
 from lumbargrade.domain.vocabulary import FINDINGS, Grade
-from lumbargrade.networks.published import to_published
-from lumbargrade.tasks import get_task
+from lumbargrade.models.published import to_published
+from lumbargrade.models.registry import get_task
 from published_files import write_published
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,13 +13,13 @@ from benchmarks.on_gpu.machine import cores
 from torch import nn
 
 from lumbargrade.config import Recipe, load_recipe
-from lumbargrade.dataset.prepare import prepare
-from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.lsdc.prepare import prepare
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.device import choose_device
+from lumbargrade.models.registry import get_task
 from lumbargrade.phantom.dataset import Settings, make_dataset
-from lumbargrade.tasks import get_task
-from lumbargrade.training.device import choose_device
 
 
 class OutOfTime(Exception):

@@ -15,8 +15,8 @@ from benchmarks.on_gpu.precision import Precision, arithmetic, precision_of
 from benchmarks.on_gpu.setup import OutOfTime, Session, Subject, Wrong
 from torch.utils.flop_counter import FlopCounterMode
 
-from lumbargrade.tasks.base import LossTerms
-from lumbargrade.tasks.precision import autocast
+from lumbargrade.models.device import autocast
+from lumbargrade.models.task import LossTerms
 from lumbargrade.training.learner import Learner
 from lumbargrade.training.schedule import plan_of
 

@@ -22,9 +22,9 @@ from benchmarks.on_gpu.training import reference, training
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lumbargrade.tasks import get_task
-from lumbargrade.tasks.loader import training_loader
-from lumbargrade.tasks.precision import autocast
+from lumbargrade.models.device import autocast
+from lumbargrade.models.registry import get_task
+from lumbargrade.training.loader import training_loader
 
 
 def measure(session: Session, row: Row, allowance: float, clock: Any) -> Row:

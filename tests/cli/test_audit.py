@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from lsdc import write_lsdc
+from lsdc_layout import write_lsdc
+from lumbargrade.audit.run import audit_tables
 from lumbargrade.cli.main import main
-from lumbargrade.dataset.audit.run import audit_tables
-from lumbargrade.dataset.corrected import POINT_COLUMNS
-from lumbargrade.dataset.prepare import prepare
-from lumbargrade.dataset.tables import read_tables
 from lumbargrade.domain.findings import Finding, Place, StudyPrediction
 from lumbargrade.domain.vocabulary import Level, SeriesKind
-from lumbargrade.prediction.table import write_predictions
+from lumbargrade.grading.predictions_file import write_predictions
+from lumbargrade.lsdc.corrections import POINT_COLUMNS
+from lumbargrade.lsdc.prepare import prepare
+from lumbargrade.lsdc.tables import read_tables
 from made_labels import canal, edited, made_tables, write_tables
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from lumbargrade.cli.main import main
-from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.vocabulary import Condition, Grade
-from lumbargrade.prediction.blend import read_blend
-from lumbargrade.prediction.table import read_predictions
+from lumbargrade.grading.blend_file import read_blend
+from lumbargrade.grading.predictions_file import read_predictions
+from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.scoring.official import read_submission
 from oof_files import write_oof
 from small_models import save_small_model

@@ -14,8 +14,7 @@ import pytest
 from cohorts import drawn, write_findings_table, write_labels, write_submission_table
 from lumbargrade.cli.main import main
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition
-from lumbargrade.scoring.agreement import MEASURES
-from lumbargrade.scoring.human import human_agreement
+from lumbargrade.scoring.agreement import MEASURES, human_agreement
 
 STUDIES = 14
 GRADED = drawn(STUDIES)

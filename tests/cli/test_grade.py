@@ -16,7 +16,7 @@ from lumbargrade.cli.main import main
 from lumbargrade.dicom.collection import find_studies
 from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, SeriesKind
-from lumbargrade.outputs.findings import read_findings
+from lumbargrade.grading.findings_file import read_findings
 from small_models import save_small_model
 from small_studies import write_noise_study
 
@@ -132,7 +132,7 @@ def test_the_page_shows_every_picture_and_every_picture_is_there(graded: Path, t
 
 
 def test_a_findings_file_reads_back(graded: Path, two: Path, tmp_path: Path) -> None:
-    from lumbargrade.outputs.findings import write_findings
+    from lumbargrade.grading.findings_file import write_findings
 
     path = graded / uid(two / "anna") / "findings.json"
     known = read_findings(path)

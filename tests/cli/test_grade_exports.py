@@ -8,7 +8,7 @@ import pytest
 import hospital_exports as made
 from export_cases import CASES
 from lumbargrade.cli.main import main
-from lumbargrade.outputs.findings import GradedStudy, read_findings
+from lumbargrade.grading.findings_file import GradedStudy, read_findings
 from small_models import save_small_model
 
 

@@ -17,10 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lsdc import series_ids, write_lsdc
-from lumbargrade.checkpoint import MODEL_WEIGHTS, read_meta
+from lsdc_layout import series_ids, write_lsdc
 from lumbargrade.cli.main import main
-from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
     TARGETS,
@@ -28,7 +26,9 @@ from lumbargrade.domain.vocabulary import (
     SeriesKind,
     target_from_column,
 )
-from lumbargrade.prediction.table import read_predictions
+from lumbargrade.grading.predictions_file import read_predictions
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.checkpoint import MODEL_WEIGHTS, read_meta
 from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.scoring.official import read_solution, read_submission
 from published_files import published_weights, write_published
@@ -254,7 +254,7 @@ def test_models_of_other_folds_are_not_validated(
 
 
 def _move_every_study_to_the_next_fold(store: Path) -> None:
-    from lumbargrade.dataset.store import store_fingerprint, table_digest
+    from lumbargrade.lsdc.store import store_fingerprint, table_digest
 
     path, index = store / "grades.csv", json.loads((store / "store.json").read_text())
     head, *rows = path.read_text().splitlines()
@@ -318,8 +318,8 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(
     def work(*_: Any, **__: Any) -> None:
         raise AssertionError("began to work")
 
-    monkeypatch.setattr("lumbargrade.prediction.predictor.predict_study", work)
-    monkeypatch.setattr("lumbargrade.prediction.validation.load_member", work)
+    monkeypatch.setattr("lumbargrade.grading.predictor.predict_study", work)
+    monkeypatch.setattr("lumbargrade.validation.out_of_fold.load_member", work)
     file = tmp_path / "file"
     file.touch()
     submit = ["submit", str(small / "data"), "--models", str(small / "models"), "--out"]

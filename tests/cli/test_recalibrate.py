@@ -14,13 +14,13 @@ from lumbargrade.cli.main import main
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, SeriesKind
-from lumbargrade.outputs.results import read_results
-from lumbargrade.prediction.local_calibration import (
+from lumbargrade.grading.calibration_file import (
     FittedCalibration,
     LocalCalibration,
     read_calibration,
     write_calibration,
 )
+from lumbargrade.grading.results import read_results
 from lumbargrade.scoring.calibration import Calibration, Method, log_loss
 from small_models import save_small_model
 from small_studies import write_noise_study

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lsdc import write_lsdc, write_table
+from lsdc_layout import write_lsdc, write_table
 from lumbargrade.cli.main import main
 from lumbargrade.domain.vocabulary import FINDINGS
 from lumbargrade.scoring.official import read_submission

@@ -19,11 +19,11 @@ import pytest
 from PIL import Image
 from waiting_child import train_in_child
 
-from lumbargrade.checkpoint import load_model, read_meta
 from lumbargrade.cli import train as command
 from lumbargrade.cli.main import main
 from lumbargrade.config import EncoderConfig, Recipe
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.models.checkpoint import load_model, read_meta
 from small_runs import metrics_of, tensors_of
 
 SMALL = ("--data.size", "64", "--train.validate-every", "1")
@@ -263,10 +263,10 @@ def test_a_full_disk_is_said_and_what_was_there_stays(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    target = {"state": "torch.save", "model": "lumbargrade.checkpoint.save_file"}[broken]
+    target = {"state": "torch.save", "model": "lumbargrade.models.checkpoint.save_file"}[broken]
     with monkeypatch.context() as patch:
         patch.setattr(target, full)
-        patch.setattr("lumbargrade.tasks.one_stage.score_predictions", lambda *_: {"score": 0.0})
+        patch.setattr("lumbargrade.models.one_stage.score_predictions", lambda *_: {"score": 0.0})
         assert main([*line, "2"]) == 3
     assert "No space left on device" in capsys.readouterr().err
     assert all((before[0][k] == v).all() for k, v in tensors_of(folder).items())

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from series_rows import ROWS, Row
 
-from lumbargrade.dicom.acquisition import Acquisition
+from lumbargrade.dicom.header import Acquisition
 from lumbargrade.dicom.kinds.classify import Verdict, classify
 from lumbargrade.dicom.kinds.meanings import Entry, Meaning
 from lumbargrade.dicom.kinds.phrases import ENTRIES, LEXICON, Lexicon, read_words

@@ -17,11 +17,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from published_reading import read_published
 
-from lumbargrade.dataset.tables import read_series_table
 from lumbargrade.dicom.reader import SeriesResult, read_series
 from lumbargrade.dicom.rules import EXPORT, LSDC
 from lumbargrade.dicom.study import read_study
 from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.lsdc.tables import read_series_table
 
 KINDS = {"sagittal": SeriesKind.SAGITTAL_T1, "axial": SeriesKind.AXIAL_T2}
 

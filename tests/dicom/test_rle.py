@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydicom.uid import RLELossless
 
-from lumbargrade.dicom import rle
+from lumbargrade.dicom import decoding as rle
 from lumbargrade.dicom.pixels import read_pixels
 from lumbargrade.dicom.slices import read_headers
 from lumbargrade.domain.errors import BadDicom

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import FileDataset
 
 import hospital_exports as made
-from lumbargrade.dicom.orientation import Orientation, orientation_of
-from lumbargrade.dicom.places import PARALLEL, parallel
+from lumbargrade.dicom.places import PARALLEL, Orientation, orientation_of, parallel
 from lumbargrade.dicom.reader import read_series
 from lumbargrade.dicom.rules import EXPORT
 from lumbargrade.dicom.slices import SliceHeader, read_headers

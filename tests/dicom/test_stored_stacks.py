@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from pydicom.dataset import FileDataset
 
-from lsdc import write_slice
+from lsdc_layout import write_slice
 from lumbargrade.dicom.study import read_study
 from lumbargrade.domain.upright import Upright
 from lumbargrade.domain.vocabulary import SeriesKind

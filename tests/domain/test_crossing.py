@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lumbargrade.domain.crossing import REACH, cut_level, spine_directions
+from lumbargrade.domain.views import REACH, cut_level, spine_directions
 from made_stacks import SHAPE, make_series, make_stack, turned
 
 HEIGHT, WIDTH = SHAPE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lumbargrade.domain.files import require_writable, write_text
+from lumbargrade.files.writing import require_writable, write_text
 
 
 @pytest.mark.parametrize("name", ["x" * 250 + ".csv", "folder/file/x.csv", "folder"])

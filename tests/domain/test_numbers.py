@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lumbargrade.domain.numbers import real, whole
+from lumbargrade.files.tables import real, whole
 
 
 @pytest.mark.parametrize("text", ["0.5", " 0.5 ", "5e-1", "5E-1", ".5", "+0.5"])

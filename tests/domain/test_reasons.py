@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from lumbargrade.domain.crossing import LevelCut
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.reasons import by_reason, joined, named, no_series, no_slice
+from lumbargrade.domain.views import LevelCut
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Level, SeriesKind
 
 CANAL, SUBARTICULAR = TARGETS[Condition.CANAL], TARGETS[Condition.SUBARTICULAR]

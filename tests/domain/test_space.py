@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lumbargrade.domain.space import find_spaces, images_meet
+from lumbargrade.domain.views import find_spaces, images_meet
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
 from made_stacks import SAGITTAL, make_series, make_stack

@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumbargrade.networks.heatmap import peak_index
-from lumbargrade.networks.level_order import CANDIDATES, find_peaks, ordered_points
+from lumbargrade.networks.heatmap import CANDIDATES, find_peaks, ordered_points, peak_index
 
 
 def blobs(rows: list[list[tuple[int, float]]], size: int = 40) -> torch.Tensor:

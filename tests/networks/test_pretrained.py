@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 
 from lumbargrade.config import EncoderConfig
 from lumbargrade.domain.errors import BadModel
-from lumbargrade.networks.encoder import build_encoder
-from lumbargrade.networks.pretrained import load_pretrained
+from lumbargrade.networks.encoder import build_encoder, load_pretrained
 
 NAMES = ["lcnet_050", "convnext_atto", "pvt_v2_b0", "resnet10t"]
 

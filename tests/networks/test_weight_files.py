@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from lumbargrade.checkpoint import fresh_network, load_model, read_meta
 from lumbargrade.cli.main import main
 from lumbargrade.domain.errors import BadModel
+from lumbargrade.models.checkpoint import fresh_network, load_model, read_meta
+from lumbargrade.models.published import import_published, to_published
 from lumbargrade.networks.one_stage import PlaneNetwork
-from lumbargrade.networks.published import to_published
 from lumbargrade.networks.weights import read_weights, require_fit
-from lumbargrade.published_checkpoint import import_published
 from small_models import small_recipe
 
 RECIPE = small_recipe("canal")
@@ -27,7 +26,7 @@ RECIPE = small_recipe("canal")
 @pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """A small network's weights under their published names; every recipe name means this one."""
-    monkeypatch.setattr("lumbargrade.published_checkpoint.load_recipe", lambda name: RECIPE)
+    monkeypatch.setattr("lumbargrade.models.published.load_recipe", lambda name: RECIPE)
     network = fresh_network(RECIPE)
     assert isinstance(network, PlaneNetwork)
     return to_published(network)

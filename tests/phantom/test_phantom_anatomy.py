@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Level, Side, Target
 from lumbargrade.phantom.anatomy import LEVEL_CELL, cell_coordinates, sample_anatomy
-from lumbargrade.phantom.grading import PREVALENCE, SCALES, draw_measure, grade
+from lumbargrade.phantom.severity import PREVALENCE, SCALES, draw_measure, grade
 
 
 def _anatomy(seed: int):

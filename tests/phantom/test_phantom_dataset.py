@@ -18,8 +18,7 @@ from lumbargrade.cli.main import main
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
 from lumbargrade.phantom.dataset import Settings, make_dataset
-from lumbargrade.phantom.identity import series_number, study_number
-from lumbargrade.phantom.study import plan_study
+from lumbargrade.phantom.study import plan_study, series_number, study_number
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -9,9 +9,9 @@ import pytest
 
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Side, Target
-from lumbargrade.phantom.acquisition import Contrast, acquire, contrast_values, sample_faults
 from lumbargrade.phantom.anatomy import LEVEL_CELL, Anatomy, sample_anatomy
 from lumbargrade.phantom.paint import paint
+from lumbargrade.phantom.render import Contrast, acquire, contrast_values, sample_faults
 from lumbargrade.phantom.study import plan_study
 from lumbargrade.phantom.tissue import Tissue
 

@@ -12,11 +12,11 @@ from golden import digest
 from torch import nn
 
 from lumbargrade import read_study
-from lumbargrade.checkpoint import ModelMeta, save_model
 from lumbargrade.config import ViewName, load_recipe
-from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.volume import Volume
-from lumbargrade.tasks import get_task
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.checkpoint import ModelMeta, save_model
+from lumbargrade.models.registry import get_task
 from published_files import CHECKPOINTS, fill_by_rule
 from small_models import small_recipe
 

@@ -34,7 +34,7 @@ from made import (
 from planted import plant_faults
 
 from cohorts import drawn, write_findings_table, write_labels
-from lsdc import write_lsdc
+from lsdc_layout import write_lsdc
 from lumbargrade.cli.main import main
 from oof_files import BOTH, write_oof
 from stored_otherwise import Way, read_series_files, write_study

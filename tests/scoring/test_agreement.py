@@ -21,12 +21,11 @@ from sklearn.metrics import (
 from cohorts import drawn
 from lumbargrade.domain.vocabulary import Condition, Grade, Level, Side
 from lumbargrade.scoring.agreement import CALIBRATED, MEASURES, agreement
-from lumbargrade.scoring.bootstrap import study_weights
 from lumbargrade.scoring.breakdown import break_down
 from lumbargrade.scoring.cohort import GradedFindings
 from lumbargrade.scoring.local import local_score
-from lumbargrade.scoring.measures import auroc, confusion, quadratic_kappa
-from lumbargrade.scoring.reliability import reliability_curve
+from lumbargrade.scoring.measures import auroc, confusion, quadratic_kappa, reliability_curve
+from lumbargrade.scoring.resampling import study_weights
 
 NAN = float("nan")
 

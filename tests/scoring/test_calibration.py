@@ -18,8 +18,8 @@ from lumbargrade.scoring.calibration import (
     fit_calibration,
     log_loss,
 )
-from lumbargrade.scoring.calibration_choice import choose_calibration
-from lumbargrade.scoring.splits import PARTS, held_out_parts
+from lumbargrade.scoring.fit_calibration import choose_calibration
+from lumbargrade.scoring.resampling import PARTS, held_out_parts
 
 positive = st.floats(0.1, 8)
 triples = st.tuples(positive, positive, positive)

@@ -20,9 +20,9 @@ from lumbargrade.domain.vocabulary import (
     Target,
     target_from_column,
 )
-from lumbargrade.prediction.members import published_fill
-from lumbargrade.scoring.baseline import Grades, prevalence
+from lumbargrade.grading.members import published_fill
 from lumbargrade.scoring.fill import fill_constants
+from lumbargrade.scoring.local import Grades, prevalence
 from lumbargrade.scoring.official import OfficialScore, Solution, official_score, read_solution
 
 CANAL = TARGETS[Condition.CANAL]

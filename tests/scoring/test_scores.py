@@ -15,8 +15,13 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import log_loss
 
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade, Level, Target
-from lumbargrade.scoring.baseline import prevalence, prevalence_loss
-from lumbargrade.scoring.local import OFFICIAL_CLIP, any_severe, local_score
+from lumbargrade.scoring.local import (
+    OFFICIAL_CLIP,
+    any_severe,
+    local_score,
+    prevalence,
+    prevalence_loss,
+)
 from lumbargrade.scoring.official import (
     condition_arrays,
     official_any_severe,

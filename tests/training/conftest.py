@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.lsdc.store import VolumeStore
 from small_runs import Scripted
 
 
@@ -32,7 +32,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     def script(scores: list[float]) -> None:
         rest = iter(scores)
         monkeypatch.setattr(
-            "lumbargrade.tasks.one_stage.score_predictions",
+            "lumbargrade.models.one_stage.score_predictions",
             lambda *_: {"score": next(rest, 2.0), "x": 1.0},
         )
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from lumbargrade.checkpoint import load_model, read_meta
 from lumbargrade.config import Phase, Recipe
-from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.domain.files import alone_in
-from lumbargrade.tasks import get_task
+from lumbargrade.files.writing import alone_in
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.checkpoint import load_model, read_meta
+from lumbargrade.models.registry import get_task
 from lumbargrade.training.loop import FoldTrainer
 from small_runs import (
     FOLD,

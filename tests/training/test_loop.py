@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from lumbargrade.checkpoint import load_model, read_meta
 from lumbargrade.config import AugmentConfig, EncoderConfig, Phase, Recipe
-from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import BadModel, NothingDone, TrainingFailed, UsageError
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.checkpoint import load_model, read_meta
+from lumbargrade.models.registry import get_task
 from lumbargrade.scoring.fill import fill_constants
-from lumbargrade.tasks import get_task
-from lumbargrade.tasks.loader import training_loader
+from lumbargrade.training.loader import training_loader
 from lumbargrade.training.loop import FoldTrainer
 from lumbargrade.training.schedule import plan_of
 from lumbargrade.training.state import STATE_FILE

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lumbargrade.config import Phase
-from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.lsdc.store import VolumeStore
 from small_runs import metrics_of, small_recipe, small_trainer, state_of
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lumbargrade.checkpoint import read_meta
 from lumbargrade.cli import train as command
 from lumbargrade.cli.main import main
 from lumbargrade.config import Recipe
-from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import BadInput, BadModel
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.checkpoint import read_meta
 from small_runs import FOLD, metrics_of, small_recipe, small_trainer, train
 
 SHAPE = np.array([[250.0 + side, 120 + 60 * level] for side in (0, 1) for level in range(5)])

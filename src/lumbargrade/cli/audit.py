@@ -40,20 +40,20 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.dataset.audit.grades import check_grades
-    from lumbargrade.dataset.audit.inputs import prediction_problems, store_problems
-    from lumbargrade.dataset.audit.patient import check_patient
-    from lumbargrade.dataset.audit.run import audit_tables
-    from lumbargrade.dataset.audit.suspect import ranked
-    from lumbargrade.dataset.corrected import corrections_file
-    from lumbargrade.dataset.store import VolumeStore
-    from lumbargrade.dataset.tables import read_tables
+    from lumbargrade.audit.grades import check_grades
+    from lumbargrade.audit.inputs import prediction_problems, store_problems
+    from lumbargrade.audit.page import write_audit
+    from lumbargrade.audit.patient import check_patient
+    from lumbargrade.audit.run import audit_tables
+    from lumbargrade.audit.suspect import ranked
     from lumbargrade.domain.errors import NothingDone
-    from lumbargrade.domain.files import require_writable
-    from lumbargrade.outputs.audit import write_audit
-    from lumbargrade.outputs.problems import log_problems
-    from lumbargrade.outputs.tables import json_line
-    from lumbargrade.prediction.table import read_predictions
+    from lumbargrade.files.writing import require_writable
+    from lumbargrade.grading.predictions_file import read_predictions
+    from lumbargrade.lsdc.corrections import corrections_file
+    from lumbargrade.lsdc.store import VolumeStore
+    from lumbargrade.lsdc.tables import read_tables
+    from lumbargrade.report.problems import log_problems
+    from lumbargrade.report.text import json_line
 
     fixes = corrections_file(options.label_fixes)
     tables = read_tables(options.data, split="train", label_fixes=fixes)

@@ -33,13 +33,12 @@ class Options:
 
 def run(options: Options) -> int:
     from lumbargrade.domain.errors import UsageError
-    from lumbargrade.domain.files import require_writable
-    from lumbargrade.outputs.blend import blend_as_dict, blend_text
-    from lumbargrade.outputs.tables import json_line
-    from lumbargrade.prediction.blend import write_blend
-    from lumbargrade.prediction.blend_fit import fit_blend
-    from lumbargrade.prediction.oof import find_member, read_member
-    from lumbargrade.scoring.fixed_weights import fixed_weights
+    from lumbargrade.files.writing import require_writable
+    from lumbargrade.grading.blend_file import write_blend
+    from lumbargrade.report.blend import blend_as_dict, blend_text
+    from lumbargrade.report.text import json_line
+    from lumbargrade.scoring.blending import fixed_weights
+    from lumbargrade.validation.fit_blend import find_member, fit_blend, read_member
 
     if not options.oof:
         raise UsageError("give at least one out-of-fold file")

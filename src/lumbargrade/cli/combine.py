@@ -37,12 +37,12 @@ class Options:
 
 def run(options: Options) -> int:
     from lumbargrade.domain.errors import UsageError
-    from lumbargrade.domain.files import require_writable
     from lumbargrade.domain.vocabulary import Condition
-    from lumbargrade.outputs.combined import score_combined, write_combined
-    from lumbargrade.outputs.tables import json_line
+    from lumbargrade.files.writing import require_writable
+    from lumbargrade.report.combined import score_combined, write_combined
+    from lumbargrade.report.text import json_line
+    from lumbargrade.scoring.blending import fixed_weights
     from lumbargrade.scoring.combining import combine, condition_weights, read_submissions
-    from lumbargrade.scoring.fixed_weights import fixed_weights
     from lumbargrade.scoring.official import read_solution
 
     if len(options.files) < 2:
@@ -77,7 +77,7 @@ def run(options: Options) -> int:
 def _require_free(out: Path, inputs: Sequence[Path]) -> None:
     """Refuse an output that would replace an input, or lie beside another submission's findings."""
     from lumbargrade.domain.errors import UsageError
-    from lumbargrade.outputs.submission_rows import findings_path, summary_path
+    from lumbargrade.report.submission_file import findings_path, summary_path
 
     for path in (out, summary_path(out)):
         if path.resolve() in [p.resolve() for p in inputs]:

@@ -49,7 +49,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.outputs.demo import DemoFolders, write_demo_page
+    from lumbargrade.report.demo import DemoFolders, write_demo_page
 
     start = time.perf_counter()
     at = DemoFolders(options.out)

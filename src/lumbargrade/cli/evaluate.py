@@ -42,11 +42,11 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.dataset.cohort_labels import groups_of, read_labels
-    from lumbargrade.domain.files import require_writable
-    from lumbargrade.outputs.evaluation import PAGE_FILE, evaluate, log_unpaired, write_evaluation
-    from lumbargrade.outputs.results import read_results
-    from lumbargrade.outputs.tables import json_line
+    from lumbargrade.files.writing import require_writable
+    from lumbargrade.grading.results import read_results
+    from lumbargrade.lsdc.cohort_labels import groups_of, read_labels
+    from lumbargrade.report.evaluation import PAGE_FILE, evaluate, log_unpaired, write_evaluation
+    from lumbargrade.report.text import json_line
 
     labels = read_labels(options.labels)
     groups = groups_of(labels, options.groups)

@@ -32,8 +32,8 @@ class Options:
 
 def run(options: Options) -> int:
     """Export one model."""
-    from lumbargrade.checkpoint import read_meta
-    from lumbargrade.published_checkpoint import export_published, unsaved_settings
+    from lumbargrade.models.checkpoint import read_meta
+    from lumbargrade.models.published import export_published, unsaved_settings
 
     published = export_published(options.model, options.out)
     meta = read_meta(options.model)

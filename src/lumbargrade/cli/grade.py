@@ -53,11 +53,11 @@ class Options:
 
 def run(options: Options) -> int:
     from lumbargrade.dicom.collection import find_studies
-    from lumbargrade.outputs.grading import grade_collection
-    from lumbargrade.outputs.problems import log_problems
-    from lumbargrade.prediction.blended import open_predictor
-    from lumbargrade.prediction.recalibrated import recalibrated
-    from lumbargrade.training.device import choose_device
+    from lumbargrade.grading.blended import open_predictor
+    from lumbargrade.grading.recalibrated import recalibrated
+    from lumbargrade.models.device import choose_device
+    from lumbargrade.report.collection import grade_collection
+    from lumbargrade.report.problems import log_problems
 
     _check(options)
     device = choose_device(options.device)

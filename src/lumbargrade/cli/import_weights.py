@@ -34,7 +34,7 @@ class Options:
 
 def run(options: Options) -> int:
     """Import one checkpoint."""
-    from lumbargrade.published_checkpoint import import_published
+    from lumbargrade.models.published import import_published
 
     meta = import_published(options.file, options.recipe, options.out, options.fold)
     log.info("%s: model of %s, fold %d", options.out, meta.recipe.name, meta.fold)

@@ -38,8 +38,8 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.dataset.tables import is_lsdc_folder
     from lumbargrade.domain.errors import UsageError
+    from lumbargrade.lsdc.tables import is_lsdc_folder
 
     if options.workers < 0:
         raise UsageError(f"--workers {options.workers}: give 0 or more")
@@ -53,8 +53,8 @@ def run(options: Options) -> int:
 
 
 def _inspect_lsdc(options: Options) -> int:
-    from lumbargrade.dataset.corrected import corrections_file
-    from lumbargrade.dataset.inspection import excluded_text, inspect_lsdc
+    from lumbargrade.lsdc.corrections import corrections_file
+    from lumbargrade.lsdc.inspection import excluded_text, inspect_lsdc
 
     fixes = corrections_file(options.label_fixes)
     summary = inspect_lsdc(

@@ -42,10 +42,10 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.dataset.corrected import corrections_file
-    from lumbargrade.dataset.prepare import prepare
     from lumbargrade.domain.errors import UsageError
     from lumbargrade.domain.vocabulary import SeriesKind
+    from lumbargrade.lsdc.corrections import corrections_file
+    from lumbargrade.lsdc.prepare import prepare
 
     if options.workers < 0:
         raise UsageError(f"--workers {options.workers}: give 0 or more")

@@ -39,18 +39,18 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.dataset.cohort_labels import read_labels
     from lumbargrade.domain.errors import NothingDone, UsageError
-    from lumbargrade.domain.files import require_writable
-    from lumbargrade.outputs.evaluation import log_unpaired, paired
-    from lumbargrade.outputs.recalibration import (
+    from lumbargrade.files.writing import require_writable
+    from lumbargrade.grading.results import read_results
+    from lumbargrade.lsdc.cohort_labels import read_labels
+    from lumbargrade.report.calibration import (
         RecalibrationResult,
         require_fitted,
         write_recalibration,
     )
-    from lumbargrade.outputs.results import read_results
-    from lumbargrade.outputs.tables import json_line
-    from lumbargrade.scoring.recalibration import recalibrate
+    from lumbargrade.report.evaluation import log_unpaired, paired
+    from lumbargrade.report.text import json_line
+    from lumbargrade.scoring.fit_calibration import recalibrate
 
     if options.minimum < 1 or options.minimum_studies < 2:
         raise UsageError("--minimum must be at least 1 and --minimum-studies at least 2")

@@ -31,7 +31,7 @@ def run(options: Options) -> int:
     if options.json:
         print(json.dumps({r.name: recipe_to_dict(r) for r in recipes}))
         return 0
-    from lumbargrade.outputs.tables import text_table
+    from lumbargrade.report.text import text_table
 
     header = ("recipe", "task", "encoder", "size", "lr", "epochs", "published")
     print(text_table(header, [_line(r) for r in recipes]))

@@ -31,9 +31,8 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.outputs.tables import json_line, text_table
-    from lumbargrade.scoring.official import read_solution, read_submission
-    from lumbargrade.scoring.report import score_report
+    from lumbargrade.report.text import json_line, text_table
+    from lumbargrade.scoring.official import read_solution, read_submission, score_report
 
     truth = read_solution(options.truth)
     submission = read_submission(options.submission)

@@ -56,12 +56,12 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.domain.files import require_writable
-    from lumbargrade.outputs.submission import write_submission
-    from lumbargrade.prediction.blended import for_submission, open_predictor
-    from lumbargrade.prediction.members import training_fill
-    from lumbargrade.prediction.studies import LsdcStudies, predict_studies
-    from lumbargrade.training.device import choose_device
+    from lumbargrade.files.writing import require_writable
+    from lumbargrade.grading.blended import for_submission, open_predictor
+    from lumbargrade.grading.lsdc_studies import LsdcStudies, predict_studies
+    from lumbargrade.grading.members import training_fill
+    from lumbargrade.models.device import choose_device
+    from lumbargrade.report.submission import write_submission
 
     device = choose_device(options.device)
     studies = LsdcStudies.open(options.data, options.split)

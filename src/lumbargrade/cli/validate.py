@@ -43,14 +43,14 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.dataset.store import VolumeStore
     from lumbargrade.domain.errors import UsageError
-    from lumbargrade.domain.files import require_writable
-    from lumbargrade.outputs.tables import json_line
-    from lumbargrade.outputs.validation import write_validation
-    from lumbargrade.prediction.members import find_models
-    from lumbargrade.prediction.validation import predict_out_of_fold
-    from lumbargrade.training.device import choose_device
+    from lumbargrade.files.writing import require_writable
+    from lumbargrade.grading.members import find_models
+    from lumbargrade.lsdc.store import VolumeStore
+    from lumbargrade.models.device import choose_device
+    from lumbargrade.report.text import json_line
+    from lumbargrade.report.validation import write_validation
+    from lumbargrade.validation.out_of_fold import predict_out_of_fold
 
     if options.pictures < 0:
         raise UsageError(f"--pictures {options.pictures}: give 0 or more")

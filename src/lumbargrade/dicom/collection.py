@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lumbargrade.dicom.files import file_problem, image_files
 from lumbargrade.dicom.kinds.classify import KINDS_VERSION
+from lumbargrade.dicom.opening import file_problem, image_files
 from lumbargrade.dicom.rules import READER_VERSION
 from lumbargrade.dicom.slices import read_headers
 from lumbargrade.dicom.study import Study, assemble, scan_files, study_folder

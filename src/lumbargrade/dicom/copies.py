@@ -1,11 +1,17 @@
-"""Images that are there more than once, so that each counts once."""
+"""Images that are there more than once.
+
+Copies count once; of several different images of each place it is decided which belong together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from lumbargrade.dicom.pixels import pixel_digest
-from lumbargrade.dicom.places import partition, planes, same_place
+from lumbargrade.dicom.places import centres, most_in_one_plane, partition, planes, same_place
 from lumbargrade.dicom.slices import SliceHeader
 from lumbargrade.domain.errors import BadDicom
 
@@ -73,3 +79,122 @@ def _divided(
     headers: Sequence[SliceHeader], copies: set[SliceHeader]
 ) -> tuple[list[SliceHeader], list[SliceHeader]]:
     return [h for h in headers if h not in copies], [h for h in headers if h in copies]
+
+
+Parts = list[list[SliceHeader]]
+
+#: Images of one plane whose middles are further apart than this, mm, are of different stations.
+_STATION = 20.0
+
+
+def split_repeats(headers: Sequence[SliceHeader]) -> Parts | None:
+    """Parts in which every plane is imaged once; None where nothing tells the images apart.
+
+    Tried in this order: where the images lie in their planes (stations of a long spine), header
+    values that differ between acquisitions, the time of acquisition, and at last the instance
+    numbers, by which a second acquisition follows the first or is interleaved with it.
+    """
+    plane_of = planes(headers)
+    most = most_in_one_plane(headers, plane_of)
+    if most < 2:
+        return [list(headers)]
+    keys = [_station_of(headers), *_values(headers)]
+    for key in keys:
+        parts = partition(headers, key)
+        if 1 < len(parts) <= most and _single(parts, plane_of):
+            return parts
+    for order in (_by_time, _by_number):
+        if (ordered := order(headers, plane_of)) is not None:
+            runs = _runs(ordered, plane_of)
+            if len(runs) == most:
+                return runs
+    for key in keys:
+        parts = partition(headers, key)
+        # more parts than images of a plane: some parts lie apart from others
+        if len(parts) > 1 and min(map(len, parts)) > 1 and _single(parts, plane_of):
+            return parts
+    ordered = _by_number(headers, plane_of)
+    return None if ordered is None else _ranks(ordered, plane_of)
+
+
+def _single(parts: Parts, plane_of: Mapping[SliceHeader, int]) -> bool:
+    return all(most_in_one_plane(p, plane_of) == 1 for p in parts)
+
+
+def _station_of(headers: Sequence[SliceHeader]) -> Callable[[SliceHeader], Hashable]:
+    """A key by the place of an image inside its plane."""
+    firsts: list[np.ndarray] = []
+    station: dict[SliceHeader, int] = {}
+    for header, centre in zip(headers, centres(headers), strict=True):
+        normal = header.plane.normal
+        within = centre - (centre @ normal) * normal
+        near = [i for i, f in enumerate(firsts) if np.linalg.norm(f - within) <= _STATION]
+        if not near:
+            firsts.append(within)
+        station[header] = near[0] if near else len(firsts) - 1
+    return station.__getitem__
+
+
+def _values(headers: Sequence[SliceHeader]) -> list[Callable[[SliceHeader], Hashable]]:
+    """Keys by one header value each, and by all together."""
+    values = {h: dict(h.about.repeats) for h in headers}
+    names = sorted({name for own in values.values() for name in own})
+    single: list[Callable[[SliceHeader], Hashable]] = [
+        lambda h, name=name: values[h].get(name, "")  # type: ignore[misc]  # bound now
+        for name in names
+    ]
+    return [*single, lambda h: h.about.repeats]
+
+
+def _by_time(
+    headers: Sequence[SliceHeader], plane_of: Mapping[SliceHeader, int]
+) -> list[SliceHeader] | None:
+    """Images in the order of their acquisition, where times tell those of each plane apart."""
+    return _in_order(headers, plane_of, lambda h: (h.acquired,)) if _timed(headers) else None
+
+
+def _timed(headers: Iterable[SliceHeader]) -> bool:
+    return all(h.acquired for h in headers)
+
+
+def _by_number(
+    headers: Sequence[SliceHeader], plane_of: Mapping[SliceHeader, int]
+) -> list[SliceHeader] | None:
+    """Images in the order of their numbers, where these tell those of each plane apart."""
+    return _in_order(headers, plane_of, lambda h: (h.instance_number,))
+
+
+def _in_order(
+    headers: Sequence[SliceHeader],
+    plane_of: Mapping[SliceHeader, int],
+    key: Callable[[SliceHeader], tuple[Hashable, ...]],
+) -> list[SliceHeader] | None:
+    if len({(plane_of[h], key(h)) for h in headers}) < len(headers):
+        return None
+    return sorted(headers, key=lambda h: (*key(h), h.instance_number))
+
+
+def _runs(ordered: Sequence[SliceHeader], plane_of: Mapping[SliceHeader, int]) -> Parts:
+    """Consecutive images; a new run begins where a plane would be in the run already."""
+    runs: Parts = []
+    seen: set[int] = set()
+    for header in ordered:
+        if not runs or plane_of[header] in seen:
+            runs.append([])
+            seen = set()
+        runs[-1].append(header)
+        seen.add(plane_of[header])
+    return runs
+
+
+def _ranks(ordered: Sequence[SliceHeader], plane_of: Mapping[SliceHeader, int]) -> Parts:
+    """The first image of every plane, the second of every plane, and so on."""
+    parts: Parts = []
+    count: dict[int, int] = defaultdict(int)
+    for header in ordered:
+        rank = count[plane_of[header]]
+        count[plane_of[header]] += 1
+        if rank == len(parts):
+            parts.append([])
+        parts[rank].append(header)
+    return parts

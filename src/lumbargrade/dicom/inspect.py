@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lumbargrade.dicom.orientation import orientation_of
+from lumbargrade.dicom.places import orientation_of
 from lumbargrade.dicom.study import read_all, scan
 from lumbargrade.domain.errors import NothingDone, Problem
 from lumbargrade.domain.vocabulary import SeriesKind

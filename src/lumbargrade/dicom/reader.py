@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.dicom.copies import split_same_file
-from lumbargrade.dicom.files import file_problem, image_files
-from lumbargrade.dicom.pixels import Pixels, read_pixels, release
+from lumbargrade.dicom.opening import file_problem, image_files
+from lumbargrade.dicom.pixels import Pixels, read_pixels, release, to_uint8
 from lumbargrade.dicom.places import partition
 from lumbargrade.dicom.rules import LSDC, ReadingRules
-from lumbargrade.dicom.scaling import to_uint8
+from lumbargrade.dicom.slice_order import Stack, oddities, single_place, spatial_stacks
 from lumbargrade.dicom.slices import SliceHeader, read_headers
-from lumbargrade.dicom.stacks import Stack, oddities, single_place, spatial_stacks
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume, VolumeSlice, padded

@@ -13,12 +13,10 @@ from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
-from lumbargrade.dicom.acquisition import Acquisition, acquisition_of
 from lumbargrade.dicom.decode_errors import DECODE_ERRORS, one_line
-from lumbargrade.dicom.files import NotDicom, NotImage, is_resource_fork
 from lumbargrade.dicom.frames import frame_headers, is_enhanced
-from lumbargrade.dicom.header import Header, if_usable
-from lumbargrade.dicom.opening import open_file
+from lumbargrade.dicom.header import Acquisition, Header, acquisition_of, if_usable
+from lumbargrade.dicom.opening import NotDicom, NotImage, is_resource_fork, open_file
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.geometry import SlicePlane
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lumbargrade.dicom.copies import split_same_pixels
-from lumbargrade.dicom.files import file_problem, image_files
-from lumbargrade.dicom.joining import join_single_images
 from lumbargrade.dicom.kinds.classify import Verdict, classify
+from lumbargrade.dicom.opening import file_problem, image_files
 from lumbargrade.dicom.places import partition
 from lumbargrade.dicom.reader import SeriesName, build_series, release_all
 from lumbargrade.dicom.rules import EXPORT, LSDC, ReadingRules
+from lumbargrade.dicom.slice_order import spatial_stacks
 from lumbargrade.dicom.slices import SliceHeader, read_headers
-from lumbargrade.dicom.splitting import Part, split_series
-from lumbargrade.dicom.stacks import spatial_stacks
+from lumbargrade.dicom.splitting import Part, join_single_images, split_series
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lumbargrade.domain.errors import Problem
-from lumbargrade.domain.numbers import real
 from lumbargrade.domain.vocabulary import Grade, Target
 
 #: Probabilities of normal/mild, moderate and severe.
@@ -33,38 +32,6 @@ class Place:
     y: float
     z: float
     patient: tuple[float, float, float] | None = None
-
-
-#: How far the sum of a finding's probabilities may be from 1 if they were written in full, and if
-#: they were rounded, to three decimals or more.
-_IN_FULL, _ROUNDED = 1e-9, 2e-3
-
-
-def distribution(cells: Sequence[str | float]) -> Probabilities:
-    """The probabilities of a finding from a table's cells.
-
-    Values written in full are kept as they are, so that they read back exactly; rounded values are
-    normalised.
-
-    Raises:
-        ValueError: if they are not three numbers from 0 to 1 that add up to 1.
-
-    Examples:
-        >>> distribution(["0.7", "0.2", "0.1"])
-        (0.7, 0.2, 0.1)
-        >>> distribution([0.7, 0.2, 0.2])
-        Traceback (most recent call last):
-        ValueError: probabilities add up to 1.1
-    """
-    a, b, c = (real(cell) if isinstance(cell, str) else float(cell) for cell in cells)
-    total = a + b + c
-    if not abs(total - 1) <= _ROUNDED:
-        raise ValueError(f"probabilities add up to {total:g}")
-    if min(a, b, c) < 0:
-        raise ValueError(f"{min(a, b, c):g} is not a probability")
-    if abs(total - 1) <= _IN_FULL:
-        return a, b, c
-    return a / total, b / total, c / total
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from lumbargrade.domain.curve import (
 )
 from lumbargrade.domain.findings import Place
 from lumbargrade.domain.geometry import FloatArray
-from lumbargrade.domain.space import find_spaces
+from lumbargrade.domain.views import find_spaces
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Level, Side, Target
 from lumbargrade.domain.volume import Volume
 

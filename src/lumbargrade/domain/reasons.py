@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from lumbargrade.domain.crossing import LevelCut
+from lumbargrade.domain.views import LevelCut
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Target
 
 #: Stands between the reasons of several models.

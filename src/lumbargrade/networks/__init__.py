@@ -1,1 +1,1 @@
-"""Encoders, decoders, heatmaps, the one-stage networks and their losses."""
+"""Encoders, decoders, heatmaps, the networks and their losses."""

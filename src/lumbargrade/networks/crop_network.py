@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.networks.decoder import ConvBlock, UNetDecoder
-from lumbargrade.networks.encoder import Encoder, require_multiples
+from lumbargrade.networks.encoder import Encoder, make_encoder, require_multiples
 from lumbargrade.networks.heatmap import expected_index, pooled, spatial_softmax
 from lumbargrade.networks.one_stage import channels_last
-from lumbargrade.networks.pretrained import make_encoder
 
 
 @dataclass(frozen=True)

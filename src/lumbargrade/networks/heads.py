@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lumbargrade.networks.heatmap import expected_index, pooled, spatial_softmax
-from lumbargrade.networks.output import OneStageOutput
+
+
+@dataclass(frozen=True)
+class OneStageOutput:
+    """Result of a one-stage network; every tensor is fp32 and on the device of the input.
+
+    The maps are what the losses need. The volume network ("3d", foraminal) fills
+    ``volume_heatmaps``; the plane network ("2d", canal) fills the four fields after it.
+    """
+
+    grade: Tensor
+    """(B, P, 3) probabilities of normal/mild, moderate, severe; each row sums to 1"""
+    log_grade: Tensor
+    """(B, P, 3) logarithm of ``grade``, computed stably: what the grade loss takes"""
+    xy: Tensor
+    """(B, P, 2) expected x (column) and y (row), mask pixels, pixel centres at integers"""
+    z: Tensor
+    """(B, P) slice index in the volume: expected slice ("3d") or arg-max slice ("2d")"""
+    counts: tuple[int, ...]
+    """slices D of each volume"""
+    volume_heatmaps: tuple[Tensor, ...] | None = None
+    """per volume (P, D, h, w): probability of each voxel; each target sums to 1"""
+    plane_heatmaps: Tensor | None = None
+    """(B, P, h, w): probability of each pixel in the averaged plane; each target sums to 1"""
+    slice_log_probs: tuple[Tensor, ...] | None = None
+    """per volume (P, D): log probability of each slice; exp sums to 1 over D"""
+    grade_map: Tensor | None = None
+    """(B, 3, h, w): log probability of each grade at each pixel; exp sums to 1 over grades"""
+    centre: Tensor | None = None
+    """(B,) int64: the slice whose neighbourhood was averaged to the plane"""
 
 
 class VolumePoints(NamedTuple):

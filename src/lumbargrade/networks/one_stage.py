@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.networks.decoder import UNetDecoder, as_volume
-from lumbargrade.networks.encoder import Encoder, require_multiples
-from lumbargrade.networks.heads import PlaneHead, VolumeHead
-from lumbargrade.networks.output import OneStageOutput
-from lumbargrade.networks.pretrained import make_encoder
+from lumbargrade.networks.encoder import Encoder, make_encoder, require_multiples
+from lumbargrade.networks.heads import OneStageOutput, PlaneHead, VolumeHead
 
 
 class VolumeNetwork(nn.Module):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Level, Side, Target
-from lumbargrade.phantom.grading import draw_measure, grade
+from lumbargrade.phantom.severity import draw_measure, grade
 
 Vector = NDArray[np.float64]
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lumbargrade.domain.vocabulary import Grade
-from lumbargrade.scoring.bootstrap import (
-    FEWEST_STUDIES,
-    RESAMPLES,
-    SEED,
-    percentile_interval,
-    study_weights,
-)
+from lumbargrade.domain.vocabulary import Condition, Grade
 from lumbargrade.scoring.cohort import GradedFindings
 from lumbargrade.scoring.measures import (
     GRADES,
@@ -29,6 +24,49 @@ from lumbargrade.scoring.measures import (
     quadratic_kappa,
     top_grade_error,
 )
+from lumbargrade.scoring.resampling import (
+    FEWEST_STUDIES,
+    RESAMPLES,
+    SEED,
+    percentile_interval,
+    study_weights,
+)
+
+
+@dataclass(frozen=True)
+class HumanBand:
+    """Range of kappa between readers.
+
+    Attributes:
+        condition: what was graded.
+        low, high: the range; equal where one figure is given.
+        low_source, high_source: where each end is published.
+        note: what to know about it.
+    """
+
+    condition: Condition
+    low: float
+    high: float
+    low_source: str
+    high_source: str
+    note: str
+
+
+def human_agreement() -> list[HumanBand]:
+    """The bands that the package knows, from ``scoring/data/human_agreement.csv``."""
+    file = resources.files("lumbargrade.scoring") / "data" / "human_agreement.csv"
+    return [
+        HumanBand(
+            Condition(row["condition"]),
+            float(row["low"]),
+            float(row["high"]),
+            row["low_source"],
+            row["high_source"],
+            row["note"],
+        )
+        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    ]
+
 
 #: Measure -> what it is, in the order in which they are shown.
 MEASURES: dict[str, str] = {

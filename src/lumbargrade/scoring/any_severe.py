@@ -18,7 +18,7 @@ from scipy.optimize import minimize_scalar
 
 from lumbargrade.domain.vocabulary import Grade
 from lumbargrade.scoring.local import OFFICIAL_CLIP, WEIGHTS, local_score
-from lumbargrade.scoring.splits import held_out_parts
+from lumbargrade.scoring.resampling import held_out_parts
 
 Floats = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Level, Side
 from lumbargrade.scoring.agreement import Agreement, agreement
-from lumbargrade.scoring.bootstrap import RESAMPLES, SEED
 from lumbargrade.scoring.cohort import GradedFindings
+from lumbargrade.scoring.resampling import RESAMPLES, SEED
 
 #: Field -> value -> its studies: properties of studies such as vendor or field strength.
 Groups = Mapping[str, Mapping[str, Collection[str]]]

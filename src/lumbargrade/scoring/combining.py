@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from lumbargrade.domain.errors import BadTable
-from lumbargrade.domain.files import sha256_of
 from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target
-from lumbargrade.scoring.fixed_weights import FixedWeights
+from lumbargrade.files.writing import sha256_of
+from lumbargrade.scoring.blending import FixedWeights
 from lumbargrade.scoring.official import Submission, check_complete, read_submission
 
 

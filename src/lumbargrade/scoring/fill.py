@@ -10,8 +10,7 @@ from scipy.optimize import isotonic_regression
 
 from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Target
-from lumbargrade.scoring.baseline import Grades
-from lumbargrade.scoring.local import WEIGHTS
+from lumbargrade.scoring.local import WEIGHTS, Grades
 
 Floats = NDArray[np.float64]
 

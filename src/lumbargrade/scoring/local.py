@@ -1,13 +1,16 @@
-"""The local scores the published runs were selected by: weighted log loss and any-severe loss."""
+"""The local scores the published runs were selected by, and the score of the prevalence."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lumbargrade.domain.vocabulary import GRADE_WEIGHTS, Grade
+from lumbargrade.domain.findings import Probabilities
+from lumbargrade.domain.vocabulary import FINDINGS, GRADE_WEIGHTS, Condition, Grade, Target
 
 # Where each loss clips probabilities away from 0 and 1. They differ because the figures that they
 # are compared with do.
@@ -90,3 +93,40 @@ def any_severe(severe_probabilities: ArrayLike, severe: ArrayLike) -> float:
     losses = np.where(label, -np.log(p), -np.log1p(-p))
     weights = np.where(label, 4.0, 1.0)
     return float((losses * weights).sum() / weights.sum())
+
+
+Grades = Mapping[Any, Mapping[Target, Grade]]
+
+
+def prevalence(grades: Grades, *, weighted: bool = False) -> dict[Target, Probabilities]:
+    """Share of each grade per finding, one added to every count so that none is zero.
+
+    Args:
+        grades: study -> target -> grade.
+        weighted: count each finding with its sample weight 1, 2, 4: the best constant prediction
+            under the weighted log loss.
+    """
+    counts = {t: np.ones(len(Grade)) for t in FINDINGS}
+    for found in grades.values():
+        for target, grade in found.items():
+            counts[target][grade] += 1
+    result = {}
+    for target, count in counts.items():
+        share = count * WEIGHTS if weighted else count
+        a, b, c = (share / share.sum()).tolist()
+        result[target] = (a, b, c)
+    return result
+
+
+def prevalence_loss(
+    training: Grades, test: Grades, condition: Condition, *, weighted: bool = False
+) -> float:
+    """Weighted log loss on ``test`` of predicting the prevalence in ``training``."""
+    constant = prevalence(training, weighted=weighted)
+    pairs = [
+        (constant[t], g)
+        for found in test.values()
+        for t, g in found.items()
+        if t in constant and t.condition is condition
+    ]
+    return local_score([p for p, _ in pairs], [int(g) for _, g in pairs]).weighted

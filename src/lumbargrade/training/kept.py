@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lumbargrade.checkpoint import KEPT_FOLDER, ModelMeta, load_model
 from lumbargrade.domain.errors import BadModel
+from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta, load_model
 from lumbargrade.training.schedule import Plan
 from lumbargrade.training.state import Progress
 

@@ -18,19 +18,17 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from lumbargrade.checkpoint import KEPT_FOLDER, ModelMeta
 from lumbargrade.config import Recipe
-from lumbargrade.dataset.store import VolumeStore
 from lumbargrade.domain.errors import NothingDone
-from lumbargrade.domain.files import alone_in
-from lumbargrade.tasks import get_task
-from lumbargrade.tasks.base import LossTerms, Row, SeriesPrediction, Task, TaskBatch
-from lumbargrade.tasks.loader import epoch_batches, training_loader
-from lumbargrade.tasks.precision import amp_dtype, autocast
-from lumbargrade.training.device import choose_device
+from lumbargrade.files.writing import alone_in
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta
+from lumbargrade.models.device import amp_dtype, autocast, choose_device
+from lumbargrade.models.registry import get_task
+from lumbargrade.models.task import LossTerms, Row, SeriesPrediction, Task, TaskBatch
 from lumbargrade.training.kept import kept_folder, restart_weights, warn_of_unkept
-from lumbargrade.training.learner import Learner
-from lumbargrade.training.nonfinite import NONFINITE_FILE, refuse_nonfinite
+from lumbargrade.training.learner import NONFINITE_FILE, Learner, refuse_nonfinite
+from lumbargrade.training.loader import epoch_batches, training_loader
 from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
 from lumbargrade.training.schedule import plan_of
 from lumbargrade.training.signals import StopSignals

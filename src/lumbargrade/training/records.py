@@ -12,7 +12,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from lumbargrade.domain.files import write_text
+from lumbargrade.files.writing import write_text
 
 log = logging.getLogger(__name__)
 

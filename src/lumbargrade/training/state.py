@@ -13,8 +13,8 @@ import torch
 
 from lumbargrade.config import DATA_FILES, Published, Recipe, recipe_to_dict
 from lumbargrade.domain.errors import BadModel
+from lumbargrade.models.task import LossTerms
 from lumbargrade.networks.weights import UNREADABLE, first_line, write_torch
-from lumbargrade.tasks.base import LossTerms
 
 STATE_FILE = "state.pt"
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from lumbargrade.checkpoint import ModelMeta, save_model
-from lumbargrade.dataset.store import VolumeStore
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.checkpoint import ModelMeta, save_model
+from lumbargrade.models.task import Row, SeriesPrediction, Task
 from lumbargrade.scoring.fill import fill_constants
-from lumbargrade.tasks.base import Row, SeriesPrediction, Task
 
 
 class Validator:

@@ -7,14 +7,14 @@ from itertools import pairwise
 
 from numpy.typing import ArrayLike
 
-from lumbargrade.dicom.acquisition import Acquisition
+from lumbargrade.dicom.header import Acquisition
 from lumbargrade.dicom.kinds.contrast import Agent, agent_in, names_agent
 from lumbargrade.dicom.kinds.meanings import Meaning
 from lumbargrade.dicom.kinds.phrases import read_words
 from lumbargrade.dicom.kinds.region import other_region
 from lumbargrade.dicom.kinds.series_words import DIXON_PARTS, IMAGE_TYPES
 from lumbargrade.dicom.kinds.weighting import Weighting, weighting_by_times
-from lumbargrade.dicom.orientation import Orientation, orientation_of
+from lumbargrade.dicom.places import Orientation, orientation_of
 from lumbargrade.domain.vocabulary import SeriesKind
 
 #: Bumped when the same header gives another kind than before.

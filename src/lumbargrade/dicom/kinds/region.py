@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lumbargrade.dicom.acquisition import Acquisition
+from lumbargrade.dicom.header import Acquisition
 from lumbargrade.dicom.kinds.meanings import Meaning
 from lumbargrade.dicom.kinds.phrases import plain, read_words
 from lumbargrade.dicom.kinds.region_words import UNTRUSTED_BODY_PARTS

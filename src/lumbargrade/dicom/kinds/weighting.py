@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from lumbargrade.dicom.acquisition import Acquisition
+from lumbargrade.dicom.header import Acquisition
 
 
 class Weighting(StrEnum):

@@ -1,1 +1,0 @@
-"""LSDC tables to typed labels, the volume store, samples and their augmentation."""

@@ -1,0 +1,1 @@
+"""A study through models: stages, averages, blends, calibration, 25 findings."""

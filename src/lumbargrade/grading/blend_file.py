@@ -1,0 +1,156 @@
+"""The blend file: members with their models, weights and calibration per condition, as TOML.
+
+One file names all that `submit` and `grade` need. Reading is strict: an unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import tomli_w
+
+from lumbargrade import __version__
+from lumbargrade.config import plain, structured
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.files.writing import write_text
+from lumbargrade.grading.model_record import ModelRecord
+from lumbargrade.scoring.any_severe import AnySevere
+from lumbargrade.scoring.blending import Origin
+from lumbargrade.scoring.calibration import Calibration
+
+#: Version of the layout; raised when older programs could misread a newer file.
+FORMAT = 1
+
+_HEADER = """\
+# Written by `lumbargrade blend`. Weights and calibration were fitted to predictions of studies that
+# the models have not seen; losses are lower is better. Paths are relative to this file.
+"""
+
+
+@dataclass(frozen=True)
+class BlendMember:
+    """Models whose predictions are averaged to one member of the blend.
+
+    Attributes:
+        name: what weights call it.
+        flip: whether it was measured with flip averaging, and is to be used so.
+        models: with a digest each, so that another model is refused.
+        guides: models that only place points.
+    """
+
+    name: str
+    flip: bool
+    models: tuple[ModelRecord, ...]
+    guides: tuple[ModelRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured out of fold when the blend was made; None where it could not be.
+
+    Attributes:
+        findings: how many graded findings.
+        members: weighted log loss of each member.
+        blend: weighted log loss of the blend, by weights not fitted to what they are judged on.
+        log_loss: unweighted log loss of the blend's probabilities.
+        calibrated: the same when calibrated, by a calibration not fitted to what it is judged on.
+    """
+
+    findings: int
+    members: dict[str, float]
+    blend: float
+    log_loss: float
+    calibrated: float | None = None
+
+
+@dataclass(frozen=True)
+class ConditionBlend:
+    """How one condition's predictions become one.
+
+    Attributes:
+        weights: member -> weight; they add up to 1, and members without one lack the condition.
+        origin: how the weights were come by.
+        calibration: from the blend's probabilities to frequencies.
+        measured: out-of-fold figures.
+        spare: members without weight that stand in where all others lack a finding; the rest of
+            those without weight need not be run.
+    """
+
+    weights: dict[str, float]
+    origin: Origin
+    calibration: Calibration
+    measured: Measured
+    spare: tuple[str, ...] = ()
+
+    def needs(self, member: str) -> bool:
+        """Whether predictions of a member are used."""
+        return self.weights.get(member, 0) > 0 or member in self.spare
+
+    def __post_init__(self) -> None:
+        values = self.weights.values()
+        if not all(math.isfinite(w) and w >= 0 for w in values) or abs(sum(values) - 1) > 1e-6:
+            raise ValueError(f"weights must be positive and add up to 1: {self.weights}")
+
+
+@dataclass(frozen=True)
+class Blend:
+    """What stands in a blend file.
+
+    Attributes:
+        format: version of the layout.
+        folds: fingerprint of the folds that all models were trained on.
+        members: all of them.
+        conditions: those that a member grades.
+        any_severe: correction of canal probabilities for the official score.
+        lumbargrade: version of this package that wrote it.
+    """
+
+    format: int
+    folds: str
+    members: tuple[BlendMember, ...]
+    conditions: dict[Condition, ConditionBlend]
+    any_severe: AnySevere = field(default_factory=AnySevere)
+    lumbargrade: str = __version__
+
+    def __post_init__(self) -> None:
+        names = [m.name for m in self.members]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two members of one name: {', '.join(names)}")
+        for condition, one in self.conditions.items():
+            if unknown := sorted({*one.weights, *one.spare} - set(names)):
+                raise ValueError(f"{condition}: weights of unknown members {', '.join(unknown)}")
+
+
+def write_blend(path: Path, blend: Blend) -> None:
+    """Write a blend file atomically; model paths become relative to it where they can."""
+    text = tomli_w.dumps(plain(_moved(blend, path.parent, inwards=True)))
+    write_text(path, f"{_HEADER}\n{text}")
+
+
+def read_blend(path: Path) -> Blend:
+    """The content of a blend file, with model paths that hold from here.
+
+    Raises:
+        UsageError: if it is not there, not TOML, of another format, or has unknown or wrong keys.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such blend file (`lumbargrade blend` writes one)")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from None
+    if content.get("format") != FORMAT:
+        raise UsageError(f"{path}: not a blend file of format {FORMAT}")
+    return _moved(structured(content, Blend, str(path), "blend"), path.parent, inwards=False)
+
+
+def _moved(blend: Blend, folder: Path, *, inwards: bool) -> Blend:
+    def moved(models: tuple[ModelRecord, ...]) -> tuple[ModelRecord, ...]:
+        return tuple(m.relative_to(folder) if inwards else m.seen_from(folder) for m in models)
+
+    members = [replace(m, models=moved(m.models), guides=moved(m.guides)) for m in blend.members]
+    return replace(blend, members=tuple(members))

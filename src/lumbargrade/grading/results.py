@@ -1,0 +1,150 @@
+"""Reads back what this package leaves behind, whichever command wrote it, as predictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lumbargrade.domain.errors import BadInput, BadTable
+from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.vocabulary import Grade, Target, target_from_column
+from lumbargrade.files.tables import table_header, table_rows
+from lumbargrade.grading.findings_file import read_findings
+from lumbargrade.grading.predictions_file import distribution
+from lumbargrade.scoring.official import SUBMISSION_COLUMNS, read_submission
+
+#: Files that hold a folder's results, the first that is there.
+FOLDER_FILES = ("findings.csv", "findings.json", "oof.csv", "submission.csv")
+#: Beside the findings.csv of `grade`; its writer is not imported here, it would bring torch along.
+_SUMMARY_FILE = "summary.json"
+_COLUMNS = ("study_id", "finding", *(g.column for g in Grade))
+
+
+@dataclass(frozen=True)
+class Results:
+    """Predictions read from a file.
+
+    Attributes:
+        path: the file.
+        predictions: study -> its findings, without places, and why others are absent.
+        filled: study -> rows of a submission that no model predicted and `submit` filled.
+        fills_known: whether the file says which findings no model predicted.
+        recipes: names of the recipes whose models predicted, sorted; empty where not known.
+    """
+
+    path: Path
+    predictions: Mapping[str, StudyPrediction]
+    fills_known: bool
+    recipes: tuple[str, ...] = ()
+    filled: Mapping[str, Mapping[Target, Finding]] = field(default_factory=dict)
+
+
+def read_results(path: Path) -> Results:
+    """Read a folder or file written by `grade`, `submit` or `validate`.
+
+    A submission does not say which of its rows were filled; the ``.findings.csv`` that `submit`
+    writes beside it does, where it is there.
+
+    Raises:
+        BadInput: if nothing there holds results.
+        BadTable: for a table that cannot be meant, with the row.
+        OSError: if a file cannot be read.
+    """
+    if path.is_dir():
+        inside = [path / name for name in FOLDER_FILES if (path / name).is_file()]
+        if not inside:
+            raise BadInput(f"{path}: no results in this folder ({', '.join(FOLDER_FILES)})")
+        path = inside[0]
+    if path.suffix == ".json":
+        prediction = read_findings(path).prediction
+        recipes = tuple(sorted({source.recipe for source in prediction.sources}))
+        return Results(path, {prediction.study_id: prediction}, True, recipes)
+    header = set(table_header(path))
+    if set(SUBMISSION_COLUMNS) <= header:
+        return _read_submission(path)
+    if set(_COLUMNS) <= header:
+        found, recipes = _read_findings(path)
+        return Results(path, found, True, recipes or _recipes_of_summary(path.parent))
+    raise BadTable(
+        f"{path}: neither a submission ({', '.join(SUBMISSION_COLUMNS)}) nor findings "
+        f"({', '.join(_COLUMNS)})"
+    )
+
+
+def _read_submission(path: Path) -> Results:
+    beside = path.with_name(path.name + ".findings.csv")
+    said, recipes = _read_findings(beside) if beside.is_file() else (None, ())
+    found, filled = {}, {}
+    for study, rows in read_submission(path).items():
+        findings = {}
+        for target, (a, b, c) in rows.items():
+            total = a + b + c
+            findings[target] = Finding(target, (a / total, b / total, c / total))
+        if said is not None:
+            predicted = said[study].findings if study in said else {}
+            filled[study] = {t: f for t, f in findings.items() if t not in predicted}
+            findings = {t: f for t, f in findings.items() if t in predicted}
+        found[study] = StudyPrediction(study, findings)
+    return Results(path, found, said is not None, recipes, filled)
+
+
+def _read_findings(path: Path) -> tuple[dict[str, StudyPrediction], tuple[str, ...]]:
+    """Predictions, and the recipes that a column ``models`` names as ``recipe#fold``."""
+    recipes: set[str] = set()
+    found: dict[str, dict[Target, Finding | str]] = {}
+    for row, values in table_rows(path, _COLUMNS):
+        study = values["study_id"].strip()
+        try:
+            target = target_from_column(values["finding"])
+            finding = _finding_or_reason(target, values)
+        except ValueError as error:
+            raise BadTable(f"{path}, row {row}: not a prediction: {error}") from None
+        mine = found.setdefault(study, {})
+        if not study or target in mine:
+            what = f"{target.column} of study {study} a second time"
+            raise BadTable(f"{path}, row {row}: {what if study else 'study_id is empty'}")
+        mine[target] = finding
+        recipes |= {name.rsplit("#", 1)[0] for name in values.get("models", "").split(";") if name}
+    predictions = {
+        study: StudyPrediction(
+            study,
+            {t: f for t, f in mine.items() if isinstance(f, Finding)},
+            absent={t: f for t, f in mine.items() if isinstance(f, str)},
+        )
+        for study, mine in found.items()
+    }
+    return predictions, tuple(sorted(recipes))
+
+
+def _recipes_of_summary(folder: Path) -> tuple[str, ...]:
+    """Recipes that the summary of `grade` beside its findings.csv names; none without one."""
+    try:
+        models = json.loads((folder / _SUMMARY_FILE).read_text(encoding="utf-8"))["models"]
+        return tuple(sorted({model["recipe"] for model in models}))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()  # another program's table, or moved away from its summary
+
+
+def _finding_or_reason(target: Target, values: Mapping[str, str]) -> Finding | str:
+    """A row's finding, or the reason why it is absent.
+
+    Earlier versions put training prevalence where no model predicted, and said so in ``filled``.
+    """
+    filled = values.get("filled", "no")
+    if filled not in ("yes", "no"):
+        raise ValueError(f"filled is {filled!r}, neither yes nor no")
+    if filled == "yes":
+        return "no model predicted it"
+    cells = [values[g.column] for g in Grade]
+    reason = (values.get("not_graded") or "").strip()
+    if reason and any(cells):
+        raise ValueError("it has probabilities, and not_graded says why it has none")
+    if reason:
+        return reason
+    if not any(cells):
+        raise ValueError("no probabilities, and not_graded does not say why")
+    shown = [values.get(f"calibrated_{g.column}") or "" for g in Grade]
+    calibrated = distribution(shown) if any(shown) else None
+    return Finding(target, distribution(cells), calibrated=calibrated)

@@ -1,0 +1,184 @@
+"""What tables, sample submission and image folder of a data set do not all have."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lumbargrade.domain.errors import BadTable, Problem
+from lumbargrade.domain.vocabulary import FINDINGS, Target, target_from_column
+from lumbargrade.files.tables import integer, read_rows
+from lumbargrade.lsdc.tables import LsdcTables
+
+
+@dataclass(frozen=True)
+class MissingImages:
+    """What the tables name and the image folder lacks.
+
+    Attributes:
+        folder: where the images should be.
+        present: number of series of the tables that have a folder with files.
+        studies: studies without any image.
+        series: (study, series) without images, of studies that have some.
+        instances: (study, series, instance) that carry a point and have no ``<instance>.dcm``,
+            of series that have images.
+    """
+
+    folder: Path
+    present: int = 0
+    studies: tuple[int, ...] = ()
+    series: tuple[tuple[int, int], ...] = ()
+    instances: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def any(self) -> bool:
+        return bool(self.studies or self.series or self.instances)
+
+
+def find_missing(tables: LsdcTables) -> MissingImages:
+    """Compare the tables with the image folder; opens no image."""
+    instances: dict[tuple[int, int], set[int]] = defaultdict(set)
+    for point in tables.points:
+        instances[point.study_id, point.series_id].add(point.instance_number)
+    there = set(_names(tables.images))
+    missing_studies = [s for s in tables.studies if str(s) not in there]
+    present, series, lost = 0, [], []
+    for entry in tables.series:
+        if str(entry.study_id) not in there:
+            continue
+        files = set(_names(tables.images / str(entry.study_id) / str(entry.series_id)))
+        if not files:
+            series.append((entry.study_id, entry.series_id))
+            continue
+        present += 1
+        wanted = sorted(instances.get(entry[:2], ()))
+        lost += [(*entry[:2], i) for i in wanted if f"{i}.dcm" not in files]
+    return MissingImages(tables.images, present, tuple(missing_studies), tuple(series), tuple(lost))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 (names only, of thousands of folders)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def unlisted_studies(images: Path, listed: Collection[str], table: str) -> Iterator[Problem]:
+    """A note for each study folder that the table of series descriptions does not name.
+
+    Args:
+        images: folder ``train_images`` or ``test_images``.
+        listed: study ids of the table.
+        table: its name, for the notes.
+    """
+    for study in _folders(images, listed):
+        what = f"study folder that {table} does not list; its images are not used"
+        yield Problem(what, study=study, file=str(images / study), fatal=False)
+
+
+def unlisted_series(
+    images: Path, listed: Mapping[str, Collection[str]], table: str
+) -> Iterator[Problem]:
+    """A note for each series folder, in the folder of a listed study, that the table does not name.
+
+    Args:
+        images: folder ``train_images`` or ``test_images``.
+        listed: study id -> its series ids.
+        table: name of the table, for the notes.
+    """
+    for study, known in listed.items():
+        for series in _folders(images / study, known):
+            what = f"series folder that {table} does not list; its images are not used"
+            folder = str(images / study / series)
+            yield Problem(what, study=study, series=series, file=folder, fatal=False)
+
+
+def _folders(folder: Path, known: Collection[str]) -> list[str]:
+    """Names of folders with something in them that are not known; hidden ones are passed over."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [e for e in entries if e.name not in known and not e.name.startswith(".")]
+            return sorted(e.name for e in found if e.is_dir() and _holds_something(e.path))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _holds_something(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(not e.name.startswith(".") for e in entries)
+    except PermissionError:
+        return True
+
+
+SAMPLE = "sample_submission.csv"
+
+
+def sample_studies(folder: Path, split: str) -> tuple[str, ...] | None:
+    """Study ids of a data set's sample submission, in its order.
+
+    Args:
+        folder: the data set.
+        split: ``train`` or ``test``; a sample submission is of the test split.
+
+    Returns:
+        None for the train split, and where there is no sample submission.
+
+    Raises:
+        BadTable: for a row that is not of a study's finding, a duplicate row, a study without all
+            25 rows, and a table without rows.
+    """
+    path = folder / SAMPLE
+    if split != "test" or not path.exists():
+        return None
+    found: dict[str, set[Target]] = {}
+    for row, (text,) in read_rows(path, ("row_id",)):
+        study, _, column = text.partition("_")
+        study_id = str(integer(path, row, "study id of row_id", study))
+        try:
+            target = target_from_column(column)
+        except ValueError as error:
+            raise BadTable(f"{path}, row {row}, row_id {text!r}: {error}") from None
+        rows = found.setdefault(study_id, set())
+        if target in rows:
+            raise BadTable(f"{path}, row {row}: duplicate row_id {text}; keep one row")
+        rows.add(target)
+    if not found:
+        raise BadTable(f"{path}: lists no study; remove the file to predict those of the table")
+    for study_id, rows in found.items():
+        if missing := [t.column for t in FINDINGS if t not in rows]:
+            what = f"row {study_id}_{missing[0]} is missing ({len(missing)} of 25 rows)"
+            raise BadTable(f"{path}: {what}")
+    return tuple(found)
+
+
+def sample_problems(wanted: Collection[str], listed: Collection[str], table: str) -> list[Problem]:
+    """Studies that the sample submission has and the table of series lacks, and the reverse.
+
+    Args:
+        wanted: study ids of the sample submission.
+        listed: study ids of the table of series descriptions.
+        table: its name.
+    """
+    return [*_without_series(wanted, listed, table), *_unwanted(wanted, listed, table)]
+
+
+def _without_series(
+    wanted: Collection[str], listed: Collection[str], table: str
+) -> Iterator[Problem]:
+    for study in wanted:
+        if study not in listed:
+            what = f"{SAMPLE} asks for the study and {table} does not list its series"
+            advice = "add its series to the table; until then all its findings are filled"
+            yield Problem(what, study=study, advice=advice)
+
+
+def _unwanted(wanted: Collection[str], listed: Collection[str], table: str) -> Iterator[Problem]:
+    for study in listed:
+        if study not in wanted:
+            what = f"{table} lists the study and {SAMPLE} does not ask for it"
+            advice = "it is not part of a submission"
+            yield Problem(what, study=study, advice=advice, fatal=False)

@@ -1,0 +1,114 @@
+"""What is left out of training or trusted less.
+
+Excluded series and studies with their reasons, and the list of contradicted grades that `audit`
+writes and a person shortens.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumbargrade.domain.errors import BadTable
+from lumbargrade.domain.vocabulary import Condition, Grade, Target, target_from_column
+from lumbargrade.files.tables import integer, read_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """One entry of ``data/excluded.toml``.
+
+    Attributes:
+        condition: whose rows it concerns.
+        reason: why.
+        published: whether the published runs left it out too.
+        series, study: what is left out; one of the two is given.
+    """
+
+    condition: Condition
+    reason: str
+    published: bool
+    series: int | None = None
+    study: int | None = None
+
+    def covers(self, condition: Condition, study_id: int, series_id: int) -> bool:
+        """Whether a training row of this series is left out."""
+        if condition is not self.condition:
+            return False
+        return series_id == self.series or study_id == self.study
+
+
+@cache
+def exclusions() -> tuple[Exclusion, ...]:
+    """All exclusions, in the order of the data file."""
+    text = (resources.files("lumbargrade.lsdc") / "data" / "excluded.toml").read_text("utf-8")
+    return tuple(
+        Exclusion(**{**entry, "condition": Condition(entry["condition"])})
+        for entry in tomllib.loads(text)["excluded"]
+    )
+
+
+def is_excluded(
+    condition: Condition, study_id: int, series_id: int, *, include_wrong_left_points: bool = False
+) -> bool:
+    """Whether a series gives no training row for a condition.
+
+    Args:
+        include_wrong_left_points: keep what the published runs meant to leave out and did not.
+    """
+    return any(
+        e.covers(condition, study_id, series_id) and (e.published or not include_wrong_left_points)
+        for e in exclusions()
+    )
+
+
+#: (study id, target) -> the grade that was contradicted.
+Contradicted = dict[tuple[int, Target], Grade]
+
+
+def read_contradicted(path: Path) -> Contradicted:
+    """A table with the columns ``study_id``, ``finding`` and ``grade``; others are ignored.
+
+    Raises:
+        BadTable: for missing columns, unknown findings or grades, ids that are no numbers.
+    """
+    grades = {g.column: g for g in Grade}
+    found: Contradicted = {}
+    for row, (study, finding, grade) in read_rows(path, ("study_id", "finding", "grade")):
+        if grade not in grades:
+            expected = ", ".join(grades)
+            raise BadTable(f"{path}, row {row}, grade: {grade!r}; expected one of {expected}")
+        try:
+            target = target_from_column(finding)
+        except ValueError as error:
+            raise BadTable(f"{path}, row {row}: {error}") from None
+        found[integer(path, row, "study_id", study), target] = grades[grade]
+    return found
+
+
+def without_contradicted(
+    grades: NDArray[np.int8],
+    study_id: int,
+    targets: Sequence[Target],
+    contradicted: Contradicted,
+    weight: float,
+    rng: np.random.Generator,
+) -> NDArray[np.int8]:
+    """The grades (P,) with each contradicted one kept by chance, else -1: not graded.
+
+    A grade that takes part in a share ``weight`` of the epochs pulls a network that much less,
+    whichever losses it enters. A label that was changed since it was contradicted is kept.
+    """
+    kept = grades.copy()
+    drawn = rng.random(len(targets))
+    for i, target in enumerate(targets):
+        if contradicted.get((study_id, target)) == grades[i] and drawn[i] >= weight:
+            kept[i] = -1
+    return kept

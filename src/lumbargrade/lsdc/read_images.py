@@ -1,0 +1,116 @@
+"""Reads every image of a data set, to tell what cannot be decoded; writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lumbargrade.domain.errors import Problem
+from lumbargrade.lsdc.prepare_series import place_points, read_entry
+from lumbargrade.lsdc.tables import LsdcTables, SeriesEntry, TablePoint
+from lumbargrade.lsdc.workers import run_series_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class ReadJob:
+    """A series, the folder of its files and its labelled points."""
+
+    entry: SeriesEntry
+    folder: Path
+    points: tuple[TablePoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRead:
+    """What came of a series.
+
+    Attributes:
+        slices: usable ones; 0 where the series gives no volume.
+        problems: of its files and of its points.
+    """
+
+    slices: int
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class ImagesRead:
+    """What came of a data set's images.
+
+    Attributes:
+        series: series that gave a volume.
+        failed: series with files that gave none.
+        slices: usable ones of all series.
+        problems: every file that could not be used, every labelled point that has no place in its
+            series, and what is odd about the rest.
+    """
+
+    series: int
+    failed: int
+    slices: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def lost(self) -> int:
+        """How many of the problems cost something."""
+        return sum(p.fatal for p in self.problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "series": self.series,
+            "failed": self.failed,
+            "slices": self.slices,
+            "lost": self.lost,
+            "problems": [p.as_dict() for p in self.problems],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Totals, and every problem."""
+        yield (
+            f"  series read                      {self.series:,} with {self.slices:,} slices, "
+            f"{self.failed:,} could not be read"
+        )
+        yield (
+            f"  remarks on images                {len(self.problems):,}, "
+            f"{self.lost:,} of them about lost images or points"
+        )
+        yield from (f"  {'lost' if p.fatal else 'note'}: {p}" for p in self.problems)
+
+
+def read_images(tables: LsdcTables, *, workers: int = 1) -> ImagesRead:
+    """Read every series of the tables that has a folder, as ``prepare`` does.
+
+    Args:
+        tables: of the data set.
+        workers: processes; 1 works in this process, 0 takes one per CPU core.
+
+    Raises:
+        LumbargradeError: if a worker process dies.
+    """
+    points: dict[tuple[int, int], list[TablePoint]] = {}
+    for point in tables.points:
+        points.setdefault((point.study_id, point.series_id), []).append(point)
+    jobs = [
+        ReadJob(entry, folder, tuple(points.get(entry[:2], ())))
+        for entry in tables.series
+        if (folder := tables.images / str(entry.study_id) / str(entry.series_id)).is_dir()
+    ]
+    found = run_series_jobs(read_one, jobs, workers)
+    good = [one for one in found if one.slices]
+    return ImagesRead(
+        series=len(good),
+        failed=len(found) - len(good),
+        slices=sum(one.slices for one in good),
+        problems=tuple(p for one in found for p in one.problems),
+    )
+
+
+def read_one(job: ReadJob) -> SeriesRead:
+    """Read one series and look where its labelled points lie."""
+    volume, problems = read_entry(job.entry, job.folder)
+    if volume is None:
+        return SeriesRead(0, problems)
+    _, astray = place_points(job.points, volume.slices)
+    return SeriesRead(len(volume.slices), (*problems, *astray))

@@ -1,0 +1,93 @@
+"""Training rows: which series are trained on for a condition, with their points and grades."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target
+from lumbargrade.lsdc.exclusions import is_excluded
+from lumbargrade.lsdc.tables import SeriesEntry
+
+#: The kind of series a condition is labelled and graded on.
+KIND_OF: dict[Condition, SeriesKind] = {
+    Condition.FORAMINAL: SeriesKind.SAGITTAL_T1,
+    Condition.CANAL: SeriesKind.SAGITTAL_T2,
+    Condition.SUBARTICULAR: SeriesKind.AXIAL_T2,
+}
+
+#: Conditions of which a row needs all points: one sagittal series shows every level.
+_NEEDS_ALL_POINTS = frozenset({Condition.FORAMINAL, Condition.CANAL})
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """One series to train on.
+
+    Attributes:
+        study_id, series_id: as in the tables.
+        fold: the fold that validates this study.
+        kind: the kind of series.
+        targets: what is graded, in network order, (P).
+        points: float32 (P, 3) native voxels (x, y, z); NaN where there is no point.
+        grades: int8 (P,) grade, -1 where there is none.
+    """
+
+    study_id: int
+    series_id: int
+    fold: int
+    kind: SeriesKind
+    targets: tuple[Target, ...]
+    points: NDArray[np.float32]
+    grades: NDArray[np.int8]
+
+
+class LabelledPoint(Protocol):
+    """Anything that says which target it marks in which series."""
+
+    @property
+    def study_id(self) -> int: ...
+    @property
+    def series_id(self) -> int: ...
+    @property
+    def target(self) -> Target: ...
+
+
+PointT = TypeVar("PointT", bound=LabelledPoint)
+
+
+def select_rows(
+    condition: Condition,
+    series: Iterable[SeriesEntry],
+    points: Iterable[PointT],
+    *,
+    include_wrong_left_points: bool = False,
+) -> dict[SeriesEntry, dict[Target, PointT]]:
+    """The series that give a training row, in table order, with their points.
+
+    Foraminal and canal: series of the condition's kind with a point for every target. Subarticular:
+    axial series with any point, since several axial series share the levels of a study. Excluded
+    series are left out.
+    """
+    marked: dict[tuple[int, int], dict[Target, PointT]] = defaultdict(dict)
+    for point in points:
+        if point.target.condition is condition:
+            marked[point.study_id, point.series_id][point.target] = point
+    needed = len(TARGETS[condition]) if condition in _NEEDS_ALL_POINTS else 1
+    return {
+        entry: marked[entry[:2]]
+        for entry in series
+        if entry.kind is KIND_OF[condition]
+        and len(marked.get(entry[:2], ())) >= needed
+        and not is_excluded(
+            condition,
+            entry.study_id,
+            entry.series_id,
+            include_wrong_left_points=include_wrong_left_points,
+        )
+    }

@@ -1,0 +1,187 @@
+"""One series in the store: ``<series>.npy`` with the pixels and ``<series>.json`` with the rest.
+
+The JSON file is written last, so a series is there exactly when its JSON file is. A series that
+could not be read has a JSON file with its problems and no pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumbargrade.domain.errors import BadStore, Problem
+from lumbargrade.domain.geometry import SlicePlane
+from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.domain.volume import Volume, VolumeSlice
+from lumbargrade.files.writing import atomic_path, write_text
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRecord:
+    """What the JSON file of a series says.
+
+    Attributes:
+        signature: of the source files; the series is read again when it changes.
+        shape: (D, H, W) of the pixels, or None where there are none.
+        digest: sha256 of the pixels in C order, empty where there are none.
+        slices: one per index of the first axis.
+        frame_of_reference: FrameOfReferenceUID, empty where unknown.
+        problems: what was wrong with the files.
+    """
+
+    signature: str
+    shape: tuple[int, int, int] | None = None
+    digest: str = ""
+    slices: tuple[VolumeSlice, ...] = ()
+    frame_of_reference: str = ""
+    problems: tuple[Problem, ...] = ()
+
+
+def series_paths(store: Path, study_id: int, series_id: int) -> tuple[Path, Path]:
+    """The (pixels, JSON) files of a series."""
+    folder = store / "volumes" / str(study_id)
+    return folder / f"{series_id}.npy", folder / f"{series_id}.json"
+
+
+def write_series(
+    store: Path,
+    study_id: int,
+    series_id: int,
+    *,
+    signature: str,
+    volume: Volume | None,
+    problems: tuple[Problem, ...],
+) -> SeriesRecord:
+    """Write a series so that a reader sees all of it or none of it.
+
+    Raises:
+        OSError: if it cannot be written; no JSON file is left behind then.
+    """
+    pixel_file, json_file = series_paths(store, study_id, series_id)
+    # An older JSON file must not vouch for newer pixels if we are killed between the two.
+    json_file.unlink(missing_ok=True)
+    if volume is None:
+        pixel_file.unlink(missing_ok=True)
+        record = SeriesRecord(signature, problems=problems)
+    else:
+        pixels = np.ascontiguousarray(volume.pixels)
+        with atomic_path(pixel_file) as temporary:
+            _save_pixels(temporary, pixels)
+        depth, height, width = pixels.shape
+        record = SeriesRecord(
+            signature,
+            (depth, height, width),
+            hashlib.sha256(pixels.data).hexdigest(),
+            volume.slices,
+            volume.frame_of_reference,
+            problems,
+        )
+    write_text(json_file, json.dumps(_record_to_dict(record), separators=(",", ":")))
+    return record
+
+
+def read_record(store: Path, study_id: int, series_id: int) -> SeriesRecord | None:
+    """The JSON file of a series, or None if it is absent or damaged (both mean: read it again)."""
+    pixel_file, json_file = series_paths(store, study_id, series_id)
+    try:
+        record = _record_from_dict(json.loads(json_file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return None
+    if record.shape is not None and not _has_size(pixel_file, record.shape):
+        return None
+    return record
+
+
+def load_volume(store: Path, study_id: int, series_id: int, kind: SeriesKind) -> Volume:
+    """A series with memory-mapped pixels.
+
+    Raises:
+        BadStore: if its files are missing or damaged.
+    """
+    record = read_record(store, study_id, series_id)
+    advice = "run `lumbargrade prepare` again"
+    if record is None or record.shape is None:
+        raise BadStore(f"{store}: series {series_id} of study {study_id} is missing; {advice}")
+    pixel_file, _ = series_paths(store, study_id, series_id)
+    try:
+        pixels = np.load(pixel_file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise BadStore(f"{pixel_file} cannot be read ({error}); {advice}") from None
+    if pixels.shape != record.shape or pixels.dtype != np.uint8:
+        raise BadStore(f"{pixel_file} holds {pixels.dtype} {pixels.shape}; delete it and {advice}")
+    return Volume(
+        pixels, record.slices, str(study_id), str(series_id), kind, record.frame_of_reference
+    )
+
+
+def _save_pixels(path: Path, pixels: NDArray[np.uint8]) -> None:
+    # np.save hides the cause of a short write; writing the bytes ourselves keeps errno (disk full).
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(
+            stream, np.lib.format.header_data_from_array_1_0(pixels)
+        )
+        stream.write(pixels.data)
+
+
+def _has_size(pixel_file: Path, shape: tuple[int, int, int]) -> bool:
+    try:
+        return pixel_file.stat().st_size > int(np.prod(shape))
+    except FileNotFoundError:
+        return False
+
+
+def _record_to_dict(record: SeriesRecord) -> dict[str, Any]:
+    return {
+        "signature": record.signature,
+        "shape": record.shape,
+        "digest": record.digest,
+        "frame_of_reference": record.frame_of_reference,
+        "slices": [
+            {
+                "instance_number": s.instance_number,
+                "position": s.plane.position,
+                "row": s.plane.row,
+                "column": s.plane.column,
+                "spacing": s.plane.spacing,
+                "group": s.group,
+                "shape": s.shape,
+                "file": s.file,
+                "sop_instance_uid": s.sop_instance_uid,
+            }
+            for s in record.slices
+        ],
+        "problems": [p.as_dict() for p in record.problems],
+    }
+
+
+def _record_from_dict(data: dict[str, Any]) -> SeriesRecord:
+    slices = tuple(
+        VolumeSlice(
+            instance_number=s["instance_number"],
+            plane=SlicePlane(
+                tuple(s["position"]), tuple(s["row"]), tuple(s["column"]), tuple(s["spacing"])
+            ),
+            group=s["group"],
+            shape=tuple(s["shape"]),
+            file=s["file"],
+            sop_instance_uid=s["sop_instance_uid"],
+        )
+        for s in data["slices"]
+    )
+    shape = data["shape"]
+    return SeriesRecord(
+        signature=data["signature"],
+        shape=None if shape is None else tuple(shape),
+        digest=data["digest"],
+        slices=slices,
+        frame_of_reference=data["frame_of_reference"],
+        problems=tuple(Problem(**p) for p in data["problems"]),
+    )

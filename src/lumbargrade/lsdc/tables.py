@@ -1,0 +1,332 @@
+"""The LSDC tables as typed records: grades, series descriptions and labelled points.
+
+Every table is read strictly. What no program could mean (a missing column, an unknown condition,
+a number that is none, a row given twice) stops the reading and names file, row and reason. What
+merely does not fit together (a study that another table does not know) becomes a Problem. Rows
+are counted as lines of the file, so the header is row 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lumbargrade.domain.errors import BadTable, Problem, UsageError
+from lumbargrade.domain.vocabulary import (
+    FINDINGS,
+    Condition,
+    Grade,
+    SeriesKind,
+    Target,
+    grade_from_label,
+    target_from_labels,
+)
+from lumbargrade.files.tables import integer, number, read_rows
+from lumbargrade.lsdc.corrections import (
+    POINT_COLUMNS,
+    PUBLISHED_FILE,
+    Correction,
+    Fix,
+    holds_corrections,
+    read_corrections,
+    require_applicable,
+)
+
+Grades = dict[int, dict[Target, Grade]]
+
+
+class SeriesEntry(NamedTuple):
+    """One row of the series descriptions table."""
+
+    study_id: int
+    series_id: int
+    kind: SeriesKind
+
+
+class TablePoint(NamedTuple):
+    """One labelled point: x, y in pixels of the instance it was drawn on."""
+
+    study_id: int
+    series_id: int
+    instance_number: int
+    target: Target
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class LsdcTables:
+    """All tables of one split of a data set.
+
+    Attributes:
+        folder: the data set.
+        split: ``train`` or ``test``.
+        grades: study -> target -> grade; every study of train.csv is there, empty grades are not.
+        series: rows of the series descriptions.
+        points: labelled points, corrected where a corrected table was given.
+        problems: what does not fit together.
+        label_fixes: the corrected table, or None.
+    """
+
+    folder: Path
+    split: str
+    grades: Grades
+    series: tuple[SeriesEntry, ...]
+    points: tuple[TablePoint, ...]
+    problems: tuple[Problem, ...] = field(default=())
+    label_fixes: Path | None = None
+
+    @property
+    def images(self) -> Path:
+        """The folder that holds ``<study>/<series>/<instance>.dcm``."""
+        return self.folder / f"{self.split}_images"
+
+    @property
+    def studies(self) -> tuple[int, ...]:
+        """Ids of all studies of the split, ascending."""
+        return tuple(sorted({*self.grades, *(s.study_id for s in self.series)}))
+
+
+def is_lsdc_folder(folder: Path) -> bool:
+    """Whether a folder holds the series descriptions of an LSDC split."""
+    return any((folder / f"{s}_series_descriptions.csv").is_file() for s in ("train", "test"))
+
+
+def read_tables(
+    folder: Path, *, split: str = "auto", label_fixes: Path | None = None
+) -> LsdcTables:
+    """Read all tables of a split; ``auto`` takes train where there is one, else test.
+
+    Raises:
+        UsageError: if the folder is no LSDC folder or lacks the split.
+        BadTable: for a table that cannot be used.
+    """
+    if split not in ("auto", "train", "test"):
+        raise UsageError(f"split {split!r}: it is train, test or auto")
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder")
+    for name in ("train", "test") if split == "auto" else (split,):
+        if (folder / f"{name}_series_descriptions.csv").is_file():
+            tables = _read_split(folder, name)
+            return tables if label_fixes is None else with_label_fixes(tables, label_fixes)
+    wanted = "train or test" if split == "auto" else split
+    raise UsageError(f"{folder} has no {wanted}_series_descriptions.csv: not an LSDC data set")
+
+
+def with_label_fixes(tables: LsdcTables, path: Path) -> LsdcTables:
+    """The tables with corrected points.
+
+    A table of corrections (:mod:`.corrected`) changes the points that it names, of any condition.
+    Of a complete corrected table, as published, all canal points are taken in place of ours, and
+    the others stay; a problem says so where few points replace many. The corrections that come with
+    the package are meant for the whole LSDC training data: those of absent series are skipped, and
+    a problem counts them.
+
+    Raises:
+        UsageError: for the test split, which has no labels.
+        BadTable: if the corrected table cannot be used, does not fit the labels, or is complete
+            and holds no canal point.
+    """
+    if tables.split != "train":
+        raise UsageError("--label-fixes: the test split has no labels to correct")
+    if holds_corrections(path):
+        return _corrected(tables, path)
+    canal = [p for p in read_point_table(path) if p.target.condition is Condition.CANAL]
+    if not canal:
+        raise BadTable(f"{path}: the corrected table holds no canal point")
+    others = [p for p in tables.points if p.target.condition is not Condition.CANAL]
+    labelled = len(tables.points) - len(others)
+    corrected = _with_points(tables, (*others, *canal), path)
+    if len(canal) >= labelled / 2:
+        return corrected
+    few = Problem(
+        f"{path}: its {len(canal)} canal points replace all {labelled} of the data set",
+        advice="to correct single points, write add, move or drop in column fix of every row",
+    )
+    return replace(corrected, problems=(*corrected.problems, few))
+
+
+def _corrected(tables: LsdcTables, path: Path) -> LsdcTables:
+    corrections = read_corrections(path)
+    labelled = {(p.study_id, p.series_id, p.target) for p in tables.points}
+    series = {s[:2] for s in tables.series} | {p[:2] for p in tables.points}
+    absent = []
+    if path == PUBLISHED_FILE:
+        absent = [c for c in corrections if (c.study_id, c.series_id) not in series]
+        corrections = [c for c in corrections if (c.study_id, c.series_id) in series]
+    require_applicable(path, corrections, labelled, series)
+    by_key = {c.key: c for c in corrections}
+    points = []
+    for point in tables.points:
+        c = by_key.get((point.study_id, point.series_id, point.target))
+        if c is None:
+            points.append(point)
+        elif c.fix is Fix.MOVE:
+            points.append(_point_of(c))
+    points += [_point_of(c) for c in corrections if c.fix is Fix.ADD]
+    corrected = _with_points(tables, tuple(points), path)
+    if not absent:
+        return corrected
+    return replace(corrected, problems=(*corrected.problems, _skipped(corrections, absent)))
+
+
+def _skipped(applied: Sequence[Correction], absent: Sequence[Correction]) -> Problem:
+    """Says how many published corrections the data set has no series for."""
+    total = len(applied) + len(absent)
+    studies = len({c.study_id for c in absent})
+    return Problem(
+        f"{len(applied)} of the {total} published label fixes applied; {len(absent)} are of series "
+        f"of {studies} studies that the data set does not have",
+        advice="expected for a part of the LSDC training data; for other data leave out "
+        "--label-fixes",
+        fatal=False,
+    )
+
+
+def _point_of(c: Correction) -> TablePoint:
+    return TablePoint(c.study_id, c.series_id, c.instance_number, c.target, c.x, c.y)
+
+
+def _with_points(tables: LsdcTables, points: tuple[TablePoint, ...], path: Path) -> LsdcTables:
+    problems = tuple(_cross_check(tables.grades, tables.series, points))
+    return replace(tables, points=points, problems=problems, label_fixes=path)
+
+
+def _read_split(folder: Path, split: str) -> LsdcTables:
+    series = tuple(read_series_table(folder / f"{split}_series_descriptions.csv"))
+    if split == "test":
+        return LsdcTables(folder, split, {}, series, ())
+    grades = read_grade_table(folder / "train.csv")
+    points = tuple(read_point_table(folder / "train_label_coordinates.csv"))
+    problems = tuple(_cross_check(grades, series, points))
+    return LsdcTables(folder, split, grades, series, points, problems)
+
+
+def read_grade_table(path: Path) -> Grades:
+    """``train.csv``: study -> target -> grade.
+
+    Raises:
+        BadTable: for missing columns, unknown grades, bad ids, studies given twice.
+    """
+    columns = ("study_id", *(t.column for t in FINDINGS))
+    grades: Grades = {}
+    for row, (study, *labels) in read_rows(path, columns):
+        study_id = integer(path, row, "study_id", study)
+        if study_id in grades:
+            raise BadTable(f"{path}, row {row}: study {study_id} stands in the table twice")
+        found = {}
+        for target, label in zip(FINDINGS, labels, strict=True):
+            if not label.strip():
+                continue
+            try:
+                found[target] = grade_from_label(label)
+            except ValueError as error:
+                raise BadTable(f"{path}, row {row}, {target.column}: {error}") from None
+        grades[study_id] = found
+    return grades
+
+
+def read_series_table(path: Path) -> list[SeriesEntry]:
+    """``train_series_descriptions.csv`` or its test sister.
+
+    Raises:
+        BadTable: for missing columns, unknown descriptions, bad ids, series given twice.
+    """
+    kinds = {k.value: k for k in SeriesKind}
+    entries: dict[tuple[int, int], SeriesEntry] = {}
+    for row, (study, series, text) in read_rows(
+        path, ("study_id", "series_id", "series_description")
+    ):
+        if text not in kinds:
+            expected = ", ".join(kinds)
+            reason = f"unknown series description {text!r}; expected one of {expected}"
+            raise BadTable(f"{path}, row {row}: {reason}")
+        entry = SeriesEntry(
+            integer(path, row, "study_id", study),
+            integer(path, row, "series_id", series),
+            kinds[text],
+        )
+        if entry[:2] in entries:
+            raise BadTable(f"{path}, row {row}: series {series} stands in the table twice")
+        entries[entry[:2]] = entry
+    return list(entries.values())
+
+
+def read_point_table(path: Path) -> list[TablePoint]:
+    """``train_label_coordinates.csv``, in its own spelling or that of the corrected table.
+
+    Raises:
+        BadTable: for missing columns, unknown conditions or levels, values that are no numbers,
+            and two points for one target in one series.
+    """
+    targets: dict[tuple[str, str], Target] = {}
+    points: dict[tuple[int, int, Target], TablePoint] = {}
+    for row, (study, series, instance, condition, level, x, y) in read_rows(path, POINT_COLUMNS):
+        target = targets.get((condition, level))
+        if target is None:
+            try:
+                target = targets[condition, level] = target_from_labels(condition, level)
+            except ValueError as error:
+                raise BadTable(f"{path}, row {row}: {error}") from None
+        point = TablePoint(
+            integer(path, row, "study_id", study),
+            integer(path, row, "series_id", series),
+            integer(path, row, "instance_number", instance),
+            target,
+            number(path, row, "x", x),
+            number(path, row, "y", y),
+        )
+        key = (point.study_id, point.series_id, target)
+        if key in points:
+            reason = f"a second point for {target.column} in series {series}"
+            raise BadTable(f"{path}, row {row}: {reason}")
+        points[key] = point
+    return list(points.values())
+
+
+def _cross_check(
+    grades: Grades, series: Sequence[SeriesEntry], points: Sequence[TablePoint]
+) -> list[Problem]:
+    """Ids that one table has and another lacks; each named once."""
+    described = {s.study_id for s in series}
+    known = {s[:2] for s in series}
+    problems = [
+        Problem("study is not in the table of series descriptions", study=str(s))
+        for s in sorted(set(grades) - described)
+    ]
+    problems += [
+        Problem("study is not in train.csv", study=str(s)) for s in sorted(described - set(grades))
+    ]
+    strangers = sorted({p[:2] for p in points} - known)
+    return problems + [
+        Problem(
+            "points on a series that is not in the table of series descriptions",
+            study=str(study),
+            series=str(s),
+        )
+        for study, s in strangers
+    ]
+
+
+FOLDS = 5
+SEED = 42
+
+
+def assign_folds(study_ids: Iterable[int]) -> dict[int, int]:
+    """Study -> fold 0..4: one draw per study id, ascending, from ``RandomState(42)``.
+
+    ``study_ids`` are those of ``train.csv``; a study of fold f is validated by models of fold f.
+    """
+    studies = sorted(set(study_ids))
+    # The published folds come from the legacy generator; default_rng would draw others.
+    drawn = np.random.RandomState(SEED).choice(FOLDS, len(studies))
+    return {study: int(fold) for study, fold in zip(studies, drawn, strict=True)}
+
+
+def fold_sizes(folds: dict[int, int]) -> list[int]:
+    """Number of studies in each fold."""
+    return [sum(f == fold for f in folds.values()) for fold in range(FOLDS)]

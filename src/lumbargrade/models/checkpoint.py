@@ -1,0 +1,240 @@
+"""Models as files: weights with the recipe, fold, data and scores they come from.
+
+A model is a folder with ``model.safetensors`` and ``model.json``. The metadata stands in the header
+of the weight file, so that one atomic write keeps both in step; the JSON file beside it holds the
+same text for people and for tools that do not read safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lumbargrade import __version__
+from lumbargrade.config import Recipe, TaskName, recipe_from_dict, recipe_to_dict
+from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.files.writing import atomic_path, write_text
+from lumbargrade.models.registry import get_task
+from lumbargrade.networks.one_stage import channels_last
+from lumbargrade.networks.weights import require_binary, require_finite, require_fit
+
+MODEL_WEIGHTS = "model.safetensors"
+MODEL_META = "model.json"
+
+#: Folder of a run with the models of chosen epochs, beside the best one (``train.keep``).
+KEPT_FOLDER = "kept-epochs"
+
+#: Version of the model format; bumped when older programs could misread a newer model.
+FORMAT = 1
+
+_HEADER = "lumbargrade"
+
+
+@dataclass(frozen=True)
+class ModelMeta:
+    """What a model is and where it comes from.
+
+    Attributes:
+        recipe: the experiment, with every setting it was trained with.
+        fold: the fold it was validated on and has not seen; -1 where that is not known.
+        data: fingerprint of the store it was trained on; empty where not known.
+        scores: validation scores by name.
+        provenance: anything else worth knowing, as plain JSON data.
+        version: version of this package that wrote the model.
+    """
+
+    recipe: Recipe
+    fold: int = -1
+    data: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    version: str = __version__
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Column names of what the model grades, in the order of its outputs."""
+        return tuple(t.column for t in get_task(self.recipe).targets)
+
+
+class Model(nn.Module):
+    """A trained network with its metadata.
+
+    Attributes:
+        network: the network itself.
+        meta: recipe, fold, scores and provenance.
+    """
+
+    def __init__(self, network: nn.Module, meta: ModelMeta) -> None:
+        super().__init__()
+        self.network = network
+        self.meta = meta
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the task's network takes and gives.
+
+        For the one-stage tasks on sagittal series: uint8 slices (sum of counts, H, W) and slice
+        counts to an output with ``.grade``, ``.xy``, ``.z``.
+        """
+        return self.network(*inputs)
+
+
+def save_model(
+    path: Path | str, network: nn.Module | Mapping[str, Tensor], meta: ModelMeta
+) -> None:
+    """Write a model folder; what was there before stays whole until the new weights are.
+
+    Args:
+        path: the folder; made if absent.
+        network: the network (or a loaded :class:`Model`), or its ``state_dict``.
+        meta: what the model is.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    folder = Path(path)
+    network = network.network if isinstance(network, Model) else network
+    state = network.state_dict() if isinstance(network, nn.Module) else network
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
+    text = json.dumps(_meta_to_dict(meta), indent=1)
+    with atomic_path(folder / MODEL_WEIGHTS) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={_HEADER: text})
+        except SafetensorError as error:
+            raise OSError(f"{folder / MODEL_WEIGHTS}: {error}") from None
+    write_text(folder / MODEL_META, text + "\n")
+
+
+def read_meta(path: Path | str) -> ModelMeta:
+    """Metadata of a model folder, without reading its weights.
+
+    Raises:
+        BadModel: if it is not a model, is damaged, or is of a newer format.
+    """
+    file = _weight_file(path)
+    try:
+        require_binary(file)
+        with safe_open(file, framework="pt") as content:
+            text = (content.metadata() or {}).get(_HEADER)
+    except (SafetensorError, OSError) as error:
+        raise BadModel(f"{file}: damaged or not a model: {error}") from None
+    if text is None:
+        raise BadModel(f"{file}: weights without lumbargrade metadata, so the recipe is not known")
+    try:
+        return _meta_from_dict(json.loads(text), str(file))
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise BadModel(f"{file}: damaged metadata: {error}") from None
+
+
+def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
+    """A model in evaluation mode, on the CPU.
+
+    Args:
+        path: model folder (or its weight file).
+        expect_task: refuse a model of another task.
+
+    Raises:
+        BadModel: if it is not a model, is damaged, of a newer format or of another task, or its
+            parameters are not those of its recipe (naming some) or not finite.
+
+    Examples:
+        >>> model = load_model("MODELS/canal")
+        >>> model.meta.recipe.task, model.meta.fold
+        ('canal', 0)
+    """
+    meta = read_meta(path)
+    if expect_task is not None and meta.recipe.task != expect_task:
+        raise BadModel(
+            f"{path}: a {meta.recipe.task} model ({meta.recipe.name}), not a {expect_task} one"
+        )
+    file = _weight_file(path)
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise BadModel(f"{file}: damaged: {error}") from None
+    return Model(_filled(meta, weights, str(file)), meta).eval()
+
+
+def _weight_file(path: Path | str) -> Path:
+    path = Path(path)
+    file = path / MODEL_WEIGHTS if path.is_dir() else path
+    if not file.is_file():
+        raise BadModel(f"{path}: no model there (a model is a folder with {MODEL_WEIGHTS})")
+    return file
+
+
+def fresh_network(recipe: Recipe) -> nn.Module:
+    """A network with random weights; torch's random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return get_task(recipe).build_network(pretrained=False)
+
+
+def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> nn.Module:
+    # on the meta device no random weights are made only to be overwritten
+    try:
+        with torch.device("meta"):
+            network = fresh_network(meta.recipe)
+    except UsageError as error:
+        raise BadModel(f"{origin}: {error}") from None
+    expected = network.state_dict()
+    if any(name not in expected for name, _ in network.named_buffers()):
+        network = fresh_network(meta.recipe)  # buffers that are computed, not saved, must be made
+    shapes = {name: tensor.shape for name, tensor in expected.items()}
+    require_fit(weights, shapes, f"{origin}: not the parameters of recipe {meta.recipe.name}")
+    if wrong := [n for n, tensor in expected.items() if weights[n].dtype != tensor.dtype]:
+        raise BadModel(
+            f"{origin}: {wrong[0]} is {weights[wrong[0]].dtype}, not {expected[wrong[0]].dtype} "
+            f"({len(wrong)} such parameters)"
+        )
+    require_finite(weights, origin)  # else a prediction is silently none
+    network.load_state_dict(weights, strict=True, assign=True)
+    return channels_last(network)
+
+
+def _meta_to_dict(meta: ModelMeta) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "lumbargrade": meta.version,
+        "recipe": recipe_to_dict(meta.recipe),
+        "fold": meta.fold,
+        "data": meta.data,
+        "targets": list(meta.targets),
+        "scores": dict(meta.scores),
+        "provenance": dict(meta.provenance),
+    }
+
+
+def _meta_from_dict(data: Mapping[str, Any], origin: str) -> ModelMeta:
+    if data["format"] != FORMAT:
+        raise BadModel(
+            f"{origin}: model format {data['format']} written by lumbargrade "
+            f"{data.get('lumbargrade', '?')}; this is {__version__} and reads format {FORMAT}"
+        )
+    try:
+        recipe = recipe_from_dict(data["recipe"], origin)
+    except UsageError as error:
+        raise BadModel(
+            f"{error} (written by lumbargrade {data['lumbargrade']}, this is {__version__})"
+        ) from None
+    meta = ModelMeta(
+        recipe=recipe,
+        fold=data["fold"],
+        data=data["data"],
+        scores=data["scores"],
+        provenance=data["provenance"],
+        version=data["lumbargrade"],
+    )
+    try:
+        targets = meta.targets
+    except UsageError as error:
+        raise BadModel(f"{origin}: {error}") from None
+    if tuple(data["targets"]) != targets:
+        raise BadModel(f"{origin}: grades {data['targets']}, but {recipe.task} is {targets}")
+    return meta

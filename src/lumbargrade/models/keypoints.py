@@ -1,0 +1,115 @@
+"""The first of two stages: points of one view, without grades.
+
+The view is a recipe key: ten foramina on sagittal T1, five canal points on sagittal T2, ten
+recesses on the axial slices that cut each level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from lumbargrade.config import Recipe
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.vocabulary import Condition, SeriesKind
+from lumbargrade.lsdc.rows import KIND_OF, SeriesRow
+from lumbargrade.models.inference import SeriesScores
+from lumbargrade.models.one_stage import OneStageTask
+from lumbargrade.models.study_task import StudySample
+from lumbargrade.models.subarticular import CropBatch, SubarticularTask
+from lumbargrade.models.task import Batch, LossTerms, Row, SeriesPrediction, point_medians
+from lumbargrade.networks.crop_network import CropOutput
+from lumbargrade.networks.heads import OneStageOutput
+from lumbargrade.sampling.study_rows import StudyRow
+
+#: A point further off than this is on another level; how much further does not matter.
+FAR_PIXELS, FAR_SLICES, FAR_MM = 20.0, 5.0, 20.0
+
+
+class SagittalKeypoints(OneStageTask):
+    """Points of a whole sagittal series by softmax over the volume."""
+
+    decoder: Literal["2d", "3d"] = "3d"
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.kind = SeriesKind[recipe.data.view.upper()]
+        if not self.kind.sagittal:
+            raise UsageError(f"{recipe.name}: data.view {recipe.data.view!r} is not sagittal")
+        self.condition = next(c for c, kind in KIND_OF.items() if kind is self.kind)
+        super().__init__(recipe)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return ()
+
+    def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
+        """Squared errors of xy and z, and heatmap divergence."""
+        config = self.recipe.loss
+        parts = self._volume_points(output, batch)
+        total = config.coordinate * (parts["xy"] + parts["z"]) + config.heatmap * parts["heatmap"]
+        return LossTerms(total, parts, {"points": int(batch.annotated.sum())})
+
+    def decode(self, output: OneStageOutput, batch: Batch) -> SeriesScores:
+        """A network's output as points; every grade is NaN."""
+        scores = super().decode(output, batch)
+        return replace(scores, probabilities=np.full_like(scores.probabilities, np.nan))
+
+    def evaluate(
+        self, rows: Sequence[SeriesRow], predictions: Sequence[SeriesPrediction]
+    ) -> dict[str, float]:
+        """Mean distance in the plane (pixels) and across it (slices) as ``score``, and medians."""
+        off = np.concatenate([p.voxels for p in predictions]) - _points(rows)
+        off = off[np.isfinite(off).all(axis=1)]
+        plane = np.minimum(np.linalg.norm(off[:, :2], axis=1), FAR_PIXELS)
+        across = np.minimum(np.abs(off[:, 2]), FAR_SLICES)
+        return {"score": _mean(plane + across), **point_medians(rows, predictions)}
+
+
+class AxialKeypoints(SubarticularTask):
+    """Recesses in axial crops."""
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return ()
+
+    def loss(self, output: CropOutput, batch: CropBatch) -> LossTerms:
+        """Squared error of the point and heatmap divergence."""
+        terms = super().loss(output, batch)
+        config = self.recipe.loss
+        parts = {k: v for k, v in terms.parts.items() if k != "grade"}
+        total = config.coordinate * (parts["xy"] + parts["z"]) + config.heatmap * parts["heatmap"]
+        return LossTerms(total, parts, {"points": int(batch.annotated.sum())})
+
+    def predict_samples(
+        self, network: nn.Module, samples: Sequence[StudySample], device: torch.device
+    ) -> list[SeriesPrediction]:
+        """Points of samples; every grade is NaN."""
+        return [ungraded(p) for p in super().predict_samples(network, samples, device)]
+
+    def evaluate(
+        self, rows: Sequence[StudyRow], predictions: Sequence[SeriesPrediction]
+    ) -> dict[str, float]:
+        """Mean distance in mm as ``score``, and medians along the patient axes."""
+        off = np.concatenate([p.patient for p in predictions]) - _points(rows)
+        off = off[np.isfinite(off).all(axis=1)]
+        score = _mean(np.minimum(np.linalg.norm(off, axis=1), FAR_MM))
+        return {"score": score, **point_medians(rows, predictions)}
+
+
+def ungraded(prediction: SeriesPrediction) -> SeriesPrediction:
+    """The points of a prediction without its grades."""
+    return replace(prediction, probabilities=np.full_like(prediction.probabilities, np.nan))
+
+
+def _mean(values: np.ndarray) -> float:
+    """NaN, in silence, where nothing was placed."""
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _points(rows: Sequence[Row]) -> np.ndarray:
+    return np.concatenate([row.points for row in rows])

@@ -1,0 +1,284 @@
+"""What the one-stage tasks have in common: everything but the loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lumbargrade.config import Recipe
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.upright import Upright
+from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Side, Target, mirror
+from lumbargrade.lsdc.mean_shape import read_mean_shape
+from lumbargrade.lsdc.rows import SeriesRow
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.device import predicted
+from lumbargrade.models.inference import SeriesScores, predict_volumes
+from lumbargrade.models.task import (
+    MASK_STRIDE,
+    Batch,
+    LossTerms,
+    SeriesPrediction,
+    chunks,
+    collate,
+    file_digests,
+    score_predictions,
+)
+from lumbargrade.networks import losses
+from lumbargrade.networks.heads import OneStageOutput
+from lumbargrade.networks.heatmap import ordered_points
+from lumbargrade.networks.one_stage import build_network
+from lumbargrade.sampling.augment import draw_augmentation
+from lumbargrade.sampling.series import Sample, annotated_points, make_sample
+
+
+class OneStageTask(ABC):
+    """A task whose network sees a whole series of one kind.
+
+    Args:
+        recipe: the experiment.
+
+    Raises:
+        UsageError: if the recipe's decoder or class weights do not fit the task.
+    """
+
+    condition: Condition
+    kind: SeriesKind
+    decoder: Literal["2d", "3d"]
+
+    def __init__(self, recipe: Recipe) -> None:
+        if recipe.network.decoder != self.decoder:
+            raise UsageError(
+                f"{recipe.name}: the {recipe.task} task needs network.decoder {self.decoder!r}, "
+                f"not {recipe.network.decoder!r}"
+            )
+        if len(recipe.loss.class_weights) != 3:
+            raise UsageError(f"{recipe.name}: loss.class_weights needs 3 numbers, one per grade")
+        self.recipe = recipe
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        return (self.condition,)
+
+    @property
+    def kinds(self) -> tuple[SeriesKind, ...]:
+        return (self.kind,)
+
+    @property
+    def flips(self) -> bool:
+        """Whether predictions are averaged with those of the mirrored series.
+
+        False if the condition has no sides, or if the network was trained on flips that did not
+        exchange left and right: the published runs never averaged such networks.
+        """
+        return self.condition.sided and self.recipe.augment.flip_exchanges_sides
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return TARGETS[self.condition]
+
+    def build_network(self, pretrained: bool | None = None) -> nn.Module:
+        """A fresh network; ``pretrained`` None does as the recipe says."""
+        recipe = self.recipe
+        return build_network(recipe.encoder, recipe.network, len(self.targets), pretrained)
+
+    @cached_property
+    def _given_shape(self) -> FloatArray | None:
+        """The mean shape in the recipe's file; None if that of the store is used.
+
+        Only training needs it, so a model predicts without the file.
+        """
+        file = self.recipe.data.mean_shape
+        return read_mean_shape(Path(file), self.condition) if file else None
+
+    def read_files(self) -> dict[str, str]:
+        """Read the mean shape that the recipe names, and return the digests of its files.
+
+        Raises:
+            BadInput: if a file cannot be used.
+        """
+        _ = self._given_shape
+        return file_digests(self.recipe.data)
+
+    def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[SeriesRow]:
+        """Labelled series of a store, of all folds or of some."""
+        wrong = self.recipe.data.include_wrong_left_points
+        rows = store.rows(self.condition, include_wrong_left_points=wrong)
+        return [row for row in rows if folds is None or row.fold in folds]
+
+    def sample(
+        self, store: VolumeStore, row: SeriesRow, rng: np.random.Generator | None = None
+    ) -> Sample:
+        """One network input; augmented where a source of randomness is given."""
+        volume = store.volume(row.study_id, row.series_id)
+        size = self.recipe.data.size
+        draw = None
+        if rng is not None:
+            upright = Upright.of(volume)
+            given = self._given_shape
+            draw = draw_augmentation(
+                rng,
+                self.recipe.augment,
+                upright.points(row.points),
+                annotated_points(row),
+                upright.shape,
+                size,
+                store.mean_shape(self.condition) if given is None else given,
+                len(volume.slices),
+            )
+        return make_sample(volume, row, size=size, draw=draw, frame=self.recipe.data.frame)
+
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        """Samples to a batch."""
+        return collate(samples)
+
+    def forward(self, network: nn.Module, batch: Batch) -> OneStageOutput:
+        """A network's output for a batch."""
+        result: OneStageOutput = network(batch.slices, batch.counts)
+        return result
+
+    @abstractmethod
+    def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
+        """The training loss of a batch."""
+
+    def _volume_points(self, output: OneStageOutput, batch: Batch) -> dict[str, Tensor]:
+        """Loss parts of points that are found by softmax over the volume: xy, z and heatmap.
+
+        Raises:
+            UsageError: if the network has no such heatmaps.
+        """
+        if output.volume_heatmaps is None:
+            raise UsageError(f"{self.recipe.name}: the network gives no volume heatmaps")
+        config = self.recipe.loss
+        return {
+            "xy": losses.coordinate_error(output.xy, batch.xy, batch.annotated),
+            "z": losses.coordinate_error(output.z, batch.z, batch.annotated),
+            "heatmap": losses.volume_heatmap_loss(
+                output.volume_heatmaps,
+                batch.xy,
+                batch.z,
+                batch.annotated,
+                config.heatmap_sigma,
+                config.heatmap_divergence,
+            ),
+        }
+
+    def decode(self, output: OneStageOutput, batch: Batch) -> SeriesScores:
+        """A network's output as numbers, points in input pixels."""
+        probabilities = _numpy(output.grade)
+        xy, z = self._points(output)
+        return SeriesScores(
+            probabilities=probabilities / probabilities.sum(axis=-1, keepdims=True),
+            xy=_numpy(xy) * MASK_STRIDE,
+            z=_numpy(z),
+        )
+
+    def _points(self, output: OneStageOutput) -> tuple[Tensor, Tensor]:
+        """Points as xy (B, P, 2) in mask pixels and z (B, P): the heatmaps' means, or peaks.
+
+        Peaks are read level by level in order: see :mod:`lumbargrade.networks.heatmap`.
+        """
+        radius = self.recipe.network.peak_radius
+        if radius and output.volume_heatmaps is not None:
+            maps = output.volume_heatmaps
+            xyz = torch.stack([ordered_points(v, 3, radius, self._chains) for v in maps])
+            return xyz[..., :2], xyz[..., 2]
+        if radius and output.plane_heatmaps is not None:
+            planes = output.plane_heatmaps
+            xy = torch.stack([ordered_points(v, 2, radius, self._chains) for v in planes])
+            return xy, output.z
+        return output.xy, output.z
+
+    @property
+    def _chains(self) -> list[list[int]]:
+        """Targets of each side, top to bottom."""
+        chains: dict[Side | None, list[int]] = {}
+        for i, target in enumerate(self.targets):
+            chains.setdefault(target.side, []).append(i)
+        return list(chains.values())
+
+    def predict(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
+        """Run a network (in eval mode); with ``flip``, average with the mirrored volumes."""
+        scores = self._run(network, batch.slices, batch)
+        if not flip:
+            return scores
+        reversed_slices = torch.cat([v.flip(0) for v in torch.split(batch.slices, batch.counts)])
+        mirrored = self.undo_flip(self._run(network, reversed_slices, batch), batch.counts)
+        return SeriesScores(
+            probabilities=(scores.probabilities + mirrored.probabilities) / 2,
+            xy=(scores.xy + mirrored.xy) / 2,
+            z=(scores.z + mirrored.z) / 2,
+        )
+
+    def undo_flip(self, scores: SeriesScores, counts: Sequence[int]) -> SeriesScores:
+        """Map scores of series with reversed slices back to the series themselves.
+
+        Slice z becomes D - 1 - z; x and y of a sagittal slice stay. Left and right are exchanged
+        if the flips in training exchanged them (``augment.flip_exchanges_sides``): then the network
+        takes reversed slices for a mirrored patient. A network trained without the exchange follows
+        the patient's side, whatever the order of the slices.
+        """
+        exchange = self.recipe.augment.flip_exchanges_sides
+        order = list(mirror(self.targets)) if exchange else slice(None)
+        last = np.asarray(counts)[:, None] - 1
+        return SeriesScores(
+            probabilities=scores.probabilities[:, order],
+            xy=scores.xy[:, order],
+            z=last - scores.z[:, order],
+        )
+
+    @torch.inference_mode()
+    def _run(self, network: nn.Module, slices: Tensor, batch: Batch) -> SeriesScores:
+        output = predicted(self.recipe.train, slices.device, lambda: network(slices, batch.counts))
+        return self.decode(output, batch)
+
+    def predict_rows(
+        self,
+        network: nn.Module,
+        store: VolumeStore,
+        rows: Sequence[SeriesRow],
+        *,
+        device: torch.device | None = None,
+        flip: bool = False,
+        batch_size: int = 4,
+    ) -> list[SeriesPrediction]:
+        """Predict rows of a store, a few at a time so that memory stays flat."""
+        found: list[SeriesPrediction] = []
+        for chunk in chunks(rows, batch_size):
+            volumes = [(row, store.volume(row.study_id, row.series_id)) for row in chunk]
+            found += predict_volumes(self, network, volumes, device=device, flip=flip)
+        return found
+
+    def evaluate(
+        self, rows: Sequence[SeriesRow], predictions: Sequence[SeriesPrediction]
+    ) -> dict[str, float]:
+        """Weighted log loss as ``score``, and median errors of the points."""
+        return score_predictions(rows, predictions)
+
+    def notes(
+        self,
+        network: nn.Module,
+        store: VolumeStore,
+        rows: Sequence[SeriesRow],
+        *,
+        device: torch.device | None = None,
+    ) -> dict[str, Any]:
+        """The mean shape, (P, 2) pixels of a 512 frame, if the recipe takes it from a file."""
+        given = self._given_shape
+        return {} if given is None else {"mean_shape": given.tolist()}
+
+    def _class_weights(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.recipe.loss.class_weights, device=like.device)
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float64]:
+    return np.asarray(tensor.detach().double().cpu().numpy())

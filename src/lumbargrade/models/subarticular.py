@@ -1,0 +1,169 @@
+"""Subarticular stenosis on axial slices: a crop for each recess, its point and its grade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lumbargrade.domain.vocabulary import Condition, SeriesKind
+from lumbargrade.models.device import predicted
+from lumbargrade.models.study_task import StudySample, StudyTask, native_voxel, placed
+from lumbargrade.models.task import (
+    MASK_STRIDE,
+    LossTerms,
+    SampleMeta,
+    SeriesPrediction,
+    score_predictions,
+)
+from lumbargrade.networks import losses
+from lumbargrade.networks.crop_network import CropOutput, build_crop_network
+from lumbargrade.networks.heatmap import peak_index
+from lumbargrade.sampling.study_rows import StudyRow
+
+
+@dataclass(frozen=True, eq=False)
+class CropBatch:
+    """N crops of B studies; only crops with at least one slice.
+
+    Attributes:
+        slices: uint8 (N, D, S, S).
+        valid: bool (N, D).
+        xyz: float32 (N, 3) true point: mask pixels and slice of the crop; 0 where not annotated.
+        annotated: bool (N,) whether the true point lies in the crop.
+        grade: int64 (N,), -1 where not graded.
+        owner: (study in the batch, place in the study) of each crop.
+        samples: one per study.
+    """
+
+    slices: Tensor
+    valid: Tensor
+    xyz: Tensor
+    annotated: Tensor
+    grade: Tensor
+    owner: list[tuple[int, int]]
+    samples: list[SampleMeta]
+
+    def to(self, device: torch.device | str) -> CropBatch:
+        """The same batch with its tensors on another device."""
+        return replace(
+            self,
+            slices=self.slices.to(device, non_blocking=True),
+            valid=self.valid.to(device),
+            xyz=self.xyz.to(device),
+            annotated=self.annotated.to(device),
+            grade=self.grade.to(device),
+        )
+
+
+class SubarticularTask(StudyTask):
+    """Ten recesses in the axial slices that cut each level.
+
+    A crop lies beside the projected canal centre; crops of the right side are mirrored, so that
+    both sides share the network.
+    """
+
+    shown = (Condition.SUBARTICULAR,)
+    views = (SeriesKind.AXIAL_T2,)
+
+    def build_network(self, pretrained: bool | None = None) -> nn.Module:
+        """A fresh network; ``pretrained`` None does as the recipe says."""
+        return build_crop_network(self.recipe.encoder, self.recipe.network, pretrained)
+
+    def collate(self, samples: Sequence[StudySample]) -> CropBatch:
+        """Crops of all studies; those that could not be cut are left out."""
+        slices, valid, xyz, annotated, grades, owner = [], [], [], [], [], []
+        for study, sample in enumerate(samples):
+            for place, crop in enumerate(sample.crops.views[SeriesKind.AXIAL_T2]):
+                if not crop.valid.any():
+                    continue
+                point = sample.point_in(SeriesKind.AXIAL_T2, place, place)
+                slices.append(crop.image)
+                valid.append(crop.valid)
+                annotated.append(point is not None)
+                xyz.append(np.zeros(3) if point is None else point / [MASK_STRIDE, MASK_STRIDE, 1])
+                grades.append(int(sample.grades[place]))
+                owner.append((study, place))
+        size = self.recipe.crop.axial_size
+        shape = (0, 2 * self.recipe.crop.neighbours + 1, size, size)
+        return CropBatch(
+            slices=torch.from_numpy(np.stack(slices) if slices else np.zeros(shape, np.uint8)),
+            valid=torch.from_numpy(np.stack(valid) if valid else np.zeros(shape[:2], bool)),
+            xyz=torch.from_numpy(np.array(xyz, np.float32).reshape(-1, 3)),
+            annotated=torch.tensor(annotated, dtype=torch.bool),
+            grade=torch.tensor(grades, dtype=torch.int64),
+            owner=owner,
+            samples=[SampleMeta(s.study_id, s.study_id) for s in samples],
+        )
+
+    def forward(self, network: nn.Module, batch: CropBatch) -> CropOutput:
+        """A network's output for a batch."""
+        result: CropOutput = network(batch.slices, batch.valid)
+        return result
+
+    def loss(self, output: CropOutput, batch: CropBatch) -> LossTerms:
+        """Squared error of the point, heatmap divergence, weighted grade."""
+        config = self.recipe.loss
+        weights = torch.tensor(config.class_weights, device=output.grade.device)
+        annotated = batch.annotated
+        parts = {
+            "xy": losses.coordinate_error(
+                output.xy[:, None], batch.xyz[:, None, :2], annotated[:, None]
+            ),
+            "z": losses.masked_mean((output.z - batch.xyz[:, 2]).square(), annotated),
+            "heatmap": losses.crop_heatmap_loss(
+                output.heatmaps,
+                batch.xyz,
+                annotated,
+                config.heatmap_sigma,
+                config.heatmap_divergence,
+            ),
+            "grade": losses.grade_nll(output.log_grade, batch.grade, weights),
+        }
+        total = (
+            config.coordinate * (parts["xy"] + parts["z"])
+            + config.heatmap * parts["heatmap"]
+            + config.grade * parts["grade"]
+        )
+        return LossTerms(total, parts, {"graded": int((batch.grade >= 0).sum())})
+
+    @torch.inference_mode()
+    def predict_samples(
+        self, network: nn.Module, samples: Sequence[StudySample], device: torch.device
+    ) -> list[SeriesPrediction]:
+        """Predictions of samples; a level that no axial slice cuts is NaN and has no place."""
+        batch = self.collate(samples).to(device)
+        count = len(self.targets)
+        probabilities = np.full((len(samples), count, 3), np.nan)
+        places: list[list[Any]] = [[None] * count for _ in samples]
+        if batch.owner:
+            output = predicted(self.recipe.train, device, lambda: self.forward(network, batch))
+            grade = output.grade.double().cpu().numpy()
+            points = self._points(output).double().cpu().numpy()
+            for (study, place), p, (x, y, z) in zip(batch.owner, grade, points, strict=True):
+                crop = samples[study].crops.views[SeriesKind.AXIAL_T2][place]
+                there = np.flatnonzero(crop.valid)
+                at = int(there[np.abs(there - z).argmin()])
+                probabilities[study, place] = p / p.sum()
+                voxel = native_voxel(crop, x * MASK_STRIDE, y * MASK_STRIDE, at)
+                places[study][place] = (crop.series_id, voxel)
+        return [
+            placed(str(s.study_id), self.targets, probabilities[i], places[i], s.volumes)
+            for i, s in enumerate(samples)
+        ]
+
+    def _points(self, output: CropOutput) -> Tensor:
+        radius = self.recipe.network.peak_radius
+        if radius:
+            return peak_index(output.heatmaps, 3, radius)
+        return torch.cat([output.xy, output.z[:, None]], dim=1)
+
+    def evaluate(
+        self, rows: Sequence[StudyRow], predictions: Sequence[SeriesPrediction]
+    ) -> dict[str, float]:
+        """Weighted log loss as ``score``, and median errors of the points in patient mm."""
+        return score_predictions(rows, predictions)

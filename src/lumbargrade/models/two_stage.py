@@ -1,0 +1,275 @@
+"""The second stage: all 25 findings of a study from crops of all its views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, SeriesKind
+from lumbargrade.lsdc.rows import KIND_OF
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.device import predicted
+from lumbargrade.models.study_task import (
+    StudySample,
+    StudyTask,
+    native_voxel,
+    place_of,
+    placed,
+)
+from lumbargrade.models.task import MASK_STRIDE, LossTerms, SampleMeta, SeriesPrediction, chunks
+from lumbargrade.networks import losses
+from lumbargrade.networks.heatmap import peak_index
+from lumbargrade.networks.level_network import LevelOutput, build_level_network
+from lumbargrade.sampling.study import PLACES
+from lumbargrade.sampling.study_rows import StudyRow
+from lumbargrade.scoring.local import any_severe, local_score
+
+#: Places are read within this many mask pixels of a heatmap's peak where a recipe does not say.
+PEAK_RADIUS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class StudyBatch:
+    """B studies.
+
+    Attributes:
+        images: kind's name -> uint8 (B, 10, D, S, S).
+        valid: kind's name -> bool (B, 10, D).
+        xyz: kind's name -> float32 (B, 10, 3) true point of each crop: mask pixels and slice.
+        annotated: kind's name -> bool (B, 10) whether the crop holds a true point.
+        grade: int64 (B, 25) in the order of the task's targets, -1 where not graded.
+        samples: one per study.
+    """
+
+    images: Mapping[str, Tensor]
+    valid: Mapping[str, Tensor]
+    xyz: Mapping[str, Tensor]
+    annotated: Mapping[str, Tensor]
+    grade: Tensor
+    samples: list[SampleMeta]
+
+    def to(self, device: torch.device | str) -> StudyBatch:
+        """The same batch with its tensors on another device."""
+        return replace(
+            self,
+            images={k: v.to(device, non_blocking=True) for k, v in self.images.items()},
+            valid={k: v.to(device) for k, v in self.valid.items()},
+            xyz={k: v.to(device) for k, v in self.xyz.items()},
+            annotated={k: v.to(device) for k, v in self.annotated.items()},
+            grade=self.grade.to(device),
+        )
+
+
+class TwoStageTask(StudyTask):
+    """Crops of T1, T2 and axial around every level, to all 25 findings."""
+
+    shown = tuple(Condition)
+    views = tuple(SeriesKind)
+
+    def build_network(self, pretrained: bool | None = None) -> nn.Module:
+        """A fresh network; ``pretrained`` None does as the recipe says."""
+        recipe = self.recipe
+        return build_level_network(recipe.encoder, recipe.network, pretrained)
+
+    def collate(self, samples: Sequence[StudySample]) -> StudyBatch:
+        """Samples to a batch; what could not be cut stays, masked."""
+        images = {k.name: np.stack([s.crops.images(k) for s in samples]) for k in SeriesKind}
+        valid = {k.name: np.stack([s.crops.valid(k) for s in samples]) for k in SeriesKind}
+        points = {k.name: np.stack([self._points(s, k) for s in samples]) for k in SeriesKind}
+        grades = np.stack([s.grades for s in samples]).astype(np.int64)
+        return StudyBatch(
+            images={k: torch.from_numpy(v) for k, v in images.items()},
+            valid={k: torch.from_numpy(v) for k, v in valid.items()},
+            xyz={k: torch.from_numpy(np.nan_to_num(v)) for k, v in points.items()},
+            annotated={k: torch.from_numpy(np.isfinite(v).all(axis=-1)) for k, v in points.items()},
+            grade=torch.from_numpy(grades),
+            samples=[SampleMeta(s.study_id, s.study_id) for s in samples],
+        )
+
+    def _points(self, sample: StudySample, kind: SeriesKind) -> NDArray[np.float32]:
+        """True points of a view's ten crops, (10, 3): mask pixels and slice; NaN where none."""
+        condition = next(c for c in Condition if KIND_OF[c] is kind)
+        mine = [i for i, t in enumerate(self.targets) if t.condition is condition]
+        found = np.full((len(PLACES), 3), np.nan, np.float32)
+        for place in range(len(PLACES)):
+            point = sample.point_in(kind, place, mine[place % len(mine)])
+            if point is not None:
+                found[place] = point / [MASK_STRIDE, MASK_STRIDE, 1]
+        return found
+
+    def forward(self, network: nn.Module, batch: StudyBatch) -> LevelOutput:
+        """A network's output for a batch."""
+        result: LevelOutput = network(batch.images, batch.valid)
+        return result
+
+    def loss(self, output: LevelOutput, batch: StudyBatch) -> LossTerms:
+        """Weighted cross-entropy by condition, fused and of its own view; any severe; heatmaps.
+
+        The heatmaps are where features are pooled; labelled points of each view teach them.
+        """
+        config = self.recipe.loss
+        weights = torch.tensor(config.class_weights, device=batch.grade.device)
+        grades = self._seen_grades(output, batch.grade)
+        parts = {
+            condition.name.lower(): losses.grade_nll(log_probs, grades[condition], weights)
+            for condition, log_probs in _by_condition(output).items()
+        }
+        total = config.grade * torch.stack(list(parts.values())).sum()
+        if config.view_alone:
+            parts["view_alone"] = self._alone(output, batch, weights)
+            total = total + config.grade * config.view_alone * parts["view_alone"]
+        parts["heatmap"] = torch.stack(
+            [
+                losses.crop_heatmap_loss(
+                    output.heatmaps[k].flatten(0, 1),
+                    batch.xyz[k].flatten(0, 1),
+                    batch.annotated[k].flatten(),
+                    config.heatmap_sigma,
+                    config.heatmap_divergence,
+                )
+                for k in batch.images
+            ]
+        ).mean()
+        total = total + config.heatmap * parts["heatmap"]
+        if config.any_severe:
+            severe = output.canal[..., Grade.SEVERE].exp()
+            parts["any_severe"] = losses.any_severe_loss(severe, grades[Condition.CANAL], weights)
+            total = total + config.any_severe * parts["any_severe"]
+        graded = sum(int((g >= 0).sum()) for g in grades.values())
+        return LossTerms(total, parts, {"graded": graded})
+
+    def _alone(self, output: LevelOutput, batch: StudyBatch, weights: Tensor) -> Tensor:
+        """Weighted cross-entropy of each condition by the view where it is shown, summed.
+
+        It gives every encoder a short way to its own labels, past fusion and sequence.
+        """
+        split = torch.split(batch.grade, [len(TARGETS[c]) for c in self.shown], dim=1)
+        terms = []
+        for at, (condition, grades) in enumerate(zip(self.shown, split, strict=True)):
+            kind = KIND_OF[condition].name
+            both = grades if condition.sided else torch.cat([grades, grades], dim=1)
+            both = both.masked_fill(~batch.valid[kind].any(dim=-1), -1)
+            terms.append(losses.grade_nll(output.alone[kind][:, :, at], both, weights))
+        return torch.stack(terms).sum()
+
+    def _seen_grades(self, output: LevelOutput, grade: Tensor) -> dict[Condition, Tensor]:
+        """Grades by condition; -1 where no view shows the level."""
+        split = torch.split(grade, [len(TARGETS[c]) for c in self.shown], dim=1)
+        found = {}
+        for condition, grades in zip(self.shown, split, strict=True):
+            found[condition] = grades.masked_fill(~_seen(output.seen, condition), -1)
+        return found
+
+    @torch.inference_mode()
+    def predict_samples(
+        self, network: nn.Module, samples: Sequence[StudySample], device: torch.device
+    ) -> list[SeriesPrediction]:
+        """Predictions of samples; a level that no view shows is NaN."""
+        batch = self.collate(samples).to(device)
+        output = predicted(self.recipe.train, device, lambda: self.forward(network, batch))
+        parts = []
+        for condition, log_probs in _by_condition(output).items():
+            p = log_probs.double().exp().cpu().numpy()
+            p[~_seen(output.seen, condition).cpu().numpy()] = np.nan
+            parts.append(p / p.sum(axis=-1, keepdims=True))
+        probabilities = np.concatenate(parts, axis=1)
+        points = {
+            k: peak_index(v, 3, self.recipe.network.peak_radius or PEAK_RADIUS).cpu().numpy()
+            for k, v in output.heatmaps.items()
+        }
+        found = []
+        for i, s in enumerate(samples):
+            mine = {k: v[i] for k, v in points.items()}
+            places = self._places(s, mine)
+            found.append(placed(str(s.study_id), self.targets, probabilities[i], places, s.volumes))
+        return found
+
+    def _places(self, sample: StudySample, points: Mapping[str, NDArray[np.float32]]) -> list[Any]:
+        """Where each target's crop has its point, in the view where its condition is shown."""
+        places: list[Any] = []
+        for target in self.targets:
+            kind, place = KIND_OF[target.condition], place_of(target)
+            crop = sample.crops.views[kind][place]
+            there = np.flatnonzero(crop.valid)
+            if not len(there):
+                places.append(None)
+                continue
+            x, y, z = points[kind.name][place].tolist()
+            at = int(there[np.abs(there - z).argmin()])
+            voxel = native_voxel(crop, x * MASK_STRIDE, y * MASK_STRIDE, at)
+            places.append((crop.series_id, voxel))
+        return places
+
+    def evaluate(
+        self, rows: Sequence[StudyRow], predictions: Sequence[SeriesPrediction]
+    ) -> dict[str, float]:
+        """Local score of each condition, any severe, and as ``score`` the mean of the four."""
+        return condition_scores(rows, predictions)
+
+    def notes(
+        self,
+        network: nn.Module,
+        store: VolumeStore,
+        rows: Sequence[StudyRow],
+        *,
+        device: torch.device | None = None,
+    ) -> dict[str, Any]:
+        """What each view is worth: scores on the validation studies without it."""
+        without = {}
+        for kind in self.kinds:
+            found: list[SeriesPrediction] = []
+            for chunk in chunks(rows, 4):
+                samples = [self._without(store, row, kind) for row in chunk]
+                found += self.predict_samples(network, samples, device or torch.device("cpu"))
+            scores = condition_scores(rows, found)
+            without[kind.name.lower()] = {k: v for k, v in scores.items() if np.isfinite(v)}
+        return {**super().notes(network, store, rows, device=device), "without": without}
+
+    def _without(self, store: VolumeStore, row: StudyRow, kind: SeriesKind) -> StudySample:
+        volumes = [store.volume(s.study_id, s.series_id) for s in row.series]
+        return self.sample_of(row, volumes, row.guides, dropped=(kind,))
+
+
+def condition_scores(
+    rows: Sequence[StudyRow], predictions: Sequence[SeriesPrediction]
+) -> dict[str, float]:
+    """Weighted log loss by condition, any severe, and their mean as ``score``.
+
+    What was not predicted is left out.
+    """
+    grades = np.stack([row.grades for row in rows])
+    probabilities = np.stack([p.probabilities for p in predictions])
+    targets = rows[0].targets
+    scores: dict[str, float] = {}
+    for condition in Condition:
+        mine = [i for i, t in enumerate(targets) if t.condition is condition]
+        g, p = grades[:, mine], probabilities[:, mine]
+        known = (g >= 0) & np.isfinite(p).all(axis=-1)
+        if known.any():
+            scores[condition.name.lower()] = float(local_score(p[known], g[known]).weighted)
+        if condition is Condition.CANAL and known.any():
+            severe = np.where(known, g == Grade.SEVERE, -1)
+            scores["any_severe"] = float(any_severe(np.nan_to_num(p[..., Grade.SEVERE]), severe))
+    score = float(np.mean(list(scores.values()))) if scores else float("nan")
+    return {"score": score, **scores}
+
+
+def _by_condition(output: LevelOutput) -> dict[Condition, Tensor]:
+    return {
+        Condition.CANAL: output.canal,
+        Condition.FORAMINAL: output.foraminal,
+        Condition.SUBARTICULAR: output.subarticular,
+    }
+
+
+def _seen(seen: Tensor, condition: Condition) -> Tensor:
+    """Which targets of a condition any view shows, from (B, 10) to (B, P)."""
+    if condition.sided:
+        return seen
+    return seen.view(len(seen), 2, -1).any(dim=1)

@@ -1,1 +1,0 @@
-"""What people look at: submission CSV, pictures, learning curves, HTML pages."""

@@ -1,1 +1,0 @@
-"""Studies to predictions: batching, flip averaging, ensembles, out-of-fold files."""

@@ -1,0 +1,250 @@
+"""Many studies through the models, one in memory at a time, each into its own folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from lumbargrade import __version__
+from lumbargrade.dicom.collection import Collection, FoundStudy
+from lumbargrade.domain.errors import BadDicom, BadInput, NothingDone, Problem, UsageError
+from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.reasons import by_reason, named
+from lumbargrade.domain.vocabulary import FINDINGS, Grade
+from lumbargrade.files.writing import write_text
+from lumbargrade.grading.findings_file import NOTICE, GradedStudy, read_findings, write_findings_csv
+from lumbargrade.grading.predictor import Predictor
+from lumbargrade.grading.study import grade_study
+from lumbargrade.report.page import Link, Section, Table, Text, write_page
+from lumbargrade.report.problems import log_problems, problem_table
+from lumbargrade.report.study import (
+    FINDINGS_FILE,
+    ORDER,
+    PAGE_FILE,
+    TABLE_FILE,
+    grade_counts,
+    plain_name,
+    write_study,
+)
+
+SUMMARY_FILE = "summary.json"
+
+
+@dataclass(frozen=True)
+class GradingSummary:
+    """What came of grading a collection.
+
+    Attributes:
+        out: the folder of the results.
+        graded: folder below ``out`` -> its study.
+        reused: folders whose results were there already.
+        failed: studies and paths that could not be graded.
+        problems: files that belong to no study.
+    """
+
+    out: Path
+    graded: dict[str, GradedStudy]
+    reused: tuple[str, ...]
+    failed: tuple[Problem, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def all_problems(self) -> list[Problem]:
+        of_studies = [q for g in self.graded.values() for q in g.prediction.problems]
+        return [*self.failed, *self.problems, *of_studies]
+
+    def as_dict(self) -> dict[str, Any]:
+        models = dict.fromkeys(s for g in self.graded.values() for s in g.prediction.sources)
+        return {
+            "lumbargrade": __version__,
+            "notice": NOTICE,
+            "out": str(self.out),
+            "models": [{"recipe": s.recipe, "fold": s.fold} for s in models],
+            "studies": [self._entry(folder, g) for folder, g in self.graded.items()],
+            "failed": [p.as_dict() for p in self.failed],
+            "problems": [p.as_dict() for p in self.problems],
+        }
+
+    def _entry(self, folder: str, graded: GradedStudy) -> dict[str, Any]:
+        prediction = graded.prediction
+        return {
+            "study_id": prediction.study_id,
+            "folder": folder,
+            "reused": folder in self.reused,
+            **grade_counts(prediction),
+            "problems": len(prediction.problems),
+            "images_lost": any(p.fatal for p in prediction.problems),
+        }
+
+    def text(self) -> str:
+        """A few lines for the log."""
+        studies = "1 study" if len(self.graded) == 1 else f"{len(self.graded)} studies"
+        page = f"; open {self.out / PAGE_FILE}" if self.graded else ""
+        lines = [f"{studies} graded{page}"]
+        if self.reused:
+            lines.append(f"{len(self.reused)} of them were there already (--restart grades anew)")
+        if self.failed:
+            lines.append(f"{len(self.failed)} could not be graded:")
+            lines += [f"  {p}" for p in self.failed]
+        return "\n".join(lines)
+
+
+def write_summary(summary: GradingSummary) -> None:
+    """Write the page, the table and the summary of all studies, each atomically."""
+    out = summary.out
+    predictions = [(folder, g.prediction) for folder, g in summary.graded.items()]
+    write_findings_csv(out / TABLE_FILE, predictions)
+    note = (
+        "The worst grade of each condition, with its levels. Not graded: the study's page says why."
+    )
+    sections = [Section("Studies", [Text(note), _overview(predictions)])]
+    if summary.failed:
+        sections.append(Section("Studies not graded", [_failed_table(summary.failed)]))
+    if summary.problems:
+        sections.append(Section("Files of no study", [problem_table(summary.problems)]))
+    write_page(out / PAGE_FILE, "Graded studies", sections, NOTICE)
+    write_text(out / SUMMARY_FILE, json.dumps(summary.as_dict(), indent=1) + "\n")
+
+
+def _overview(predictions: Sequence[tuple[str, StudyPrediction]]) -> Table:
+    names = list(dict.fromkeys(t.sided_condition for t in ORDER))
+    rows: list[list[object]] = []
+    for folder, prediction in predictions:
+        link = Link(prediction.study_id or folder, f"{folder}/{PAGE_FILE}")
+        not_graded = grade_counts(prediction)["not_graded"] or None
+        remarks = len(prediction.problems) or None
+        rows.append([link, *(_worst(prediction, name) for name in names), not_graded, remarks])
+    return Table(["study", *map(plain_name, names), "not graded", "remarks"], rows)
+
+
+def _worst(prediction: StudyPrediction, sided_condition: str) -> str:
+    mine = [t for t in FINDINGS if t.sided_condition == sided_condition]
+    found = [prediction.findings[t] for t in mine if t in prediction.findings]
+    if not found:
+        return "not graded"
+    worst = max(f.grade for f in found)
+    text = worst.label
+    if worst is not Grade.NORMAL_MILD:
+        text += f" ({', '.join(f.target.level.label for f in found if f.grade is worst)})"
+    if absent := [t.level.label for t in mine if t not in prediction.findings]:
+        text += f"; not graded: {', '.join(absent)}"
+    return text
+
+
+def _failed_table(failed: Sequence[Problem]) -> Table:
+    return Table(("study", "what", "what to do"), [[p.study, p.what, p.advice] for p in failed])
+
+
+log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 100
+
+
+def grade_collection(
+    found: Collection,
+    predictor: Predictor,
+    out: Path,
+    *,
+    restart: bool = False,
+    check_points: bool = True,
+) -> GradingSummary:
+    """Grade every study, one in memory at a time; what cannot be graded is named at the end.
+
+    A study whose findings were made from the same images by the same models is kept as it is.
+
+    Args:
+        found: the studies.
+        predictor: loaded models, averaged or blended.
+        out: gets a folder per study, and ``index.html``, ``findings.csv`` and ``summary.json``
+            where at least one study was graded.
+        restart: grade again what is there already.
+        check_points: leave out findings whose points cannot be right (see `grade_study`).
+
+    Raises:
+        UsageError: if results would go among the images.
+    """
+    folders = _folders(found.studies, out)
+    models = f"{__version__}|{check_points}|{predictor.fingerprint()}"
+    graded: dict[str, GradedStudy] = {}
+    reused: list[str] = []
+    failed = [p for p in found.problems if not p.file]
+    hidden = True if len(folders) < 2 else None
+    with logging_redirect_tqdm():
+        for folder, study in tqdm(folders.items(), desc="studies", unit="study", disable=hidden):
+            try:
+                fingerprint = hashlib.sha256((models + study.fingerprint()).encode()).hexdigest()
+                known = None if restart else _known(out / folder / FINDINGS_FILE, fingerprint)
+                graded[folder] = known or _grade(
+                    study, predictor, out / folder, fingerprint, check_points
+                )
+                if known is not None:
+                    reused.append(folder)
+            except (BadDicom, NothingDone) as error:
+                failed.append(_failure(study, error, out / folder))
+                log.error("%s", failed[-1])
+    files = tuple(p for p in found.problems if p.file)
+    summary = GradingSummary(out, graded, tuple(reused), tuple(failed), files)
+    if graded:
+        write_summary(summary)
+    return summary
+
+
+def _grade(
+    found: FoundStudy, predictor: Predictor, folder: Path, fingerprint: str, check_points: bool
+) -> GradedStudy:
+    study = found.read()
+    prediction = grade_study(study, predictor, check_points=check_points)
+    flip = predictor.flip and any(m.flips for m in predictor.members)
+    graded = write_study(folder, study, prediction, flip=flip, fingerprint=fingerprint)
+    counts = grade_counts(prediction)
+    words = [f"{counts[g.column]} {g.label.lower()}" for g in Grade]
+    words.append(f"{counts['not_graded']} not graded")
+    log.info("study %s: %s; %s", study.study_id, ", ".join(words), folder / PAGE_FILE)
+    for reason, targets in by_reason(prediction.absent).items():
+        log.info("study %s: not graded: %s: %s", study.study_id, named(targets), reason)
+    log_problems(log, prediction.problems)
+    return graded
+
+
+def _failure(study: FoundStudy, error: Exception, folder: Path) -> Problem:
+    what = str(error).removeprefix(f"study {study.study_id}: ")
+    if (folder / FINDINGS_FILE).exists():
+        what += f"; {folder} still holds the findings of an earlier run"
+    advice = f"`lumbargrade inspect {study.folder}` tells what is there"
+    return Problem(what, study=study.study_id, advice=advice)
+
+
+def _known(path: Path, fingerprint: str) -> GradedStudy | None:
+    """An earlier result that is the same as a new one would be."""
+    try:
+        known = read_findings(path)
+    except BadInput:
+        return None
+    return known if known.fingerprint == fingerprint else None
+
+
+def _folders(studies: Sequence[FoundStudy], out: Path) -> dict[str, FoundStudy]:
+    """A folder name for every study: its id, as far as that can be a file name."""
+    named: dict[str, FoundStudy] = {}
+    taken = {PAGE_FILE, TABLE_FILE, SUMMARY_FILE}
+    for study in studies:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", study.study_id).strip("._")[:_LONGEST_NAME]
+        name, number = plain or "study", 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{plain or 'study'}-{number}"
+        taken.add(name.lower())
+        named[name] = study
+        target = (out / name).resolve()
+        if any(target in file.parents for file in study.files):
+            raise UsageError(f"--out {out}: results would go among the images of {target}")
+    return named

@@ -1,0 +1,314 @@
+"""From predictions and labels to marks on pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from lumbargrade.domain.findings import Finding
+from lumbargrade.domain.upright import Upright, pose_of
+from lumbargrade.domain.vocabulary import Grade, Target
+from lumbargrade.domain.volume import Volume
+from lumbargrade.files.writing import atomic_path
+from lumbargrade.lsdc.rows import SeriesRow
+from lumbargrade.models.task import SeriesPrediction
+from lumbargrade.sampling.study_rows import StudyRow
+
+#: Colours that stay apart for colour-blind readers (Okabe and Ito): mild, moderate, severe.
+COLOURS: Mapping[Grade, tuple[int, int, int]] = {
+    Grade.NORMAL_MILD: (86, 180, 233),
+    Grade.MODERATE: (240, 228, 66),
+    Grade.SEVERE: (255, 110, 60),
+}
+_UNKNOWN = (170, 170, 170)
+_PAPER = (230, 230, 230)
+
+#: Longest side of a drawn panel, pixels; slices are enlarged so that labels stay legible.
+PANEL = 640
+_GAP = 4
+_LINE = 19
+
+#: Of the image's size: what a panel shows at least, and leaves around the outermost points.
+_SHOWN = 0.5
+_AROUND = 0.15
+
+#: Least width of a panel, of its height, so that labels have room.
+_LABELLED = 0.85
+
+RGB = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One point to draw.
+
+    Attributes:
+        target: what it marks.
+        x, y, z: native voxel.
+        grade: colours it; None is drawn grey.
+        probability: of that grade, for the label; None where the mark is the truth.
+        true: whether this is the truth (a cross) or a prediction (a ring).
+    """
+
+    target: Target
+    x: float
+    y: float
+    z: float
+    grade: Grade | None
+    probability: float | None = None
+    true: bool = False
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a slice that is shown, native pixels, and how many times it is enlarged."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    scale: float
+
+    def place(self, mark: Mark) -> tuple[float, float]:
+        """Where a mark's pixel centre stands in the panel."""
+        return (mark.x + 0.5 - self.left) * self.scale, (mark.y + 0.5 - self.top) * self.scale
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return round(self.width * self.scale), round(self.height * self.scale)
+
+
+def draw_series(
+    volume: Volume, predicted: Sequence[Mark], true: Sequence[Mark] = (), most: int = 4
+) -> RGB:
+    """The slices nearest to the points, side by side, RGB.
+
+    Slices are drawn upright, whatever way they are stored. The part of them around the points is
+    shown, the same in each. A point is drawn on the shown slice nearest to it. A label says what is
+    predicted, and what is true where that is known.
+
+    Args:
+        volume: the series.
+        predicted: predicted points.
+        true: true points, drawn as crosses.
+        most: how many slices at most.
+    """
+    upright = Upright.of(volume, pose_of(volume.kind))
+    volume = upright.volume(volume)
+    predicted, true = _moved(predicted, upright), _moved(true, upright)
+    marks = [*true, *predicted]
+    chosen = _nearest_slices([m.z for m in predicted or true], len(volume.slices), most)
+    window = _window(marks, volume.slices[chosen[0]].shape)
+    labels = _labels(predicted, true)
+    shown: dict[int, list[Mark]] = {z: [] for z in chosen}
+    for mark in marks:
+        shown[min(chosen, key=lambda z: abs(z - mark.z))].append(mark)
+    panels = [_draw_panel(volume, z, here, window, labels) for z, here in shown.items()]
+    gap = np.full((panels[0].shape[0], _GAP, 3), 0, np.uint8)
+    row = [piece for panel in panels for piece in (panel, gap)]
+    return np.concatenate(row[:-1], axis=1)
+
+
+def _moved(marks: Sequence[Mark], upright: Upright) -> list[Mark]:
+    """Marks in pixels and slices of the upright volume."""
+    points = upright.points(np.array([(m.x, m.y, m.z) for m in marks]).reshape(-1, 3)).tolist()
+    return [replace(m, x=x, y=y, z=z) for m, (x, y, z) in zip(marks, points, strict=True)]
+
+
+def save_image(path: Path, image: RGB) -> None:
+    """Write a PNG or JPEG atomically."""
+    with atomic_path(path) as temporary:
+        Image.fromarray(image).save(temporary)
+
+
+def _nearest_slices(zs: Sequence[float], depth: int, most: int) -> list[int]:
+    """The at most ``most`` slices that lie nearest to all the points; the middle one without."""
+    near = sorted({int(np.clip(round(z), 0, depth - 1)) for z in zs}) or [depth // 2]
+    if len(near) <= most:
+        return near
+
+    def distance(chosen: tuple[int, ...]) -> float:
+        return sum(min(abs(z - c) for c in chosen) for z in zs)
+
+    best = min(combinations(near, most), key=distance)
+    return list(best)
+
+
+def _window(marks: Sequence[Mark], shape: tuple[int, int]) -> Window:
+    """The part of a slice of this shape that holds the marks and what is around them."""
+    height, width = shape
+    top, rows = _span([m.y for m in marks], height, _SHOWN * height)
+    left, columns = _span([m.x for m in marks], width, max(_SHOWN * width, _LABELLED * rows))
+    return Window(left, top, columns, rows, PANEL / max(rows, columns))
+
+
+def _span(values: Sequence[float], size: int, least: float) -> tuple[int, int]:
+    """First pixel and length of what is shown along one axis: the values, and at least so much."""
+    inside = [float(np.clip(v, 0, size - 1)) for v in values] or [0.0, size - 1.0]
+    low, high = min(inside), max(inside)
+    length = min(size, round(max(least, high - low + 2 * _AROUND * size)))
+    first = round((low + high) / 2 - length / 2)
+    return int(np.clip(first, 0, size - length)), length
+
+
+def _labels(predicted: Sequence[Mark], true: Sequence[Mark]) -> dict[Mark, str]:
+    """What is written beside the marks: every predicted one, and the true ones left over."""
+    truth = {m.target: m for m in true}
+    labels = {}
+    for mark in [*predicted, *true]:
+        seen = any(p.target == mark.target for p in predicted)
+        if mark.grade is None or (mark.true and seen):
+            continue
+        text = f"{mark.target.level.label} {'true ' if mark.true else ''}{_word(mark.grade)}"
+        if mark.probability is not None:
+            text += f" {mark.probability:.0%}"
+        same = truth.get(mark.target)
+        if not mark.true and same is not None and same.grade is not None:
+            text += f", true {_word(same.grade)}"
+        labels[mark] = text
+    return labels
+
+
+def _word(grade: Grade) -> str:
+    return grade.label.lower().split("/")[-1]
+
+
+def _draw_panel(
+    volume: Volume, z: int, marks: Sequence[Mark], window: Window, labels: Mapping[Mark, str]
+) -> RGB:
+    """One slice with the marks on it."""
+    w = window
+    pixels = np.asarray(volume.pixels[z])[w.top : w.top + w.height, w.left : w.left + w.width]
+    image = Image.fromarray(pixels).resize(w.size, Image.Resampling.BICUBIC).convert("RGB")
+    draw = ImageDraw.Draw(image)
+    for mark in marks:
+        _draw_point(draw, mark, window.place(mark))
+    _draw_labels(draw, [m for m in marks if m in labels], window, labels)
+    sides = sorted({m.target.side.value for m in marks if m.target.side is not None})
+    caption = f"{'/'.join(sides)}  instance {volume.slices[z].instance_number}".strip()
+    _write(draw, (8, 6), caption, _PAPER)
+    plane = volume.slices[z].plane
+    bottom = w.size[1] - _LINE - 6
+    _write(draw, (8, bottom), direction_letter([-v for v in plane.row]), _PAPER)
+    letter = direction_letter(plane.row)
+    _write(draw, (w.size[0] - 8 - _width(draw, letter), bottom), letter, _PAPER)
+    return np.asarray(image)
+
+
+def direction_letter(direction: Sequence[float]) -> str:
+    """The nearest of left, right, anterior, posterior, head, foot to a patient LPS vector."""
+    axis = int(np.argmax(np.abs(direction)))
+    return ("RL", "AP", "FH")[axis][int(direction[axis] > 0)]
+
+
+def _draw_point(draw: ImageDraw.ImageDraw, mark: Mark, at: tuple[float, float]) -> None:
+    x, y = at
+    colour = COLOURS[mark.grade] if mark.grade is not None else _UNKNOWN
+    if mark.true:
+        r = 6
+        for line in ((x - r, y - r, x + r, y + r), (x - r, y + r, x + r, y - r)):
+            draw.line(line, fill=(0, 0, 0), width=4)
+            draw.line(line, fill=colour, width=2)
+        return
+    draw.ellipse((x - 12, y - 12, x + 12, y + 12), outline=(0, 0, 0), width=4)
+    draw.ellipse((x - 11, y - 11, x + 11, y + 11), outline=colour, width=2)
+
+
+def _draw_labels(
+    draw: ImageDraw.ImageDraw, marks: Sequence[Mark], window: Window, labels: Mapping[Mark, str]
+) -> None:
+    """Labels beside their points, on the outer side of pairs, pushed down where they meet."""
+    middle = float(np.mean([m.x for m in marks])) if marks else 0.0
+    paired = len({m.target.side for m in marks}) > 1
+    floor = {False: 0.0, True: 0.0}
+    for mark in sorted(marks, key=lambda m: m.y):
+        x, y = window.place(mark)
+        text, colour = labels[mark], COLOURS[mark.grade] if mark.grade is not None else _UNKNOWN
+        width = _width(draw, text)
+        fits = x + 18 + width <= window.size[0] - 4
+        to_left = mark.x < middle if paired else not fits and x - 18 - width >= 4
+        tx = x - 18 - width if to_left else x + 18
+        tx = min(max(tx, 4), window.size[0] - width - 4)
+        ty = min(max(y - _LINE / 2, floor[to_left]), window.size[1] - _LINE)
+        floor[to_left] = ty + _LINE
+        _write(draw, (tx, ty), text, colour)
+
+
+def _width(draw: ImageDraw.ImageDraw, text: str) -> float:
+    return draw.textlength(text, font=_font())
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: tuple[int, int, int]
+) -> None:
+    draw.text(at, text, fill=colour, font=_font(), stroke_width=2, stroke_fill=(0, 0, 0))
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=16)
+
+
+def predicted_marks(prediction: SeriesPrediction, series_id: str | None = None) -> list[Mark]:
+    """A ring per placed target with its most probable grade; grey where none is said.
+
+    Args:
+        prediction: of a series, or of a study whose targets lie in several.
+        series_id: only what lies in this series; None takes all.
+    """
+    marks = []
+    for i, target in enumerate(prediction.targets):
+        x, y, z = (float(v) for v in prediction.voxels[i])
+        if not np.isfinite([x, y, z]).all():
+            continue
+        if series_id is not None and prediction.series_of(i) != series_id:
+            continue
+        grade, probability = None, None
+        if np.isfinite(prediction.probabilities[i]).all():
+            grade = Grade(int(np.argmax(prediction.probabilities[i])))
+            probability = float(prediction.probabilities[i][grade])
+        marks.append(Mark(target, x, y, z, grade, probability))
+    return marks
+
+
+def finding_marks(findings: Iterable[Finding], series_id: str) -> list[Mark]:
+    """A ring per finding that lies in a series."""
+    return [
+        Mark(f.target, f.place.x, f.place.y, f.place.z, f.grade, f.shown[f.grade])
+        for f in findings
+        if f.place is not None and f.place.series_id == series_id
+    ]
+
+
+def true_marks(row: SeriesRow | StudyRow, series_id: str | None = None) -> list[Mark]:
+    """A cross per labelled point; grey where the grade is unknown.
+
+    Args:
+        row: a labelled series, or a study with points in several.
+        series_id: of a study, only points in this series.
+    """
+    grades = {t: Grade(int(g)) for t, g in zip(row.targets, row.grades, strict=True) if g >= 0}
+    if isinstance(row, StudyRow):
+        voxels = {t: p.voxel for t, p in row.truth.items() if series_id in (None, p.series_id)}
+    else:
+        points = zip(row.targets, row.points, strict=True)
+        voxels = {t: (p[0], p[1], p[2]) for t, p in points if np.isfinite(p).all()}
+    return [
+        Mark(t, float(x), float(y), float(z), grades.get(t), true=True)
+        for t, (x, y, z) in voxels.items()
+    ]
+
+
+def series_shown(row: SeriesRow | StudyRow, prediction: SeriesPrediction) -> list[str]:
+    """The series in which a prediction or a label has points, in order of targets."""
+    if not prediction.series:
+        return [prediction.series_id]
+    labelled = [p.series_id for p in row.truth.values()] if isinstance(row, StudyRow) else []
+    return list(dict.fromkeys(s for s in (*prediction.series, *labelled) if s))

@@ -1,0 +1,182 @@
+"""One HTML page of sections with text, tables and figures; opens without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lumbargrade import __version__
+from lumbargrade.domain.findings import Finding
+from lumbargrade.domain.reasons import by_reason, named
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Level, Side, Target
+from lumbargrade.files.writing import write_text
+from lumbargrade.report.text import cell_text
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph, or with ``code`` a preformatted block."""
+
+    text: str
+    code: bool = False
+
+    @property
+    def kind(self) -> str:
+        return "code" if self.code else "text"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads to a file; ``target`` is its path relative to the page."""
+
+    text: str
+    target: str
+
+    @property
+    def href(self) -> str:
+        return quote(self.target)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; floats are shown with four decimals, numbers stand to the right."""
+
+    header: Sequence[str]
+    values: Sequence[Sequence[object]]
+    caption: str = ""
+    kind: ClassVar[str] = "table"
+
+    @property
+    def rows(self) -> list[list[str | Link]]:
+        return [[v if isinstance(v, Link) else cell_text(v) for v in row] for row in self.values]
+
+    @property
+    def numeric(self) -> list[bool]:
+        columns = range(len(self.header))
+        return [
+            all(row[i] is None or isinstance(row[i], int | float) for row in self.values)
+            for i in columns
+        ]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture; ``source`` is relative to the page."""
+
+    source: str
+    caption: str
+    kind: ClassVar[str] = "figure"
+
+
+@dataclass(frozen=True)
+class FindingsTable:
+    """Findings of a study as a table of conditions by levels.
+
+    Attributes:
+        findings: by target.
+        truth: shown beside them, where it is known.
+        absent: why others are not graded; the reasons stand numbered below the table.
+    """
+
+    findings: Mapping[Target, Finding]
+    truth: Mapping[Target, Grade] = field(default_factory=dict)
+    absent: Mapping[Target, str] = field(default_factory=dict)
+    kind: ClassVar[str] = "findings"
+    levels: ClassVar[list[str]] = [level.label for level in Level]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why findings are absent, in the order of their numbers."""
+        return [f"{named(ts)}: {reason}" for reason, ts in self._by_reason.items()]
+
+    @property
+    def _by_reason(self) -> dict[str, list[Target]]:
+        order = [t for condition in Condition for t in TARGETS[condition]]
+        return by_reason({t: self.absent[t] for t in order if t in self.absent})
+
+    @property
+    def rows(self) -> list[tuple[str, list[dict[str, object] | None]]]:
+        lines = []
+        for condition in Condition:
+            sides: tuple[Side | None, ...] = tuple(Side) if condition.sided else (None,)
+            for side in sides:
+                targets = [t for t in TARGETS[condition] if t.side is side]
+                name = targets[0].sided_condition.replace("_", " ")
+                lines.append((name, [self._cell(t) for t in targets]))
+        return lines
+
+    def _cell(self, target: Target) -> dict[str, object] | None:
+        finding, truth = self.findings.get(target), self.truth.get(target)
+        true = {
+            "truth": truth.label if truth is not None else "",
+            "truth_class": truth.column if truth is not None else "",
+        }
+        if finding is None:
+            if target not in self.absent:
+                return None
+            reason = self.absent[target]
+            return {"absent": list(self._by_reason).index(reason) + 1, "all": reason, **true}
+        known = [_shares(finding.probabilities)]
+        if finding.calibrated is not None:
+            known = [f"calibrated: {_shares(finding.calibrated)}", f"by the models: {known[0]}"]
+        return {
+            "grade": finding.grade.column,
+            "label": finding.grade.label,
+            "percent": f"{100 * finding.shown[finding.grade]:.0f}",
+            "all": "; ".join(known),
+            "bars": [max(1, round(70 * p)) for p in finding.shown],
+            "absent": 0,
+            **true,
+        }
+
+
+def _shares(probabilities: Sequence[float]) -> str:
+    return ", ".join(f"{g.label} {p:.1%}" for g, p in zip(Grade, probabilities, strict=True))
+
+
+@dataclass(frozen=True)
+class Card:
+    """A picture with what is to be said of it beside it; ``lines`` are shown as they stand.
+
+    Attributes:
+        anchor: name that a link can lead to.
+        source: of the picture, relative to the page; empty without one.
+    """
+
+    anchor: str
+    title: str
+    text: str
+    source: str = ""
+    lines: Sequence[str] = ()
+    kind: ClassVar[str] = "card"
+
+
+Block = Text | Table | Figure | FindingsTable | Card
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled part of a page."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = "") -> Path:
+    """Write a page atomically and return its path."""
+    environment = Environment(
+        loader=PackageLoader("lumbargrade.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("page.html")
+    html = template.render(title=title, lead=lead, sections=sections, version=__version__)
+    write_text(path, html)
+    return path

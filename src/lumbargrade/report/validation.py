@@ -1,0 +1,302 @@
+"""Output of `validate`: out-of-fold file, score and point tables, a page with pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.files.writing import write_text
+from lumbargrade.grading.model_record import write_origin
+from lumbargrade.grading.predictions_file import write_predictions
+from lumbargrade.lsdc.point_file import write_points
+from lumbargrade.lsdc.rows import KIND_OF
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.lsdc.tables import FOLDS
+from lumbargrade.models.registry import get_task
+from lumbargrade.report.agreement import (
+    NBSP,
+    agreement_sections,
+    overview_table,
+    part_as_dict,
+    write_metrics_csv,
+)
+from lumbargrade.report.drawing import (
+    draw_series,
+    predicted_marks,
+    save_image,
+    series_shown,
+    true_marks,
+)
+from lumbargrade.report.page import Block, Figure, Section, Table, Text, write_page
+from lumbargrade.report.text import text_table
+from lumbargrade.scoring.breakdown import ALL, Part, break_down
+from lumbargrade.scoring.cohort import pair
+from lumbargrade.scoring.points import WITHIN, PointErrors
+from lumbargrade.validation.out_of_fold import (
+    FoldPredictions,
+    origin_of,
+    out_of_fold_points,
+    out_of_fold_studies,
+)
+from lumbargrade.validation.pairs import ENSEMBLE, Pairs, ensemble_of, grouped_by_rows, narrowed
+from lumbargrade.validation.scores import (
+    MEAN,
+    POOLED,
+    PointLine,
+    ScoreLine,
+    point_table,
+    score_table,
+)
+
+
+def write_agreement(
+    table: Path, studies: Sequence[StudyPrediction], store: VolumeStore
+) -> tuple[list[Part], list[Section]]:
+    """Measure the out-of-fold predictions of the ensemble and write the measures.
+
+    Args:
+        table: CSV for the measures; written atomically.
+        studies: one prediction per study, by models that have not seen it.
+        store: gives the true grades.
+
+    Returns:
+        The measures and the sections of a page on them; both are empty where nothing is graded.
+    """
+    truth = {str(study): grades for study, grades in store.grades.items()}
+    graded = pair({p.study_id: p for p in studies}, truth).predicted
+    parts = break_down(graded)
+    write_metrics_csv(table, parts)
+    return parts, agreement_sections(graded, parts) if parts else []
+
+
+#: Of scores.csv.
+SCORE_COLUMNS = (
+    *("condition", "model", "fold", "series", "score", "with flip", "any severe"),
+    *("published", "published flip", "published any severe"),
+)
+#: Columns of points.csv, one number per cell.
+POINT_COLUMNS = (
+    *("condition", "model", "fold", "points", "median mm", "p90 mm"),
+    *(f"<= {d} mm" for d in WITHIN),
+    *(f"{axis} <= {d}" for axis in "xyz" for d in WITHIN),
+)
+#: Columns as shown, a table per condition and model: the shares within all limits in one cell.
+POINT_HEADER = (
+    *("fold", "points", "median mm", "p90 mm"),
+    *("within mm", "within in x", "within in y", "within in z"),
+)
+_UNITS = (
+    f"within: shares of points within {', '.join(map(str, WITHIN))}: mm in space, mask pixels in x "
+    "and y, slices in z (points found in axial crops: patient mm along all three). A dash: so many "
+    "points were not found that this distance is unknown."
+)
+_MEAN_AND_POOLED = (
+    f"{MEAN}: mean of the folds' figures, as the published figures are; {POOLED}: over the studies "
+    "of all folds together"
+)
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """Tables of a validation.
+
+    Attributes:
+        scores: per condition, model and fold, and of ensembles.
+        points: likewise, errors of the points that findings are taken from.
+        rows: rows of the out-of-fold file.
+        agreement: of the ensemble's findings with the truth, by condition, level and side.
+    """
+
+    scores: Sequence[ScoreLine]
+    points: Sequence[PointLine]
+    rows: int
+    agreement: Sequence[Part] = ()
+
+    def score_rows(self) -> list[list[object]]:
+        return [list(asdict(line).values()) for line in self.scores]
+
+    def shown_scores(self) -> list[Table]:
+        """As the page and the terminal show them: every figure with the published one beside it."""
+        tables = []
+        for condition in Condition:
+            lines = [line for line in self.scores if line.condition is condition]
+            columns: list[tuple[str, list[object]]] = [
+                ("model", [line.model for line in lines]),
+                ("fold", [line.fold for line in lines]),
+                ("series", [line.series for line in lines]),
+                ("score", [line.score for line in lines]),
+                ("published", [line.published for line in lines]),
+                ("with flip", [line.score_flip for line in lines]),
+                ("published", [line.published_flip for line in lines]),
+                ("any severe", [line.any_severe for line in lines]),
+                ("published", [line.published_any_severe for line in lines]),
+            ]
+            known = [(head, cells) for head, cells in columns if any(c is not None for c in cells)]
+            rows = [list(row) for row in zip(*(cells for _, cells in known), strict=True)]
+            if rows:
+                tables.append(Table([head for head, _ in known], rows, _words(condition)))
+        return tables
+
+    def point_rows(self) -> list[list[object]]:
+        """Rows of ``points.csv``."""
+        return [
+            [line.condition.value, line.model, line.fold, *_distances(line.errors)]
+            + [*line.errors.within_mm]
+            + [share for axis in "xyz" for share in line.errors.within[axis]]
+            for line in self.points
+        ]
+
+    def shown_points(self) -> list[Table]:
+        """As the page and the terminal show them."""
+        tables: dict[tuple[Condition, str], list[list[object]]] = {}
+        for line in self.points:
+            shares = [line.errors.within_mm, *(line.errors.within[axis] for axis in "xyz")]
+            row = [line.fold, *_distances(line.errors), *map(_shares, shares)]
+            tables.setdefault((line.condition, line.model), []).append(row)
+        return [
+            Table(POINT_HEADER, rows, f"{_words(condition)}, {model}")
+            for (condition, model), rows in tables.items()
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes below the score table."""
+        notes = [f"{_MEAN_AND_POOLED}."]
+        folds = sorted({line.fold for line in self.scores if line.fold.isdecimal()})
+        published = any(line.published is not None for line in self.scores)
+        if published and len(folds) < FOLDS:
+            ours = f"fold{'s' if len(folds) > 1 else ''} {', '.join(folds)}"
+            notes.append(f"The published means are over {FOLDS} folds, ours only over {ours}.")
+        return notes
+
+    def overall(self) -> dict[Condition, PointErrors]:
+        """Pooled errors of the points per condition: of the ensemble, or of the only model."""
+        found: dict[Condition, PointErrors] = {}
+        for line in self.points:
+            if line.fold == POOLED and (line.condition not in found or line.model == ENSEMBLE):
+                found[line.condition] = line.errors
+        return found
+
+    def text(self) -> str:
+        scores = "no grades: these models only place points"
+        if self.scores:
+            scores = "\n".join([_as_text(self.shown_scores(), "scores"), *self.notes])
+        text = f"{scores}\n\n{_as_text(self.shown_points(), 'points')}\n{_UNITS}"
+        whole = [part for part in self.agreement if part.by == ALL]
+        if whole:
+            text += f"\n\n{text_table(*overview_table(whole))}"
+        return text.replace(NBSP, " ")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "scores": [asdict(line) for line in self.scores],
+            "points": {c.value: asdict(e) for c, e in self.overall().items()},
+            "point_lines": [asdict(line) for line in self.points],
+            "rows": self.rows,
+            "agreement": [part_as_dict(part) for part in self.agreement],
+        }
+
+
+def _distances(errors: PointErrors) -> list[object]:
+    return [errors.count, errors.median_mm, errors.p90_mm]
+
+
+def _shares(shares: Sequence[float]) -> str:
+    return NBSP.join(f"{share:.3f}".removeprefix("0") for share in shares)
+
+
+def _words(condition: Condition) -> str:
+    return condition.value.replace("_", " ")
+
+
+def _as_text(tables: Sequence[Table], what: str) -> str:
+    """Tables for the terminal, each under its title."""
+    parts = [f"{what}: {t.caption}\n{text_table(t.header, t.values)}" for t in tables]
+    return "\n\n".join(parts)
+
+
+def write_validation(
+    out: Path, folds: Sequence[FoldPredictions], store: VolumeStore, *, pictures: int = 12
+) -> ValidationResult:
+    """Score out-of-fold predictions and write everything to a folder.
+
+    The out-of-fold files, the table of points and the pictures show the same predictions: those
+    with flip averaging, for models that are averaged with flips.
+
+    Args:
+        out: gets ``oof.csv`` with ``oof.json`` (its models), ``oof-points.csv``, ``scores.csv``,
+            ``points.csv``, ``metrics.csv``, ``index.html`` and ``pictures/``.
+        folds: predictions of every model on its fold.
+        store: labels and volumes.
+        pictures: how many series are drawn, per condition.
+    """
+    scores: list[ScoreLine] = []
+    points: list[PointLine] = []
+    drawn: list[Block] = []
+    for condition in Condition:
+        mine = [f for f in folds if not f.guide and condition in _conditions(f)]
+        if mine:
+            scores += score_table(condition, mine)
+            drawn += _draw(out, condition, _first_pairs(condition, mine)[:pictures], store)
+        points += point_table(condition, [f for f in folds if condition in _placed(f)], store)
+    studies = out_of_fold_studies(folds, store)
+    rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
+    write_origin(out / "oof.csv", origin_of(folds, store))
+    write_points(out / "oof-points.csv", out_of_fold_points(folds, store))
+    parts, agreement = write_agreement(out / "metrics.csv", studies, store) if studies else ((), [])
+    result = ValidationResult(scores, points, rows, parts)
+    _write_csv(out / "scores.csv", SCORE_COLUMNS, result.score_rows())
+    _write_csv(out / "points.csv", POINT_COLUMNS, result.point_rows())
+    sections = [
+        Section("Scores", [*result.shown_scores(), *map(Text, result.notes)]),
+        Section("Points", [*result.shown_points(), Text(_UNITS)]),
+        *agreement,
+        Section("Pictures", [Text("Rings are predicted, crosses true points."), *drawn]),
+    ]
+    write_page(out / "index.html", "Out-of-fold validation", sections)
+    return result
+
+
+def _conditions(fold: FoldPredictions) -> tuple[Condition, ...]:
+    return get_task(fold.meta.recipe).conditions
+
+
+def _placed(fold: FoldPredictions) -> set[Condition]:
+    """Conditions whose points a model finds, graded or not."""
+    return {t.condition for t in get_task(fold.meta.recipe).targets}
+
+
+def _first_pairs(condition: Condition, folds: Sequence[FoldPredictions]) -> Pairs:
+    """Rows to draw with the mean prediction: of models of whole series if there are any."""
+    first = next(iter(grouped_by_rows(folds).values()), [])
+    pairs = [pair for one in ensemble_of(first).values() for pair in one.used]
+    return narrowed(pairs, condition)
+
+
+def _draw(out: Path, condition: Condition, pairs: Pairs, store: VolumeStore) -> list[Block]:
+    figures: list[Block] = []
+    for row, prediction in pairs:
+        for series in series_shown(row, prediction):
+            volume = store.volume(row.study_id, series)
+            if volume.kind is not KIND_OF[condition]:
+                continue
+            marks, crosses = predicted_marks(prediction, series), true_marks(row, series)
+            image = draw_series(volume, marks, crosses, most=5 if condition.sided else 3)
+            name = f"pictures/{condition.name.lower()}-{row.study_id}-{series}.jpg"
+            save_image(out / name, image)
+            figures.append(Figure(name, f"study {row.study_id}, series {series}, {condition}"))
+    return figures
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())

@@ -1,0 +1,1 @@
+"""From volumes and points to what a network sees, augmented in training."""

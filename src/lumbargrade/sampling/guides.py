@@ -1,0 +1,87 @@
+"""Where each level lies: the points that crops are cut around.
+
+A guide is three points per level in patient LPS mm: the canal's centre and the left and the right
+foramen. They come from labels, or from the points that a first stage predicts. What one view does
+not give is taken from the others of the same space, so that a study without one of its series can
+still be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.views import Spaces
+from lumbargrade.domain.vocabulary import Condition, Level, Side, Target
+
+#: Places of the three points of a level in a guide.
+CENTRE, LEFT, RIGHT = 0, 1, 2
+
+#: Distance of a foramen from the canal's centre to its side, mm: used where T1 gives no point.
+#: Median of the labelled foramina about the canal's centre of the real study and of phantoms.
+TO_FORAMEN = 16.0
+
+_LEVELS = tuple(Level)
+
+
+@dataclass(frozen=True, slots=True)
+class GuidePoint:
+    """A known point: what it marks, in which series, patient LPS mm."""
+
+    target: Target
+    series_id: str
+    patient: tuple[float, float, float]
+
+
+def index_of(target: Target) -> int:
+    """Which point of a guide a canal or foraminal target is."""
+    if target.side is None:
+        return CENTRE
+    return LEFT if target.side is Side.LEFT else RIGHT
+
+
+def guide_for(series_id: str, points: Iterable[GuidePoint], spaces: Spaces) -> FloatArray:
+    """The guide that points give for one series, (5, 3, 3) LPS mm, NaN where nothing is known.
+
+    Only points of series in the same space count. Canal points give the centre and foraminal
+    points the sides; a missing centre is the middle of left and right, or of the subarticular
+    points, and a missing side lies ``TO_FORAMEN`` beside the centre.
+
+    Args:
+        series_id: the series that crops are cut from.
+        points: known points of the study.
+        spaces: which series share a space.
+    """
+    direct = np.full((len(_LEVELS), 3, 3), np.nan)
+    recess: dict[tuple[int, Side], list[FloatArray]] = {}
+    for point in points:
+        if not spaces.shared(series_id, point.series_id):
+            continue
+        level, at = _LEVELS.index(point.target.level), np.asarray(point.patient, float)
+        if point.target.condition is not Condition.SUBARTICULAR:
+            direct[level, index_of(point.target)] = at
+        elif point.target.side is not None:
+            recess.setdefault((level, point.target.side), []).append(at)
+    return _completed(direct, recess)
+
+
+def _completed(
+    direct: FloatArray, recess: Mapping[tuple[int, Side], Sequence[FloatArray]]
+) -> FloatArray:
+    guide = direct.copy()
+    for level in range(len(_LEVELS)):
+        known = np.isfinite(direct[level]).all(axis=1)
+        sides = [np.mean(recess[level, s], axis=0) for s in Side if (level, s) in recess]
+        if not known[CENTRE] and len(sides) == 2:
+            guide[level, CENTRE] = (sides[0] + sides[1]) / 2
+        elif not known[CENTRE] and known[LEFT] and known[RIGHT]:
+            guide[level, CENTRE] = (direct[level, LEFT] + direct[level, RIGHT]) / 2
+        if np.isfinite(guide[level, CENTRE]).all():
+            # patient x grows to the left
+            for at, to_side in ((LEFT, TO_FORAMEN), (RIGHT, -TO_FORAMEN)):
+                if not known[at]:
+                    guide[level, at] = guide[level, CENTRE] + [to_side, 0.0, 0.0]
+    return guide

@@ -1,0 +1,161 @@
+"""Rows of whole studies: what tasks that look at several series, level by level, train on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.vocabulary import Condition, Target
+from lumbargrade.lsdc.exclusions import is_excluded
+from lumbargrade.lsdc.point_file import PlacedPoint
+from lumbargrade.lsdc.rows import KIND_OF
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.lsdc.tables import SeriesEntry
+from lumbargrade.sampling.guides import GuidePoint
+
+#: Standard deviation of guide points along each axis where it cannot be measured, mm.
+DEFAULT_JITTER = 2.0
+
+#: Fewer compared points than this say little about their spread.
+FEWEST_ERRORS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class TruePlace:
+    """A labelled point: its series, native voxel (x, y, z) and patient LPS mm."""
+
+    series_id: str
+    voxel: tuple[float, float, float]
+    patient: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRow:
+    """One study to train on.
+
+    Attributes:
+        study_id: as in the tables.
+        fold: the fold that validates it.
+        series: its series.
+        targets: what is graded, in the order of the task, (P).
+        grades: int8 (P,) grade, -1 where there is none.
+        truth: labelled points of the targets.
+        guides: points that crops are cut around.
+        guided_by_labels: whether any guide is a label, not a prediction.
+        jitter: standard deviation of the guides along patient x, y, z that training adds, mm.
+    """
+
+    study_id: int
+    fold: int
+    series: tuple[SeriesEntry, ...]
+    targets: tuple[Target, ...]
+    grades: NDArray[np.int8]
+    truth: Mapping[Target, TruePlace]
+    guides: tuple[GuidePoint, ...]
+    guided_by_labels: bool = False
+    jitter: tuple[float, float, float] = (DEFAULT_JITTER,) * 3
+
+    @property
+    def series_id(self) -> int:
+        """What stands for the row where a series would: the study."""
+        return self.study_id
+
+    @property
+    def points(self) -> FloatArray:
+        """Labelled points of the targets, (P, 3) patient LPS mm; NaN where there is none."""
+        nowhere = (np.nan,) * 3
+        return np.array(
+            [self.truth[t].patient if t in self.truth else nowhere for t in self.targets]
+        )
+
+
+def study_rows(
+    store: VolumeStore,
+    targets: Sequence[Target],
+    predicted: Mapping[int, Mapping[Target, PlacedPoint]] | None = None,
+    *,
+    include_wrong_left_points: bool = False,
+) -> list[StudyRow]:
+    """A row for every study of a store that has a grade of a target and a point to start from.
+
+    Args:
+        store: series, points and grades.
+        targets: what is graded.
+        predicted: out-of-fold points; a study that has any is guided by them alone, others by
+            their labels.
+        include_wrong_left_points: use the left T1 points of the three studies where they are wrong.
+    """
+    series: dict[int, list[SeriesEntry]] = defaultdict(list)
+    for entry in store.series:
+        series[entry.study_id].append(entry)
+    labels = _labels(store, include_wrong_left_points)
+    jitter = measured_jitter(predicted or {}, labels)
+    rows = []
+    for study, entries in series.items():
+        known = store.grades.get(study, {})
+        grades = np.array([known.get(t, -1) for t in targets], np.int8)
+        placed = labels.get(study, {})
+        truth = {t: placed[t] for t in targets if t in placed}
+        guessed = (predicted or {}).get(study)
+        if guessed:
+            guides = tuple(GuidePoint(t, p.series_id, p.patient) for t, p in guessed.items())
+        else:
+            guides = tuple(GuidePoint(t, p.series_id, p.patient) for t, p in placed.items())
+        if guides and (grades >= 0).any():
+            rows.append(
+                StudyRow(
+                    study,
+                    store.folds.get(study, -1),
+                    tuple(entries),
+                    tuple(targets),
+                    grades,
+                    truth,
+                    guides,
+                    guided_by_labels=not guessed,
+                    jitter=jitter,
+                )
+            )
+    return rows
+
+
+def measured_jitter(
+    predicted: Mapping[int, Mapping[Target, PlacedPoint]],
+    labels: Mapping[int, Mapping[Target, TruePlace]],
+) -> tuple[float, float, float]:
+    """How far predicted points lie from labels along patient x, y, z: a robust deviation, mm.
+
+    1.4826 times the median absolute error is the standard deviation of a normal distribution and
+    does not count the few points that lie on another level. Subarticular points are not guides.
+    """
+    errors = [
+        np.subtract(point.patient, labels[study][target].patient)
+        for study, points in predicted.items()
+        for target, point in points.items()
+        if target in labels.get(study, {}) and target.condition is not Condition.SUBARTICULAR
+    ]
+    if len(errors) < FEWEST_ERRORS:
+        return (DEFAULT_JITTER,) * 3
+    x, y, z = (1.4826 * np.median(np.abs(errors), axis=0)).tolist()
+    return x, y, z
+
+
+def _labels(store: VolumeStore, include_wrong: bool) -> dict[int, dict[Target, TruePlace]]:
+    """Study -> target -> its labelled point; the first where several series have one."""
+    kinds = {(s.study_id, s.series_id): s.kind for s in store.series}
+    found: dict[int, dict[Target, TruePlace]] = defaultdict(dict)
+    for p in store.points:
+        condition = p.target.condition
+        if not np.isfinite(p.patient).all() or not np.isfinite(p.z):
+            continue
+        if kinds.get((p.study_id, p.series_id)) is not KIND_OF[condition]:
+            continue
+        if is_excluded(condition, p.study_id, p.series_id, include_wrong_left_points=include_wrong):
+            continue
+        place = TruePlace(str(p.series_id), (p.x, p.y, p.z), p.patient)
+        found[p.study_id].setdefault(p.target, place)
+    return dict(found)

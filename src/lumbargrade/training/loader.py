@@ -1,0 +1,142 @@
+"""Training batches: the same for a seed and an epoch, whatever the number of workers."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lumbargrade.config import TrainConfig
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.lsdc.exclusions import (
+    Contradicted,
+    read_contradicted,
+    without_contradicted,
+)
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.task import Row, Task
+
+
+class SampleDataset(Dataset[Any]):
+    """Augmented samples of one epoch; item i depends on seed, epoch and series id alone.
+
+    Grades that are contradicted (``data.suspects``) are left out of a share of the epochs.
+    """
+
+    def __init__(
+        self,
+        store: VolumeStore,
+        rows: Sequence[Row],
+        task: Task,
+        seed: int,
+        epoch: int,
+        contradicted: Contradicted | None = None,
+    ) -> None:
+        self.store, self.rows, self.task = store, rows, task
+        self.seed, self.epoch = seed, epoch
+        self.contradicted = contradicted or {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        row = self.rows[index]
+        key = [self.seed, self.epoch, row.series_id]
+        row = self._trusted(row, np.random.default_rng([*key, row.study_id]))
+        return self.task.sample(self.store, row, np.random.default_rng(key))
+
+    def _trusted(self, row: Any, rng: np.random.Generator) -> Any:
+        if not self.contradicted:
+            return row
+        weight = self.task.recipe.data.suspect_weight
+        grades = without_contradicted(
+            row.grades, row.study_id, row.targets, self.contradicted, weight, rng
+        )
+        return replace(row, grades=grades)
+
+
+def batch_order(
+    count: int, batch_size: int, seed: int, epoch: int, *, drop_last: bool = False
+) -> list[list[int]]:
+    """Which items make which batch of an epoch: every item once, in an order drawn anew.
+
+    Args:
+        count: how many items there are.
+        batch_size: items of a batch; the last batch has what remains.
+        seed, epoch: the order follows from these two.
+        drop_last: leave out the last batch if it is smaller; which items are left out differs
+            from epoch to epoch.
+
+    Raises:
+        UsageError: if there are items, but ``drop_last`` leaves no batch.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
+    batches = [order[i : i + batch_size] for i in range(0, count, batch_size)]
+    if drop_last and batches and len(batches[-1]) < batch_size:
+        if len(batches) == 1:
+            raise UsageError(
+                f"train.drop_last leaves nothing to train on: {count} items, and train.batch_size "
+                f"is {batch_size}; give a smaller train.batch_size, or train.drop_last false"
+            )
+        batches.pop()
+    return batches
+
+
+def epoch_batches(train: TrainConfig, count: int, epoch: int) -> list[list[int]]:
+    """:func:`batch_order` of an epoch (from 0) by a recipe's settings."""
+    return batch_order(count, train.batch_size, train.seed, epoch, drop_last=train.drop_last)
+
+
+def training_loader(
+    task: Task, store: VolumeStore, rows: Sequence[Row], *, epoch: int, skip: int = 0
+) -> DataLoader[Any]:
+    """Batches of one epoch.
+
+    Args:
+        task: makes samples and batches; its recipe gives seed, batch size and workers.
+        store: volumes.
+        rows: what is trained on.
+        epoch: number of the epoch, from 0.
+        skip: how many batches were already used before an interruption.
+
+    Returns:
+        An iterable of the task's batches, with a length. It draws nothing from torch's global
+        random state.
+
+    Raises:
+        BadTable: if the list of contradicted grades cannot be read.
+        UsageError: for a ``suspect_weight`` that is no share, or if ``drop_last`` leaves no batch.
+    """
+    config, data = task.recipe.train, task.recipe.data
+    if not 0 <= data.suspect_weight <= 1:
+        raise UsageError(f"data.suspect_weight {data.suspect_weight}: give a share from 0 to 1")
+    contradicted = read_contradicted(Path(data.suspects)) if data.suspects else None
+    batches = epoch_batches(config, len(rows), epoch)[skip:]
+    workers = min(config.workers, len(batches))
+    return DataLoader(
+        SampleDataset(store, rows, task, config.seed, epoch, contradicted),
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=task.collate,
+        worker_init_fn=_quiet_worker if workers else None,
+        generator=torch.Generator().manual_seed(config.seed),
+        pin_memory=False,
+    )
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread per worker: the workers themselves are the parallelism.
+
+    A signal to the whole process group (Ctrl-C, the end of a batch job) is for the training
+    process, which still needs its workers to finish the batch in work.
+    """
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

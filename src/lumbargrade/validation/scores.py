@@ -1,0 +1,302 @@
+"""Scores and point errors of out-of-fold predictions: per model and fold, and for the ensemble.
+
+Figures over several folds are given twice: as the mean of the folds' figures, which is what the
+published system calls its average, and pooled over the studies of all folds together.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lumbargrade.config import Published, Recipe, structured
+from lumbargrade.domain.upright import Upright
+from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.task import SeriesPrediction
+from lumbargrade.scoring.local import any_severe, local_score
+from lumbargrade.scoring.points import NOT_FOUND, PointErrors, mean_errors, point_errors
+from lumbargrade.validation.out_of_fold import FoldPredictions
+from lumbargrade.validation.pairs import (
+    FoldPairs,
+    JudgedRow,
+    Pairs,
+    ensemble_of,
+    grouped_by_rows,
+    pairs_of,
+)
+
+_FILE = "validation/data/published_ensembles.toml"
+
+
+@dataclass(frozen=True)
+class PublishedEnsemble:
+    """Recipes whose probabilities were averaged, with the figures of their mean."""
+
+    recipes: tuple[str, ...]
+    figures: Published
+
+
+@dataclass(frozen=True)
+class _Ensembles:
+    ensemble: tuple[PublishedEnsemble, ...]
+
+
+@cache
+def published_ensembles() -> tuple[PublishedEnsemble, ...]:
+    """All published ensembles, as ``data/published_ensembles.toml`` lists them."""
+    text = (resources.files("lumbargrade") / _FILE).read_text("utf-8")
+    return structured(tomllib.loads(text), _Ensembles, _FILE, "ensembles").ensemble
+
+
+def figures_of(recipes: Collection[Recipe]) -> Published:
+    """Published figures of one recipe, or of exactly these recipes averaged; empty if none."""
+    if len(recipes) == 1:
+        return next(iter(recipes)).published
+    names = {r.name for r in recipes}
+    known = (e.figures for e in published_ensembles() if set(e.recipes) == names)
+    return next(known, Published())
+
+
+MEAN, POOLED = "mean", "pooled"
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """One line of the validation table.
+
+    Attributes:
+        condition: what is scored.
+        model: recipe name, or ``ensemble``.
+        fold: fold number; ``mean`` of the folds' figures; ``pooled`` over all folds' studies.
+        series: how many series.
+        score: weighted log loss (weights 1, 2, 4), without flip averaging.
+        score_flip: the same with flip averaging; None where no model is averaged with flips.
+        any_severe: any-severe loss per study; None where the condition has sides.
+        published: the published score of the same recipe or ensemble: of the fold, the mean of
+            its five folds' scores, or pooled; None where it is not known.
+        published_flip: likewise with flip averaging.
+        published_any_severe: likewise of the any-severe loss.
+    """
+
+    condition: Condition
+    model: str
+    fold: str
+    series: int
+    score: float
+    score_flip: float | None = None
+    any_severe: float | None = None
+    published: float | None = None
+    published_flip: float | None = None
+    published_any_severe: float | None = None
+
+
+@dataclass(frozen=True)
+class PointLine:
+    """One line of the table of points.
+
+    Attributes:
+        condition: whose points.
+        model, fold: as in `ScoreLine`.
+        errors: of the predictions that findings are taken from.
+    """
+
+    condition: Condition
+    model: str
+    fold: str
+    errors: PointErrors
+
+
+def score_pairs(pairs: Pairs) -> float:
+    """Local score of predictions against the grades of their rows; what is not predicted is out."""
+    grades = np.concatenate([row.grades for row, _ in pairs])
+    probabilities = np.concatenate([p.probabilities for _, p in pairs])
+    known = (grades >= 0) & np.isfinite(probabilities).all(axis=1)
+    return float(local_score(probabilities[known], grades[known]).weighted)
+
+
+def any_severe_of_pairs(pairs: Pairs) -> float:
+    """Any-severe loss over studies; several series of a study are averaged."""
+    studies: dict[int, list[tuple[JudgedRow, SeriesPrediction]]] = {}
+    for row, prediction in pairs:
+        studies.setdefault(row.study_id, []).append((row, prediction))
+    severe = np.array(
+        [np.mean([p.probabilities[:, Grade.SEVERE] for _, p in s], 0) for s in studies.values()]
+    )
+    grades = np.array([s[0][0].grades for s in studies.values()])
+    known = (grades >= 0) & np.isfinite(severe)
+    return float(any_severe(np.nan_to_num(severe), np.where(known, grades == Grade.SEVERE, -1)))
+
+
+def point_columns(pairs: Pairs, store: VolumeStore, size: int) -> tuple[NDArray[np.float64], ...]:
+    """Annotated points of all rows as :func:`point_errors` takes them, (N, 3) each.
+
+    Predicted and true points, x and y in mask pixels and z in slices, then both in patient mm, and
+    the normals of the true points' slices. If a row's points lie in several series, patient mm
+    stand in for mask pixels and slices, and its normals are NaN.
+
+    Args:
+        pairs: rows with their predictions.
+        store: gives true patient points and image sizes.
+        size: side of the network input; a mask pixel is four input pixels.
+    """
+    found = [_point_pairs(row, p, store, size) for row, p in pairs]
+    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+
+
+def _point_pairs(
+    row: Any, prediction: SeriesPrediction, store: VolumeStore, size: int
+) -> tuple[NDArray[np.float64], ...]:
+    marked = np.isfinite(row.points).all(axis=1)
+    if prediction.series:
+        truth = row.points[marked]
+        patient = np.where(np.isfinite(prediction.patient), prediction.patient, NOT_FOUND)[marked]
+        nowhere = np.full((len(truth), 3), np.nan)
+        return patient, truth, patient, truth, nowhere
+    volume = store.volume(row.study_id, row.series_id)
+    # upright, so that x runs along the patient's front and back, whatever way a series is stored
+    upright = Upright.of(volume)
+    factor = np.full((int(marked.sum()), 1), size / max(upright.shape) / 4)
+    on = volume.nearest_slices(row.points[marked, 2])
+    normals = np.array([volume.slices[z].plane.normal for z in on]).reshape(-1, 3)
+    return (
+        _mask_units(upright.points(prediction.voxels[marked]), factor),
+        _mask_units(upright.points(row.points[marked]), factor),
+        prediction.patient[marked],
+        volume.to_patient(row.points[marked]),
+        normals,
+    )
+
+
+def _mask_units(voxels: NDArray[np.floating], factor: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([voxels[:, :2] * factor, voxels[:, 2:]], axis=1)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What a block of lines is about: a model or an ensemble, fold by fold.
+
+    Attributes:
+        name: recipe name, or that of the ensemble.
+        recipes: of all folds.
+        folds: fold -> its pairs.
+        whole: whether every fold has a model of every recipe.
+    """
+
+    name: str
+    recipes: Collection[Recipe]
+    folds: Mapping[int, FoldPairs]
+    whole: bool = True
+
+
+def _blocks(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[_Block]:
+    """Every model over its folds, then ensembles of several models, narrowed to a condition."""
+    names: dict[str, list[FoldPredictions]] = {}
+    for one in folds:
+        names.setdefault(one.meta.recipe.name, []).append(one)
+    for name, members in names.items():
+        by_fold = {m.meta.fold: pairs_of(m).narrowed(condition) for m in members}
+        yield _Block(name, [members[0].meta.recipe], dict(sorted(by_fold.items())))
+    for name, members in grouped_by_rows(folds).items():
+        recipes = {m.meta.recipe.name: m.meta.recipe for m in members}
+        if len(recipes) > 1:
+            averaged = {f: p.narrowed(condition) for f, p in ensemble_of(members).items()}
+            whole = len(members) == len(recipes) * len(averaged)
+            yield _Block(name, list(recipes.values()), averaged, whole)
+
+
+def score_table(condition: Condition, folds: Sequence[FoldPredictions]) -> list[ScoreLine]:
+    """Lines for every model and fold, each model over its folds, and the ensemble.
+
+    Models of whole series and models of studies are averaged separately, as their rows differ.
+    """
+    return [line for one in _blocks(condition, folds) for line in _score_lines(condition, one)]
+
+
+def _score_lines(condition: Condition, block: _Block) -> list[ScoreLine]:
+    # an ensemble that lacks a network in some fold is not the published one
+    published = figures_of(block.recipes) if block.whole else Published()
+    scores, with_flip = (
+        dict(enumerate(f)) for f in (published.score_folds, published.score_flip_folds)
+    )
+    lines = [
+        replace(
+            _score_line(condition, block.name, str(fold), pairs),
+            published=scores.get(fold),
+            published_flip=with_flip.get(fold),
+        )
+        for fold, pairs in block.folds.items()
+    ]
+    pooled = _score_line(condition, block.name, POOLED, _together(block.folds.values()))
+    return [
+        *lines,
+        replace(
+            pooled,
+            fold=MEAN,
+            score=float(np.mean([line.score for line in lines])),
+            score_flip=_mean_if_all([line.score_flip for line in lines]),
+            any_severe=_mean_if_all([line.any_severe for line in lines]),
+            published=published.score,
+            published_flip=published.score_flip,
+            published_any_severe=published.any_severe,
+        ),
+        replace(
+            pooled,
+            published=published.score_pooled,
+            published_any_severe=published.any_severe_pooled,
+        ),
+    ]
+
+
+def _score_line(condition: Condition, model: str, fold: str, pairs: FoldPairs) -> ScoreLine:
+    return ScoreLine(
+        condition=condition,
+        model=model,
+        fold=fold,
+        series=len(pairs.plain),
+        score=score_pairs(pairs.plain),
+        score_flip=None if pairs.flipped is None else score_pairs(pairs.flipped),
+        any_severe=None if condition.sided else any_severe_of_pairs(pairs.used),
+    )
+
+
+def _together(folds: Collection[FoldPairs]) -> FoldPairs:
+    """All folds as one; ``flipped`` is None unless every fold has it."""
+    flips = [f.flipped for f in folds if f.flipped is not None]
+    flipped = [pair for one in flips for pair in one] if len(flips) == len(folds) else None
+    return FoldPairs([pair for one in folds for pair in one.plain], flipped)
+
+
+def _mean_if_all(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def point_table(
+    condition: Condition, folds: Sequence[FoldPredictions], store: VolumeStore
+) -> list[PointLine]:
+    """Errors of the points that findings are taken from, in the lines of `score_table`.
+
+    Mask pixels of an ensemble are those of its first model, whose input size may differ from the
+    others'.
+    """
+    lines = []
+    for one in _blocks(condition, folds):
+        size = next(iter(one.recipes)).data.size
+        columns = {f: point_columns(p.used, store, size) for f, p in one.folds.items()}
+        errors = {f: point_errors(*c) for f, c in columns.items()}
+        whole = point_errors(*map(np.concatenate, zip(*columns.values(), strict=True)))
+        named = [
+            *((str(fold), e) for fold, e in errors.items()),
+            (MEAN, mean_errors(list(errors.values()))),
+            (POOLED, whole),
+        ]
+        lines += [PointLine(condition, one.name, fold, e) for fold, e in named]
+    return lines
