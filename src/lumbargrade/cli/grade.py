@@ -53,10 +53,12 @@ class Options:
 
 def run(options: Options) -> int:
     from lumbargrade.dicom.collection import find_studies
+    from lumbargrade.domain.errors import BadDicom, NothingDone
     from lumbargrade.grading.blended import open_predictor
     from lumbargrade.grading.recalibrated import recalibrated
+    from lumbargrade.grading.study import grade_study
     from lumbargrade.models.device import choose_device
-    from lumbargrade.report.collection import grade_collection
+    from lumbargrade.report.collection import ResultFolder
     from lumbargrade.report.problems import log_problems
 
     _check(options)
@@ -75,13 +77,17 @@ def run(options: Options) -> int:
     found = find_studies(options.studies)
     log_problems(log, found.problems)
     options.out.mkdir(parents=True, exist_ok=True)
-    summary = grade_collection(
-        found,
-        predictor,
-        options.out,
-        restart=options.restart,
-        check_points=options.check_points,
-    )
+    flip = predictor.flip and any(m.flips for m in predictor.members)
+    how = f"{options.check_points}|{predictor.fingerprint()}"
+    results = ResultFolder(options.out, found, how, restart=options.restart)
+    for one in results.waiting():
+        try:
+            study = one.study.read()
+            prediction = grade_study(study, predictor, check_points=options.check_points)
+            results.write(one, study, prediction, flip=flip)
+        except (BadDicom, NothingDone) as error:
+            results.fail(one, error)
+    summary = results.finish()
     log.info("%s", summary.text())
     if options.json:
         print(json.dumps(summary.as_dict()))

@@ -1,4 +1,4 @@
-"""Many studies through the models, one in memory at a time, each into its own folder."""
+"""The folder of a grading run: a folder per study, and a page, a table and a summary of all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lumbargrade import __version__
 from lumbargrade.dicom.collection import Collection, FoundStudy
-from lumbargrade.domain.errors import BadDicom, BadInput, NothingDone, Problem, UsageError
+from lumbargrade.dicom.study import Study
+from lumbargrade.domain.errors import BadDicom, BadInput, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import FINDINGS, Grade
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.findings_file import NOTICE, GradedStudy, read_findings, write_findings_csv
-from lumbargrade.grading.predictor import Predictor
-from lumbargrade.grading.study import grade_study
 from lumbargrade.report.page import Link, Section, Table, Text, write_page
 from lumbargrade.report.problems import log_problems, problem_table
 from lumbargrade.report.study import (
@@ -149,87 +148,113 @@ log = logging.getLogger(__name__)
 _LONGEST_NAME = 100
 
 
-def grade_collection(
-    found: Collection,
-    predictor: Predictor,
-    out: Path,
-    *,
-    restart: bool = False,
-    check_points: bool = True,
-) -> GradingSummary:
-    """Grade every study, one in memory at a time; what cannot be graded is named at the end.
+@dataclass(frozen=True)
+class Waiting:
+    """A study that is to be graded.
+
+    Attributes:
+        folder: name of the folder for its results.
+        study: where its files are.
+        fingerprint: of its files and of the models.
+    """
+
+    folder: str
+    study: FoundStudy
+    fingerprint: str
+
+
+class ResultFolder:
+    """Where the results of a grading run go: a folder for each study, and what leads to them.
 
     A study whose findings were made from the same images by the same models is kept as it is.
 
     Args:
-        found: the studies.
-        predictor: loaded models, averaged or blended.
         out: gets a folder per study, and ``index.html``, ``findings.csv`` and ``summary.json``
             where at least one study was graded.
+        found: the studies.
+        models: fingerprint of the models and of how they are used.
         restart: grade again what is there already.
-        check_points: leave out findings whose points cannot be right (see `grade_study`).
 
     Raises:
         UsageError: if results would go among the images.
     """
-    folders = _folders(found.studies, out)
-    models = f"{__version__}|{check_points}|{predictor.fingerprint()}"
-    graded: dict[str, GradedStudy] = {}
-    reused: list[str] = []
-    failed = [p for p in found.problems if not p.file]
-    hidden = True if len(folders) < 2 else None
-    with logging_redirect_tqdm():
-        for folder, study in tqdm(folders.items(), desc="studies", unit="study", disable=hidden):
-            try:
-                fingerprint = hashlib.sha256((models + study.fingerprint()).encode()).hexdigest()
-                known = None if restart else _known(out / folder / FINDINGS_FILE, fingerprint)
-                graded[folder] = known or _grade(
-                    study, predictor, out / folder, fingerprint, check_points
-                )
-                if known is not None:
-                    reused.append(folder)
-            except (BadDicom, NothingDone) as error:
-                failed.append(_failure(study, error, out / folder))
-                log.error("%s", failed[-1])
-    files = tuple(p for p in found.problems if p.file)
-    summary = GradingSummary(out, graded, tuple(reused), tuple(failed), files)
-    if graded:
-        write_summary(summary)
-    return summary
 
+    def __init__(self, out: Path, found: Collection, models: str, *, restart: bool) -> None:
+        self.out, self.found, self.restart = out, found, restart
+        self._models = f"{__version__}|{models}"
+        self._folders = _folders(found.studies, out)
+        self._graded: dict[str, GradedStudy] = {}
+        self._reused: list[str] = []
+        self._failed = [p for p in found.problems if not p.file]
 
-def _grade(
-    found: FoundStudy, predictor: Predictor, folder: Path, fingerprint: str, check_points: bool
-) -> GradedStudy:
-    study = found.read()
-    prediction = grade_study(study, predictor, check_points=check_points)
-    flip = predictor.flip and any(m.flips for m in predictor.members)
-    graded = write_study(folder, study, prediction, flip=flip, fingerprint=fingerprint)
-    counts = grade_counts(prediction)
-    words = [f"{counts[g.column]} {g.label.lower()}" for g in Grade]
-    words.append(f"{counts['not_graded']} not graded")
-    log.info("study %s: %s; %s", study.study_id, ", ".join(words), folder / PAGE_FILE)
-    for reason, targets in by_reason(prediction.absent).items():
-        log.info("study %s: not graded: %s: %s", study.study_id, named(targets), reason)
-    log_problems(log, prediction.problems)
-    return graded
+    def waiting(self) -> Iterator[Waiting]:
+        """The studies that are to be graded, with a progress bar."""
+        hidden = True if len(self._folders) < 2 else None
+        with logging_redirect_tqdm():
+            for folder, study in tqdm(
+                self._folders.items(), desc="studies", unit="study", disable=hidden
+            ):
+                try:
+                    content = self._models + study.fingerprint()
+                except BadDicom as error:
+                    self.fail(Waiting(folder, study, ""), error)
+                    continue
+                one = Waiting(folder, study, hashlib.sha256(content.encode()).hexdigest())
+                known = None if self.restart else self._known(one)
+                if known is None:
+                    yield one
+                else:
+                    self._graded[folder] = known
+                    self._reused.append(folder)
 
+    def write(self, one: Waiting, study: Study, prediction: StudyPrediction, *, flip: bool) -> None:
+        """Write the results of a study, and say what they are.
 
-def _failure(study: FoundStudy, error: Exception, folder: Path) -> Problem:
-    what = str(error).removeprefix(f"study {study.study_id}: ")
-    if (folder / FINDINGS_FILE).exists():
-        what += f"; {folder} still holds the findings of an earlier run"
-    advice = f"`lumbargrade inspect {study.folder}` tells what is there"
-    return Problem(what, study=study.study_id, advice=advice)
+        Args:
+            one: from `waiting`.
+            study: its volumes, for the pictures.
+            prediction: all 25 findings, graded or absent.
+            flip: whether predictions of any model were averaged with those of mirrored volumes.
+        """
+        where = self.out / one.folder
+        self._graded[one.folder] = write_study(
+            where, study, prediction, flip=flip, fingerprint=one.fingerprint
+        )
+        counts = grade_counts(prediction)
+        words = [f"{counts[g.column]} {g.label.lower()}" for g in Grade]
+        words.append(f"{counts['not_graded']} not graded")
+        log.info("study %s: %s; %s", study.study_id, ", ".join(words), where / PAGE_FILE)
+        for reason, targets in by_reason(prediction.absent).items():
+            log.info("study %s: not graded: %s: %s", study.study_id, named(targets), reason)
+        log_problems(log, prediction.problems)
 
+    def fail(self, one: Waiting, error: Exception) -> None:
+        """Note a study that could not be graded."""
+        study, where = one.study, self.out / one.folder
+        what = str(error).removeprefix(f"study {study.study_id}: ")
+        if (where / FINDINGS_FILE).exists():
+            what += f"; {where} still holds the findings of an earlier run"
+        advice = f"`lumbargrade inspect {study.folder}` tells what is there"
+        self._failed.append(Problem(what, study=study.study_id, advice=advice))
+        log.error("%s", self._failed[-1])
 
-def _known(path: Path, fingerprint: str) -> GradedStudy | None:
-    """An earlier result that is the same as a new one would be."""
-    try:
-        known = read_findings(path)
-    except BadInput:
-        return None
-    return known if known.fingerprint == fingerprint else None
+    def finish(self) -> GradingSummary:
+        """Write what leads to the studies, where any was graded."""
+        files = tuple(p for p in self.found.problems if p.file)
+        summary = GradingSummary(
+            self.out, self._graded, tuple(self._reused), tuple(self._failed), files
+        )
+        if self._graded:
+            write_summary(summary)
+        return summary
+
+    def _known(self, one: Waiting) -> GradedStudy | None:
+        """An earlier result that is the same as a new one would be."""
+        try:
+            known = read_findings(self.out / one.folder / FINDINGS_FILE)
+        except BadInput:
+            return None
+        return known if known.fingerprint == one.fingerprint else None
 
 
 def _folders(studies: Sequence[FoundStudy], out: Path) -> dict[str, FoundStudy]:
