@@ -11,42 +11,31 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
+from lumbargrade.cli.model_options import ModelOptions
+
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
     """Options of `lumbargrade grade`."""
 
     studies: tyro.conf.Positional[tuple[Path, ...]]
     """DICOM folders or files; a folder may hold several studies"""
     out: Path
     """folder for the results: one folder per study, a page and a table of all"""
-    models: list[Path] = field(default_factory=list)
-    """model or run folders; every model below them takes part"""
-    guides: list[Path] = field(default_factory=list)
-    """models that only place points, for models of crops (two_stage, subarticular) to start from"""
-    blend: Path | None = None
-    """instead of both: a blend file, which names all models and calibrates their probabilities"""
     calibration: Path | None = None
     """file from `recalibrate`; its conditions are calibrated by it"""
-    flip: bool = True
-    """average with the mirrored volume; only models of sided conditions are averaged, and only if
-    flips in their training exchanged left and right"""
-    unflipped: list[Path] = field(default_factory=list)
-    """further model or run folders, whose models are used without flip averaging"""
     restart: bool = False
     """grade again what was graded before"""
     check_points: bool = True
     """leave out findings whose points cannot be those of a lumbar spine; turning it off is for
     tests with models that were not trained to place points"""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
     json: bool = False
     """print one JSON object as the last line"""
 
@@ -54,24 +43,13 @@ class Options:
 def run(options: Options) -> int:
     from lumbargrade.dicom.collection import find_studies
     from lumbargrade.domain.errors import BadDicom, NothingDone
-    from lumbargrade.grading.blended import open_predictor
     from lumbargrade.grading.recalibrated import recalibrated
     from lumbargrade.grading.study import grade_study
-    from lumbargrade.models.device import choose_device
     from lumbargrade.report.collection import ResultFolder
     from lumbargrade.report.problems import log_problems
 
     _check(options)
-    device = choose_device(options.device)
-    models = open_predictor(
-        options.models,
-        options.blend,
-        device,
-        flip=options.flip,
-        guides=options.guides,
-        unflipped=options.unflipped,
-    )
-    predictor = recalibrated(models, options.calibration)
+    predictor = recalibrated(options.open_predictor(), options.calibration)
     if not predictor.calibrated:
         log.info("probabilities are not calibrated; `blend` and `recalibrate` fit a calibration")
     found = find_studies(options.studies)
@@ -106,8 +84,7 @@ def _check(options: Options) -> None:
 
     if not options.studies:
         raise UsageError("give at least one DICOM folder or file")
-    if bool(options.models or options.unflipped) == (options.blend is not None):
-        raise UsageError("give either --models, the folders of the models to use, or --blend FILE")
+    options.require_models()
     if not any(path.exists() for path in options.studies):
         raise UsageError(f"{' and '.join(map(str, options.studies))}: no such file or folder")
     if options.out.exists() and not options.out.is_dir():

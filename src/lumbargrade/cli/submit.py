@@ -16,11 +16,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
+
+from lumbargrade.cli.model_options import ModelOptions
 
 if TYPE_CHECKING:
     from lumbargrade.domain.errors import Problem
@@ -28,52 +30,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
     """Options of `lumbargrade submit`."""
 
     data: tyro.conf.Positional[Path]
     """folder in the LSDC layout, with test_images or train_images"""
-    models: list[Path] = field(default_factory=list)
-    """model or run folders; every model below them takes part"""
-    guides: list[Path] = field(default_factory=list)
-    """models that only place points, for models of crops (two_stage, subarticular) to start from"""
-    blend: Path | None = None
-    """instead of both: a blend file, which names all models and their weights"""
     out: Path = Path("submission.csv")
     """the submission"""
     split: str = "auto"
     """test, train, or auto: test where the folder has a test table"""
-    flip: bool = True
-    """average with the mirrored volume; only models of sided conditions are averaged, and only if
-    flips in their training exchanged left and right"""
-    unflipped: list[Path] = field(default_factory=list)
-    """further model or run folders, whose models are used without flip averaging"""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
     json: bool = False
     """print one JSON object as the last line"""
 
 
 def run(options: Options) -> int:
     from lumbargrade.files.writing import require_writable
-    from lumbargrade.grading.blended import for_submission, open_predictor
+    from lumbargrade.grading.blended import for_submission
     from lumbargrade.grading.lsdc_studies import LsdcStudies, predict_studies
     from lumbargrade.grading.members import training_fill
-    from lumbargrade.models.device import choose_device
     from lumbargrade.report.submission import write_submission
 
-    device = choose_device(options.device)
     studies = LsdcStudies.open(options.data, options.split)
     require_writable(options.out)
-    predictor = open_predictor(
-        options.models,
-        options.blend,
-        device,
-        flip=options.flip,
-        guides=options.guides,
-        unflipped=options.unflipped,
-    )
+    predictor = options.open_predictor()
     found = predict_studies(studies, predictor)
     predictions = [for_submission(prediction, predictor) for prediction in found]
     constants = training_fill([m.meta for m in predictor.members])
