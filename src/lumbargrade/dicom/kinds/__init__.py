@@ -1,6 +1,6 @@
 """Which of the three kinds a series is, from the words and the times in its header.
 
-``series_words``, ``contrast_words`` and ``region_words`` are tables of words and phrases with their
-meanings; ``phrases`` reads a header's text with them. ``contrast``, ``weighting`` and ``region``
-answer one question each, and ``classify`` puts the answers together.
+``words.toml`` is the table of words with their meanings, and ``words`` reads a header's text with
+it. ``evidence`` says what a header tells of contrast agent, weighting and region, and ``classify``
+puts the answers together.
 """

@@ -8,12 +8,15 @@ from itertools import pairwise
 from numpy.typing import ArrayLike
 
 from lumbargrade.dicom.header import Acquisition
-from lumbargrade.dicom.kinds.contrast import Agent, agent_in, names_agent
-from lumbargrade.dicom.kinds.meanings import Meaning
-from lumbargrade.dicom.kinds.phrases import read_words
-from lumbargrade.dicom.kinds.region import other_region
-from lumbargrade.dicom.kinds.series_words import DIXON_PARTS, IMAGE_TYPES
-from lumbargrade.dicom.kinds.weighting import Weighting, weighting_by_times
+from lumbargrade.dicom.kinds.evidence import (
+    Agent,
+    Weighting,
+    agent_in,
+    names_agent,
+    other_region,
+    weighting_by_times,
+)
+from lumbargrade.dicom.kinds.words import DIXON_PARTS, IMAGE_TYPES, Meaning, read_words
 from lumbargrade.dicom.places import Orientation, orientation_of
 from lumbargrade.domain.vocabulary import SeriesKind
 

@@ -1,4 +1,4 @@
-"""Read header text word by word: what each word and phrase of the tables means there.
+"""Header text word by word: what each word and phrase of ``words.toml`` means there.
 
 Case, accents, underscores and punctuation do not matter. Text that is glued together is taken
 apart where it consists of known words only: ``SagT2TSE``, ``eT2W_TSE_SAG``, ``t2_tse_sag_320``.
@@ -7,18 +7,100 @@ apart where it consists of known words only: ``SagT2TSE``, ``eT2W_TSE_SAG``, ``t
 from __future__ import annotations
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
+from importlib import resources
 
-from lumbargrade.dicom.kinds.contrast_words import CONTRAST_WORDS
-from lumbargrade.dicom.kinds.meanings import Entry, Meaning
-from lumbargrade.dicom.kinds.region_words import REGION_WORDS
-from lumbargrade.dicom.kinds.series_words import SERIES_WORDS
 
-#: All words of the tables.
-ENTRIES: tuple[Entry, ...] = (*SERIES_WORDS, *CONTRAST_WORDS, *REGION_WORDS)
+class Meaning(Enum):
+    """One member per distinction that a decision needs; no word has two."""
+
+    # weighting
+    T1 = auto()
+    T2 = auto()
+    STIR = auto()
+    PROTON_DENSITY = auto()
+    FLAIR = auto()
+    # images that are no ordinary T1 or T2 series
+    GRADIENT_ECHO = auto()
+    STEADY_STATE = auto()
+    SINGLE_SHOT = auto()
+    DIFFUSION = auto()
+    ANGIOGRAPHY = auto()
+    LOCALIZER = auto()
+    DOCUMENT = auto()
+    COMPUTED = auto()
+    # fat
+    FAT_SUPPRESSED = auto()
+    DIXON = auto()
+    WATER = auto()
+    FAT = auto()
+    IN_PHASE = auto()
+    OPPOSED_PHASE = auto()
+    # contrast agent
+    AGENT = auto()
+    WITH = auto()
+    WITHOUT = auto()
+    POST = auto()
+    PRE = auto()
+    NATIVE = auto()
+    NONE = auto()
+    JOIN = auto()
+    # surgery
+    OPERATED = auto()
+    SURGERY = auto()
+    # region
+    LUMBAR = auto()
+    NEAR_REGION = auto()
+    FAR_REGION = auto()
+    COMPOSED = auto()
+    CERVICAL_VERTEBRA = auto()
+    THORACIC_VERTEBRA = auto()
+    LUMBAR_VERTEBRA = auto()
+    SACRAL_VERTEBRA = auto()
+    #: known, and of no consequence for the kind: planes, technique, options
+    NEUTRAL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Phrases of one meaning.
+
+    Attributes:
+        meaning: of all of them.
+        phrases: in small letters without accents; a final ``*`` stands for any ending.
+        examples: header texts, each of which contains the meaning.
+    """
+
+    meaning: Meaning
+    phrases: tuple[str, ...]
+    examples: tuple[str, ...] = ()
+
+
+def _parts(text: str, separator: str = ",") -> tuple[str, ...]:
+    """The parts of a text of the table, each on one line."""
+    return tuple(" ".join(part.split()) for part in text.split(separator))
+
+
+_TABLE = tomllib.loads(
+    (resources.files("lumbargrade.dicom.kinds") / "words.toml").read_text("utf-8")
+)
+ENTRIES = tuple(
+    Entry(Meaning[e["meaning"]], _parts(e["words"]), _parts(e["examples"], ";"))
+    for e in _TABLE["entries"]
+)
+#: Values of ImageType that say what a series shows.
+IMAGE_TYPES = {Meaning[name]: _parts(values) for name, values in _TABLE["image_types"].items()}
+#: Words that name the part of a Dixon series, and elsewhere say nothing.
+DIXON_PARTS = {w: Meaning[name] for name, ws in _TABLE["dixon_parts"].items() for w in _parts(ws)}
+AGENT_FILLERS, NO_AGENT, UNTRUSTED_BODY_PARTS = (
+    frozenset(_parts(_TABLE["sets"][name]))
+    for name in ("agent_fillers", "no_agent", "untrusted_body_parts")
+)
 
 #: Characters of a header value that are looked at; DICOM allows 64 in a description.
 _LONGEST = 1024
@@ -64,7 +146,7 @@ class Lexicon:
         self.exact: dict[tuple[str, ...], Meaning] = {}
         self.stems: dict[tuple[str, ...], Meaning] = {}
         for entry in entries:
-            for phrase in entry.phrases():
+            for phrase in entry.phrases:
                 table = self.stems if phrase.endswith("*") else self.exact
                 words = tuple(phrase.rstrip("*").split())
                 if table.setdefault(words, entry.meaning) is not entry.meaning:
@@ -154,5 +236,5 @@ LEXICON = Lexicon(ENTRIES)
 
 @lru_cache(maxsize=4096)
 def read_words(text: str) -> tuple[Word, ...]:
-    """The phrases of a header's text with their meanings, by the tables of this package."""
+    """The phrases of a header's text with their meanings, by ``words.toml``."""
     return LEXICON.read(text)
