@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lumbargrade.audit.patient import check_patient
-from lumbargrade.audit.suspect import Check
+from lumbargrade.audit.between_series import check_patient
+from lumbargrade.audit.records import Check
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, Side, Target
 from lumbargrade.lsdc.store_tables import StoredPoint
 

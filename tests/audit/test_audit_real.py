@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lumbargrade.audit.records import Check, Suspect
 from lumbargrade.audit.run import audit_tables
-from lumbargrade.audit.suspect import Check, Suspect
 from lumbargrade.domain.vocabulary import Condition, Target
 from lumbargrade.lsdc.tables import TablePoint, read_point_table, read_tables
 

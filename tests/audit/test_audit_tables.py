@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lumbargrade.audit.records import Check, Suspect, settle
 from lumbargrade.audit.run import audit_tables
-from lumbargrade.audit.suspect import Check, Suspect, settle
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, Side
 from lumbargrade.lsdc.corrections import Fix
 from lumbargrade.lsdc.tables import LsdcTables

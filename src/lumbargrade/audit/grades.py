@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from lumbargrade.audit.suspect import Check, Suspect, ranked
+from lumbargrade.audit.records import Check, Suspect, ranked
+from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import Condition, Grade
 from lumbargrade.lsdc.tables import Grades
@@ -74,3 +76,19 @@ def _reason(label: Grade, finding: Finding, files: int) -> str:
         f"{finding.probabilities[label]:.1%} at most and {other.label} "
         f"{finding.probabilities[other]:.0%}"
     )
+
+
+def prediction_problems(
+    files: Mapping[Path, Mapping[str, StudyPrediction]], grades: Grades
+) -> list[Problem]:
+    """Files with predictions of other studies than those of the labels, or with none."""
+    known = {str(study) for study in grades}
+    problems = []
+    for path, file in files.items():
+        strange = sum(study not in known for study in file)
+        if not file:
+            problems.append(Problem("holds no prediction", file=str(path)))
+        elif strange:
+            what = f"{strange} of {len(file)} predicted studies are not in train.csv"
+            problems.append(Problem(what, file=str(path)))
+    return problems

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from lumbargrade.audit.chain import Chain
-from lumbargrade.audit.suspect import Suspect
+from lumbargrade.audit.records import Chain, Suspect
 from lumbargrade.domain.vocabulary import Side
 from lumbargrade.lsdc.corrections import Correction, Fix
 

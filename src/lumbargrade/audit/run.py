@@ -1,31 +1,66 @@
-"""All checks of the tables of a data set."""
+"""All checks of a data set: its tables, then with a store its images, then predictions."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from lumbargrade.audit.axial import check_axial
-from lumbargrade.audit.bounds import check_bounds, check_series
-from lumbargrade.audit.chain import Chain, chains_of
+from lumbargrade.audit.between_series import check_patient, check_shifts, sides_apart
+from lumbargrade.audit.grades import check_grades, prediction_problems
+from lumbargrade.audit.records import Chain, Suspect, chains_of, ranked
+from lumbargrade.audit.result import Audit
 from lumbargrade.audit.shape import (
+    LEAST_SERIES,
     Fit,
+    ShapeModel,
     check_missing,
     check_order,
     check_shape,
     learn_shape,
 )
-from lumbargrade.audit.shape_model import LEAST_SERIES, ShapeModel
-from lumbargrade.audit.shift import check_shifts, sides_apart
-from lumbargrade.audit.sides import check_instances, check_sides
-from lumbargrade.audit.suspect import Suspect, ranked
+from lumbargrade.audit.within_series import (
+    check_axial,
+    check_bounds,
+    check_instances,
+    check_series,
+    check_sides,
+)
 from lumbargrade.domain.errors import Problem
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import Condition, Side, Target
+from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import Grades, LsdcTables
 
 #: (height, width) of a series' images, by (study id, series id).
 Sizes = Mapping[tuple[int, int], tuple[int, int]]
+
+_NAMED = 20
+
+
+def audit(
+    tables: LsdcTables,
+    store: VolumeStore | None = None,
+    predictions: Mapping[Path, Mapping[str, StudyPrediction]] | None = None,
+) -> Audit:
+    """Check the labels of a data set.
+
+    Args:
+        store: of the same labels: gives image bounds and places in the patient.
+        predictions: out of fold, by file.
+    """
+    sizes = {s[:2]: shape[1:] for s, shape in store.shapes.items()} if store else None
+    found = audit_tables(tables, sizes)
+    suspects, problems = found.suspects, [*tables.problems, *found.problems]
+    if store is not None:
+        doubted = {(s.series_id, t) for s in suspects for t in s.targets if s.series_id}
+        suspects = ranked([*suspects, *check_patient(store.points, doubted)])
+        problems += store_problems(tables, store)
+    if predictions:
+        suspects = [*suspects, *check_grades(list(predictions.values()), tables.grades)]
+        problems += prediction_problems(predictions, tables.grades)
+    return Audit.of(suspects, len(tables.points), problems)
 
 
 @dataclass(frozen=True)
@@ -34,14 +69,10 @@ class TableAudit:
 
     Attributes:
         suspects: the most suspicious first.
-        chains: how many series of each condition were looked at.
-        points: and how many points.
         problems: what could not be checked.
     """
 
     suspects: list[Suspect]
-    chains: dict[Condition, int]
-    points: dict[Condition, int]
     problems: list[Problem]
 
 
@@ -75,12 +106,7 @@ def audit_tables(tables: LsdcTables, sizes: Sizes | None = None) -> TableAudit:
             suspects += [*check_sides(chain), *check_instances(chain), *check_axial(chain)]
             wanted = _wanted(chain, labelled, tables.grades)
             suspects += _check_shape(chain, models.get(condition), wanted)
-    return TableAudit(
-        ranked(suspects),
-        {c: len(mine) for c, mine in chains.items()},
-        {c: sum(len(x.there) for x in mine) for c, mine in chains.items()},
-        problems,
-    )
+    return TableAudit(ranked(suspects), problems)
 
 
 def _check_shape(chain: Chain, model: ShapeModel | None, wanted: list[int]) -> Iterator[Suspect]:
@@ -113,3 +139,42 @@ def _wanted(chain: Chain, labelled: set[tuple[int, Target]], grades: Grades) -> 
         for i in absent
         if chain.targets[i] in graded and chain.targets[i].mirror() in chain.marked
     ]
+
+
+def store_problems(tables: LsdcTables, store: VolumeStore) -> list[Problem]:
+    """Studies with labels but without images in the store, and labels that the store has not.
+
+    A store that was prepared without a kind of series lacks it on purpose: that is said once.
+    """
+    stored = {s[:2] for s in store.series}
+    without = {s.kind for s in tables.series} - {s.kind for s in store.series}
+    expected = {s[:2] for s in tables.series if s.kind not in without}
+    absent: dict[int, set[int]] = {}
+    for p in tables.points:
+        if p[:2] in expected and p[:2] not in stored:
+            absent.setdefault(p.study_id, set()).add(p.series_id)
+    problems = [
+        Problem(f"the store holds no {kind.value} series: no picture, nothing in mm", fatal=False)
+        for kind in sorted(without)
+    ]
+    problems += [
+        Problem(
+            f"{len(series)} series with labels not in the store: no picture, nothing in mm",
+            study=str(study),
+            series=", ".join(map(str, sorted(series))),
+        )
+        for study, series in sorted(absent.items())[:_NAMED]
+    ]
+    if len(absent) > _NAMED:
+        problems.append(Problem(f"and {len(absent) - _NAMED} more studies not in the store"))
+    labels = {(p.series_id, p.target, p.instance_number, p.x, p.y) for p in tables.points}
+    other = [
+        p
+        for p in store.points
+        if (p.series_id, p.target, p.instance_number, p.x, p.y) not in labels
+    ]
+    if other:
+        what = f"{len(other)} points of the store lie elsewhere than in the tables"
+        advice = "prepare the store again with the same --label-fixes"
+        problems.append(Problem(what, file=str(store.path), advice=advice))
+    return problems

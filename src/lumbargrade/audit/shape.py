@@ -1,19 +1,36 @@
-"""Points that do not fit the others of their series, levels out of order, points missing."""
+"""Where a labelled point should lie by the other points of its series, and points that do not.
+
+The points of a spine, up to shift and size, vary as a Gaussian around their mean shape: curved
+or straight, a little turned, with wider and narrower discs. Given some points, the best linear
+unbiased prediction of another is universal kriging with shift and size as the unknown trend
+(Goldberger 1962); leaving out each point in turn needs one matrix inverse (Dubrule 1983). No
+image size is needed: everything is measured in disc spacings of the series itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from lumbargrade.audit.chain import Chain
-from lumbargrade.audit.shape_model import Deviation, ShapeModel, fit_shape_model
-from lumbargrade.audit.suspect import Check, Suspect
+from lumbargrade.audit.records import Chain, Check, Suspect
 from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.vocabulary import Condition
-from lumbargrade.lsdc.corrections import Correction, Fix
+from lumbargrade.lsdc.corrections import Fix
 
+#: Least series that a shape is learnt from.
+LEAST_SERIES = 8
+
+#: How exactly anyone can place a point, disc spacings: no point is taken to be more certain.
+_HAND = 0.03
+#: Variation that is assumed before any series was seen, disc spacings, and its weight in series.
+_PRIOR, _PRIOR_SERIES = 0.15, 10
+#: A series further out than so many times the usual squared distance does not teach the model.
+_TRIM = 4.0
+_ROUNDS = 8
 #: Standard deviations from its prediction beyond which a point is suspect. Axial slices are placed
 #: and angled freely from level to level, so their points say less of each other.
 LIMITS: Mapping[Condition, float] = {
@@ -21,6 +38,128 @@ LIMITS: Mapping[Condition, float] = {
     Condition.FORAMINAL: 5.0,
     Condition.SUBARTICULAR: 8.0,
 }
+
+
+class Deviation(NamedTuple):
+    """How a point lies against what the others predict.
+
+    Attributes:
+        point: index of the point.
+        distance: Mahalanobis distance, in standard deviations of the prediction.
+        spacings: distance in disc spacings.
+    """
+
+    point: int
+    distance: float
+    spacings: float
+
+
+@dataclass(frozen=True)
+class ShapeModel:
+    """Mean and variation of a set of points, up to shift and size.
+
+    Attributes:
+        mean: (P, 2) centred, in disc spacings.
+        covariance: (2P, 2P) of the points around it, in the order x0, y0, x1, y1, ...
+        series: how many series it was learnt from.
+    """
+
+    mean: FloatArray
+    covariance: FloatArray
+    series: int
+
+    def size(self, xy: ArrayLike, using: Sequence[int]) -> float:
+        """Pixels per disc spacing, from ``using`` of the points (P, 2); NaN where fewer than two.
+
+        The median over pairs of points that lie far apart in the mean shape (Theil and Sen), so
+        that no single wrong point decides it.
+        """
+        points = np.asarray(xy, float)
+        i, j = np.triu_indices(len(using), 1)
+        chosen = np.asarray(using, int)
+        between = self.mean[chosen[i]] - self.mean[chosen[j]]
+        length = (between**2).sum(axis=1)
+        if not len(length):
+            return float("nan")
+        far = length >= length.max() / 4
+        ratio = ((points[chosen[i]] - points[chosen[j]]) * between).sum(axis=1)[far] / length[far]
+        return float(np.median(ratio))
+
+    def predict(self, xy: ArrayLike, using: Sequence[int], index: int) -> FloatArray:
+        """Where point ``index`` should lie, (2,) pixels, by ``using`` of the points (P, 2).
+
+        Raises:
+            ValueError: with fewer than two points to go by.
+        """
+        if len(using) < 2:
+            raise ValueError("a place needs at least two other points")
+        a, b = _flat(using), _flat([index])
+        trend, wanted = self._trend(using), self._trend([index])
+        known = np.asarray(xy, float)[list(using)].reshape(-1)
+        precision = np.linalg.inv(self.covariance[np.ix_(a, a)])
+        fitted = np.linalg.solve(trend.T @ precision @ trend, trend.T @ precision @ known)
+        rest = self.covariance[np.ix_(b, a)] @ precision @ (known - trend @ fitted)
+        return np.asarray(wanted @ fitted + rest)
+
+    def leave_one_out(self, xy: ArrayLike, using: Sequence[int]) -> list[Deviation]:
+        """Each of ``using`` of the points (P, 2) against what the others of them predict.
+
+        Empty with fewer than three points, or where their size cannot be told.
+        """
+        points = np.asarray(xy, float)
+        size = abs(self.size(points, using))
+        if len(using) < 3 or not size > 0:
+            return []
+        a, trend = _flat(using), self._trend(using)
+        precision = np.linalg.inv(self.covariance[np.ix_(a, a)])
+        weighted = precision @ trend
+        free = precision - weighted @ np.linalg.solve(trend.T @ weighted, weighted.T)
+        pulled = free @ points[list(using)].reshape(-1)
+        found = []
+        for n, index in enumerate(using):
+            own = slice(2 * n, 2 * n + 2)
+            residual = np.linalg.solve(free[own, own], pulled[own])
+            distance = np.sqrt(max(float(residual @ pulled[own]), 0.0)) / size
+            spacings = float(np.hypot(*residual)) / size
+            found.append(Deviation(index, distance, spacings))
+        return found
+
+    def _trend(self, indices: Sequence[int]) -> FloatArray:
+        """(2n, 3): what a shift in x, a shift in y and size do to points."""
+        trend = np.zeros((2 * len(indices), 3))
+        trend[0::2, 0] = trend[1::2, 1] = 1
+        trend[:, 2] = self.mean[list(indices)].reshape(-1)
+        return trend
+
+
+def fit_shape_model(shapes: ArrayLike, spacing: ArrayLike) -> ShapeModel | None:
+    """Learn a model from whole series, of which some may be wrong.
+
+    Args:
+        shapes: (N, P, 2) pixels without NaN.
+        spacing: (N,) pixels between discs, any robust first guess; what is not positive is left
+            out.
+
+    Returns:
+        The model, or None with fewer than :data:`LEAST_SERIES` series.
+    """
+    points, size = np.asarray(shapes, float), np.asarray(spacing, float)
+    points, size = points[size > 0], size[size > 0]
+    if len(points) < LEAST_SERIES:
+        return None
+    scaled = (points - np.median(points, axis=1, keepdims=True)) / size[:, None, None]
+    mean = np.median(scaled, axis=0)
+    spread = 1.4826 * np.median(np.abs(scaled - mean), axis=0).reshape(-1)
+    covariance = np.diag(np.maximum(spread, _HAND) ** 2)
+    keep = np.ones(len(points), bool)
+    for _ in range(_ROUNDS):
+        mean = mean - mean.mean(axis=0)
+        residual, size = _residuals(points, mean)
+        distance = np.einsum("ni,ij,nj->n", residual, np.linalg.inv(covariance), residual)
+        keep = (size > 0) & (distance <= _TRIM * np.median(distance))
+        mean = mean + residual[keep].mean(axis=0).reshape(mean.shape)
+        covariance = _covariance(residual[keep])
+    return ShapeModel(mean - mean.mean(axis=0), covariance, int(keep.sum()))
 
 
 @dataclass(frozen=True)
@@ -65,28 +204,22 @@ def check_order(chain: Chain, model: ShapeModel | None) -> Suspect | None:
         return None
     order = list(range(len(chain.targets)))
     for side in chain.sides:
-        mine = [i for i in chain.side(side).tolist() if i in chain.there]
+        mine = chain.marked_on(side)
         by_height = sorted(mine, key=lambda i: float(chain.xy[i, 1]))
         for i, j in zip(mine, by_height, strict=True):
             order[i] = j
     changed = [i for i, j in enumerate(order) if i != j]
-    sorted_xy = chain.xy[order]
     if not changed:
         return None
-    limit = LIMITS[chain.condition]
-    if model is not None and fit_chain(model, sorted_xy, chain.there.tolist(), limit).wrong:
+    xy, limit = chain.xy[order], LIMITS[chain.condition]
+    if model is not None and fit_chain(model, xy, chain.there.tolist(), limit).wrong:
         return None
-    moves = tuple(
-        chain.correction(Fix.MOVE, i, sorted_xy[i], chain.instances[order[i]]) for i in changed
-    )
-    return Suspect(
+    return chain.suspect(
         Check.ORDER,
-        chain.study_id,
-        chain.series_id,
-        tuple(chain.targets[i] for i in changed),
-        float(len(changed)),
+        changed,
+        len(changed),
         "from head to foot the levels are out of order; exchanged they are in order",
-        moves,
+        (chain.correction(Fix.MOVE, i, xy[i], chain.instances[order[i]]) for i in changed),
     )
 
 
@@ -123,18 +256,8 @@ def check_shape(
     )
     if len(trusted := fit.trusted) <= len(wrong):
         reason += f"; {len(wrong)} of {len(wrong) + len(trusted)} points do not fit: look at all"
-    return (
-        Suspect(
-            Check.SHAPE,
-            chain.study_id,
-            chain.series_id,
-            tuple(chain.targets[d.point] for d in wrong),
-            worst.distance / limit,
-            reason,
-            tuple(moves),
-        ),
-        fit,
-    )
+    points = [d.point for d in wrong]
+    return chain.suspect(Check.SHAPE, points, worst.distance / limit, reason, moves), fit
 
 
 def check_missing(
@@ -148,20 +271,35 @@ def check_missing(
     absent = [i for i in wanted if i not in chain.there]
     if not absent:
         return None
-    added: list[Correction] = []
-    for i in absent:
-        instance = chain.likely_instance(i)
-        if model is not None and instance is not None and len(fit.trusted) >= 2:
-            place = model.predict(chain.xy, fit.trusted, i)
-            added.append(chain.correction(Fix.ADD, i, place, instance))
-    count = f"{len(absent)} of {len(chain.targets)} points missing"
-    where = "" if len(added) == len(absent) else "; too few others to say where it should lie"
-    return Suspect(
-        Check.MISSING,
-        chain.study_id,
-        chain.series_id,
-        tuple(chain.targets[i] for i in absent),
-        float(len(absent)),
-        count + where,
-        tuple(added),
-    )
+    added = [
+        chain.correction(Fix.ADD, i, model.predict(chain.xy, fit.trusted, i), instance)
+        for i in absent
+        if model is not None
+        and len(fit.trusted) >= 2
+        and (instance := chain.likely_instance(i)) is not None
+    ]
+    reason = f"{len(absent)} of {len(chain.targets)} points missing"
+    if len(added) < len(absent):
+        reason += "; too few others to say where it should lie"
+    return chain.suspect(Check.MISSING, absent, len(absent), reason, added)
+
+
+def _residuals(points: FloatArray, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """What is left of (N, P, 2) shapes after shift and size, (N, 2P) in spacings; sizes (N,)."""
+    centred = points - points.mean(axis=1, keepdims=True)
+    size = (centred * mean).sum(axis=(1, 2)) / (mean**2).sum()
+    safe = np.where(size > 0, size, np.inf)
+    return (centred / safe[:, None, None] - mean).reshape(len(points), -1), size
+
+
+def _covariance(residual: FloatArray) -> FloatArray:
+    """(N, 2P) residuals to a covariance that has seen a few ordinary series before."""
+    n, width = residual.shape
+    spread = residual - residual.mean(axis=0)
+    seen = spread.T @ spread + _PRIOR_SERIES * _PRIOR**2 * np.eye(width)
+    return np.asarray(seen / (n + _PRIOR_SERIES) + _HAND**2 * np.eye(width))
+
+
+def _flat(indices: Sequence[int]) -> NDArray[np.intp]:
+    """Rows of points in an array of x0, y0, x1, y1, ..."""
+    return np.array([2 * i + k for i in indices for k in (0, 1)], np.intp)

@@ -40,12 +40,8 @@ class Options:
 
 
 def run(options: Options) -> int:
-    from lumbargrade.audit.grades import check_grades
-    from lumbargrade.audit.inputs import prediction_problems, store_problems
     from lumbargrade.audit.page import write_audit
-    from lumbargrade.audit.patient import check_patient
-    from lumbargrade.audit.run import audit_tables
-    from lumbargrade.audit.suspect import ranked
+    from lumbargrade.audit.run import audit
     from lumbargrade.domain.errors import NothingDone
     from lumbargrade.files.writing import require_writable
     from lumbargrade.grading.predictions_file import read_predictions
@@ -60,22 +56,13 @@ def run(options: Options) -> int:
     if not tables.points:
         raise NothingDone(f"{options.data}: the tables hold no labelled point")
     store = VolumeStore.open(options.store) if options.store is not None else None
-    predictions = [read_predictions(path) for path in options.oof]
+    predictions = {path: read_predictions(path) for path in options.oof}
     require_writable(options.out / "index.html")
-    sizes = {s[:2]: shape[1:] for s, shape in store.shapes.items()} if store else None
-    audit = audit_tables(tables, sizes)
-    suspects, problems = audit.suspects, [*tables.problems, *audit.problems]
-    if store is not None:
-        doubted = {(s.series_id, t) for s in suspects for t in s.targets if s.series_id}
-        suspects = ranked([*suspects, *check_patient(store.points, doubted)])
-        problems += store_problems(tables, store)
-    if predictions:
-        suspects += check_grades(predictions, tables.grades)
-        problems += prediction_problems(options.oof, predictions, tables)
-    log_problems(log, problems)
-    result = write_audit(options.out, tables, suspects, problems, store)
-    print(result.text())
+    found = audit(tables, store, predictions)
+    log_problems(log, found.problems)
+    write_audit(options.out, found, tables, store)
+    print(found.text())
     log.info("page in %s", options.out / "index.html")
     if options.json:
-        print(json_line(result.as_dict()))
-    return 1 if any(p.fatal for p in problems) else 0
+        print(json_line(found.as_dict()))
+    return 1 if any(p.fatal for p in found.problems) else 0

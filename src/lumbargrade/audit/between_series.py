@@ -1,0 +1,350 @@
+"""Checks of rows of points against other rows: sides and series that are named a level apart.
+
+Within a series every point of a row that is named one level too high or too low still fits the
+others. The other side of the series and other series of the study contradict it: in the image
+frame, where two series seem to be drawn in the same one, or in patient millimetres, where a store
+has the planes of the slices. All series of a study lie in one patient, so a level has one height,
+and left is left, whichever series it was marked on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from lumbargrade.audit.records import Chain, Check, Suspect, chains_of
+from lumbargrade.audit.shape import ShapeModel
+from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.vocabulary import Condition, Level, Side, Target
+from lumbargrade.lsdc.corrections import Correction, Fix
+from lumbargrade.lsdc.store_tables import StoredPoint
+
+#: Levels by which a row or a point must lie too high or too low to count as named differently.
+_APART = 0.6
+#: Two series count as drawn in one frame when size (as a share) and x (in discs) agree this well.
+_SAME_SIZE, _SAME_X = 0.12, 0.3
+#: Millimetres by which left must lie left of right; anything less cannot be two sides.
+_LEFT_OF_RIGHT = 2.0
+
+Places = Mapping[tuple[int, Target], FloatArray]
+Rows = dict[Side | None, "Row"]
+
+
+class Row(NamedTuple):
+    """Where a row of five points stands: shift of the mean shape, pixels, and its size."""
+
+    chain: Chain
+    side: Side | None
+    x: float
+    y: float
+    size: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.side} foraminal" if self.side else "canal"
+
+
+def check_shifts(
+    canal: Sequence[Chain],
+    foraminal: Sequence[Chain],
+    models: Mapping[Condition, ShapeModel],
+    placed: Collection[int] = (),
+) -> list[Suspect]:
+    """Sides of a foraminal series, and canal against foraminal rows, one level apart.
+
+    Args:
+        placed: series whose place in the patient is known: the canal rows of these are compared
+            in millimetres elsewhere, not by their frame.
+    """
+    if Condition.FORAMINAL not in models:
+        return []
+    sided = [_rows(c, models[Condition.FORAMINAL]) for c in foraminal]
+    canals = {
+        chain.study_id: row
+        for chain in canal
+        if Condition.CANAL in models and chain.series_id not in placed
+        if (row := _rows(chain, models[Condition.CANAL]).get(None))
+    }
+    pairs = [
+        (canals[chain.study_id], row)
+        for chain, rows in zip(foraminal, sided, strict=True)
+        if chain.study_id in canals
+        for row in rows.values()
+    ]
+    usual = _usual_offset(pairs)
+    return [
+        suspect
+        for chain, rows in zip(foraminal, sided, strict=True)
+        for suspect in _compare(rows, canals.get(chain.study_id), usual, models)
+    ]
+
+
+def sides_apart(chain: Chain, model: ShapeModel) -> bool:
+    """Whether the two sides of a foraminal series stand a level apart."""
+    rows = _rows(chain, model)
+    return len(rows) == 2 and abs(_levels(rows[Side.LEFT], rows[Side.RIGHT])) >= _APART
+
+
+def _rows(chain: Chain, model: ShapeModel) -> Rows:
+    rows: Rows = {}
+    for side in chain.sides:
+        mine = chain.marked_on(side)
+        size = model.size(chain.xy, mine) if len(mine) >= 3 else 0.0
+        if size > 0:
+            x, y = np.median(chain.xy[mine] - size * model.mean[mine], axis=0).tolist()
+            rows[side] = Row(chain, side, x, y, size)
+    return rows
+
+
+def _usual_offset(pairs: Sequence[tuple[Row, Row]]) -> tuple[float, float]:
+    """How far the canal row stands from the foraminal rows, in discs, where sizes agree."""
+    offsets = [
+        ((a.x - b.x) / b.size, (a.y - b.y) / b.size) for a, b in pairs if _alike(a.size, b.size)
+    ]
+    x, y = np.median(offsets, axis=0).tolist() if offsets else (0.0, 0.0)
+    return x, y
+
+
+def _alike(a: float, b: float) -> bool:
+    return abs(float(np.log(a / b))) < _SAME_SIZE
+
+
+def _levels(a: Row, b: Row, usual: tuple[float, float] = (0.0, 0.0)) -> float:
+    """Discs by which ``a`` stands lower than ``b``."""
+    return (a.y - b.y) * 2 / (a.size + b.size) - usual[1]
+
+
+def _one_frame(a: Row, b: Row, usual: tuple[float, float]) -> bool:
+    """Whether two series seem drawn in one frame: no table says so, but chance rarely does this."""
+    return _alike(a.size, b.size) and abs((a.x - b.x) / b.size - usual[0]) <= _SAME_X
+
+
+def _compare(
+    rows: Rows,
+    canal: Row | None,
+    usual: tuple[float, float],
+    models: Mapping[Condition, ShapeModel],
+) -> Iterator[Suspect]:
+    to_canal = {
+        side: _levels(canal, row, usual)
+        for side, row in rows.items()
+        if canal is not None and _one_frame(canal, row, usual)
+    }
+    off = {side: levels for side, levels in to_canal.items() if abs(levels) >= _APART}
+    if len(rows) == 2:
+        left, right = rows[Side.LEFT], rows[Side.RIGHT]
+        apart = _levels(left, right)
+        if abs(apart) >= _APART:
+            yield _sides_suspect(left, right, apart, off, to_canal, models)
+            if canal is not None:
+                yield from _lacking_end(canal, rows, off, models)
+            return
+    # One row alone may agree in size and x by chance, though it was drawn in another frame.
+    if canal is not None and len(off) == 2:
+        levels = float(np.mean(list(off.values())))
+        yield _shift_suspect(canal, levels, "both foraminal rows", models)
+
+
+def _sides_suspect(
+    left: Row,
+    right: Row,
+    apart: float,
+    off: Mapping[Side | None, float],
+    to_canal: Mapping[Side | None, float],
+    models: Mapping[Condition, ShapeModel],
+) -> Suspect:
+    """Left and right a level apart; the canal, where it is in the same frame, tells which."""
+    if len(to_canal) == 2 and len(off) == 1:
+        odd = next(iter(off))
+        row, levels = (left, apart) if odd is Side.LEFT else (right, -apart)
+        return _shift_suspect(row, levels, "the other side and the canal row", models)
+    low, high = (left, right) if apart > 0 else (right, left)
+    return left.chain.suspect(
+        Check.SHIFT,
+        left.chain.there,
+        abs(apart) / _APART,
+        f"{low.side} points stand {abs(apart):.1f} levels lower than {high.side} points of the "
+        "same name; nothing tells which are right",
+    )
+
+
+def _lacking_end(
+    canal: Row, rows: Rows, off: Mapping[Side | None, float], models: Mapping[Condition, ShapeModel]
+) -> Iterator[Suspect]:
+    """A canal row that lacks its last level and stands a level low is likely named wrong."""
+    ends = {+1: canal.chain.side(None)[-1], -1: canal.chain.side(None)[0]}
+    for side, levels in off.items():
+        if ends[1 if levels > 0 else -1] not in canal.chain.there:
+            yield _shift_suspect(canal, levels, f"the {rows[side].name} row", models)
+
+
+def _shift_suspect(
+    row: Row, levels: float, against: str, models: Mapping[Condition, ShapeModel]
+) -> Suspect:
+    where = "lower" if levels > 0 else "higher"
+    return row.chain.suspect(
+        Check.SHIFT,
+        row.chain.marked_on(row.side),
+        abs(levels) / _APART,
+        f"{row.name} points stand {abs(levels):.1f} levels {where} than {against}",
+        _renamed(row, 1 if levels > 0 else -1, models[row.chain.condition]),
+    )
+
+
+def _renamed(row: Row, step: int, model: ShapeModel) -> Iterator[Correction]:
+    """Every point under the name of the next level, ``step`` down; the end by the shape."""
+    chain, mine = row.chain, row.chain.side(row.side).tolist()
+    xy, instances = np.full_like(chain.xy, np.nan), np.full_like(chain.instances, np.nan)
+    for place in range(len(Level)):
+        if 0 <= place - step < len(Level):
+            xy[mine[place]] = chain.xy[mine[place - step]]
+            instances[mine[place]] = chain.instances[mine[place - step]]
+    there = [i for i in mine if np.isfinite(xy[i]).all()]
+    for i in mine:
+        fix = Fix.MOVE if i in chain.there else Fix.ADD
+        if i in there:
+            yield chain.correction(fix, i, xy[i], instances[i])
+        elif (instance := chain.likely_instance(i)) is not None and len(there) >= 2:
+            yield chain.correction(fix, i, model.predict(xy, there, i), instance)
+
+
+@dataclass(frozen=True)
+class Spine:
+    """The levels of a study in the patient.
+
+    Attributes:
+        places: (5, 3) LPS mm; NaN for a level without a point.
+        down: (5, 3) unit vectors along the spine to the feet.
+        spacing: mm from disc to disc.
+    """
+
+    places: FloatArray
+    down: FloatArray
+    spacing: float
+
+    @classmethod
+    def of(cls, places: FloatArray) -> Spine | None:
+        """From the points of a row, or None with fewer than three."""
+        known = np.flatnonzero(np.isfinite(places).all(axis=1))
+        if len(known) < 3:
+            return None
+        steps = np.gradient(places[known], known, axis=0)
+        spacing = float(np.median(np.linalg.norm(steps, axis=1)))
+        if not spacing > 0:
+            return None
+        down = np.full_like(places, np.nan)
+        down[known] = steps / np.linalg.norm(steps, axis=1, keepdims=True)
+        return cls(places, down, spacing)
+
+    def lower_by(self, places: FloatArray) -> FloatArray:
+        """Levels by which points (5, 3) stand lower than the level they are named after, (5,)."""
+        return np.asarray(((places - self.places) * self.down).sum(axis=1) / self.spacing)
+
+
+def check_patient(
+    points: Iterable[StoredPoint], doubted: Collection[tuple[int, Target]] = ()
+) -> list[Suspect]:
+    """Points at the height of another level, and sides exchanged.
+
+    If every other series of a study contradicts a canal point, the canal point is the suspect.
+
+    Args:
+        points: of a store.
+        doubted: (series id, target) of points already flagged: neither judged nor used as
+            reference.
+    """
+    points = list(points)
+    places = {
+        (p.series_id, p.target): np.asarray(p.patient, float)
+        for p in points
+        if (p.series_id, p.target) not in doubted
+    }
+    chains = {c: chains_of(c, points) for c in Condition}
+    others: dict[int, list[Chain]] = defaultdict(list)
+    suspects: list[Suspect] = []
+    for condition in (Condition.FORAMINAL, Condition.SUBARTICULAR):
+        for chain in chains[condition]:
+            others[chain.study_id].append(chain)
+            suspects += _exchanged_sides(chain, places)
+    for chain in chains[Condition.CANAL]:
+        spine = Spine.of(_places(chain, None, places))
+        if spine is not None:
+            suspects += _heights(chain, spine, others[chain.study_id], places)
+    return suspects
+
+
+def _places(chain: Chain, side: Side | None, places: Places) -> FloatArray:
+    """(5, 3) LPS mm of a side, top to bottom; NaN where there is no place."""
+    nowhere = np.full(3, np.nan)
+    targets = [chain.targets[i] for i in chain.side(side)]
+    return np.array([places.get((chain.series_id, t), nowhere) for t in targets])
+
+
+def _heights(
+    canal: Chain, spine: Spine, others: Sequence[Chain], places: Places
+) -> Iterator[Suspect]:
+    """Points at another level's height than their name: one suspect per series."""
+    lower = []
+    for chain in others:
+        levels = np.full(len(chain.targets), np.nan)
+        for side in chain.sides:
+            levels[chain.side(side)] = spine.lower_by(_places(chain, side, places))
+        lower.append(levels)
+    blamed = _against_all(lower)
+    if blamed:
+        higher = {k: -levels for k, levels in blamed.items()}
+        yield _height_suspect(canal, higher, spine, "all others")
+    for chain, levels in zip(others, lower, strict=True):
+        off = {
+            i: by
+            for i, by in enumerate(levels.tolist())
+            if abs(by) >= _APART and i % len(Level) not in blamed
+        }
+        if off:
+            yield _height_suspect(chain, off, spine, "the canal point")
+
+
+def _against_all(lower: Sequence[FloatArray]) -> dict[int, float]:
+    """Levels at which every point of two or more series stands off, one way: how far."""
+    blamed = {}
+    for k in range(len(Level)):
+        each = [v[k :: len(Level)][np.isfinite(v[k :: len(Level)])] for v in lower]
+        each = [v for v in each if len(v)]
+        if len(each) < 2:
+            continue
+        every = np.concatenate(each)
+        if (every >= _APART).all() or (every <= -_APART).all():
+            blamed[k] = float(np.median(every))
+    return blamed
+
+
+def _height_suspect(chain: Chain, off: Mapping[int, float], spine: Spine, than: str) -> Suspect:
+    """Labels by index, each with the levels by which it is too low."""
+    worst = max(off, key=lambda i: abs(off[i]))
+    level, by = chain.targets[worst].level, off[worst]
+    where = "below" if by > 0 else "above"
+    levels = list(Level)
+    at = levels.index(level) + round(by)
+    height = f", at the height of {levels[at].label}" if 0 <= at < len(levels) else ""
+    return chain.suspect(
+        Check.PATIENT,
+        off,
+        abs(by) / _APART,
+        f"{level.label} lies {abs(by) * spine.spacing:.0f} mm {where} {than} of its name{height}",
+    )
+
+
+def _exchanged_sides(chain: Chain, places: Places) -> Iterator[Suspect]:
+    """Left points to the right of right points, in the patient."""
+    left, right = (_places(chain, side, places) for side in (Side.LEFT, Side.RIGHT))
+    apart = left[:, 0] - right[:, 0]
+    wrong = np.flatnonzero(apart < -_LEFT_OF_RIGHT)
+    if not len(wrong):
+        return
+    swapped, moves = chain.exchanged(wrong)
+    reason = f"left lies {-apart[wrong].min():.0f} mm to the right of right in the patient"
+    yield chain.suspect(Check.PATIENT, swapped, 2.0 + len(wrong), reason, moves)
