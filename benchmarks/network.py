@@ -81,7 +81,8 @@ def batch_of(depth: int, size: int) -> Any:
     """One volume of noise with ten graded points."""
     import torch
 
-    from lumbargrade.models.task import MASK_STRIDE, Batch
+    from lumbargrade.models.one_stage import Batch
+    from lumbargrade.models.task import MASK_STRIDE
 
     generator = torch.Generator().manual_seed(0)
     slices = torch.randint(0, 256, (depth, size, size), generator=generator).to(torch.uint8)

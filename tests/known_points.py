@@ -12,9 +12,8 @@ from lumbargrade.config import ViewName
 from lumbargrade.grading.members import Member
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import ModelMeta
-from lumbargrade.models.inference import SeriesScores
 from lumbargrade.models.keypoints import SagittalKeypoints
-from lumbargrade.models.task import Batch
+from lumbargrade.models.one_stage import Batch, SeriesScores
 from small_models import small_recipe
 
 
@@ -25,7 +24,7 @@ class KnownPoints(SagittalKeypoints):
         super().__init__(small_recipe("keypoints", view))
         self.known = {(r.study_id, r.series_id): r.points for r in store.rows(self.condition)}
 
-    def predict(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
+    def run(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
         xy, z = [], []
         for sample in batch.samples:
             voxels = self.known[sample.study_id, sample.series_id].astype(np.float64)

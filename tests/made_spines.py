@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lumbargrade.domain.findings import Place
 from lumbargrade.domain.geometry import FloatArray, SlicePlane
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Condition, Level, SeriesKind, Side, Target
 from lumbargrade.domain.volume import Volume, VolumeSlice
 
@@ -42,14 +42,14 @@ def axial() -> Volume:
 VOLUMES = (sagittal(T1), sagittal(T2), axial())
 
 
-def places(points: Points, volumes: tuple[Volume, ...] = VOLUMES) -> dict[Target, Place]:
+def places(points: Points, volumes: tuple[Volume, ...] = VOLUMES) -> dict[Target, Point]:
     by_kind = {v.kind: v for v in volumes}
     found = {}
     for target, lps in points.items():
         volume = by_kind[KIND[target.condition]]
         x, y, z = volume.from_patient(lps).tolist()
         a, b, c = np.asarray(lps, float).tolist()
-        found[target] = Place(volume.series_id, 1, x, y, z, (a, b, c))
+        found[target] = Point(target, volume.series_id, 1, (x, y, z), (a, b, c))
     return found
 
 

@@ -87,9 +87,7 @@ def inference(session: Session, row: Row, allowance: float, clock: Any) -> Row:
 
     def predict(flip: bool) -> Any:
         with autocast(session.device, dtype):
-            (found,) = task.predict_rows(
-                network, data, [chosen], device=session.device, flip=flip, batch_size=1
-            )
+            (found,) = task.predict_rows(network, data, [chosen], flip=flip, batch_size=1)
         return found
 
     def prepare() -> Any:
@@ -98,7 +96,7 @@ def inference(session: Session, row: Row, allowance: float, clock: Any) -> Row:
     share, rounds = min(allowance, clock.left()) / 3, session.scale.predictions
     with arithmetic(precision):
         for flip in (False, True):
-            if not math.isfinite(float(predict(flip).probabilities.sum())):
+            if not math.isfinite(float(predict(flip).probability_rows(task.targets).sum())):
                 raise Wrong("probabilities are not finite")
         return {
             "slices": len(data.volume(chosen.study_id, chosen.series_id).pixels),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lumbargrade.audit.grades import check_grades
-from lumbargrade.domain.findings import Finding, Place, StudyPrediction
+from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Condition, Grade, Level, Target
 
 ONE, TWO = (Target(Condition.CANAL, level) for level in (Level.L1_L2, Level.L2_L3))
@@ -12,7 +13,7 @@ GRADES = {5: {ONE: Grade.SEVERE, TWO: Grade.NORMAL_MILD}, 6: {ONE: Grade.NORMAL_
 
 def file(**severe: float) -> dict[str, StudyPrediction]:
     """Predictions of ONE by study (``s5``): this probability of severe, the rest normal."""
-    place = Place("77", 3, 10.0, 20.0, 2.0)
+    place = Point(ONE, "77", 3, (10.0, 20.0, 2.0))
     return {
         name[1:]: StudyPrediction(name[1:], {ONE: Finding(ONE, (1 - p, 0.0, p), place)})
         for name, p in severe.items()

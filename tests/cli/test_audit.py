@@ -12,7 +12,8 @@ import pytest
 from lsdc_layout import write_lsdc
 from lumbargrade.audit.run import audit_tables
 from lumbargrade.cli.main import main
-from lumbargrade.domain.findings import Finding, Place, StudyPrediction
+from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Level, SeriesKind
 from lumbargrade.grading.predictions_file import write_predictions
 from lumbargrade.lsdc.corrections import POINT_COLUMNS
@@ -131,7 +132,7 @@ def test_a_store_of_other_labels_is_named(with_images, tmp_path, caplog):
 
 def test_contradicted_grades_are_listed_with_pictures_and_for_training(data, tmp_path, caplog):
     target = canal(Level.L4_L5)
-    place = Place(str(10 * 108 + 1), 8, 100.0, 100.0, 7.0)
+    place = Point(target, str(10 * 108 + 1), 8, (100.0, 100.0, 7.0))
     said = [
         StudyPrediction(str(study), {target: Finding(target, (mild, 0.0, 1 - mild), place)})
         for study, mild in ((108, 0.01), (109, 0.9), (999, 0.5))

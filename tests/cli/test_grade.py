@@ -336,8 +336,8 @@ def test_the_real_study_is_graded(shared: Path, models: Path, tmp_path: Path) ->
     assert len(predicted) == 15
     series = {k: s.series_id for s in known.series for k in s.pictures}
     for finding in predicted:
-        assert finding.place is not None
-        assert finding.place.series_id == series[finding.target.sided_condition]
-        assert np.isfinite(finding.place.patient).all()
+        assert finding.point is not None
+        assert finding.point.series_id == series[finding.target.sided_condition]
+        assert np.isfinite(finding.point.patient).all()
     page = (tmp_path / "100206310" / "index.html").read_text()
     assert page.count("<figure>") == 3

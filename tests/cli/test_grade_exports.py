@@ -37,12 +37,12 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, GradedStudy]:
 def test_findings_are_those_of_the_plain_export(graded: dict[str, GradedStudy], name: str) -> None:
     """Probabilities within 0.02 and points within 1 mm, of what was found in the images."""
     ours, control = graded[name].prediction.findings, graded["control"].prediction.findings
-    found = [t for t, f in control.items() if f.place is not None]
+    found = [t for t, f in control.items() if f.point is not None]
     assert len(found) == 15
-    assert found == [t for t, f in ours.items() if f.place is not None]
+    assert found == [t for t, f in ours.items() if f.point is not None]
     for target in found:
         one, other = ours[target], control[target]
         np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.02)
-        assert one.place is not None
-        assert other.place is not None
-        np.testing.assert_allclose(one.place.patient, other.place.patient, atol=1.0)
+        assert one.point is not None
+        assert other.point is not None
+        np.testing.assert_allclose(one.point.patient, other.point.patient, atol=1.0)

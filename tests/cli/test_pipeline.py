@@ -197,8 +197,8 @@ def test_what_the_models_said_stands_beside_the_submission(pipeline: Pipeline) -
         assert set(prediction.findings) == {*CANAL, *FORAMINAL}
         for target, finding in prediction.findings.items():
             assert finding.probabilities == pytest.approx(submission[study][target], abs=2e-6)
-            assert finding.place is not None
-            assert finding.place.patient is not None
+            assert finding.point is not None
+            assert finding.point.patient is not None
 
 
 def test_the_score_is_finite_and_of_every_study(pipeline: Pipeline) -> None:

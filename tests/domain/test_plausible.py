@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lumbargrade.domain.findings import Place
 from lumbargrade.domain.plausible import Verdict, judge
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Level, Side, Target
 from lumbargrade.domain.volume import Volume
 from made_spines import T1, T2, VOLUMES, Points, axial, places, rotation, sagittal, spine
@@ -228,7 +228,7 @@ def test_without_either_end_nothing_tells_the_levels_apart() -> None:
 
 
 def test_points_without_a_place_in_the_patient_say_nothing() -> None:
-    unknown: Mapping[Target, Place] = {
+    unknown: Mapping[Target, Point] = {
         t: replace(p, patient=None) for t, p in places(turned_quarter(spine())).items()
     }
     assert judge(unknown, VOLUMES) == Verdict()

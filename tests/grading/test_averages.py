@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import Problem
-from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
+from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
+from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target
-from lumbargrade.grading.combine import average, settle, study_prediction
-from lumbargrade.models.inference import locate
-from lumbargrade.models.task import SeriesPrediction
-from lumbargrade.validation.out_of_fold import mean_of
-from made_series import make_volume
+from lumbargrade.grading.combine import average, settle
+from lumbargrade.models.checkpoint import ModelMeta
+from lumbargrade.models.task import as_prediction, locate
+from lumbargrade.validation.judged import FoldPredictions, JudgedRows, ensemble_of
+from made_series import make_row, make_volume
 from made_stacks import SAGITTAL, make_series, make_stack, turned
 
 CANAL = TARGETS[Condition.CANAL]
@@ -31,7 +34,7 @@ def prediction(
     for target in targets:
         a, b, c = rng.dirichlet([1, 1, 1]).tolist()
         x, y, z = rng.uniform(0, 6, 3).tolist()  # all within AGREE of each other
-        place = Place(series, round(z) + 1, x, y, z, (z, x, y))
+        place = Point(target, series, round(z) + 1, (x, y, z), (z, x, y))
         findings[target] = Finding(target, (a, b, c), place)
     return StudyPrediction("1", findings, (ModelSource("r", seed),))
 
@@ -59,14 +62,14 @@ def close(one: StudyPrediction, other: StudyPrediction) -> bool:
     def numbers(p: StudyPrediction) -> list[float]:
         found = []
         for finding in p.findings.values():
-            assert finding.place is not None
-            assert finding.place.patient is not None
-            at = finding.place
-            found += [*finding.probabilities, at.x, at.y, at.z, *finding.place.patient]
+            assert finding.point is not None
+            assert finding.point.patient is not None
+            at = finding.point
+            found += [*finding.probabilities, at.x, at.y, at.z, *finding.point.patient]
         return found
 
     same_series = all(
-        f.place and g.place and f.place.series_id == g.place.series_id
+        f.point and g.point and f.point.series_id == g.point.series_id
         for f, g in zip(one.findings.values(), other.findings.values(), strict=True)
     )
     return (
@@ -92,9 +95,9 @@ def test_probabilities_are_the_plain_mean_over_those_who_predict(
 @given(Members)
 def test_a_place_is_the_mean_in_the_series_with_most_votes(members: list[StudyPrediction]) -> None:
     for target, finding in average(members).findings.items():
-        places = [m.findings[target].place for m in members if target in m.findings]
+        places = [m.findings[target].point for m in members if target in m.findings]
         votes = [p.series_id for p in places if p]
-        at = finding.place
+        at = finding.point
         assert at is not None
         most = max(votes.count(s) for s in votes)
         assert at.series_id == next(s for s in votes if votes.count(s) == most)
@@ -111,13 +114,13 @@ def test_order_changes_nothing_but_ties(members: list[StudyPrediction], random: 
     for target, finding in one.findings.items():
         theirs = other.findings[target]
         assert np.allclose(finding.probabilities, theirs.probabilities, atol=1e-12)
-        votes = [m.findings[target].place for m in members if target in m.findings]
+        votes = [m.findings[target].point for m in members if target in m.findings]
         ids = [p.series_id for p in votes if p]
         if len({ids.count(i) for i in set(ids)}) == len(set(ids)):  # no tie
-            assert finding.place is not None
-            assert theirs.place is not None
-            assert finding.place.series_id == theirs.place.series_id
-            assert finding.place.x == pytest.approx(theirs.place.x)
+            assert finding.point is not None
+            assert theirs.point is not None
+            assert finding.point.series_id == theirs.point.series_id
+            assert finding.point.x == pytest.approx(theirs.point.x)
     assert set(one.sources) == set(other.sources)
 
 
@@ -141,21 +144,17 @@ def test_what_is_absent_stays_so_only_if_nobody_predicts_it() -> None:
 
 
 def test_an_output_that_is_no_number_is_absent_with_the_name_of_its_model() -> None:
-    one = SeriesPrediction(
-        study_id="1",
-        series_id="7",
-        targets=CANAL,
-        probabilities=np.array([[0.2, 0.3, 0.5], [np.nan] * 3, [np.inf, 0, 0], *[[0, 0, 1]] * 2]),
-        voxels=np.zeros((5, 3)),
-        patient=np.zeros((5, 3)),
-        instances=np.ones(5, np.int64),
-        absent={CANAL[0]: "never used", CANAL[1]: "no slice"},
-    )
-    found = study_prediction(one, (ModelSource("r", 3),))
+    probabilities = np.array([[0.2, 0.3, 0.5], [np.nan] * 3, [np.inf, 0, 0], *[[0, 0, 1]] * 2])
+    points = locate(make_volume(), CANAL, np.zeros((5, 3)))
+    found = as_prediction("r", "1", CANAL, probabilities, points)
     assert set(found.findings) == {CANAL[0], CANAL[3], CANAL[4]}
-    assert found.absent == {CANAL[1]: "no slice", CANAL[2]: "the output of r is not finite"}
-    pointing = study_prediction(one, (ModelSource("r", 3),), grades=False)
+    assert set(found.absent) == {CANAL[1], CANAL[2]}
+    known = found.without({CANAL[1]: "no slice"})  # a task that knows why says so
+    assert set(known.findings) == {CANAL[0], CANAL[3], CANAL[4]}
+    assert known.absent == {CANAL[1]: "no slice", CANAL[2]: "the output of r is not finite"}
+    pointing = as_prediction("r", "1", CANAL, None, points)
     assert (pointing.findings, pointing.absent) == ({}, {})
+    assert set(pointing.points) == set(CANAL)
 
 
 def test_sources_and_problems_are_kept_each_once() -> None:
@@ -173,7 +172,7 @@ def test_predictions_of_two_studies_have_no_mean() -> None:
 
 
 def placed(z: float, instance: int) -> StudyPrediction:
-    place = Place("100", instance, 10.0, 20.0, z, (-4 * z, 10.0, -20.0))
+    place = Point(CANAL[0], "100", instance, (10.0, 20.0, z), (-4 * z, 10.0, -20.0))
     return StudyPrediction("1", {CANAL[0]: Finding(CANAL[0], (0.5, 0.3, 0.2), place)})
 
 
@@ -181,60 +180,86 @@ def test_a_mean_lies_on_the_slice_that_is_nearest_to_it() -> None:
     """Members on slices 2, 2 and 5 meet at slice 3, which none of them names."""
     volume = make_volume(depth=9)  # slices 4 mm apart, instances from 1
     together = average([placed(2, 3), placed(2, 3), placed(5, 6)])
-    at = settle(together, {"100": volume}).findings[CANAL[0]].place
+    at = settle(together, {"100": volume}).findings[CANAL[0]].point
     assert at is not None
     assert (at.z, at.instance_number) == (3.0, 4)
     assert at.patient == (-12.0, 10.0, -20.0)
     assert settle(together, {}) == together
-    outside = settle(placed(11, 9), {"100": volume}).findings[CANAL[0]].place
+    outside = settle(placed(11, 9), {"100": volume}).findings[CANAL[0]].point
     assert outside is not None
     assert outside.instance_number == 9
 
 
-def series_prediction(seed: int, series: str = "100") -> SeriesPrediction:
+def drawn(seed: int) -> tuple[FloatArray, FloatArray]:
+    """Probabilities and voxels of the canal's targets."""
     rng = np.random.default_rng(seed)
-    voxels = rng.uniform(0, 8, (5, 3))
-    patient, instances = locate(make_volume(), voxels)
-    probabilities = rng.dirichlet([1, 1, 1], 5)
-    return SeriesPrediction("1", series, CANAL, probabilities, voxels, patient, instances)
+    return rng.dirichlet([1, 1, 1], 5), rng.uniform(0, 8, (5, 3))
 
 
-def test_a_series_prediction_becomes_findings_with_places() -> None:
-    one = series_prediction(0)
-    study = study_prediction(one, (ModelSource("r", 3),))
+def series_prediction(seed: int, series: str = "100", shift: float = 0.0) -> StudyPrediction:
+    probabilities, voxels = drawn(seed)
+    points = locate(replace(make_volume(), series_id=series), CANAL, voxels + shift)
+    return as_prediction("r", "1", CANAL, probabilities, points)
+
+
+def test_numbers_of_a_series_become_findings_with_points() -> None:
+    probabilities, voxels = drawn(0)
+    patient = make_volume().to_patient(voxels)
+    study = series_prediction(0).by([ModelSource("r", 3)])
     assert list(study.findings) == list(CANAL)
     for i, target in enumerate(CANAL):
         finding = study.findings[target]
-        assert finding.probabilities == tuple(one.probabilities[i])
-        assert finding.place is not None
-        assert (finding.place.x, finding.place.y, finding.place.z) == tuple(one.voxels[i])
-        assert finding.place.patient == tuple(one.patient[i])
-        assert finding.place.instance_number == one.instances[i]
+        assert finding.probabilities == tuple(probabilities[i])
+        assert finding.point is not None
+        assert (finding.point.x, finding.point.y, finding.point.z) == tuple(voxels[i])
+        assert finding.point.patient == tuple(patient[i])
+        nearest = make_volume().slices[round(voxels[i, 2])]
+        assert finding.point.instance_number == nearest.instance_number
+        assert finding.sources == (ModelSource("r", 3),)
     assert study.sources == (ModelSource("r", 3),)
+    assert study.points == {t: f.point for t, f in study.findings.items()}
+    np.testing.assert_array_equal(study.probability_rows(CANAL), probabilities)
+    np.testing.assert_array_equal(study.point_rows(CANAL, patient=False), voxels)
+    np.testing.assert_array_equal(study.point_rows(CANAL, patient=True), patient)
+    nothing = study.probability_rows([RECESS]), study.point_rows([RECESS], patient=True)
+    assert all(np.isnan(rows).all() and rows.shape == (1, 3) for rows in nothing)
+
+
+def test_a_point_that_is_nowhere_is_no_point() -> None:
+    voxels = drawn(0)[1]
+    voxels[2, 1] = np.nan
+    assert set(locate(make_volume(), CANAL, voxels)) == {*CANAL[:2], *CANAL[3:]}
+
+
+def mean_of(members: list[dict[int, StudyPrediction]]) -> dict[int, StudyPrediction]:
+    """Series -> the mean of what models say of it, as `ensemble_of` has it."""
+    row, meta = make_row(Condition.CANAL), ModelMeta(Recipe("r", "canal"), 3)
+    folds = []
+    for said in members:
+        rows = [replace(row, series_id=series) for series in said]
+        folds.append(FoldPredictions(meta, JudgedRows(rows, list(said.values()))))
+    judged = ensemble_of(folds)[3]
+    return dict(zip((row.key[1] for row in judged.rows), judged.plain, strict=True))
 
 
 def test_the_mean_over_models_is_taken_series_by_series_as_of_findings() -> None:
-    first = [series_prediction(1, "100"), series_prediction(2, "200"), series_prediction(3, "300")]
-    second = [series_prediction(5, "300"), series_prediction(4, "100")]  # another order, one less
+    first = {series: series_prediction(i + 1, str(series)) for i, series in enumerate((1, 2, 3))}
+    second = {3: series_prediction(5, "3"), 1: series_prediction(4, "1")}  # other order, one less
     found = mean_of([first, second])
-    assert [p.series_id for p in found] == ["100", "300"]
-    for one, a, b in zip(found, (first[0], first[2]), (second[1], second[0]), strict=True):
-        np.testing.assert_allclose(one.probabilities, (a.probabilities + b.probabilities) / 2)
-        # places that lie on different levels are not averaged, here as in the findings
-        together = average([study_prediction(a), study_prediction(b)])
-        for i, target in enumerate(CANAL):
-            at = together.findings[target].place
-            assert at is not None
-            assert (at.x, at.y, at.z) == tuple(one.voxels[i])
-            assert at.patient == tuple(one.patient[i])
-            assert at.instance_number == one.instances[i]
-    near = [replace(first[0], voxels=first[0].voxels + d) for d in (0.0, 0.5)]
-    near = [replace(p, patient=make_volume().to_patient(p.voxels)) for p in near]
-    (middle,) = mean_of([[p] for p in near])
-    np.testing.assert_allclose(middle.voxels, first[0].voxels + 0.25)
-    (alone,) = mean_of([[first[0]]])
-    np.testing.assert_array_equal(alone.voxels, first[0].voxels)
-    np.testing.assert_array_equal(alone.instances, first[0].instances)
+    assert list(found) == [1, 3]
+    for series, one in found.items():
+        a, b = first[series], second[series]
+        both = (a.probability_rows(CANAL) + b.probability_rows(CANAL)) / 2
+        np.testing.assert_allclose(one.probability_rows(CANAL), both)
+        # points that lie on different levels are not averaged, here as in the findings
+        together = average([a, b])
+        for target in CANAL:
+            assert together.findings[target].point == one.points[target]
+    near = [{1: series_prediction(1, "1", shift)} for shift in (0.0, 0.5)]
+    middle = mean_of(near)[1].point_rows(CANAL, patient=False)
+    np.testing.assert_allclose(middle, drawn(1)[1] + 0.25)
+    alone = mean_of([first])[1]
+    assert alone.points == first[1].points
 
 
 def test_a_mean_of_places_in_two_stacks_lies_between_them_in_the_patient() -> None:
@@ -249,10 +274,10 @@ def test_a_mean_of_places_in_two_stacks_lies_between_them_in_the_patient() -> No
         for z in zs:
             voxel = (20.0, 30.0, z)
             patient = tuple(volume.to_patient(voxel).tolist())
-            place = Place("100", volume.slices[round(z)].instance_number, *voxel, patient)
+            place = Point(CANAL[0], "100", volume.slices[round(z)].instance_number, voxel, patient)
             members.append(StudyPrediction("1", {CANAL[0]: Finding(CANAL[0], (1, 0, 0), place)}))
         expected = np.mean([volume.to_patient((20, 30, z)) for z in zs], axis=0)
-        at = settle(average(members), {"100": volume}).findings[CANAL[0]].place
+        at = settle(average(members), {"100": volume}).findings[CANAL[0]].point
         assert at is not None
         assert np.linalg.norm(np.subtract(at.patient, expected)) < 2
         np.testing.assert_allclose(volume.to_patient((at.x, at.y, at.z)), at.patient)

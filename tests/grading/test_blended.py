@@ -12,7 +12,8 @@ import torch
 
 from lumbargrade.config import load_recipe
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import Finding, ModelSource, Place, StudyPrediction
+from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target
 from lumbargrade.grading.blend_file import (
     FORMAT,
@@ -156,7 +157,7 @@ def test_a_blend_predicts_the_weighted_mean_of_its_members(blend: Blend, tmp_pat
     write_blend(path, blend)
     loaded = load_blend(path, CPU)
     assert isinstance(loaded, Predictor)
-    volumes = [(kind, make_volume(seed=n)) for n, kind in enumerate(list(SeriesKind)[:2])]
+    volumes = [replace(make_volume(seed=n), kind=k) for n, k in enumerate(list(SeriesKind)[:2])]
     made = loaded.predict("1", volumes)
     canal = [m for m in loaded.members if m.task.condition is Condition.CANAL]
     (side,) = [m for m in loaded.members if m.task.condition is Condition.FORAMINAL]
@@ -184,10 +185,11 @@ def said(
     probabilities: tuple[float, float, float], *targets: Target, fold: int = 0, series: str = ""
 ) -> StudyPrediction:
     source = (ModelSource("r", fold),)
-    place = Place(series, 1, 1.0, 2.0, 3.0) if series else None
-    return StudyPrediction(
-        "1", {t: Finding(t, probabilities, place, sources=source) for t in targets}, source
-    )
+    findings = {}
+    for t in targets:
+        point = Point(t, series, 1, (1.0, 2.0, 3.0)) if series else None
+        findings[t] = Finding(t, probabilities, point, sources=source)
+    return StudyPrediction("1", findings, source)
 
 
 def simple(**weights: float) -> Blend:
@@ -209,8 +211,8 @@ def test_weights_are_renormalised_over_the_members_that_see_a_finding() -> None:
     assert made[one].probabilities == pytest.approx((0.625, 0.375, 0))
     assert made[two].probabilities == pytest.approx((0, 0.6, 0.4))
     assert {s.fold for s in made[one].sources} == {0, 1}
-    assert made[one].place is not None  # the heaviest member has none
-    assert made[one].place.series_id == "7"
+    assert made[one].point is not None  # the heaviest member has none
+    assert made[one].point.series_id == "7"
     assert set(made) == {one, two}
 
 
@@ -255,7 +257,7 @@ def test_models_are_used_without_flips_one_by_one(tmp_path: Path) -> None:
 
     def predicted(predictor: Predictor) -> np.ndarray:
         findings = predictor.predict("1", volumes).findings
-        places = [findings[t].place for t in FORAMINAL]
+        places = [findings[t].point for t in FORAMINAL]
         return np.array([(p.x, p.y, p.z) for p in places if p is not None])
 
     one = opened(unflipped=[runs / "side1"])

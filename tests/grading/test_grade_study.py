@@ -58,7 +58,7 @@ def test_every_finding_is_graded_but_those_that_no_model_grades(
     for target, finding in graded.findings.items():
         assert finding.target is target
         assert sum(finding.probabilities) == pytest.approx(1, abs=1e-6)
-        assert finding.place is not None
+        assert finding.point is not None
     assert {s.recipe for s in graded.sources} == {"small/foraminal", "small/canal"}
 
 
@@ -70,7 +70,7 @@ def test_a_place_is_in_the_patient_where_its_voxel_is(
     for condition, kind in kinds.items():
         volumes = {v.series_id: v for v in phantom.series[kind]}
         for target in TARGETS[condition]:
-            place = graded.findings[target].place
+            place = graded.findings[target].point
             assert place is not None
             volume = volumes[place.series_id]
             voxel = (place.x, place.y, place.z)
@@ -88,7 +88,7 @@ def test_paths_give_what_loaded_studies_and_models_give(
     assert by_path.absent == loaded.absent
     for target, ours in by_path.findings.items():
         theirs = loaded.findings[target]
-        assert ours.place == theirs.place
+        assert ours.point == theirs.point
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, atol=1e-6)
     assert grade_unchecked(noise, models / "canal", device="cpu").sources[0].recipe == "small/canal"
 

@@ -44,8 +44,8 @@ def test_studies_and_kinds_come_from_the_table(data: Path) -> None:
     assert list(studies.series) == ["1000", "1007", "1014"]
     assert studies.series["1007"] == [(str(i), k) for k, i in series_ids(1007).items()]
     volumes, problems = studies.read("1007", {T1, AXIAL})
-    assert [kind for kind, _ in volumes] == [T1, AXIAL]
-    assert [v.series_id for _, v in volumes] == [str(series_ids(1007)[k]) for k in (T1, AXIAL)]
+    assert [v.kind for v in volumes] == [T1, AXIAL]
+    assert [v.series_id for v in volumes] == [str(series_ids(1007)[k]) for k in (T1, AXIAL)]
     assert not [p for p in problems if p.fatal]
 
 
@@ -74,8 +74,7 @@ def test_a_garbage_series_is_named_and_every_other_one_predicted(
     for path in folder_of(data, 1007, T1).iterdir():
         path.write_bytes(b"this is no image" * 40)
     found = {
-        p.study_id: p
-        for p in predict_studies(LsdcStudies.open(data), Ensemble(members, CPU, False))
+        p.study_id: p for p in predict_studies(LsdcStudies.open(data), Ensemble(members, False))
     }
     canal, foraminal = TARGETS[Condition.CANAL], TARGETS[Condition.FORAMINAL]
     assert set(found["1000"].findings) == set(found["1014"].findings) == {*canal, *foraminal}
@@ -94,8 +93,8 @@ def test_a_spoiled_slice_is_named_and_its_series_predicted_without_it(
     spoiled.write_bytes(spoiled.read_bytes()[:300])
     studies = LsdcStudies.open(data)
     volumes, _ = studies.read("1000", {T2})
-    assert sorted(s.instance_number for s in volumes[0][1].slices) == [1, 2, 4]
-    one = next(predict_studies(studies, Ensemble(members, CPU, True)))
+    assert sorted(s.instance_number for s in volumes[0].slices) == [1, 2, 4]
+    one = next(predict_studies(studies, Ensemble(members, True)))
     assert len(one.findings) == 15
     assert [Path(p.file).name for p in one.problems if p.fatal] == ["3.dcm"]
 
@@ -107,9 +106,9 @@ def test_findings_name_their_slices_by_the_file_and_not_by_the_header(
         for file in sorted(folder_of(data, 1000, kind).iterdir()):
             file.rename(file.with_name(f"{50 - int(file.stem)}.dcm"))
     studies = LsdcStudies.open(data)
-    slices = {v.series_id: v.slices for _, v in studies.read("1000", {T1, T2})[0]}
-    one = next(predict_studies(studies, Ensemble(members, CPU, False)))
-    places = [f.place for f in one.findings.values()]
+    slices = {v.series_id: v.slices for v in studies.read("1000", {T1, T2})[0]}
+    one = next(predict_studies(studies, Ensemble(members, False)))
+    places = [f.point for f in one.findings.values()]
     assert len(places) == 15
     for place in places:
         assert place is not None
@@ -121,7 +120,7 @@ def test_absent_images_are_named(data: Path, members: list[Member]) -> None:
     import shutil
 
     shutil.rmtree(data / "test_images" / "1014")
-    *_, last = predict_studies(LsdcStudies.open(data), Ensemble(members, CPU, False))
+    *_, last = predict_studies(LsdcStudies.open(data), Ensemble(members, False))
     assert last.study_id == "1014"
     assert not last.findings
     assert len([p for p in last.problems if p.fatal and "no such series folder" in p.what]) == 2
@@ -130,7 +129,7 @@ def test_absent_images_are_named(data: Path, members: list[Member]) -> None:
 def test_series_that_no_model_looks_at_are_not_read(data: Path, members: list[Member]) -> None:
     for path in folder_of(data, 1000, T1).iterdir():
         path.write_bytes(b"")
-    one = next(predict_studies(LsdcStudies.open(data), Ensemble(members[1:], CPU, False)))
+    one = next(predict_studies(LsdcStudies.open(data), Ensemble(members[1:], False)))
     assert set(one.findings) == set(TARGETS[Condition.CANAL])
     assert not one.problems
 
@@ -141,7 +140,7 @@ def test_a_kind_that_the_table_lacks_is_noted(data: Path, members: list[Member])
         rows = [r for r in csv.reader(lines) if r[:2] != ["1000", str(series_ids(1000)[T2])]]
     with path.open("w", newline="") as lines:
         csv.writer(lines).writerows(rows)
-    one = next(predict_studies(LsdcStudies.open(data), Ensemble(members, CPU, False)))
+    one = next(predict_studies(LsdcStudies.open(data), Ensemble(members, False)))
     assert set(one.findings) == set(TARGETS[Condition.FORAMINAL])
     assert [(p.what, p.fatal) for p in one.problems] == [
         ("no usable Sagittal T2/STIR series", False)
@@ -151,4 +150,4 @@ def test_a_kind_that_the_table_lacks_is_noted(data: Path, members: list[Member])
 def test_a_table_without_studies_gives_nothing(data: Path, members: list[Member]) -> None:
     (data / "test_series_descriptions.csv").write_text("study_id,series_id,series_description\n")
     with pytest.raises(NothingDone, match="lists no study"):
-        list(predict_studies(LsdcStudies.open(data), Ensemble(members, CPU, False)))
+        list(predict_studies(LsdcStudies.open(data), Ensemble(members, False)))

@@ -13,7 +13,8 @@ import pytest
 from lumbargrade.cli.main import main
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import NothingDone
-from lumbargrade.domain.findings import Finding, Place, StudyPrediction
+from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.blend_file import FORMAT, Blend, BlendMember, ConditionBlend, Measured
@@ -40,15 +41,13 @@ NO_SPINE = "the points found are not those of a lumbar spine"
 class Scripted:
     """A predictor that says what it is told to: all severe, at given places."""
 
-    own: dict[Target, Place]
-    points: dict[Target, Place] = field(default_factory=dict)
+    own: dict[Target, Point]
+    points: dict[Target, Point] = field(default_factory=dict)
     members: Sequence[Member] = ()
     kinds = frozenset(SeriesKind)
     flip = calibrated = False
 
-    def predict(
-        self, study_id: str, volumes: Sequence[tuple[SeriesKind, Volume]]
-    ) -> StudyPrediction:
+    def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
         found = {t: Finding(t, (0.1, 0.2, 0.7), self.own.get(t)) for t in FINDINGS}
         return StudyPrediction(study_id, found, points=self.points)
 
@@ -60,9 +59,7 @@ class Scripted:
 class Blended(Scripted):
     """Two members of a blend that say the same."""
 
-    def predict(
-        self, study_id: str, volumes: Sequence[tuple[SeriesKind, Volume]]
-    ) -> StudyPrediction:
+    def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
         one = super().predict(study_id, volumes)
         plain = Calibration(Method.TEMPERATURE, scale=(1.0, 1.0, 1.0))
         measured = Measured(10, {}, 0.4, 0.3)

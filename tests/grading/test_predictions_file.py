@@ -11,12 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumbargrade.domain.errors import BadTable
-from lumbargrade.domain.findings import (
-    Finding,
-    ModelSource,
-    Place,
-    StudyPrediction,
-)
+from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade
 from lumbargrade.grading.findings_file import write_findings_csv
 from lumbargrade.grading.predictions_file import (
@@ -40,7 +36,13 @@ def made(study: str, seed: int = 0, patient: bool = True) -> StudyPrediction:
     for target in FINDINGS:
         a, b, c = rng.dirichlet([2, 1, 1]).tolist()
         x, y, z = rng.uniform(0, 300, 3).tolist()
-        place = Place("77", int(rng.integers(1, 20)), x, y, z, (x, -y, z) if patient else None)
+        place = Point(
+            target,
+            "77",
+            int(rng.integers(1, 20)),
+            (x, y, z),
+            (x, -y, z) if patient else None,
+        )
         mine = sources if target.condition is Condition.CANAL else sources[:1]
         shown = place if seed % 2 == 0 else None
         findings[target] = Finding(target, (a, b, c), shown, sources=mine)
@@ -62,7 +64,7 @@ def test_predictions_survive_writing_and_reading(tmp_path: Path, patient: bool) 
             other = same.findings[target]
             assert other.sources == finding.sources
             assert other.probabilities == finding.probabilities
-            assert other.place == finding.place
+            assert other.point == finding.point
 
 
 @given(st.lists(st.floats(-300, 0), min_size=3, max_size=3), st.booleans())
@@ -165,8 +167,8 @@ def test_a_label_is_in_patient_space_where_its_pixel_is() -> None:
 def test_a_point_that_was_not_found_is_never_within() -> None:
     at = (1.0, 2.0, 3.0)
     truth = {"1": [TruePoint(t, (0, 0, 0), at, (1.0, 0.0, 0.0)) for t in CANAL]}
-    near = Place("7", 1, 0, 0, 0, (1.0, 2.0, 7.0))
-    far_across = Place("7", 1, 0, 0, 0, (11.0, 2.0, 3.0))
+    near = Point(CANAL[0], "7", 1, (0, 0, 0), (1.0, 2.0, 7.0))
+    far_across = Point(CANAL[1], "7", 1, (0, 0, 0), (11.0, 2.0, 3.0))
     third = (0.5, 0.3, 0.2)
     findings = {
         CANAL[0]: Finding(CANAL[0], third, near),

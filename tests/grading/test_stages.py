@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from known_points import known_guide
-from lumbargrade.domain.findings import Place, StudyPrediction
+from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.views import cut_level
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
@@ -23,9 +24,9 @@ from lumbargrade.domain.vocabulary import (
     Target,
 )
 from lumbargrade.domain.volume import Volume
-from lumbargrade.grading.combine import AGREE, average_places
+from lumbargrade.grading.combine import AGREE, average_points
 from lumbargrade.grading.members import Member, load_member
-from lumbargrade.grading.stages import Volumes, predict_study
+from lumbargrade.grading.stages import predict_study
 from lumbargrade.lsdc.store import VolumeStore
 from small_models import save_small_model
 
@@ -63,35 +64,37 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Member]:
 
 
 @pytest.fixture(scope="module")
-def volumes(store: VolumeStore) -> Volumes:
+def volumes(store: VolumeStore) -> list[Volume]:
     study = store.series[0].study_id
     mine = [s for s in store.series if s.study_id == study]
-    return [(s.kind, store.volume(s.study_id, s.series_id)) for s in mine]
+    return [store.volume(s.study_id, s.series_id) for s in mine]
 
 
-def of_kind(volumes: Volumes, kind: SeriesKind) -> Volume:
-    (found,) = [v for k, v in volumes if k is kind]
+def of_kind(volumes: list[Volume], kind: SeriesKind) -> Volume:
+    (found,) = [v for v in volumes if v.kind is kind]
     return found
 
 
-def predict(volumes: Volumes, members: list[Member], guides: list[Member]) -> StudyPrediction:
-    study = volumes[0][1].study_id
-    return predict_study(study, volumes, members, device=CPU, guides=guides)
+def predict(volumes: list[Volume], members: list[Member], guides: list[Member]) -> StudyPrediction:
+    study = volumes[0].study_id
+    return predict_study(study, volumes, members, guides=guides)
 
 
 @pytest.fixture(scope="module")
-def whole(volumes: Volumes, models: Mapping[str, Member], guides: list[Member]) -> StudyPrediction:
+def whole(
+    volumes: list[Volume], models: Mapping[str, Member], guides: list[Member]
+) -> StudyPrediction:
     return predict(volumes, [models["two_stage"]], guides)
 
 
 def test_all_25_findings_lie_in_the_series_that_shows_them(
-    whole: StudyPrediction, volumes: Volumes
+    whole: StudyPrediction, volumes: list[Volume]
 ) -> None:
     assert set(whole.findings) == set(FINDINGS)
     assert whole.problems == ()
     for target, finding in whole.findings.items():
         volume = of_kind(volumes, KINDS[target.condition])
-        place = finding.place
+        place = finding.point
         assert place is not None
         assert place.series_id == volume.series_id
         np.testing.assert_allclose(
@@ -106,12 +109,12 @@ def test_places_are_within_a_crop_of_the_labels_and_levels_keep_their_order(
 ) -> None:
     truth = {p.target: p.patient for p in store.points if str(p.study_id) == whole.study_id}
     for target, finding in whole.findings.items():
-        assert finding.place is not None
-        away = np.subtract(finding.place.patient, truth[target])
+        assert finding.point is not None
+        away = np.subtract(finding.point.patient, truth[target])
         assert np.abs(away).max() < 32, target
     for condition in Condition:
         for side in {t.side for t in TARGETS[condition]}:
-            mine = [whole.findings[Target(condition, level, side)].place for level in Level]
+            mine = [whole.findings[Target(condition, level, side)].point for level in Level]
             heights = [p.patient[2] for p in mine if p and p.patient]
             if condition is Condition.SUBARTICULAR:
                 assert heights == sorted(heights, reverse=True)
@@ -126,12 +129,12 @@ def test_findings_name_the_guides_that_they_started_from(whole: StudyPrediction)
         assert {s.fold for s in finding.sources} == {3}
 
 
-def test_guides_alone_find_nothing(volumes: Volumes, guides: list[Member]) -> None:
+def test_guides_alone_find_nothing(volumes: list[Volume], guides: list[Member]) -> None:
     assert predict(volumes, [], guides).findings == {}
 
 
 def test_a_keypoint_model_grades_nothing_wherever_it_is_given(
-    volumes: Volumes, models: Mapping[str, Member], guides: list[Member]
+    volumes: list[Volume], models: Mapping[str, Member], guides: list[Member]
 ) -> None:
     pointing = [models["keypoints"], models["axial"]]
     assert predict(volumes, pointing, guides).findings == {}
@@ -140,7 +143,7 @@ def test_a_keypoint_model_grades_nothing_wherever_it_is_given(
 
 
 def test_a_guide_that_also_grades_takes_part_once(
-    volumes: Volumes, models: Mapping[str, Member]
+    volumes: list[Volume], models: Mapping[str, Member]
 ) -> None:
     canal, subarticular = models["canal"], models["subarticular"]
     once = predict(volumes, [canal, subarticular], [])
@@ -155,7 +158,10 @@ def test_a_guide_that_also_grades_takes_part_once(
 
 
 def test_models_of_both_stages_are_averaged(
-    volumes: Volumes, models: Mapping[str, Member], guides: list[Member], whole: StudyPrediction
+    volumes: list[Volume],
+    models: Mapping[str, Member],
+    guides: list[Member],
+    whole: StudyPrediction,
 ) -> None:
     both = predict(volumes, [models["two_stage"], models["subarticular"]], guides)
     alone = predict(volumes, [models["subarticular"]], guides)
@@ -167,13 +173,16 @@ def test_models_of_both_stages_are_averaged(
 
 
 def test_without_axial_series_recesses_are_graded_without_a_place_and_that_is_said(
-    volumes: Volumes, models: Mapping[str, Member], guides: list[Member], whole: StudyPrediction
+    volumes: list[Volume],
+    models: Mapping[str, Member],
+    guides: list[Member],
+    whole: StudyPrediction,
 ) -> None:
-    sagittal = [(k, v) for k, v in volumes if k is not AXIAL]
+    sagittal = [v for v in volumes if v.kind is not AXIAL]
     found = predict(sagittal, [models["two_stage"]], guides)
     assert set(found.findings) == set(FINDINGS)
     for target, finding in found.findings.items():
-        assert (finding.place is None) == (target.condition is Condition.SUBARTICULAR)
+        assert (finding.point is None) == (target.condition is Condition.SUBARTICULAR)
         assert finding.probabilities != whole.findings[target].probabilities
     (problem,) = found.problems
     assert not problem.fatal
@@ -184,9 +193,9 @@ def test_without_axial_series_recesses_are_graded_without_a_place_and_that_is_sa
 
 
 def test_without_axial_series_a_model_of_axial_crops_finds_nothing(
-    volumes: Volumes, models: Mapping[str, Member], guides: list[Member]
+    volumes: list[Volume], models: Mapping[str, Member], guides: list[Member]
 ) -> None:
-    sagittal = [(k, v) for k, v in volumes if k is not AXIAL]
+    sagittal = [v for v in volumes if v.kind is not AXIAL]
     found = predict(sagittal, [models["subarticular"]], guides)
     assert found.findings == {}
     assert found.absent == dict.fromkeys(SUBARTICULAR, "no usable Axial T2 series")
@@ -194,7 +203,7 @@ def test_without_axial_series_a_model_of_axial_crops_finds_nothing(
 
 
 def test_levels_below_the_axial_stack_are_named(
-    store: VolumeStore, volumes: Volumes, models: Mapping[str, Member], guides: list[Member]
+    store: VolumeStore, volumes: list[Volume], models: Mapping[str, Member], guides: list[Member]
 ) -> None:
     axial = of_kind(volumes, AXIAL)
     known = {p.target: p.patient for p in store.points if str(p.study_id) == axial.study_id}
@@ -204,7 +213,7 @@ def test_levels_below_the_axial_stack_are_named(
     upwards = axial.slices[-1].plane.position[2] > axial.slices[0].plane.position[2]
     kept = z[z > np.mean(middles)] if upwards else z[z < np.mean(middles)]
     short = replace(axial, pixels=axial.pixels[kept], slices=tuple(axial.slices[i] for i in kept))
-    upper = [(k, short if k is AXIAL else v) for k, v in volumes]
+    upper = [short if v.kind is AXIAL else v for v in volumes]
     found = predict(upper, [models["two_stage"], models["subarticular"]], guides)
     (problem,) = found.problems
     assert not problem.fatal
@@ -216,18 +225,18 @@ def test_levels_below_the_axial_stack_are_named(
     for target in SUBARTICULAR:
         covered = target.level in (Level.L1_L2, Level.L2_L3)
         finding = found.findings[target]
-        assert (finding.place is not None) == covered
+        assert (finding.point is not None) == covered
         recipes = {s.recipe for s in finding.sources}
         assert ("small/subarticular" in recipes) == covered
 
 
 def test_a_sagittal_series_in_another_frame_is_read_on_its_own(
-    volumes: Volumes, models: Mapping[str, Member], guides: list[Member]
+    volumes: list[Volume], models: Mapping[str, Member], guides: list[Member]
 ) -> None:
-    strange = [(k, replace(v, frame_of_reference="x") if k is T2 else v) for k, v in volumes]
+    strange = [replace(v, frame_of_reference="x") if v.kind is T2 else v for v in volumes]
     found = predict(strange, [models["two_stage"]], guides)
     assert set(found.findings) == set(FINDINGS)
-    assert all(f.place is not None for f in found.findings.values())
+    assert all(f.point is not None for f in found.findings.values())
     (problem,) = found.problems
     assert not problem.fatal
     assert problem.series == of_kind(volumes, T2).series_id
@@ -235,12 +244,12 @@ def test_a_sagittal_series_in_another_frame_is_read_on_its_own(
 
 
 def test_an_axial_series_in_another_frame_is_not_cut_by_points_of_the_others(
-    volumes: Volumes, models: Mapping[str, Member], guides: list[Member]
+    volumes: list[Volume], models: Mapping[str, Member], guides: list[Member]
 ) -> None:
-    strange = [(k, replace(v, frame_of_reference="x") if k is AXIAL else v) for k, v in volumes]
+    strange = [replace(v, frame_of_reference="x") if v.kind is AXIAL else v for v in volumes]
     found = predict(strange, [models["two_stage"]], guides)
     assert set(found.findings) == set(FINDINGS)
-    assert all(found.findings[t].place is None for t in SUBARTICULAR)
+    assert all(found.findings[t].point is None for t in SUBARTICULAR)
     texts = [p.what for p in found.problems]
     assert not any(p.fatal for p in found.problems)
     assert any("another frame of reference" in t for t in texts)
@@ -248,9 +257,9 @@ def test_an_axial_series_in_another_frame_is_not_cut_by_points_of_the_others(
 
 
 def test_without_a_sagittal_series_there_is_a_problem_and_no_crash(
-    volumes: Volumes, models: Mapping[str, Member], guides: list[Member]
+    volumes: list[Volume], models: Mapping[str, Member], guides: list[Member]
 ) -> None:
-    axial = [(k, v) for k, v in volumes if k is AXIAL]
+    axial = [v for v in volumes if v.kind is AXIAL]
     found = predict(axial, [models["two_stage"], models["subarticular"]], guides)
     assert found.findings == {}
     (problem,) = found.problems
@@ -259,9 +268,9 @@ def test_without_a_sagittal_series_there_is_a_problem_and_no_crash(
 
 
 def test_without_any_guide_models_of_whole_series_still_grade(
-    volumes: Volumes, models: Mapping[str, Member]
+    volumes: list[Volume], models: Mapping[str, Member]
 ) -> None:
-    axial = [(k, v) for k, v in volumes if k in (T1, AXIAL)]
+    axial = [v for v in volumes if v.kind in (T1, AXIAL)]
     found = predict(axial, [models["two_stage"], models["canal"]], [])
     assert found.findings == {}
     assert len(found.problems) == 1
@@ -273,27 +282,33 @@ def test_without_any_guide_models_of_whole_series_still_grade(
 
 
 def test_a_study_whose_id_is_no_number_is_predicted_like_any_other(
-    volumes: Volumes, models: Mapping[str, Member], whole: StudyPrediction
+    volumes: list[Volume], models: Mapping[str, Member], whole: StudyPrediction
 ) -> None:
-    named = [(k, replace(v, study_id="1.2.3")) for k, v in volumes]
+    named = [replace(v, study_id="1.2.3") for v in volumes]
     members = [models["two_stage"], models["canal"]]
     found, same = predict(named, members, []), predict(volumes, members, [])
     assert found.study_id == "1.2.3"
     for target in FINDINGS:
         mine, theirs = found.findings[target], same.findings[target]
         assert mine.probabilities == pytest.approx(theirs.probabilities, abs=1e-9)
-        assert mine.place == theirs.place
+        assert mine.point == theirs.point
 
 
-def place(z: float, patient_z: float, series: str = "1") -> Place:
-    return Place(series, round(z) + 1, 10.0, patient_z, z, (0.0, 0.0, patient_z))
+def place(z: float, patient_z: float, series: str = "1") -> Point:
+    return Point(
+        TARGETS[Condition.CANAL][0],
+        series,
+        round(z) + 1,
+        (10.0, patient_z, z),
+        (0.0, 0.0, patient_z),
+    )
 
 
 def test_places_on_different_levels_are_not_averaged() -> None:
     target = TARGETS[Condition.CANAL][2]
     level, below = [place(4.0, 0.0), place(4.4, 3.0)], place(9.0, -35.0)
     for order in ((*level, below), (below, *level), (level[0], below, level[1])):
-        found = average_places([{target: p} for p in order])[target]
+        found = average_points([{target: p} for p in order])[target]
         assert (found.z, found.y) == (pytest.approx(4.2), pytest.approx(1.5))
         assert found.patient == pytest.approx((0.0, 0.0, 1.5))
 
@@ -301,7 +316,7 @@ def test_places_on_different_levels_are_not_averaged() -> None:
 def test_places_within_reach_of_each_other_are_averaged_whatever_the_distance_is() -> None:
     target = TARGETS[Condition.CANAL][0]
     for apart, together in ((AGREE - 0.1, True), (AGREE + 0.1, False)):
-        found = average_places([{target: place(1.0, 0.0)}, {target: place(2.0, apart)}])[target]
+        found = average_points([{target: place(1.0, 0.0)}, {target: place(2.0, apart)}])[target]
         assert found.patient is not None
         assert found.patient[2] == pytest.approx(apart / 2 if together else 0.0)
 
@@ -309,7 +324,7 @@ def test_places_within_reach_of_each_other_are_averaged_whatever_the_distance_is
 def test_places_in_another_series_do_not_count() -> None:
     target = TARGETS[Condition.CANAL][0]
     places = [place(1.0, 0.0), place(3.0, 4.0), place(8.0, 2.0, "2")]
-    found = average_places([{target: p} for p in places])[target]
+    found = average_points([{target: p} for p in places])[target]
     assert found.series_id == "1"
     assert found.patient == pytest.approx((0.0, 0.0, 2.0))
-    assert average_places([]) == {}
+    assert average_points([]) == {}

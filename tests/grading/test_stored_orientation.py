@@ -17,20 +17,18 @@ from torch import nn
 from lumbargrade.config import ViewName
 from lumbargrade.dicom.study import Study, read_study
 from lumbargrade.domain.findings import Finding, StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
+from lumbargrade.domain.point import Point
+from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.members import Member, load_member
-from lumbargrade.grading.stages import predict_series
 from lumbargrade.lsdc.tables import read_tables
 from lumbargrade.models.checkpoint import ModelMeta
-from lumbargrade.models.inference import SeriesScores, unlabelled_row
 from lumbargrade.models.keypoints import SagittalKeypoints
-from lumbargrade.models.study_task import StudyTask
-from lumbargrade.models.task import Batch, SeriesPrediction
+from lumbargrade.models.one_stage import Batch, SeriesScores
 from lumbargrade.phantom.dataset import Settings, make_dataset
-from lumbargrade.sampling.guides import GuidePoint
 from lumbargrade.sampling.series import make_sample
 from lumbargrade.validation.held_out import true_points
+from made_series import make_row
 from small_models import grade_unchecked, save_small_model, small_recipe
 from stored_otherwise import WAYS, Way, read_series_files, write_study
 
@@ -85,7 +83,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def labelled(data: Path) -> list[GuidePoint]:
+def labelled(data: Path) -> list[Point]:
     """The labelled points of the phantom, in the patient; series as in the export."""
     (study,) = (data / "train_images").iterdir()
     kinds = {v.series_id: k for k, vs in read_lsdc(data, study).series.items() for v in vs}
@@ -99,11 +97,11 @@ def read_lsdc(data: Path, folder: Path) -> Study:
     return read_study(folder, kinds=kinds)
 
 
-def labelled_points(data: Path, study: Study) -> list[GuidePoint]:
+def labelled_points(data: Path, study: Study) -> list[Point]:
     """The labelled points of a study of a data set, in the patient."""
     points = read_tables(data).points
     return [
-        GuidePoint(p.target, volume.series_id, p.patient)
+        Point(p.target, volume.series_id, -1, p.voxel, p.patient)
         for volumes in study.series.values()
         for volume in volumes
         for p in true_points(points, volume)
@@ -177,20 +175,20 @@ def ways_of(number: int) -> dict[str, Way]:
 class SeenPoints(SagittalKeypoints):
     """Places each point at one place of the network input, as a network that sees it there does."""
 
-    def __init__(self, view: ViewName, volume: Volume, points: list[GuidePoint]) -> None:
+    def __init__(self, view: ViewName, volume: Volume, points: list[Point]) -> None:
         super().__init__(small_recipe("keypoints", view))
         patient = {p.target: p.patient for p in points if p.series_id == volume.series_id}
         voxels = volume.from_patient([patient[t] for t in self.targets])
-        sample = make_sample(volume, unlabelled_row(self, volume), size=self.recipe.data.size)
+        sample = make_sample(volume, make_row(self.condition), size=self.recipe.data.size)
         self.seen = sample.maps.from_native(voxels)
 
-    def predict(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
+    def run(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
         seen = np.repeat(self.seen[None], len(batch.counts), axis=0)
         nothing = np.full((*seen.shape[:2], 3), np.nan)
         return SeriesScores(nothing, seen[..., :2], seen[..., 2])
 
 
-def seeing(volumes: Sequence[Volume], points: list[GuidePoint]) -> list[Member]:
+def seeing(volumes: Sequence[Volume], points: list[Point]) -> list[Member]:
     """A first stage that sees the labelled points, from a T1 and a T2 that has them."""
     views: tuple[tuple[SeriesKind, ViewName], ...] = ((T1, "sagittal_t1"), (T2, "sagittal_t2"))
     marked = {p.series_id for p in points}
@@ -203,7 +201,7 @@ def seeing(volumes: Sequence[Volume], points: list[GuidePoint]) -> list[Member]:
 
 
 @pytest.fixture(scope="module")
-def guides(first_study: Study, labelled: list[GuidePoint]) -> list[Member]:
+def guides(first_study: Study, labelled: list[Point]) -> list[Member]:
     return seeing([v for vs in first_study.series.values() for v in vs], labelled)
 
 
@@ -211,7 +209,7 @@ def guides(first_study: Study, labelled: list[GuidePoint]) -> list[Member]:
 class Outcome:
     """All that is said of a study: by each network alone, and by all of them in one."""
 
-    alone: dict[str, SeriesPrediction]
+    alone: dict[str, StudyPrediction]
     together: StudyPrediction
 
     @classmethod
@@ -220,19 +218,14 @@ class Outcome:
         study: Study,
         members: Mapping[str, Member],
         guides: list[Member],
-        points: list[GuidePoint],
+        points: list[Point],
     ) -> Outcome:
-        volumes = [(k, v) for k, vs in study.series.items() for v in vs]
+        volumes = [v for vs in study.series.values() for v in vs]
         alone = {}
         for name, m in members.items():
-            if isinstance(m.task, StudyTask):
-                inside = [v for _, v in volumes]
-                alone[name] = m.task.predict_study(
-                    m.network, study.study_id, inside, points, device=CPU
-                )
-            else:
-                for found in predict_series(m, volumes, CPU, flip=True):
-                    alone[f"{name} {found.series_id}"] = found
+            for found in m.predict(study.study_id, volumes, points, flip=True):
+                series = dict.fromkeys(p.series_id for p in found.points.values())
+                alone[" ".join([name, *series])] = found
         return cls(alone, grade_unchecked(study, members.values(), guides=guides))
 
 
@@ -244,17 +237,17 @@ def assert_same_findings(one: StudyPrediction, other: StudyPrediction, *, number
 
 def assert_same(one: Finding, other: Finding, *, numbered: bool) -> None:
     np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
-    assert (one.place is None) == (other.place is None)
-    if one.place is not None and other.place is not None:
-        assert one.place.series_id == other.place.series_id
-        np.testing.assert_allclose(one.place.patient, other.place.patient, atol=0.01)
+    assert (one.point is None) == (other.point is None)
+    if one.point is not None and other.point is not None:
+        assert one.point.series_id == other.point.series_id
+        np.testing.assert_allclose(one.point.patient, other.point.patient, atol=0.01)
         if numbered:
-            assert one.place.instance_number == other.place.instance_number
+            assert one.point.instance_number == other.point.instance_number
 
 
 def assert_in_place(finding: Finding, study: Study) -> None:
     """The voxel and the instance of a finding are those of the files as they are stored."""
-    place = finding.place
+    place = finding.point
     assert place is not None
     (volume,) = [v for vs in study.series.values() for v in vs if v.series_id == place.series_id]
     z = volume.slice_of_instance(place.instance_number)
@@ -264,15 +257,23 @@ def assert_in_place(finding: Finding, study: Study) -> None:
     )
 
 
-def assert_same_prediction(one: SeriesPrediction, other: SeriesPrediction) -> None:
-    np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
-    np.testing.assert_allclose(one.patient, other.patient, atol=0.01)
-    assert one.series == other.series
+def assert_same_prediction(one: StudyPrediction, other: StudyPrediction) -> None:
+    np.testing.assert_allclose(
+        one.probability_rows(FINDINGS), other.probability_rows(FINDINGS), atol=1e-5
+    )
+    placed = (p.point_rows(FINDINGS, patient=True) for p in (one, other))
+    np.testing.assert_allclose(*placed, atol=0.01)
+    assert series_of(one) == series_of(other)
+
+
+def series_of(prediction: StudyPrediction) -> dict[Target, str]:
+    return {target: p.series_id for target, p in prediction.points.items()}
 
 
 def assert_same_outcome(
     one: Outcome, other: Outcome, study: Study, ways: Mapping[str, Way]
 ) -> None:
+    assert set(one.alone) == set(other.alone)
     for name, prediction in one.alone.items():
         assert_same_prediction(prediction, other.alone[name])
     for finding in other.together.findings.values():
@@ -291,7 +292,7 @@ def first(
     first_study: Study,
     members: dict[str, Member],
     guides: list[Member],
-    labelled: list[GuidePoint],
+    labelled: list[Point],
 ) -> Outcome:
     return Outcome.of(first_study, members, guides, labelled)
 
@@ -299,11 +300,13 @@ def first(
 def test_there_is_something_to_compare(first: Outcome) -> None:
     """Points and probabilities differ, crops are cut at every level, all findings are graded."""
     for prediction in first.alone.values():
-        assert (np.ptp(prediction.patient, axis=0) > 10).all()
-        spread = np.ptp(prediction.probabilities, axis=0).max()
-        assert np.isnan(spread) or spread > 1e-4
+        placed = prediction.point_rows(list(prediction.points), patient=True)
+        assert (np.ptp(placed, axis=0) > 10).all()
+        if prediction.findings:
+            said = prediction.probability_rows(list(prediction.findings))
+            assert np.ptp(said, axis=0).max() > 1e-4
     for finding in first.together.findings.values():
-        assert finding.place is not None
+        assert finding.point is not None
 
 
 @pytest.mark.parametrize("number", range(len(WAYS)))
@@ -313,7 +316,7 @@ def test_every_way_to_store_a_study_gives_the_same_findings(
     export: Slices,
     members: dict[str, Member],
     guides: list[Member],
-    labelled: list[GuidePoint],
+    labelled: list[Point],
     tmp_path: Path,
 ) -> None:
     ways = ways_of(number)
@@ -331,7 +334,7 @@ class RealStudy:
 
     data: Path
     slices: Slices
-    points: list[GuidePoint]
+    points: list[Point]
     guides: list[Member]
     outcome: Outcome
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from lumbargrade.domain.errors import BadTable, UsageError
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target
 from lumbargrade.lsdc.point_file import (
     COLUMNS,
-    PlacedPoint,
+    PointRow,
     read_points,
     refuse_seen,
     write_points,
@@ -21,7 +22,6 @@ from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.sampling.study_rows import (
     DEFAULT_JITTER,
     FEWEST_ERRORS,
-    TruePlace,
     measured_jitter,
     study_rows,
 )
@@ -29,15 +29,13 @@ from lumbargrade.sampling.study_rows import (
 CANAL, FORAMINAL = TARGETS[Condition.CANAL], TARGETS[Condition.FORAMINAL]
 
 
-def point(target: Target, study: int = 7, fold: int = 3, **change) -> PlacedPoint:
-    made = PlacedPoint(
-        study, fold, target, "70", 4, (1.25, 2.5, 3.125), (-10.5, 20.25, -30.0),
-        (("small/canal", fold), ("other#name", fold)),
-    )  # fmt: skip
+def point(target: Target, study: int = 7, fold: int = 3, **change) -> PointRow:
+    at = Point(target, "70", 4, (1.25, 2.5, 3.125), (-10.5, 20.25, -30.0))
+    made = PointRow(study, fold, at, (("small/canal", fold), ("other#name", fold)))
     return replace(made, **change)
 
 
-def written(path: Path, points: list[PlacedPoint]) -> Path:
+def written(path: Path, points: list[PointRow]) -> Path:
     assert write_points(path / "points.csv", points) == len(points)
     return path / "points.csv"
 
@@ -48,7 +46,7 @@ def test_points_come_back_as_they_were(tmp_path: Path) -> None:
     found = read_points(written(tmp_path, points))
     assert list(found) == [7, 9]
     assert found == {
-        study: {p.target: p for p in points if p.study_id == study} for study in (7, 9)
+        study: {p.point.target: p for p in points if p.study_id == study} for study in (7, 9)
     }
 
 
@@ -126,16 +124,17 @@ Spread = tuple[float, float, float]
 
 def compared(
     count: int, spread: Spread, *, far: int = 0, seed: int = 0
-) -> tuple[dict[int, dict[Target, PlacedPoint]], dict[int, dict[Target, TruePlace]]]:
+) -> tuple[dict[int, dict[Target, PointRow]], dict[int, dict[Target, Point]]]:
     """Points off their labels by a normal error; the first ``far`` lie on another level."""
     rng = np.random.default_rng(seed)
     predicted, labels = {}, {}
     for study in range(count):
         off = rng.normal(0, spread) if study >= far else np.array([0, 0, 35.0])
         truth = rng.normal(0, 50, 3)
-        place = tuple((truth + off).tolist())
-        predicted[study] = {CANAL[0]: point(CANAL[0], study, patient=place)}
-        labels[study] = {CANAL[0]: TruePlace("70", (0, 0, 0), tuple(truth.tolist()))}
+        true = Point(CANAL[0], "70", 4, (0, 0, 0), tuple(truth.tolist()))
+        found = replace(true, patient=tuple((truth + off).tolist()))
+        predicted[study] = {CANAL[0]: point(CANAL[0], study, point=found)}
+        labels[study] = {CANAL[0]: true}
     return predicted, labels
 
 

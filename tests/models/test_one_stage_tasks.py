@@ -24,9 +24,9 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Side
 from lumbargrade.models.canal import CanalTask
 from lumbargrade.models.foraminal import ForaminalTask
-from lumbargrade.models.inference import SeriesScores
+from lumbargrade.models.one_stage import SeriesScores
 from lumbargrade.models.registry import get_task
-from lumbargrade.models.task import SeriesPrediction
+from lumbargrade.models.task import as_prediction
 from lumbargrade.networks.heads import OneStageOutput
 from lumbargrade.sampling.series import make_sample
 from made_series import MadeStore, make_row, make_volume
@@ -269,7 +269,7 @@ def test_flip_average_of_an_exactly_mirrored_network_is_the_network_itself():
     level = torch.tensor(rng.permutation(16) * 15 + 5, dtype=torch.uint8)
     batch = replace(batch, slices=level[:, None, None].expand(16, SIZE, SIZE).contiguous())
     network = SideTeller(task.targets)
-    plain, both = task.predict(network, batch), task.predict(network, batch, flip=True)
+    plain, both = task.run(network, batch), task.run(network, batch, flip=True)
     np.testing.assert_allclose(both.probabilities, plain.probabilities, atol=1e-7)
     np.testing.assert_allclose(both.xy, plain.xy, atol=1e-6)
     np.testing.assert_allclose(both.z, plain.z)
@@ -297,14 +297,14 @@ def test_undoing_a_flip_leaves_the_sides_of_a_network_that_was_trained_without_t
     batch = batch_of(kept, depths=(6, 10))
     batch = replace(batch, slices=level[:, None, None].expand(16, SIZE, SIZE).contiguous())
     follower = PatientFollower(kept.targets)
-    plain, both = kept.predict(follower, batch), kept.predict(follower, batch, flip=True)
+    plain, both = kept.run(follower, batch), kept.run(follower, batch, flip=True)
     np.testing.assert_allclose(both.z, plain.z)
     np.testing.assert_allclose(both.probabilities, plain.probabilities, atol=1e-7)
     # each way of undoing is wrong for the other network
-    wrong = exchanged.predict(follower, batch, flip=True)
+    wrong = exchanged.run(follower, batch, flip=True)
     assert np.abs(wrong.z - plain.z).max() > 1
     teller = SideTeller(kept.targets)
-    wrong, plain = kept.predict(teller, batch, flip=True), kept.predict(teller, batch)
+    wrong, plain = kept.run(teller, batch, flip=True), kept.run(teller, batch)
     assert np.abs(wrong.z - plain.z).max() > 1
     # the published runs never averaged such a network with its mirror
     assert (exchanged.flips, kept.flips) == (True, False)
@@ -318,8 +318,8 @@ def test_flip_is_symmetric(recipe):
     network = task.build_network().eval()
     batch = batch_of(task)
     reversed_slices = torch.cat([v.flip(0) for v in torch.split(batch.slices, batch.counts)])
-    one = task.predict(network, batch, flip=True)
-    other = task.predict(network, replace(batch, slices=reversed_slices), flip=True)
+    one = task.run(network, batch, flip=True)
+    other = task.run(network, replace(batch, slices=reversed_slices), flip=True)
     back = task.undo_flip(other, batch.counts)
     np.testing.assert_allclose(back.probabilities, one.probabilities, atol=1e-5)
     np.testing.assert_allclose(back.xy, one.xy, atol=1e-3)
@@ -373,8 +373,7 @@ def test_score_leaves_out_missing_grades_and_weighs_the_others():
     task = CanalTask(CANAL)
     p = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4], [np.nan] * 3])
     row = replace(make_row(Condition.CANAL, 5), grades=np.array([0, 1, 2, -1, 2], np.int8))
-    nowhere = np.full((5, 3), np.nan)
-    found = SeriesPrediction("1", "2", row.targets, p, nowhere, nowhere, np.full(5, -1))
+    found = as_prediction("c", "1", row.targets, p, {})
     expected = -(np.log(0.7) + 2 * np.log(0.8) + 4 * np.log(0.6)) / 7
     assert task.evaluate([row], [found]) == {"score": pytest.approx(expected)}
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lumbargrade.config import TrainConfig
+from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.device import amp_dtype, predicted
 from lumbargrade.models.registry import get_task
@@ -50,8 +51,11 @@ def test_the_type_follows_the_recipe_and_a_cpu_is_always_fp32(
 
 def predictions_of(
     task: str, view: str, store: VolumeStore, *, mixed: bool
-) -> tuple[list[Any], set[torch.dtype]]:
-    """Predictions of all rows by an untrained network, and the types its convolutions gave."""
+) -> tuple[list[tuple[FloatArray, FloatArray]], set[torch.dtype]]:
+    """What an untrained network says of all rows, and the types its convolutions gave.
+
+    Probabilities and voxels of each row, (P, 3).
+    """
     recipe = small_recipe(task, view=view)  # type: ignore[arg-type]
     learner = get_task(replace(recipe, train=replace(recipe.train, amp_prediction=mixed)))
     torch.manual_seed(3)
@@ -62,8 +66,12 @@ def predictions_of(
             module.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
     rows = learner.rows(store)
     with torch.random.fork_rng(devices=[]):
-        found = learner.predict_rows(network, store, rows, flip=learner.flips)
-    assert len(found) == len(rows) > 0
+        predictions = learner.predict_rows(network, store, rows, flip=learner.flips)
+    assert len(predictions) == len(rows) > 0
+    found = [
+        (p.probability_rows(learner.targets), p.point_rows(learner.targets, patient=False))
+        for p in predictions
+    ]
     return found, seen
 
 
@@ -78,13 +86,13 @@ def test_a_task_predicts_in_mixed_precision_only_where_its_recipe_says_so(
     mixed, seen = predictions_of(task, view, store, mixed=True)
     assert seen == {dtype}
     rounding = {torch.bfloat16: 0.1, torch.float16: 0.02}[dtype]
-    for p, m in zip(plain, mixed, strict=True):
-        assert m.probabilities.dtype == m.voxels.dtype == np.float64
-        assert (np.isfinite(m.probabilities) == np.isfinite(p.probabilities)).all()
-        known = np.isfinite(m.probabilities).all(axis=1)
-        assert m.probabilities[known].sum(axis=1) == pytest.approx(1, abs=1e-12)
-        np.testing.assert_allclose(m.probabilities, p.probabilities, atol=rounding)
-        assert not np.array_equal(m.voxels, p.voxels, equal_nan=True)
+    for (p, p_voxels), (m, m_voxels) in zip(plain, mixed, strict=True):
+        assert m.dtype == m_voxels.dtype == np.float64
+        assert (np.isfinite(m) == np.isfinite(p)).all()
+        known = np.isfinite(m).all(axis=1)
+        assert m[known].sum(axis=1) == pytest.approx(1, abs=1e-12)
+        np.testing.assert_allclose(m, p, atol=rounding)
+        assert not np.array_equal(m_voxels, p_voxels, equal_nan=True)
 
 
 def test_without_mixed_precision_nothing_changes_on_a_cpu(small_store: Any) -> None:
@@ -92,9 +100,9 @@ def test_without_mixed_precision_nothing_changes_on_a_cpu(small_store: Any) -> N
     plain, _ = predictions_of("foraminal", "sagittal_t1", store, mixed=False)
     asked, seen = predictions_of("foraminal", "sagittal_t1", store, mixed=True)
     assert seen == {torch.float32}
-    for p, m in zip(plain, asked, strict=True):
-        assert np.array_equal(p.probabilities, m.probabilities)
-        assert np.array_equal(p.voxels, m.voxels)
+    for (p, p_voxels), (m, m_voxels) in zip(plain, asked, strict=True):
+        assert np.array_equal(p, m)
+        assert np.array_equal(p_voxels, m_voxels)
 
 
 @dataclass(frozen=True)
@@ -146,8 +154,9 @@ def test_a_network_that_overflows_in_fp16_is_graded_all_the_same(
         found[mixed] = learner.predict_rows(network, store, rows)
     assert "computed again in fp32" in caplog.text
     for plain, mixed_one in zip(found[False], found[True], strict=True):
-        assert np.isfinite(mixed_one.probabilities).all()
-        np.testing.assert_array_equal(plain.probabilities, mixed_one.probabilities)
+        said, mixed_said = (p.probability_rows(learner.targets) for p in (plain, mixed_one))
+        assert np.isfinite(mixed_said).all()
+        np.testing.assert_array_equal(said, mixed_said)
 
 
 @pytest.mark.gpu
@@ -163,7 +172,8 @@ def test_predictions_on_a_gpu_agree_with_the_cpu(
     torch.manual_seed(3)
     network = learner.build_network(pretrained=False).eval()
     rows = learner.rows(store)
-    ours = learner.predict_rows(network.to(CUDA), store, rows, device=CUDA)
+    ours = learner.predict_rows(network.to(CUDA), store, rows)
     theirs = learner.predict_rows(network.to(CPU), store, rows)
     for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=0.1)
+        on_gpu, on_cpu = (p.probability_rows(learner.targets) for p in (one, other))
+        np.testing.assert_allclose(on_gpu, on_cpu, atol=0.1)

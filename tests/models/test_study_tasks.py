@@ -11,6 +11,7 @@ import torch
 
 from lumbargrade.config import AugmentConfig, LossConfig, Phase, TrainConfig
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
     TARGETS,
@@ -55,6 +56,19 @@ def task_of(name: str, **changes) -> StudyTask:
 def network_of(task):
     torch.manual_seed(0)
     return task.build_network()
+
+
+def series_of(prediction: StudyPrediction) -> dict[Target, str]:
+    return {target: p.series_id for target, p in prediction.points.items()}
+
+
+def at(prediction: StudyPrediction, targets, **places) -> StudyPrediction:
+    """The prediction with the points at other voxels or patient points, (P, 3)."""
+    points = dict(prediction.points)
+    for what, rows in places.items():
+        for target, row in zip(targets, np.asarray(rows, float).tolist(), strict=True):
+            points[target] = replace(points[target], **{what: tuple(row)})
+    return replace(prediction, points=points)
 
 
 def samples_of(task: StudyTask, store: VolumeStore, count: int = 2):
@@ -169,29 +183,27 @@ def test_predictions_have_a_place_in_a_series_and_nothing_is_said_of_what_is_not
     task = task_of(name)
     network = network_of(task).eval()
     one, nothing = task.predict_samples(
-        network, [*samples_of(task, store, 1), emptied(task, store)], CPU
+        network, [*samples_of(task, store, 1), emptied(task, store)]
     )
-    count = len(task.targets)
-    for found in (one, nothing):
-        assert found.targets == task.targets
-        assert found.probabilities.shape == found.voxels.shape == found.patient.shape == (count, 3)
-        assert found.series_id == ""
-    assert np.isfinite(one.voxels).all()
-    assert np.isfinite(one.patient).all()
-    assert (one.instances > 0).all()
+    assert set(one.points) == set(task.targets)
+    for patient in (False, True):
+        assert np.isfinite(one.point_rows(task.targets, patient=patient)).all()
+    assert all(p.instance_number > 0 for p in one.points.values())
     if task.conditions:
-        np.testing.assert_allclose(one.probabilities.sum(axis=1), 1, atol=1e-9)
+        assert set(one.findings) == set(task.targets)
+        probabilities = one.probability_rows(task.targets)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-9)
+        assert all(f.point == one.points[t] for t, f in one.findings.items())
     else:
-        assert np.isnan(one.probabilities).all()
+        assert not one.findings
     row = task.rows(store)[0]
     kinds = {str(s.series_id): s.kind for s in row.series}
     shown = {Condition.CANAL: T2, Condition.FORAMINAL: T1, Condition.SUBARTICULAR: AXIAL}
-    for target, series in zip(task.targets, one.series, strict=True):
-        assert kinds[series] is shown[target.condition]
-    assert np.isnan(nothing.probabilities).all()
-    assert np.isnan(nothing.voxels).all()
-    assert (nothing.instances == -1).all()
-    assert set(nothing.series) == {""}
+    for target, point in one.points.items():
+        assert point.target is target
+        assert kinds[point.series_id] is shown[target.condition]
+    assert not nothing.findings
+    assert not nothing.points
     scores = task.evaluate([row, row], [one, nothing])
     assert np.isfinite(scores["score"])
 
@@ -205,8 +217,9 @@ def test_a_row_is_predicted_alike_among_others(store, name):
     alone = [task.predict_rows(network, store, [row])[0] for row in rows]
     assert [p.study_id for p in together] == [str(r.study_id) for r in rows]
     for a, b in zip(together, alone, strict=True):
-        np.testing.assert_allclose(a.probabilities, b.probabilities, atol=1e-5)
-        assert a.series == b.series
+        said, same = (p.probability_rows(task.targets) for p in (a, b))
+        np.testing.assert_allclose(said, same, atol=1e-5)
+        assert series_of(a) == series_of(b)
 
 
 @STUDY_TASKS
@@ -298,15 +311,22 @@ def test_sagittal_keypoints_learn_and_predict_points_alone(store, view):
     assert all(torch.isfinite(g).all() for g in gradients)
     found = task.predict_rows(network.eval(), store, rows, flip=task.flips)
     for one in found:
-        assert np.isnan(one.probabilities).all()
-        assert np.isfinite(one.voxels).all()
-        assert np.isfinite(one.patient).all()
+        assert not one.findings
+        assert set(one.points) == set(task.targets)
+        for patient in (False, True):
+            assert np.isfinite(one.point_rows(task.targets, patient=patient)).all()
     assert np.isfinite(task.evaluate(rows, found)["score"])
-    exact = [replace(p, voxels=r.points.astype(float)) for r, p in zip(rows, found, strict=True)]
+    exact = [at(p, r.targets, voxel=r.points) for r, p in zip(rows, found, strict=True)]
     assert task.evaluate(rows, exact)["score"] == pytest.approx(0, abs=1e-4)
-    off = [replace(p, voxels=p.voxels + np.array([3.0, 4.0, 1.0])) for p in exact]
+    off = [
+        at(p, r.targets, voxel=r.points + np.array([3, 4, 1]))
+        for r, p in zip(rows, exact, strict=True)
+    ]
     assert task.evaluate(rows, off)["score"] == pytest.approx(6, abs=1e-3)
-    far = [replace(p, voxels=p.voxels + np.array([300.0, 0, 90.0])) for p in exact]
+    far = [
+        at(p, r.targets, voxel=r.points + np.array([300, 0, 90]))
+        for r, p in zip(rows, exact, strict=True)
+    ]
     assert task.evaluate(rows, far)["score"] == pytest.approx(25, abs=1e-3)
 
 
@@ -316,7 +336,8 @@ def test_axial_keypoints_are_scored_in_millimetres_and_missing_ones_left_out(sto
     (found,) = task.predict_rows(network_of(task).eval(), store, rows)
     moved = rows[0].points + np.array([2.0, 3.0, 6.0])
     moved[4] = np.nan
-    assert task.evaluate(rows, [replace(found, patient=moved)])["score"] == pytest.approx(7)
+    elsewhere = at(found, task.targets, patient=moved)
+    assert task.evaluate(rows, [elsewhere])["score"] == pytest.approx(7)
 
 
 @pytest.mark.parametrize("name", ["axial", "subarticular", "two_stage", "sagittal"])
@@ -326,8 +347,7 @@ def test_points_that_were_never_placed_have_no_score(store, name):
     )
     rows = task.rows(store)[:1]
     (found,) = task.predict_rows(network_of(task).eval(), store, rows)
-    nowhere = np.full_like(found.patient, np.nan)
-    lost = replace(found, patient=nowhere, voxels=nowhere, probabilities=nowhere)
+    lost = replace(found, findings={}, points={})
     assert np.isnan(task.evaluate(rows, [lost])["score"])
 
 
@@ -362,7 +382,9 @@ def test_a_fold_is_trained_and_its_model_predicts_the_same_when_it_is_loaded(sto
     task = get_task(meta.recipe)
     again = task.predict_rows(model.network, store, rows)
     for mine, theirs in zip(predictions, again, strict=True):
-        np.testing.assert_allclose(mine.probabilities, theirs.probabilities, atol=1e-5)
-        np.testing.assert_allclose(mine.voxels, theirs.voxels, atol=1e-2)
-        assert mine.series == theirs.series
+        said, same = (p.probability_rows(task.targets) for p in (mine, theirs))
+        np.testing.assert_allclose(said, same, atol=1e-5)
+        placed, there = (p.point_rows(task.targets, patient=False) for p in (mine, theirs))
+        np.testing.assert_allclose(placed, there, atol=1e-2)
+        assert series_of(mine) == series_of(theirs)
     assert task.evaluate(rows, again) == pytest.approx(dict(meta.scores), rel=1e-3, abs=1e-2)

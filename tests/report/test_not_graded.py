@@ -316,7 +316,7 @@ def require_same_everywhere(folder: Path, graded: GradedStudy) -> None:
     assert page.count('<td class="absent"') == len(reasons)
     assert all(page.count(r) == reasons.count(r) for r in reasons)
     assert page.count("\N{NARROW NO-BREAK SPACE}%<br>") == len(prediction.findings)
-    placed = {t.sided_condition for t, f in prediction.findings.items() if f.place is not None}
+    placed = {t.sided_condition for t, f in prediction.findings.items() if f.point is not None}
     assert {name for line in graded.series for name in line.pictures} == placed
     results = read_results(folder / "findings.csv").predictions[prediction.study_id]
     assert results.absent == prediction.absent

@@ -11,6 +11,7 @@ import pytest
 
 from lumbargrade.config import CropConfig
 from lumbargrade.dicom.reader import read_series
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.views import StackCut, cut_level, find_spaces, spine_directions
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
@@ -24,7 +25,6 @@ from lumbargrade.domain.vocabulary import (
 from lumbargrade.domain.volume import Volume
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import read_tables
-from lumbargrade.sampling.guides import GuidePoint
 from lumbargrade.sampling.study import cut_study
 from lumbargrade.sampling.study_rows import StudyRow, study_rows
 
@@ -167,8 +167,8 @@ def study(request: pytest.FixtureRequest, phantoms: list[Labelled]) -> Labelled:
 def test_crops_around_labelled_points_hold_the_labels_of_every_view(study):
     """Cut around sagittal labels alone, an axial crop shows the recess that it is cut for."""
     guides = [
-        GuidePoint(t, series, patient)
-        for t, (series, _, patient) in study.labels.items()
+        Point(t, series, -1, voxel, patient)
+        for t, (series, voxel, patient) in study.labels.items()
         if t.condition is not Condition.SUBARTICULAR
     ]
     crops = cut_study(list(study.volumes.values()), guides, CropConfig())

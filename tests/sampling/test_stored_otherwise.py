@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lumbargrade.dicom.study import read_study
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.geometry import apply_homography, fit_to_frame
 from lumbargrade.domain.upright import Upright, pose_of
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind
@@ -20,14 +21,14 @@ from lumbargrade.lsdc.prepare import prepare
 from lumbargrade.lsdc.rows import KIND_OF
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import read_tables
-from lumbargrade.models.inference import locate
 from lumbargrade.models.one_stage import OneStageTask
 from lumbargrade.models.registry import get_task
 from lumbargrade.models.study_task import StudySample
-from lumbargrade.models.task import SeriesPrediction
+from lumbargrade.models.task import locate
 from lumbargrade.phantom.dataset import Settings, make_dataset
 from lumbargrade.sampling.series import Sample, fitted, make_sample, warp_volume
 from lumbargrade.scoring.points import point_errors
+from lumbargrade.validation.judged import JudgedRows
 from lumbargrade.validation.scores import point_columns
 from made_series import make_row
 from small_models import small_recipe
@@ -184,17 +185,16 @@ def test_point_errors_of_validation_are_the_same(stores: tuple[VolumeStore, Volu
     assert isinstance(task, OneStageTask)
     errors = []
     for store in stores:
-        pairs = []
-        for row in store.rows(Condition.FORAMINAL):
+        rows = store.rows(Condition.FORAMINAL)
+        predictions = []
+        for row in rows:
             volume = store.volume(row.study_id, row.series_id)
             away = volume.to_patient(row.points) + np.array([0.3, 9.0, 1.2])
             voxels = volume.from_patient(away)
-            patient, instances = locate(volume, voxels)
-            p = np.full((len(row.targets), 3), 1 / 3)
-            ids = str(row.study_id), str(row.series_id)
-            found = SeriesPrediction(*ids, row.targets, p, voxels, patient, instances)
-            pairs.append((row, found))
-        errors.append(point_errors(*point_columns(pairs, store, 320)))
+            points = locate(volume, row.targets, voxels)
+            predictions.append(StudyPrediction(str(row.study_id), {}, points=points))
+        judged = JudgedRows(rows, predictions)
+        errors.append(point_errors(*point_columns(judged, store, 320)))
     one, other = errors
     assert one.within == other.within
     assert one.within["x"] != one.within["y"]

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from lumbargrade.config import AugmentConfig, CropConfig
+from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.upright import Turn
 from lumbargrade.domain.views import find_spaces
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Side, Target
 from lumbargrade.domain.volume import Volume
-from lumbargrade.sampling.guides import CENTRE, LEFT, RIGHT, TO_FORAMEN, GuidePoint, guide_for
+from lumbargrade.sampling.guides import CENTRE, LEFT, RIGHT, TO_FORAMEN, guide_for
 from lumbargrade.sampling.study import CropDraw, cut_study, draw_crops
 from made_stacks import AXIAL, SAGITTAL, make_series, make_stack, stored, turned
 
@@ -28,10 +29,10 @@ def centre_of(level: Level) -> np.ndarray:
     return np.array([1.0, 2.0, 70.0 - 35 * list(Level).index(level)])
 
 
-def guide(target: Target, series: str, shift=(0, 0, 0)) -> GuidePoint:
+def guide(target: Target, series: str, shift=(0, 0, 0)) -> Point:
     beside = {None: 0.0, Side.LEFT: 14.0, Side.RIGHT: -15.0}[target.side]
     at = np.sum([centre_of(target.level), (beside, 0, 0), shift], axis=0)
-    return GuidePoint(target, series, tuple(at.tolist()))
+    return Point(target, series, -1, NOWHERE, tuple(at.tolist()))
 
 
 def noisy(slices, series, kind, frame="f") -> Volume:
@@ -253,7 +254,7 @@ def test_levels_midway_between_two_slices_are_cut_alike_however_the_series_are_s
         noisy(make_stack(SAGITTAL, (0, 0, 0), 12, 4.0, shape=(200, 80)), "t2", T2),
         noisy(make_stack(AXIAL, (0, 0, 0), 44, 4.0, shape=(80, 80)), "ax", AX),
     ]
-    middles = [GuidePoint(t, "t2", (0.0, 2.0, 80.0 - 40 * i)) for i, t in enumerate(CANAL)]
+    middles = [Point(t, "t2", -1, NOWHERE, (0.0, 2.0, 80.0 - 40 * i)) for i, t in enumerate(CANAL)]
     for volume, axis in ((volumes[1], 0), (volumes[2], 2)):
         places = np.array([s.plane.position[axis] for s in volume.slices])
         gaps = np.abs(places - middles[0].patient[axis])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import torch
 
 from lumbargrade.config import Published, Recipe, load_recipe
 from lumbargrade.domain.errors import NothingDone, UsageError
-from lumbargrade.domain.vocabulary import TARGETS, Condition, mirror
+from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Target, mirror
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.members import find_models, load_member
 from lumbargrade.grading.predictions_file import read_predictions
@@ -23,25 +26,22 @@ from lumbargrade.lsdc.point_file import read_points
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import assign_folds
 from lumbargrade.models.checkpoint import ModelMeta, save_model
-from lumbargrade.models.inference import predict_volumes
 from lumbargrade.models.registry import get_task
-from lumbargrade.models.task import SeriesPrediction
+from lumbargrade.models.task import locate, weighted_log_loss
 from lumbargrade.report.validation import write_validation
 from lumbargrade.scoring.local import any_severe, local_score
 from lumbargrade.scoring.points import point_errors
+from lumbargrade.validation.judged import FoldPredictions, JudgedRows, ensemble_of
 from lumbargrade.validation.out_of_fold import (
     PUBLISHED_FOLDS,
-    FoldPredictions,
     fold_fingerprint,
     predict_out_of_fold,
     refuse_seen_studies,
 )
-from lumbargrade.validation.pairs import ensemble_of, pairs_of
 from lumbargrade.validation.scores import (
-    any_severe_of_pairs,
+    any_severe_of,
     point_columns,
     published_ensembles,
-    score_pairs,
     score_table,
 )
 from made_series import make_row
@@ -73,6 +73,33 @@ def models(store: VolumeStore, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def folds(store: VolumeStore, models: Path) -> list[FoldPredictions]:
     return predict_out_of_fold(find_models([models]), store, device=CPU, flip=True)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What is said of some targets, (P, 3) each."""
+
+    probabilities: FloatArray
+    voxels: FloatArray
+    patient: FloatArray
+
+    @classmethod
+    def of(cls, found: StudyPrediction, targets: Sequence[Target]) -> Numbers:
+        voxels, patient = (found.point_rows(targets, patient=p) for p in (False, True))
+        return cls(found.probability_rows(targets), voxels, patient)
+
+
+def saying(
+    prediction: StudyPrediction, targets: Sequence[Target], probabilities: FloatArray
+) -> StudyPrediction:
+    """The prediction with other probabilities (P, 3) of these targets."""
+    said = zip(targets, probabilities.tolist(), strict=True)
+    changed = {t: replace(prediction.findings[t], probabilities=tuple(p)) for t, p in said}
+    return replace(prediction, findings={**prediction.findings, **changed})
+
+
+def plain_loss(judged: JudgedRows) -> float:
+    return weighted_log_loss(judged.rows, judged.plain)
 
 
 def meta(fold: int, **provenance: Any) -> ModelMeta:
@@ -133,9 +160,12 @@ def test_each_model_predicts_its_fold_and_nothing_else(
     assert len(folds) == 4
     for one in folds:
         studies = {s for s, f in store.folds.items() if f == one.meta.fold}
-        assert {r.study_id for r in one.rows} == studies
-        assert [p.series_id for p in one.plain] == [str(r.series_id) for r in one.rows]
-        assert (one.flipped is None) == (one.meta.recipe.task == "canal")
+        rows, plain = one.judged.rows, one.judged.plain
+        assert {r.study_id for r in rows} == studies
+        for row, prediction in zip(rows, plain, strict=True):
+            assert prediction.study_id == str(row.study_id)
+            assert {p.series_id for p in prediction.points.values()} == {str(row.series_id)}
+        assert (one.judged.flipped is None) == (one.meta.recipe.task == "canal")
 
 
 def test_flip_averaging_is_the_mean_with_the_mirrored_volume(
@@ -151,11 +181,14 @@ def test_flip_averaging_is_the_mean_with_the_mirrored_volume(
     volume = store.volume(row.study_id, row.series_id)
     reverse = replace(volume, pixels=volume.pixels[::-1].copy(), slices=volume.slices[::-1])
 
-    def predict(one: Volume, flip: bool = False) -> SeriesPrediction:
-        return predict_volumes(member.task, member.network, [(row, one)], flip=flip)[0]
+    targets = member.task.targets
+
+    def predict(one: Volume, flip: bool = False) -> Numbers:
+        (found,) = member.predict(volume.study_id, [one], flip=flip)
+        return Numbers.of(found, targets)
 
     plain, other, both = predict(volume), predict(reverse), predict(volume, flip=True)
-    order = list(mirror(plain.targets))
+    order = list(mirror(targets))
     expected = (plain.probabilities + other.probabilities[order]) / 2
     np.testing.assert_allclose(both.probabilities, expected, atol=1e-5)
     assert np.abs(both.probabilities - plain.probabilities).max() > 1e-3
@@ -172,51 +205,58 @@ def test_flip_averaging_is_the_mean_with_the_mirrored_volume(
 def test_scores_are_those_of_a_plain_loop(folds: list[FoldPredictions]) -> None:
     for one in folds:
         total = weight = 0.0
-        for row, prediction in pairs_of(one).plain:
-            for grade, p in zip(row.grades, prediction.probabilities, strict=True):
+        for row, prediction in zip(one.judged.rows, one.judged.plain, strict=True):
+            for grade, target in zip(row.grades, row.targets, strict=True):
                 if grade >= 0:
+                    p = np.array(prediction.findings[target].probabilities)
                     w = (1, 2, 4)[grade]
                     total -= w * np.log(p[grade] / p.sum())
                     weight += w
-        assert score_pairs(pairs_of(one).plain) == pytest.approx(total / weight)
+        assert plain_loss(one.judged) == pytest.approx(total / weight)
 
 
 def test_any_severe_takes_the_mean_over_the_series_of_a_study(
     folds: list[FoldPredictions],
 ) -> None:
     one = next(f for f in folds if f.meta.recipe.task == "canal")
-    pairs = pairs_of(one).plain
-    severe = np.array([p.probabilities[:, 2] for _, p in pairs])
-    grades = np.array([r.grades for r, _ in pairs])
+    judged, targets = one.judged, TARGETS[Condition.CANAL]
+    severe = np.array([p.probability_rows(targets)[:, 2] for p in judged.plain])
+    grades = np.array([r.grades for r in judged.rows])
     labels = np.where(grades < 0, -1, grades == 2)
-    assert any_severe_of_pairs(pairs) == pytest.approx(any_severe(severe, labels))
+    assert any_severe_of(judged) == pytest.approx(any_severe(severe, labels))
 
-    other = replace(pairs[0][1], probabilities=np.full((5, 3), (0.1, 0.1, 0.8)), series_id="x")
-    twice = [*pairs, (pairs[0][0], other)]
+    other = saying(judged.plain[0], targets, np.full((5, 3), (0.1, 0.1, 0.8)))
+    again = replace(judged.rows[0], series_id=1)
+    twice = JudgedRows([*judged.rows, again], [*judged.plain, other])
     severe[0] = (severe[0] + 0.8) / 2
-    assert any_severe_of_pairs(twice) == pytest.approx(any_severe(severe, labels))
+    assert any_severe_of(twice) == pytest.approx(any_severe(severe, labels))
 
 
 def test_the_ensemble_of_a_fold_is_the_mean_of_its_models(folds: list[FoldPredictions]) -> None:
     canal = [f for f in folds if f.meta.recipe.task == "canal"]
+    targets = TARGETS[Condition.CANAL]
+
+    def swapped(p: StudyPrediction) -> StudyPrediction:
+        return saying(p, targets, p.probability_rows(targets)[:, [1, 0, 2]])
+
     twin = [
         replace(
             f,
             meta=replace(f.meta, recipe=replace(f.meta.recipe, name="small/twin")),
-            plain=[replace(p, probabilities=p.probabilities[:, [1, 0, 2]]) for p in f.plain][::-1],
-            rows=list(f.rows)[::-1],
+            judged=JudgedRows(f.judged.rows[::-1], [swapped(p) for p in f.judged.plain][::-1]),
         )
         for f in canal
     ]
     found = ensemble_of([*canal, *twin])
     assert list(found) == [2, 4]
     for one in canal:
-        pairs = found[one.meta.fold]
-        assert pairs.flipped is None
-        for (row, both), (same_row, mine) in zip(pairs.plain, pairs_of(one).plain, strict=True):
-            assert row.series_id == same_row.series_id
-            expected = (mine.probabilities + mine.probabilities[:, [1, 0, 2]]) / 2
-            np.testing.assert_allclose(both.probabilities, expected)
+        judged = found[one.meta.fold]
+        assert judged.flipped is None
+        assert [r.key for r in judged.rows] == [r.key for r in one.judged.rows]
+        for both, mine in zip(judged.plain, one.judged.plain, strict=True):
+            own = mine.probability_rows(targets)
+            expected = (own + own[:, [1, 0, 2]]) / 2
+            np.testing.assert_allclose(both.probability_rows(targets), expected)
 
     lines = {(x.model, x.fold): x for x in score_table(Condition.CANAL, [*canal, *twin])}
     assert set(lines) == {
@@ -224,20 +264,21 @@ def test_the_ensemble_of_a_fold_is_the_mean_of_its_models(folds: list[FoldPredic
         for m in ("small/canal", "small/twin", "ensemble")
         for f in ("2", "4", "mean", "pooled")
     }
-    every = [pair for one in canal for pair in pairs_of(one).plain]
-    assert lines["small/canal", "pooled"].score == pytest.approx(score_pairs(every))
-    by_fold = [score_pairs(pairs_of(one).plain) for one in canal]
+    every = JudgedRows.together([one.judged for one in canal])
+    assert [r.key for r in every.rows] == [r.key for one in canal for r in one.judged.rows]
+    assert lines["small/canal", "pooled"].score == pytest.approx(plain_loss(every))
+    by_fold = [plain_loss(one.judged) for one in canal]
     assert lines["small/canal", "2"].score == pytest.approx(by_fold[0])
     assert lines["small/canal", "mean"].score == pytest.approx(np.mean(by_fold))
-    severe = [any_severe_of_pairs(pairs_of(one).plain) for one in canal]
+    severe = [any_severe_of(one.judged) for one in canal]
     assert lines["small/canal", "mean"].any_severe == pytest.approx(np.mean(severe))
     # the folds differ in size and weight, so the two are not the same figure
     pooled = lines["small/canal", "pooled"]
     assert abs(pooled.score - lines["small/canal", "mean"].score) > 1e-6
     assert pooled.series == lines["small/canal", "mean"].series == 8
-    everyone = [pair for pairs in found.values() for pair in pairs.plain]
-    assert lines["ensemble", "pooled"].score == pytest.approx(score_pairs(everyone))
-    assert lines["ensemble", "pooled"].any_severe == pytest.approx(any_severe_of_pairs(everyone))
+    everyone = JudgedRows.together(list(found.values()))
+    assert lines["ensemble", "pooled"].score == pytest.approx(plain_loss(everyone))
+    assert lines["ensemble", "pooled"].any_severe == pytest.approx(any_severe_of(everyone))
 
 
 def renamed(folds: list[FoldPredictions], task: str, *names: str) -> list[FoldPredictions]:
@@ -367,14 +408,18 @@ def test_tables_files_and_findings_show_the_same_predictions(
             volume = store.volume(row.study_id, row.series_id)
             for target, point in zip(row.targets, row.points, strict=True):
                 if np.isfinite(point).all():
-                    at = placed[row.study_id][target]
-                    place = findings[str(row.study_id)].findings[target].place
+                    at = placed[row.study_id][target].point
+                    place = findings[str(row.study_id)].findings[target].point
                     assert place is not None
                     assert (place.x, place.y, place.z) == at.voxel
                     off.append(np.linalg.norm(volume.to_patient(point) - at.patient))
         assert result.overall()[condition].median_mm == pytest.approx(np.median(off), abs=1e-9)
-    flipped = next(f for f in folds if f.flipped is not None)
-    assert not np.allclose(flipped.plain[0].voxels, flipped.used[0].voxels)
+    judged = next(f.judged for f in folds if f.judged.flipped is not None)
+    plain, used = (
+        p.point_rows(judged.rows[0].targets, patient=False)
+        for p in (judged.plain[0], judged.used[0])
+    )
+    assert not np.allclose(plain, used)
 
 
 def test_a_network_trained_on_flips_without_exchange_is_never_averaged_with_its_mirror(
@@ -392,19 +437,20 @@ def test_a_network_trained_on_flips_without_exchange_is_never_averaged_with_its_
         for flip in (True, False)
     ]
     for number, found in enumerate(asked):
-        assert found[0].flipped is None
+        assert found[0].judged.flipped is None
         write_validation(tmp_path / str(number), found, store, pictures=0)
     for name in ("oof.csv", "oof-points.csv", "points.csv", "scores.csv"):
         assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "1" / name).read_bytes()
     member = load_member(tmp_path / "model", CPU)
-    row = asked[0][0].rows[0]
+    row = asked[0][0].judged.rows[0]
     volume = store.volume(row.study_id, row.series_id)
-    (series,) = predict_volumes(member.task, member.network, [(row, volume)])
-    study = predict_study("1", [(volume.kind, volume)], [member], device=CPU, flip=True)
-    for target, voxel in zip(series.targets, series.voxels, strict=True):
-        place = study.findings[target].place
+    (series,) = member.task.predict(member.network, "1", [volume])
+    study = predict_study("1", [volume], [member], flip=True)
+    assert set(series.points) == set(member.task.targets)
+    for target, point in series.points.items():
+        place = study.findings[target].point
         assert place is not None
-        assert (place.x, place.y, place.z) == tuple(voxel)
+        assert place.voxel == point.voxel
 
 
 def test_an_out_of_fold_file_loses_nothing(
@@ -413,14 +459,18 @@ def test_an_out_of_fold_file_loses_nothing(
     """The loss of what is read back is that of what was predicted, to 1e-12."""
     rng = np.random.default_rng(0)
 
-    def sharper(p: SeriesPrediction) -> SeriesPrediction:
+    def sharper(p: StudyPrediction) -> StudyPrediction:
         """Sure predictions, some of them wrong: rounded, their loss would be another."""
-        power = rng.uniform(5, 60, (len(p.targets), 1))
-        sharp = p.probabilities**power
-        return replace(p, probabilities=sharp / sharp.sum(axis=1, keepdims=True))
+        targets = list(p.findings)
+        sharp = p.probability_rows(targets) ** rng.uniform(5, 60, (len(targets), 1))
+        return saying(p, targets, sharp / sharp.sum(axis=1, keepdims=True))
 
-    sure = [replace(f, plain=[sharper(p) for p in f.used], flipped=None) for f in folds]
-    assert min(p.probabilities.min() for f in sure for p in f.plain) < 1e-9
+    sure = [
+        replace(f, judged=JudgedRows(f.judged.rows, [sharper(p) for p in f.judged.used]))
+        for f in folds
+    ]
+    found = [f for one in sure for p in one.judged.plain for f in p.findings.values()]
+    assert min(min(f.probabilities) for f in found) < 1e-9
     result = write_validation(tmp_path, sure, store, pictures=0)
     read = read_predictions(tmp_path / "oof.csv")
     for line in result.scores:
@@ -438,25 +488,14 @@ def test_an_out_of_fold_file_loses_nothing(
 
 def test_errors_of_points_are_in_mask_pixels_slices_and_millimetres(store: VolumeStore) -> None:
     rows = store.rows(Condition.CANAL)[:2]
-    pairs = []
+    predictions = []
     for row in rows:
         volume = store.volume(row.study_id, row.series_id)
         voxels = np.nan_to_num(row.points.astype(np.float64)) + np.array([5.0, 0.0, 0.0])
-        pairs.append(
-            (
-                row,
-                SeriesPrediction(
-                    str(row.study_id),
-                    str(row.series_id),
-                    row.targets,
-                    np.full((5, 3), 1 / 3),
-                    voxels,
-                    volume.to_patient(voxels),
-                    np.ones(5, np.int64),
-                ),
-            )
-        )
-    columns = point_columns(pairs, store, size=64)  # 40 x 32 pixels: a mask pixel is 2.5 pixels
+        points = locate(volume, row.targets, voxels)
+        predictions.append(StudyPrediction(str(row.study_id), {}, points=points))
+    judged = JudgedRows(rows, predictions)
+    columns = point_columns(judged, store, size=64)  # 40 x 32 pixels: a mask pixel is 2.5 pixels
     errors = point_errors(*columns)
     assert errors.count == sum(int(np.isfinite(r.points).all(axis=1).sum()) for r in rows)
     assert errors.within["x"] == (0.0, 1.0, 1.0, 1.0)  # two mask pixels
@@ -472,20 +511,22 @@ def test_the_out_of_fold_file_has_each_study_once_and_models_that_never_saw_it(
     assert result.rows == 8 * 15
     found = read_predictions(tmp_path / "oof.csv")
     assert set(found) == {str(s) for s, f in store.folds.items() if f in (2, 4)}
-    mine: dict[tuple[str, Any], list[SeriesPrediction]] = defaultdict(list)
+    mine: dict[tuple[str, Condition], list[StudyPrediction]] = defaultdict(list)
     for one in folds:
-        for p in one.flipped or one.plain:
-            mine[p.study_id, p.targets[0].condition].append(p)
+        (condition,) = one.task.conditions
+        for p in one.judged.flipped or one.judged.plain:
+            mine[p.study_id, condition].append(p)
     for study, prediction in found.items():
         assert {s.fold for s in prediction.sources} == {store.folds[int(study)]}
         for condition in (Condition.CANAL, Condition.FORAMINAL):
             (same,) = mine[study, condition]
-            for i, target in enumerate(TARGETS[condition]):
-                finding = prediction.findings[target]
-                np.testing.assert_allclose(finding.probabilities, same.probabilities[i], atol=1e-6)
-                assert finding.place is not None
-                assert finding.place.instance_number == same.instances[i]
-                np.testing.assert_allclose(finding.place.patient, same.patient[i], atol=0.01)
+            for target in TARGETS[condition]:
+                finding, said = prediction.findings[target], same.findings[target]
+                np.testing.assert_allclose(finding.probabilities, said.probabilities, atol=1e-6)
+                point, there = finding.point, same.points[target]
+                assert point is not None
+                assert point.instance_number == there.instance_number
+                np.testing.assert_allclose(point.patient, there.patient, atol=0.01)
     with (tmp_path / "oof.csv").open() as lines:
         truth = pd.read_csv(lines, dtype=str, keep_default_na=False)
     known = {
@@ -500,13 +541,11 @@ def test_the_out_of_fold_file_has_each_study_once_and_models_that_never_saw_it(
 def test_a_series_without_grades_or_points_has_a_score_of_nan_and_no_errors() -> None:
     row = make_row(Condition.CANAL)
     blank = replace(row, grades=np.full(5, -1, np.int8))
-    prediction = SeriesPrediction(
-        "1", "100", row.targets, np.full((5, 3), 1 / 3), np.zeros((5, 3)), np.zeros((5, 3)),
-        np.ones(5, np.int64),
-    )  # fmt: skip
-    assert np.isnan(score_pairs([(blank, prediction)]))
-    assert np.isnan(any_severe_of_pairs([(blank, prediction)]))
-    graded = [(blank, prediction), (row, prediction)]
+    prediction = StudyPrediction("1", {t: Finding(t, (1 / 3,) * 3) for t in row.targets})
+    alone = JudgedRows([blank], [prediction])
+    assert np.isnan(plain_loss(alone))
+    assert np.isnan(any_severe_of(alone))
+    graded = JudgedRows([blank, row], [prediction, prediction])
     known = row.grades[row.grades >= 0]
     expected = local_score(np.full((len(known), 3), 1 / 3), known).weighted
-    assert score_pairs(graded) == pytest.approx(expected)
+    assert plain_loss(graded) == pytest.approx(expected)

@@ -12,13 +12,14 @@ import torch
 
 from lumbargrade.domain.errors import NothingDone, UsageError
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition
-from lumbargrade.grading.combine import average_places, places_of
+from lumbargrade.grading.combine import average_points
 from lumbargrade.grading.predictions_file import read_predictions
 from lumbargrade.lsdc.point_file import read_points
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.registry import get_task
 from lumbargrade.report.validation import ValidationResult, write_validation
-from lumbargrade.validation.out_of_fold import FoldPredictions, predict_out_of_fold
+from lumbargrade.validation.judged import FoldPredictions
+from lumbargrade.validation.out_of_fold import predict_out_of_fold
 from small_models import save_small_model, small_recipe
 
 CPU = torch.device("cpu")
@@ -100,16 +101,16 @@ def test_crops_are_cut_around_predictions_of_the_guides_alone(
         if p.target.condition is not Condition.SUBARTICULAR
     }
     for name in ("small/two_stage", "small/subarticular"):
-        assert [r.study_id for r in found[name].rows] == studies
-        for row in found[name].rows:
+        assert [r.study_id for r in found[name].judged.rows] == studies
+        for row in found[name].judged.rows:
             assert not row.guided_by_labels
             said = [
-                places_of(p)
+                p.points
                 for g in (found[T1], found[T2])
-                for p in (g.flipped or g.plain)
+                for p in g.judged.used
                 if p.study_id == str(row.study_id)
             ]
-            expected = {t: p.patient for t, p in average_places(said).items()}
+            expected = {t: p.patient for t, p in average_points(said).items()}
             assert {g.target: g.patient for g in row.guides} == expected
             assert set(expected) == {t for s, t in labels if s == row.study_id}
             assert all(expected[t] != labels[row.study_id, t] for t in expected)
@@ -124,10 +125,10 @@ def test_every_prediction_names_the_models_behind_it(folds: list[FoldPredictions
 
 def test_mirror_symmetric_models_are_not_run_twice(folds: list[FoldPredictions]) -> None:
     found = by_name(folds)
-    assert found["small/two_stage"].flipped is None
-    assert found["small/subarticular"].flipped is None
-    assert found[T1].flipped is not None
-    assert found[T2].flipped is None
+    assert found["small/two_stage"].judged.flipped is None
+    assert found["small/subarticular"].judged.flipped is None
+    assert found[T1].judged.flipped is not None
+    assert found[T2].judged.flipped is None
 
 
 @pytest.fixture(scope="module")
@@ -163,14 +164,12 @@ def test_the_out_of_fold_file_has_all_25_findings_of_every_study(
     assert set(found) == {str(s) for s in studies}
     named = by_name(folds)
     for i, study in enumerate(studies):
-        two, sub = (named[f"small/{n}"].plain[i] for n in ("two_stage", "subarticular"))
+        two, sub = (named[f"small/{n}"].judged.plain[i] for n in ("two_stage", "subarticular"))
         assert set(found[str(study)].findings) == set(FINDINGS)
-        for j, target in enumerate(two.targets):
-            parts = [two.probabilities[j]]
-            if target in sub.targets:
-                parts.append(sub.probabilities[sub.targets.index(target)])
+        for target in FINDINGS:
+            parts = [p.findings[target].probabilities for p in (two, sub) if target in p.findings]
             said = found[str(study)].findings[target]
-            np.testing.assert_allclose(said.probabilities, np.nanmean(parts, axis=0), atol=2e-6)
+            np.testing.assert_allclose(said.probabilities, np.mean(parts, axis=0), atol=2e-6)
             assert {s.recipe for s in said.sources} >= {"small/two_stage", T1, T2}
 
 
@@ -184,32 +183,32 @@ def test_out_of_fold_points_are_those_of_the_first_stage_and_train_a_second_one(
     points = read_points(path)
     assert set(points) == set(studies)
     for study in studies:
-        said = average_places(
+        said = average_points(
             [
-                places_of(p)
+                p.points
                 for f in folds
                 if f.meta.recipe.name != "small/two_stage"
-                for p in (f.flipped or f.plain)
+                for p in f.judged.used
                 if p.study_id == str(study)
             ]
         )
-        assert {t: p.series_id for t, p in points[study].items()} == {
+        assert {t: row.point.series_id for t, row in points[study].items()} == {
             t: p.series_id for t, p in said.items()
         }
-        for target, point in points[study].items():
-            np.testing.assert_allclose(point.patient, said[target].patient, atol=1e-3)
-            assert point.fold == FOLD
+        for target, row in points[study].items():
+            np.testing.assert_allclose(row.point.patient, said[target].patient, atol=1e-3)
+            assert row.fold == FOLD
             models = {("small/subarticular", FOLD), (T1, FOLD), (T2, FOLD)}
-            assert set(point.models) <= models
+            assert set(row.models) <= models
             if target in TARGETS[Condition.SUBARTICULAR]:
-                assert set(point.models) == models
+                assert set(row.models) == models
 
     task = get_task(small_recipe("two_stage", points=str(path)))
     for row in task.rows(store):
         assert row.guided_by_labels == (row.study_id not in studies)
         if row.study_id in studies:
             guides = {g.target: g.patient for g in row.guides}
-            assert guides == {t: p.patient for t, p in points[row.study_id].items()}
+            assert guides == {t: p.point.patient for t, p in points[row.study_id].items()}
 
     moved = replace(store, folds=store.folds | {studies[0]: 1})
     with pytest.raises(UsageError, match=rf"study {studies[0]} \(fold 1\) comes from small/"):

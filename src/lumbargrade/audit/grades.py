@@ -56,7 +56,7 @@ def _contradicted(
             probability = mildest.probabilities[label]
             if probability >= unlikely:
                 continue
-            place = next((f.place for f in said if f.place is not None), None)
+            place = next((f.point for f in said if f.point is not None), None)
             series = int(place.series_id) if place and place.series_id.isdecimal() else None
             yield Suspect(
                 Check.GRADE,

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lumbargrade.domain.errors import Problem
+from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.vocabulary import Grade, Target
 
 #: Probabilities of normal/mild, moderate and severe.
 Probabilities = tuple[float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a finding lies in one series.
-
-    Attributes:
-        series_id: the series (LSDC series id, or SeriesInstanceUID for other data).
-        instance_number: instance of the slice nearest to the point.
-        x, y: column and row in pixels of that instance (pixel centres at integers).
-        z: slice coordinate in the volume (fractional slice index).
-        patient: the point in patient LPS millimetres, or None where no geometry is known.
-    """
-
-    series_id: str
-    instance_number: int
-    x: float
-    y: float
-    z: float
-    patient: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +33,14 @@ class Finding:
         target: what was graded.
         probabilities: of normal/mild, moderate, severe; they sum to 1. Models are trained with
             the competition's weights, so these are what its score asks for, not frequencies.
-        place: where it was seen, or None when nothing located it.
+        point: where it was seen, or None when nothing located it.
         sources: every model that took part in it.
         calibrated: the same as frequencies, where a calibration is known.
     """
 
     target: Target
     probabilities: Probabilities
-    place: Place | None = None
+    point: Point | None = None
     sources: tuple[ModelSource, ...] = ()
     calibrated: Probabilities | None = None
 
@@ -82,7 +64,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class StudyPrediction:
-    """All findings of one study, with where they came from.
+    """What is predicted for a study, or for one series of it, with where it came from.
 
     A target is in ``findings``, or in ``absent``, or in neither as long as nothing is known of it.
     What `grade_study` returns has each of the 25 in exactly one of the two.
@@ -94,8 +76,8 @@ class StudyPrediction:
         problems: what was wrong with the study's images.
         absent: why a target has no finding: a clause that follows "not graded, because"
             (`domain.reasons` has the usual ones).
-        points: where models of whole series found the targets, which models of crops start from;
-            it is for checks while grading and is not written.
+        points: where models found the targets, graded or not. After `predict_study` these are the
+            points that crops were cut around; they are for checks while grading and not written.
 
     Raises:
         ValueError: if a target is in both, or a reason is empty.
@@ -106,7 +88,7 @@ class StudyPrediction:
     sources: tuple[ModelSource, ...] = ()
     problems: tuple[Problem, ...] = ()
     absent: Mapping[Target, str] = field(default_factory=dict)
-    points: Mapping[Target, Place] = field(default_factory=dict, compare=False, repr=False)
+    points: Mapping[Target, Point] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for target, reason in self.absent.items():
@@ -114,6 +96,23 @@ class StudyPrediction:
                 raise ValueError(f"{target.column} is both graded and absent")
             if not reason:
                 raise ValueError(f"{target.column} is absent without a reason")
+
+    def by(self, sources: Iterable[ModelSource]) -> StudyPrediction:
+        """The same, with these models as its sources and those of every finding."""
+        models = tuple(dict.fromkeys(sources))
+        findings = {t: replace(f, sources=models) for t, f in self.findings.items()}
+        return replace(self, findings=findings, sources=models)
+
+    def probability_rows(self, targets: Sequence[Target]) -> FloatArray:
+        """Probabilities of some targets (P, 3); NaN where a target has no finding."""
+        nothing = (np.nan,) * 3
+        known = self.findings
+        return np.array([known[t].probabilities if t in known else nothing for t in targets])
+
+    def point_rows(self, targets: Sequence[Target], *, patient: bool) -> FloatArray:
+        """Points of some targets (P, 3), NaN where there is none: patient LPS mm or voxels."""
+        known = {t: p.patient if patient else p.voxel for t, p in self.points.items()}
+        return np.array([known.get(t) or NOWHERE for t in targets], float)
 
     def without(self, reasons: Mapping[Target, str]) -> StudyPrediction:
         """The same without the findings of these targets, which are absent for these reasons.

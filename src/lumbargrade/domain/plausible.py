@@ -23,8 +23,8 @@ from lumbargrade.domain.curve import (
     spacing,
     unevenness,
 )
-from lumbargrade.domain.findings import Place
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.views import find_spaces
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Level, Side, Target
 from lumbargrade.domain.volume import Volume
@@ -78,7 +78,7 @@ class Verdict:
     refused: str = ""
 
 
-def judge(places: Mapping[Target, Place], volumes: Sequence[Volume]) -> Verdict:
+def judge(places: Mapping[Target, Point], volumes: Sequence[Volume]) -> Verdict:
     """Check the points of one study.
 
     Args:
@@ -111,13 +111,13 @@ def judge(places: Mapping[Target, Place], volumes: Sequence[Volume]) -> Verdict:
 class _Points:
     """Places with their patient points and series."""
 
-    places: Mapping[Target, Place]
+    places: Mapping[Target, Point]
     lps: Mapping[Target, FloatArray]
     volumes: Mapping[str, Volume]
     spaces: Mapping[str, int]
 
     @classmethod
-    def of(cls, places: Mapping[Target, Place], volumes: Sequence[Volume]) -> _Points:
+    def of(cls, places: Mapping[Target, Point], volumes: Sequence[Volume]) -> _Points:
         known = {t: p for t, p in places.items() if p.patient is not None}
         return cls(
             known,

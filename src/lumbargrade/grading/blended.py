@@ -20,9 +20,7 @@ from lumbargrade.grading.members import Member, find_models, load_member
 from lumbargrade.grading.model_record import ModelRecord
 from lumbargrade.grading.predictor import Ensemble, Predictor
 from lumbargrade.models.checkpoint import ModelMeta
-from lumbargrade.models.one_stage import OneStageTask
-from lumbargrade.models.registry import get_task
-from lumbargrade.models.study_task import StudyTask
+from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.scoring.any_severe import AnySevere
 
 log = logging.getLogger(__name__)
@@ -54,12 +52,9 @@ class BlendedEnsembles:
     def flip(self) -> bool:
         return any(e.flip for e in self.ensembles.values())
 
-    def predict(
-        self, study_id: str, volumes: Sequence[tuple[SeriesKind, Volume]]
-    ) -> StudyPrediction:
+    def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
         said = {name: e.predict(study_id, volumes) for name, e in self.ensembles.items()}
-        by_series = {volume.series_id: volume for _, volume in volumes}
-        return settle(combine(self.blend, said), by_series)
+        return settle(combine(self.blend, said), {v.series_id: v for v in volumes})
 
     def fingerprint(self) -> str:
         parts = [f"{name}|{e.fingerprint()}" for name, e in self.ensembles.items()]
@@ -83,7 +78,7 @@ def load_blend(path: Path, device: torch.device, *, flip: bool = True) -> Blende
     metas: dict[str, ModelMeta] = {}
     loaded: dict[str, Member] = {}
 
-    def task_of(record: ModelRecord) -> OneStageTask | StudyTask:
+    def task_of(record: ModelRecord) -> AnyTask:
         if record.path not in metas:
             metas[record.path] = record.require_unchanged(str(path))
         return get_task(metas[record.path].recipe)
@@ -100,12 +95,12 @@ def load_blend(path: Path, device: torch.device, *, flip: bool = True) -> Blende
         needed = [r for r in member.models if graded & set(task_of(r).conditions)]
         if needed:
             guides = []
-            if any(isinstance(task_of(r), StudyTask) for r in needed):
+            if any(task_of(r).needs_guides for r in needed):
                 # crops are cut around the points of all models of whole series, graded or not
                 others = (r for r in (*member.models, *member.guides) if r not in needed)
-                guides = [r for r in others if isinstance(task_of(r), OneStageTask)]
+                guides = [r for r in others if not task_of(r).needs_guides]
             on = member.flip and flip
-            ensembles[member.name] = Ensemble(load(needed), device, on, load(guides))
+            ensembles[member.name] = Ensemble(load(needed), on, load(guides))
     if not ensembles:
         raise UsageError(f"{path}: no member has a weight")
     return BlendedEnsembles(blend, ensembles)
@@ -150,13 +145,12 @@ def open_predictor(
     own = {member.path.resolve() for member in members}
     beside = [load_member(p, device) for p in find_models(guides) if p.resolve() not in own]
     _log([*members, *beside])
-    return Ensemble(members, device, flip, beside)
+    return Ensemble(members, flip, beside)
 
 
 def _log(members: Iterable[Member]) -> None:
     for member in {m.path: m for m in members}.values():
-        sided = isinstance(member.task, OneStageTask) and member.task.condition.sided
-        note = ", without flip averaging" if sided and not member.flips else ""
+        note = ", without flip averaging" if member.task.mirrors and not member.flips else ""
         log.info("model %s fold %d%s", member.meta.recipe.name, member.meta.fold, note)
 
 
@@ -185,7 +179,7 @@ def combine(blend: Blend, said: Mapping[str, StudyPrediction]) -> StudyPredictio
         weights = _shares(one, [name for name, _ in mine])
         p = weights @ np.array([f.probabilities for _, f in mine])
         heavy_first = [mine[i][1] for i in np.argsort(-weights, kind="stable")]
-        placed = [f.place for f in heavy_first if f.place is not None]
+        placed = [f.point for f in heavy_first if f.point is not None]
         used = [f for (_, f), w in zip(mine, weights, strict=True) if w > 0]
         findings[target] = Finding(
             target,

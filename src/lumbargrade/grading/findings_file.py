@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lumbargrade import __version__
 from lumbargrade.domain.errors import BadInput, Problem
-from lumbargrade.domain.findings import Finding, ModelSource, Place, Probabilities, StudyPrediction
+from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, StudyPrediction
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind, Target, target_from_column
 from lumbargrade.files.writing import write_text
-from lumbargrade.grading.predictions_file import place_cells
+from lumbargrade.grading.predictions_file import point_cells
 
 #: Version of the JSON layout; raised when older programs could misread a newer file.
 FORMAT = 2
@@ -110,7 +111,7 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
 def _entry(prediction: StudyPrediction, target: Target) -> dict[str, Any]:
     """A finding, or the reason why there is none; both have the same keys."""
     finding, reason = _finding_or_reason(prediction, target)
-    place = None if finding is None else finding.place
+    point = None if finding is None else finding.point
     return {
         "finding": target.column,
         "condition": target.condition,
@@ -120,9 +121,23 @@ def _entry(prediction: StudyPrediction, target: Target) -> dict[str, Any]:
         "probabilities": None if finding is None else _by_grade(finding.probabilities),
         "calibrated": None if finding is None else _by_grade(finding.calibrated),
         "not_graded": reason or None,
-        "place": None if place is None else asdict(place),
+        "place": None if point is None else _place(point),
         "models": [] if finding is None else [asdict(s) for s in finding.sources],
     }
+
+
+def _place(point: Point) -> dict[str, Any]:
+    return {
+        "series_id": point.series_id,
+        "instance_number": point.instance_number,
+        **dict(zip("xyz", point.voxel, strict=True)),
+        "patient": point.patient,
+    }
+
+
+def _xyz(values: Sequence[float]) -> tuple[float, float, float]:
+    x, y, z = values
+    return x, y, z
 
 
 def _finding_or_reason(prediction: StudyPrediction, target: Target) -> tuple[Finding | None, str]:
@@ -184,13 +199,16 @@ def _finding(target: Target, data: Mapping[str, Any]) -> Finding:
     calibrated, place = data["calibrated"], data["place"]
     if data["not_graded"] is not None:
         raise ValueError(f"{target.column} has a grade, and a reason why it has none")
+    point = None
     if place is not None:
-        patient = place["patient"]
-        place = Place(**{**place, "patient": tuple(patient) if patient is not None else None})
+        x, y, z = (float(place[axis]) for axis in "xyz")
+        patient = None if place["patient"] is None else _xyz(place["patient"])
+        series, instance = place["series_id"], place["instance_number"]
+        point = Point(target, series, instance, (x, y, z), patient)
     sources = tuple(ModelSource(**m) for m in data["models"])
     probabilities = _from_grades(data["probabilities"])
     shown = None if calibrated is None else _from_grades(calibrated)
-    return Finding(target, probabilities, place, sources, shown)
+    return Finding(target, probabilities, point, sources, shown)
 
 
 def _from_grades(data: Mapping[str, Any]) -> Probabilities:
@@ -233,7 +251,7 @@ def _csv_row(prediction: StudyPrediction, target: Target) -> list[object]:
         *_cells(None if finding is None else finding.probabilities),
         *_cells(None if finding is None else finding.calibrated),
         reason,
-        *place_cells(None if finding is None else finding.place),
+        *point_cells(None if finding is None else finding.point),
     ]
 
 

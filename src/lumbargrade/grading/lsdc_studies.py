@@ -72,9 +72,7 @@ class LsdcStudies:
         problems += unlisted_studies(images, {*listed, *wanted}, table.name)
         return cls(images, {s: listed.get(s, []) for s in wanted}, tuple(problems))
 
-    def read(
-        self, study_id: str, kinds: set[SeriesKind]
-    ) -> tuple[list[tuple[SeriesKind, Volume]], list[Problem]]:
+    def read(self, study_id: str, kinds: set[SeriesKind]) -> tuple[list[Volume], list[Problem]]:
         """The volumes of a study's series of some kinds, and what was wrong with them."""
         volumes, problems = [], []
         for series_id, kind in self.series[study_id]:
@@ -88,7 +86,7 @@ class LsdcStudies:
             except BadDicom as error:
                 problems.append(Problem(str(error), study=study_id, series=series_id))
                 continue
-            volumes.append((kind, result.volume))
+            volumes.append(result.volume)
             problems += result.problems
         return volumes, problems
 
@@ -105,6 +103,6 @@ def predict_studies(studies: LsdcStudies, predictor: Predictor) -> Iterator[Stud
     for study_id in tqdm(studies.series, desc="studies", unit="study", disable=None):
         volumes, problems = studies.read(study_id, kinds)
         prediction = explained(predictor.predict(study_id, volumes), predictor.members)
-        for kind in sorted(kinds - {k for k, _ in volumes}):
+        for kind in sorted(kinds - {v.kind for v in volumes}):
             problems.append(Problem(no_series([kind]), study=study_id, fatal=False))
         yield replace(prediction, problems=(*prediction.problems, *problems))

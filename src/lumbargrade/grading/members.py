@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import ModelSource, Probabilities
+from lumbargrade.domain.findings import ModelSource, Probabilities, StudyPrediction
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
+from lumbargrade.domain.volume import Volume
 from lumbargrade.models.checkpoint import KEPT_FOLDER, MODEL_META, ModelMeta, load_model, read_meta
-from lumbargrade.models.one_stage import OneStageTask
-from lumbargrade.models.registry import get_task
-from lumbargrade.models.study_task import StudyTask
+from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.scoring.local import WEIGHTS
 
 #: What `submit` writes for a finding that no model predicts.
@@ -42,7 +42,7 @@ class Member:
 
     path: Path
     meta: ModelMeta
-    task: OneStageTask | StudyTask
+    task: AnyTask
     network: nn.Module
     flip: bool = True
 
@@ -54,6 +54,18 @@ class Member:
     @property
     def source(self) -> ModelSource:
         return ModelSource(self.meta.recipe.name, self.meta.fold)
+
+    def predict(
+        self,
+        study_id: str,
+        volumes: Sequence[Volume],
+        guides: Sequence[Point] = (),
+        *,
+        flip: bool = False,
+    ) -> list[StudyPrediction]:
+        """What it finds in a study: see `Task.predict`."""
+        both = flip and self.flips
+        return self.task.predict(self.network, study_id, volumes, guides, flip=both)
 
 
 def find_models(paths: Iterable[Path | str]) -> list[Path]:

@@ -9,13 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable
-from lumbargrade.domain.findings import (
-    Finding,
-    ModelSource,
-    Place,
-    Probabilities,
-    StudyPrediction,
-)
+from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, StudyPrediction
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target, target_from_column
 from lumbargrade.files.tables import real, table_rows, whole
 from lumbargrade.files.writing import write_text
@@ -94,19 +89,19 @@ def write_predictions(
             probabilities = [repr(float(p)) for p in finding.probabilities]
             start = [prediction.study_id, fold, target.column, *probabilities, truth]
             models = ";".join(f"{s.recipe}#{s.fold}" for s in finding.sources)
-            writer.writerow([*start, *place_cells(finding.place), models])
+            writer.writerow([*start, *point_cells(finding.point), models])
             count += 1
     write_text(path, buffer.getvalue())
     return count
 
 
-def place_cells(place: Place | None) -> list[object]:
+def point_cells(point: Point | None) -> list[object]:
     """The eight columns from ``series_id`` to ``patient_z``, empty where nothing is known."""
-    if place is None:
+    if point is None:
         return [""] * 8
-    xyz = [repr(float(v)) for v in (place.x, place.y, place.z)]
-    patient = [repr(float(v)) for v in place.patient or ()] or [""] * 3
-    return [place.series_id, place.instance_number, *xyz, *patient]
+    xyz = [repr(float(v)) for v in point.voxel]
+    patient = [repr(float(v)) for v in point.patient or ()] or [""] * 3
+    return [point.series_id, point.instance_number, *xyz, *patient]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +165,17 @@ def read_predictions(path: Path) -> dict[str, StudyPrediction]:
 
 
 def _finding(row: Mapping[str, str]) -> Finding:
+    target = target_from_column(row["finding"])
     probabilities = distribution([row[g.column] for g in Grade])
-    place = None
+    point = None
     if row["series_id"]:
         patient = None
         if row["patient_x"]:
             px, py, pz = (real(row[f"patient_{axis}"]) for axis in "xyz")
             patient = (px, py, pz)
         x, y, z = (real(row[axis]) for axis in "xyz")
-        place = Place(row["series_id"], whole(row["instance_number"]), x, y, z, patient)
-    target, sources = target_from_column(row["finding"]), _sources(row["models"])
-    return Finding(target, probabilities, place, sources=sources)
+        point = Point(target, row["series_id"], whole(row["instance_number"]), (x, y, z), patient)
+    return Finding(target, probabilities, point, sources=_sources(row["models"]))
 
 
 def _sources(text: str) -> tuple[ModelSource, ...]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import torch
-
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
@@ -39,9 +37,7 @@ class Predictor(Protocol):
     def calibrated(self) -> bool:
         """Whether findings carry calibrated probabilities too."""
 
-    def predict(
-        self, study_id: str, volumes: Sequence[tuple[SeriesKind, Volume]]
-    ) -> StudyPrediction:
+    def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
         """What the models say of a study.
 
         What they would grade and cannot is absent with the reason; what none of them grades is
@@ -57,14 +53,12 @@ class Ensemble:
     """Models that are averaged.
 
     Attributes:
-        members: of any task; each sees the series of its kind.
-        device: where the networks are.
+        members: of any task; each sees the series of its kinds.
         flip: average with the mirrored volume where the model allows it (`Member.flips`).
         guides: models that place points and grade nothing.
     """
 
     members: Sequence[Member]
-    device: torch.device
     flip: bool = True
     guides: Sequence[Member] = ()
 
@@ -74,17 +68,8 @@ class Ensemble:
     def kinds(self) -> set[SeriesKind]:
         return {kind for m in (*self.members, *self.guides) for kind in m.task.kinds}
 
-    def predict(
-        self, study_id: str, volumes: Sequence[tuple[SeriesKind, Volume]]
-    ) -> StudyPrediction:
-        return predict_study(
-            study_id,
-            volumes,
-            self.members,
-            device=self.device,
-            flip=self.flip,
-            guides=self.guides,
-        )
+    def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
+        return predict_study(study_id, volumes, self.members, flip=self.flip, guides=self.guides)
 
     def fingerprint(self) -> str:
         groups = (self.members, self.guides)

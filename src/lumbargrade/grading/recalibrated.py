@@ -45,9 +45,7 @@ class Recalibrated:
     def calibrated(self) -> bool:
         return self.base.calibrated or bool(self.local.conditions)
 
-    def predict(
-        self, study_id: str, volumes: Sequence[tuple[SeriesKind, Volume]]
-    ) -> StudyPrediction:
+    def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
         return self.local.apply(self.base.predict(study_id, volumes))
 
     def fingerprint(self) -> str:

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
 from lumbargrade.domain.errors import Problem
-from lumbargrade.domain.findings import ModelSource, Place, StudyPrediction
+from lumbargrade.domain.findings import ModelSource, StudyPrediction
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.reasons import no_model, no_series
 from lumbargrade.domain.views import LevelCut, find_spaces
-from lumbargrade.domain.vocabulary import FINDINGS, Condition, Level, SeriesKind, Target
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, Level, SeriesKind
 from lumbargrade.domain.volume import Volume
-from lumbargrade.grading.combine import (
-    average,
-    average_places,
-    places_of,
-    settle,
-    study_prediction,
-)
+from lumbargrade.grading.combine import average, average_points, settle
 from lumbargrade.grading.members import Member
-from lumbargrade.models.inference import predict_volumes, unlabelled_row
-from lumbargrade.models.one_stage import OneStageTask
-from lumbargrade.models.study_task import StudyTask
-from lumbargrade.models.task import SeriesPrediction
-from lumbargrade.sampling.guides import GuidePoint
-
-Volumes = Sequence[tuple[SeriesKind, Volume]]
+from lumbargrade.sampling.study import cut_study
 
 
 def predict_study(
     study_id: str,
-    volumes: Volumes,
+    volumes: Sequence[Volume],
     members: Sequence[Member],
     *,
-    device: torch.device,
     flip: bool = False,
     guides: Sequence[Member] = (),
 ) -> StudyPrediction:
@@ -47,9 +33,8 @@ def predict_study(
 
     Args:
         study_id: the study.
-        volumes: its series with their kinds.
+        volumes: its series.
         members: models of any task; each sees the series of its kinds.
-        device: where the networks are.
         flip: average with the mirrored volume where the model allows it (`Member.flips`).
         guides: models that place points and grade nothing here.
 
@@ -61,23 +46,21 @@ def predict_study(
     paths = {m.path for m in members}
     guides = [g for g in guides if g.path not in paths]
     found: list[StudyPrediction] = []
-    placed: list[Mapping[Target, Place]] = []
+    placed: list[StudyPrediction] = []
     sources: list[ModelSource] = []
     for member in (*guides, *members):
-        if isinstance(member.task, OneStageTask):
-            for one in predict_series(member, volumes, device, flip=flip):
-                placed.append(places_of(one))
-                sources.append(member.source)
-                if member not in guides:
-                    grades = bool(member.task.conditions)
-                    found.append(study_prediction(one, (member.source,), grades=grades))
-    points = average_places(placed)
-    found += _around(study_id, volumes, (guides, members), points, tuple(sources), device)
-    there = {kind for kind, _ in volumes}
+        if not member.task.needs_guides:
+            mine = member.predict(study_id, volumes, flip=flip)
+            placed += mine
+            sources += [member.source] if mine else []
+            found += [one.by([member.source]) for one in mine if member not in guides]
+    points = average_points([one.points for one in placed])
+    found += _around(study_id, volumes, (guides, members), tuple(points.values()), sources)
+    there = {volume.kind for volume in volumes}
     blind = [m for m in members if not there.intersection(m.task.kinds)]
     found += [_without_evidence(study_id, m, no_series(m.task.kinds)) for m in blind]
     prediction = replace(average(found or [StudyPrediction(study_id, {})]), points=points)
-    return settle(prediction, {volume.series_id: volume for _, volume in volumes})
+    return settle(prediction, {volume.series_id: volume for volume in volumes})
 
 
 def explained(prediction: StudyPrediction, members: Sequence[Member]) -> StudyPrediction:
@@ -102,67 +85,39 @@ def _without_evidence(study_id: str, member: Member, reason: str) -> StudyPredic
     return StudyPrediction(study_id, {}, absent=dict.fromkeys(targets, reason))
 
 
-def predict_series(
-    member: Member, volumes: Volumes, device: torch.device, *, flip: bool
-) -> list[SeriesPrediction]:
-    """What a model of whole series says of every series of its kind."""
-    task = member.task
-    if not isinstance(task, OneStageTask):
-        return []
-    both = flip and member.flips
-    found = []
-    for kind, volume in volumes:
-        if kind is task.kind:
-            pair = (unlabelled_row(task, volume), volume)
-            found += predict_volumes(task, member.network, [pair], device=device, flip=both)
-    return found
-
-
-def guide_points(places: Mapping[Target, Place]) -> tuple[GuidePoint, ...]:
-    """Places with a patient point, as what crops are cut around."""
-    return tuple(
-        GuidePoint(target, place.series_id, place.patient)
-        for target, place in places.items()
-        if place.patient is not None
-    )
-
-
 def _around(
     study_id: str,
-    volumes: Volumes,
+    volumes: Sequence[Volume],
     models: tuple[Sequence[Member], Sequence[Member]],
-    places: Mapping[Target, Place],
-    sources: tuple[ModelSource, ...],
-    device: torch.device,
+    points: Sequence[Point],
+    sources: Sequence[ModelSource],
 ) -> list[StudyPrediction]:
-    """What the models of crops say; those that only place points come first."""
+    """What the models of crops say."""
     guides, members = models
-    around = [m for m in (*guides, *members) if isinstance(m.task, StudyTask)]
+    around = [m for m in (*guides, *members) if m.task.needs_guides]
     if not around:
         return []
-    points = guide_points(places)
     if not points:
         what = "no point of any level was found, so nothing can be cut around the levels"
         told = StudyPrediction(study_id, {}, problems=(Problem(what, study_id),))
-        reason = _no_level(models, {kind for kind, _ in volumes})
+        reason = _no_level(models, {volume.kind for volume in volumes})
         return [told, *(_without_evidence(study_id, m, reason) for m in around)]
-    inside = [v for _, v in volumes]
-    found = []
-    for member in around:
-        if not isinstance(member.task, StudyTask) or member in guides:
-            continue
-        one = member.task.predict_study(member.network, study_id, inside, points, device=device)
-        behind = tuple(dict.fromkeys((member.source, *sources)))
-        seen = study_prediction(one, behind, grades=bool(member.task.conditions))
-        found.append(seen if seen.findings else replace(seen, sources=()))
+    found = [
+        one.by([member.source, *sources] if one.findings else ())
+        for member in around
+        if member not in guides
+        for one in member.predict(study_id, volumes, points)
+    ]
     notes = coverage_notes(study_id, volumes, points, around)
     return [*found, StudyPrediction(study_id, {}, problems=notes)] if notes else found
 
 
-def _no_level(models: tuple[Sequence[Member], Sequence[Member]], there: set[SeriesKind]) -> str:
+def _no_level(
+    models: tuple[Sequence[Member], Sequence[Member]], there: set[SeriesKind | None]
+) -> str:
     """Why there is no point to cut crops around."""
     guides, members = models
-    first = [m for m in (*guides, *members) if isinstance(m.task, OneStageTask)]
+    first = [m for m in (*guides, *members) if not m.task.needs_guides]
     kinds = {kind for m in first for kind in m.task.kinds}
     if kinds and not kinds & there:
         return f"{no_series(kinds)} to find the levels in"
@@ -170,16 +125,15 @@ def _no_level(models: tuple[Sequence[Member], Sequence[Member]], there: set[Seri
 
 
 def coverage_notes(
-    study_id: str, volumes: Volumes, points: Sequence[GuidePoint], around: Sequence[Member]
+    study_id: str, volumes: Sequence[Volume], points: Sequence[Point], around: Sequence[Member]
 ) -> tuple[Problem, ...]:
     """What a reader must know of the views that models of crops had, level by level.
 
     Missing views come with what their absence cost on the studies a model was validated on.
     """
-    inside = [v for _, v in volumes]
-    notes = list(find_spaces(inside).problems)
-    tasks = [m.task for m in around if isinstance(m.task, StudyTask)]
-    there = {v.kind for v in inside}
+    notes = list(find_spaces(volumes).problems)
+    tasks = [m.task for m in around]
+    there = {v.kind for v in volumes}
     wanted = {kind for task in tasks if there & set(task.kinds) for kind in task.kinds}
     for kind in SeriesKind:
         if kind in wanted - there:
@@ -187,7 +141,9 @@ def coverage_notes(
             notes.append(Problem(f"graded without {kind}{cost}", study=study_id, fatal=False))
     axial = [t for t in tasks if SeriesKind.AXIAL_T2 in t.kinds]
     if axial and SeriesKind.AXIAL_T2 in there:
-        notes += _uncovered(study_id, axial[0].cuts(inside, points))
+        crop = axial[0].recipe.crop
+        cuts = cut_study(volumes, points, crop, kinds=(SeriesKind.AXIAL_T2,)).cuts
+        notes += _uncovered(study_id, cuts)
     return tuple(notes)
 
 

@@ -74,10 +74,9 @@ def grade_study(
     if not isinstance(models, Predictor):
         given = [models] if isinstance(models, Member | Path | str) else models
         members = _members(given, device)
-        place = next(members[0].network.parameters()).device
-        models = Ensemble(members, place, flip, _members(guides, device, needed=False))
+        models = Ensemble(members, flip, _members(guides, device, needed=False))
     kinds = models.kinds
-    volumes = [(kind, v) for kind in SeriesKind for v in study.series.get(kind, ())]
+    volumes = [v for kind in SeriesKind for v in study.series.get(kind, ())]
     if not kinds & set(study.series):
         raise NothingDone(
             f"study {study.study_id}: {no_series(kinds)}, which the models look at"
@@ -85,7 +84,7 @@ def grade_study(
         )
     found = models.predict(study.study_id, volumes)
     if check_points:
-        found = only_plausible(found, [volume for _, volume in volumes])
+        found = only_plausible(found, volumes)
     found = explained(found, models.members)
     if not found.findings:
         told = [p.what for p in found.problems]
@@ -105,7 +104,7 @@ def only_plausible(prediction: StudyPrediction, volumes: Sequence[Volume]) -> St
         prediction: of a study.
         volumes: its series.
     """
-    own = {t: f.place for t, f in prediction.findings.items() if f.place is not None}
+    own = {t: f.point for t, f in prediction.findings.items() if f.point is not None}
     verdict = judge({**own, **prediction.points}, volumes)
     absent = {t: verdict.refused or verdict.absent.get(t, "") for t in prediction.findings}
     notes = tuple(Problem(n, study=prediction.study_id, fatal=False) for n in verdict.notes)

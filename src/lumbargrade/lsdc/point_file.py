@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable, UsageError
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Target, target_from_column
 from lumbargrade.files.tables import real, table_rows, whole
 from lumbargrade.files.writing import write_text
@@ -26,48 +27,41 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedPoint:
-    """One predicted point.
+class PointRow:
+    """One row of a file of points.
 
     Attributes:
         study_id: the study.
         fold: the fold that validates the study.
-        target: what was placed.
-        series_id, instance_number: where it was seen.
-        voxel: native x, y in pixels and slice index z.
-        patient: LPS mm.
+        point: predicted, with its patient point.
         models: every model that took part, as (recipe, the fold it has not seen).
     """
 
     study_id: int
     fold: int
-    target: Target
-    series_id: str
-    instance_number: int
-    voxel: tuple[float, float, float]
-    patient: tuple[float, float, float]
+    point: Point
     models: tuple[tuple[str, int], ...]
 
 
-def write_points(path: Path, points: Iterable[PlacedPoint]) -> int:
+def write_points(path: Path, points: Iterable[PointRow]) -> int:
     """Write points, studies ascending; returns how many."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     count = 0
-    for p in sorted(points, key=lambda p: (p.study_id, p.target.column)):
-        numbers = [repr(float(v)) for v in (*p.voxel, *p.patient)]
-        models = ";".join(f"{recipe}#{fold}" for recipe, fold in p.models)
-        writer.writerow(
-            [p.study_id, p.fold, p.target.column, p.series_id, p.instance_number, *numbers, models]
-        )
+    for row in sorted(points, key=lambda row: (row.study_id, row.point.target.column)):
+        at = row.point
+        numbers = [repr(float(v)) for v in (*at.voxel, *(at.patient or ()))]
+        models = ";".join(f"{recipe}#{fold}" for recipe, fold in row.models)
+        what = (row.study_id, row.fold, at.target.column, at.series_id, at.instance_number)
+        writer.writerow([*what, *numbers, models])
         count += 1
     write_text(path, buffer.getvalue())
     return count
 
 
-def read_points(path: Path) -> dict[int, dict[Target, PlacedPoint]]:
-    """Study -> target -> point.
+def read_points(path: Path) -> dict[int, dict[Target, PointRow]]:
+    """Study -> target -> its row.
 
     Raises:
         BadTable: for a file that is none, missing columns and values that are no points, each with
@@ -75,20 +69,21 @@ def read_points(path: Path) -> dict[int, dict[Target, PlacedPoint]]:
     """
     if not path.is_file():
         raise BadTable(f"{path}: no such file")
-    found: dict[int, dict[Target, PlacedPoint]] = defaultdict(dict)
+    found: dict[int, dict[Target, PointRow]] = defaultdict(dict)
     for number, row in table_rows(path, COLUMNS):
         try:
-            point = _point(row)
+            read = _point_row(row)
         except ValueError as error:
             raise BadTable(f"{path}, row {number}: not a point: {error}") from None
-        if point.target in found[point.study_id]:
-            raise BadTable(f"{path}, row {number}: {point.target.column} a second time")
-        found[point.study_id][point.target] = point
+        target = read.point.target
+        if target in found[read.study_id]:
+            raise BadTable(f"{path}, row {number}: {target.column} a second time")
+        found[read.study_id][target] = read
     return dict(found)
 
 
 def refuse_seen(
-    points: Mapping[int, Mapping[Target, PlacedPoint]], folds: Mapping[int, int], path: Path | str
+    points: Mapping[int, Mapping[Target, PointRow]], folds: Mapping[int, int], path: Path | str
 ) -> None:
     """Make sure that no point comes from a model that was trained on its study.
 
@@ -104,34 +99,36 @@ def refuse_seen(
         fold = folds.get(study)
         if fold is None:
             continue
-        for point in placed.values():
-            if not point.models:
+        for target, row in placed.items():
+            if not row.models:
                 raise UsageError(
-                    f"{path}: no model is named for the point {point.target.column} of study "
+                    f"{path}: no model is named for the point {target.column} of study "
                     f"{study}, so it is not known whether one has seen the study"
                 )
-            for recipe, unseen in point.models:
+            for recipe, unseen in row.models:
                 if unseen != fold:
                     raise UsageError(
-                        f"{path}: the point {point.target.column} of study {study} (fold {fold}) "
+                        f"{path}: the point {target.column} of study {study} (fold {fold}) "
                         f"comes from {recipe} fold {unseen}, which was trained on that study; "
                         "points must be out of fold, as `lumbargrade validate` writes them"
                     )
 
 
-def _point(row: Mapping[str, str]) -> PlacedPoint:
+def _point_row(row: Mapping[str, str]) -> PointRow:
     x, y, z = (real(row[a]) for a in "xyz")
     px, py, pz = (real(row[f"patient_{a}"]) for a in "xyz")
     if not all(map(math.isfinite, (x, y, z, px, py, pz))):
         raise ValueError("a coordinate is not finite")
     pairs = [name.rsplit("#", 1) for name in row["models"].split(";") if name]
-    return PlacedPoint(
+    return PointRow(
         whole(row["study_id"]),
         whole(row["fold"]),
-        target_from_column(row["finding"]),
-        row["series_id"],
-        whole(row["instance_number"]),
-        (x, y, z),
-        (px, py, pz),
+        Point(
+            target_from_column(row["finding"]),
+            row["series_id"],
+            whole(row["instance_number"]),
+            (x, y, z),
+            (px, py, pz),
+        ),
         tuple((recipe, int(fold)) for recipe, fold in pairs),
     )

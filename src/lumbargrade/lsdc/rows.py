@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target
 from lumbargrade.lsdc.exclusions import is_excluded
 from lumbargrade.lsdc.tables import SeriesEntry
@@ -45,6 +46,25 @@ class SeriesRow:
     targets: tuple[Target, ...]
     points: NDArray[np.float32]
     grades: NDArray[np.int8]
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What tells it from other rows: study and series."""
+        return self.study_id, self.series_id
+
+    @property
+    def labelled(self) -> list[Point]:
+        """The labelled points of the series."""
+        return [
+            Point(target, str(self.series_id), -1, (float(x), float(y), float(z)))
+            for target, (x, y, z) in zip(self.targets, self.points, strict=True)
+            if np.isfinite([x, y, z]).all()
+        ]
+
+    @property
+    def frame(self) -> Literal["voxel", "patient"]:
+        """What ``points`` are."""
+        return "voxel"
 
 
 class LabelledPoint(Protocol):

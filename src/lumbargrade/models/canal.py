@@ -6,8 +6,8 @@ from typing import Literal
 
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
-from lumbargrade.models.one_stage import OneStageTask
-from lumbargrade.models.task import Batch, LossTerms
+from lumbargrade.models.one_stage import Batch, OneStageTask
+from lumbargrade.models.task import LossTerms
 from lumbargrade.networks import losses
 from lumbargrade.networks.heads import OneStageOutput
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lumbargrade.domain.vocabulary import Condition, SeriesKind, Side
-from lumbargrade.models.one_stage import OneStageTask
-from lumbargrade.models.task import Batch, LossTerms
+from lumbargrade.models.one_stage import Batch, OneStageTask
+from lumbargrade.models.task import LossTerms
 from lumbargrade.networks import losses
 from lumbargrade.networks.heads import OneStageOutput
 

@@ -7,22 +7,18 @@ recesses on the axial slices that cut each level.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import nn
 
 from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
 from lumbargrade.lsdc.rows import KIND_OF, SeriesRow
-from lumbargrade.models.inference import SeriesScores
-from lumbargrade.models.one_stage import OneStageTask
-from lumbargrade.models.study_task import StudySample
+from lumbargrade.models.one_stage import Batch, OneStageTask
 from lumbargrade.models.subarticular import CropBatch, SubarticularTask
-from lumbargrade.models.task import Batch, LossTerms, Row, SeriesPrediction, point_medians
+from lumbargrade.models.task import LossTerms, point_errors_of, point_medians
 from lumbargrade.networks.crop_network import CropOutput
 from lumbargrade.networks.heads import OneStageOutput
 from lumbargrade.sampling.study_rows import StudyRow
@@ -54,17 +50,11 @@ class SagittalKeypoints(OneStageTask):
         total = config.coordinate * (parts["xy"] + parts["z"]) + config.heatmap * parts["heatmap"]
         return LossTerms(total, parts, {"points": int(batch.annotated.sum())})
 
-    def decode(self, output: OneStageOutput, batch: Batch) -> SeriesScores:
-        """A network's output as points; every grade is NaN."""
-        scores = super().decode(output, batch)
-        return replace(scores, probabilities=np.full_like(scores.probabilities, np.nan))
-
     def evaluate(
-        self, rows: Sequence[SeriesRow], predictions: Sequence[SeriesPrediction]
+        self, rows: Sequence[SeriesRow], predictions: Sequence[StudyPrediction]
     ) -> dict[str, float]:
         """Mean distance in the plane (pixels) and across it (slices) as ``score``, and medians."""
-        off = np.concatenate([p.voxels for p in predictions]) - _points(rows)
-        off = off[np.isfinite(off).all(axis=1)]
+        off = point_errors_of(rows, predictions)
         plane = np.minimum(np.linalg.norm(off[:, :2], axis=1), FAR_PIXELS)
         across = np.minimum(np.abs(off[:, 2]), FAR_SLICES)
         return {"score": _mean(plane + across), **point_medians(rows, predictions)}
@@ -85,31 +75,21 @@ class AxialKeypoints(SubarticularTask):
         total = config.coordinate * (parts["xy"] + parts["z"]) + config.heatmap * parts["heatmap"]
         return LossTerms(total, parts, {"points": int(batch.annotated.sum())})
 
-    def predict_samples(
-        self, network: nn.Module, samples: Sequence[StudySample], device: torch.device
-    ) -> list[SeriesPrediction]:
-        """Points of samples; every grade is NaN."""
-        return [ungraded(p) for p in super().predict_samples(network, samples, device)]
-
     def evaluate(
-        self, rows: Sequence[StudyRow], predictions: Sequence[SeriesPrediction]
+        self, rows: Sequence[StudyRow], predictions: Sequence[StudyPrediction]
     ) -> dict[str, float]:
         """Mean distance in mm as ``score``, and medians along the patient axes."""
-        off = np.concatenate([p.patient for p in predictions]) - _points(rows)
-        off = off[np.isfinite(off).all(axis=1)]
+        off = point_errors_of(rows, predictions)
         score = _mean(np.minimum(np.linalg.norm(off, axis=1), FAR_MM))
         return {"score": score, **point_medians(rows, predictions)}
 
 
-def ungraded(prediction: SeriesPrediction) -> SeriesPrediction:
-    """The points of a prediction without its grades."""
-    return replace(prediction, probabilities=np.full_like(prediction.probabilities, np.nan))
+def keypoint_task(recipe: Recipe) -> SagittalKeypoints | AxialKeypoints:
+    """The task of the view that a recipe names."""
+    axial = recipe.data.view == "axial_t2"
+    return AxialKeypoints(recipe) if axial else SagittalKeypoints(recipe)
 
 
 def _mean(values: np.ndarray) -> float:
     """NaN, in silence, where nothing was placed."""
     return float(values.mean()) if len(values) else float("nan")
-
-
-def _points(rows: Sequence[Row]) -> np.ndarray:
-    return np.concatenate([row.points for row in rows])

@@ -1,12 +1,12 @@
-"""What the one-stage tasks have in common: everything but the loss."""
+"""Tasks whose network sees a whole series: all that they share, everything but the loss."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,23 +15,24 @@ from torch import Tensor, nn
 
 from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.upright import Upright
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Side, Target, mirror
+from lumbargrade.domain.volume import Volume
 from lumbargrade.lsdc.mean_shape import read_mean_shape
 from lumbargrade.lsdc.rows import SeriesRow
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.device import predicted
-from lumbargrade.models.inference import SeriesScores, predict_volumes
 from lumbargrade.models.task import (
     MASK_STRIDE,
-    Batch,
-    LossTerms,
-    SeriesPrediction,
-    chunks,
-    collate,
-    file_digests,
-    score_predictions,
+    Json,
+    SampleMeta,
+    Task,
+    as_prediction,
+    device_of,
+    locate,
 )
 from lumbargrade.networks import losses
 from lumbargrade.networks.heads import OneStageOutput
@@ -41,7 +42,72 @@ from lumbargrade.sampling.augment import draw_augmentation
 from lumbargrade.sampling.series import Sample, annotated_points, make_sample
 
 
-class OneStageTask(ABC):
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B samples with P targets each.
+
+    Attributes:
+        slices: uint8 (sum of counts, S, S), sample after sample.
+        counts: slices of each sample.
+        xy: float32 (B, P, 2) mask pixels; 0 where not annotated.
+        z: float32 (B, P) slice index; 0 where not annotated.
+        annotated: bool (B, P).
+        grade: int64 (B, P), -1 where not graded.
+        samples: one per sample.
+    """
+
+    slices: Tensor
+    counts: list[int]
+    xy: Tensor
+    z: Tensor
+    annotated: Tensor
+    grade: Tensor
+    samples: list[SampleMeta]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on another device."""
+        return replace(
+            self,
+            slices=self.slices.to(device, non_blocking=True),
+            xy=self.xy.to(device),
+            z=self.z.to(device),
+            annotated=self.annotated.to(device),
+            grade=self.grade.to(device),
+        )
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples of any slice counts; nothing is padded."""
+    points = np.nan_to_num(np.stack([s.points for s in samples]))
+    annotated = np.stack([s.annotated for s in samples])
+    points[~annotated] = 0
+    return Batch(
+        slices=torch.from_numpy(np.concatenate([s.image for s in samples])),
+        counts=[len(s.image) for s in samples],
+        xy=torch.from_numpy(points[..., :2] / MASK_STRIDE),
+        z=torch.from_numpy(np.ascontiguousarray(points[..., 2])),
+        annotated=torch.from_numpy(annotated),
+        grade=torch.from_numpy(np.stack([s.grades for s in samples]).astype(np.int64)),
+        samples=[SampleMeta(s.study_id, s.series_id, s.maps) for s in samples],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesScores:
+    """What a network says of a batch of series, as numbers.
+
+    Attributes:
+        probabilities: float64 (B, P, 3), each row sums to 1.
+        xy: float64 (B, P, 2) input pixels.
+        z: float64 (B, P) slice of the input.
+    """
+
+    probabilities: FloatArray
+    xy: FloatArray
+    z: FloatArray
+
+
+class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
     """A task whose network sees a whole series of one kind.
 
     Args:
@@ -51,19 +117,18 @@ class OneStageTask(ABC):
         UsageError: if the recipe's decoder or class weights do not fit the task.
     """
 
+    needs_guides: ClassVar[bool] = False
     condition: Condition
     kind: SeriesKind
     decoder: Literal["2d", "3d"]
 
     def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
         if recipe.network.decoder != self.decoder:
             raise UsageError(
                 f"{recipe.name}: the {recipe.task} task needs network.decoder {self.decoder!r}, "
                 f"not {recipe.network.decoder!r}"
             )
-        if len(recipe.loss.class_weights) != 3:
-            raise UsageError(f"{recipe.name}: loss.class_weights needs 3 numbers, one per grade")
-        self.recipe = recipe
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -74,13 +139,18 @@ class OneStageTask(ABC):
         return (self.kind,)
 
     @property
+    def mirrors(self) -> bool:
+        """Whether left and right are outputs of their own."""
+        return self.condition.sided
+
+    @property
     def flips(self) -> bool:
-        """Whether predictions are averaged with those of the mirrored series.
+        """Whether predictions may be averaged with those of the mirrored series.
 
         False if the condition has no sides, or if the network was trained on flips that did not
         exchange left and right: the published runs never averaged such networks.
         """
-        return self.condition.sided and self.recipe.augment.flip_exchanges_sides
+        return self.mirrors and self.recipe.augment.flip_exchanges_sides
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -107,7 +177,7 @@ class OneStageTask(ABC):
             BadInput: if a file cannot be used.
         """
         _ = self._given_shape
-        return file_digests(self.recipe.data)
+        return super().read_files()
 
     def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[SeriesRow]:
         """Labelled series of a store, of all folds or of some."""
@@ -145,10 +215,6 @@ class OneStageTask(ABC):
         """A network's output for a batch."""
         result: OneStageOutput = network(batch.slices, batch.counts)
         return result
-
-    @abstractmethod
-    def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
-        """The training loss of a batch."""
 
     def _volume_points(self, output: OneStageOutput, batch: Batch) -> dict[str, Tensor]:
         """Loss parts of points that are found by softmax over the volume: xy, z and heatmap.
@@ -206,7 +272,7 @@ class OneStageTask(ABC):
             chains.setdefault(target.side, []).append(i)
         return list(chains.values())
 
-    def predict(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
+    def run(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
         """Run a network (in eval mode); with ``flip``, average with the mirrored volumes."""
         scores = self._run(network, batch.slices, batch)
         if not flip:
@@ -241,37 +307,58 @@ class OneStageTask(ABC):
         output = predicted(self.recipe.train, slices.device, lambda: network(slices, batch.counts))
         return self.decode(output, batch)
 
-    def predict_rows(
+    def predict(
         self,
         network: nn.Module,
-        store: VolumeStore,
-        rows: Sequence[SeriesRow],
+        study_id: str,
+        volumes: Sequence[Volume],
+        guides: Sequence[Point] = (),
         *,
-        device: torch.device | None = None,
         flip: bool = False,
-        batch_size: int = 4,
-    ) -> list[SeriesPrediction]:
-        """Predict rows of a store, a few at a time so that memory stays flat."""
-        found: list[SeriesPrediction] = []
-        for chunk in chunks(rows, batch_size):
-            volumes = [(row, store.volume(row.study_id, row.series_id)) for row in chunk]
-            found += predict_volumes(self, network, volumes, device=device, flip=flip)
+    ) -> list[StudyPrediction]:
+        """What a network finds in each series of the task's kind."""
+        mine = [(self._unlabelled(v), v) for v in volumes if v.kind is self.kind]
+        found = [one for pair in mine for one in self._predict(network, [pair], flip=flip)]
+        return [replace(one, study_id=study_id) for one in found]
+
+    def predict_chunk(
+        self, network: nn.Module, store: VolumeStore, rows: Sequence[SeriesRow], *, flip: bool
+    ) -> list[StudyPrediction]:
+        """Predict a few rows of a store in one batch."""
+        volumes = [(row, store.volume(row.study_id, row.series_id)) for row in rows]
+        return self._predict(network, volumes, flip=flip)
+
+    def _predict(
+        self, network: nn.Module, volumes: Sequence[tuple[SeriesRow, Volume]], *, flip: bool
+    ) -> list[StudyPrediction]:
+        """Predictions of a few volumes in one batch; labels of the rows are not used."""
+        data, name = self.recipe.data, self.recipe.name
+        samples = [make_sample(v, row, size=data.size, frame=data.frame) for row, v in volumes]
+        scores = self.run(network, self.collate(samples).to(device_of(network)), flip=flip)
+        found = []
+        for i, (_, volume) in enumerate(volumes):
+            inside = np.concatenate([scores.xy[i], scores.z[i][:, None]], axis=1)
+            points = locate(volume, self.targets, samples[i].maps.to_native(inside))
+            grades = scores.probabilities[i] if self.conditions else None
+            found.append(as_prediction(name, volume.study_id, self.targets, grades, points))
         return found
 
-    def evaluate(
-        self, rows: Sequence[SeriesRow], predictions: Sequence[SeriesPrediction]
-    ) -> dict[str, float]:
-        """Weighted log loss as ``score``, and median errors of the points."""
-        return score_predictions(rows, predictions)
+    def _unlabelled(self, volume: Volume) -> SeriesRow:
+        """A row for a series without labels, so that it can be predicted like any other."""
+        count = len(self.targets)
+        return SeriesRow(
+            study_id=int(volume.study_id) if volume.study_id.isdecimal() else -1,
+            series_id=int(volume.series_id) if volume.series_id.isdecimal() else -1,
+            fold=-1,
+            kind=self.kind,
+            targets=self.targets,
+            points=np.full((count, 3), np.nan, np.float32),
+            grades=np.full(count, -1, np.int8),
+        )
 
     def notes(
-        self,
-        network: nn.Module,
-        store: VolumeStore,
-        rows: Sequence[SeriesRow],
-        *,
-        device: torch.device | None = None,
-    ) -> dict[str, Any]:
+        self, network: nn.Module, store: VolumeStore, rows: Sequence[SeriesRow]
+    ) -> dict[str, Json]:
         """The mean shape, (P, 2) pixels of a 512 frame, if the recipe takes it from a file."""
         given = self._given_shape
         return {} if given is None else {"mean_shape": given.tolist()}

@@ -1,43 +1,34 @@
-"""What one group of conditions needs to be trained and read: samples, network, loss, decoding."""
+"""Which task a recipe is for."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 from lumbargrade.config import Recipe, TaskName
 from lumbargrade.models.canal import CanalTask
 from lumbargrade.models.foraminal import ForaminalTask
-from lumbargrade.models.keypoints import AxialKeypoints, SagittalKeypoints
-from lumbargrade.models.one_stage import OneStageTask
-from lumbargrade.models.study_task import StudyTask
+from lumbargrade.models.keypoints import keypoint_task
 from lumbargrade.models.subarticular import SubarticularTask
 from lumbargrade.models.task import Task
 from lumbargrade.models.two_stage import TwoStageTask
 
-__all__ = [
-    "CanalTask",
-    "ForaminalTask",
-    "OneStageTask",
-    "StudyTask",
-    "SubarticularTask",
-    "Task",
-    "TwoStageTask",
-    "get_task",
-]
+#: A task of any kind: its rows, samples, batches and outputs are its own affair.
+AnyTask = Task[Any, Any, Any, Any]
 
-_TASKS: dict[TaskName, type[OneStageTask] | type[StudyTask]] = {
+_TASKS: dict[TaskName, Callable[[Recipe], AnyTask]] = {
     "foraminal": ForaminalTask,
     "canal": CanalTask,
+    "keypoints": keypoint_task,
     "subarticular": SubarticularTask,
     "two_stage": TwoStageTask,
 }
 
 
-def get_task(recipe: Recipe) -> OneStageTask | StudyTask:
+def get_task(recipe: Recipe) -> AnyTask:
     """The task of a recipe.
 
     Raises:
-        UsageError: if the recipe's network does not fit its task.
+        UsageError: if the recipe does not fit its task.
     """
-    if recipe.task == "keypoints":
-        axial = recipe.data.view == "axial_t2"
-        return AxialKeypoints(recipe) if axial else SagittalKeypoints(recipe)
     return _TASKS[recipe.task](recipe)

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.geometry import apply_homography
+from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.reasons import joined, no_point, no_series, no_slice
-from lumbargrade.domain.views import LevelCut
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
-from lumbargrade.lsdc.point_file import PlacedPoint, read_points, refuse_seen
+from lumbargrade.lsdc.point_file import PointRow, read_points, refuse_seen
 from lumbargrade.lsdc.rows import KIND_OF
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.inference import locate
-from lumbargrade.models.task import LossTerms, SeriesPrediction, chunks, file_digests
+from lumbargrade.models.task import MASK_STRIDE, BatchT, Json, OutputT, Task, locate
 from lumbargrade.sampling.crops import Crop
-from lumbargrade.sampling.guides import GuidePoint
 from lumbargrade.sampling.study import StudyCrops, cut_study, draw_crops
 from lumbargrade.sampling.study_rows import DEFAULT_JITTER, StudyRow, study_rows
 
@@ -57,7 +55,7 @@ class StudySample:
         return locate_in(crop, self.volumes[crop.series_id].from_patient(self.truth[target]))
 
 
-class StudyTask(ABC):
+class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
     """A task whose network sees crops around the levels of a study.
 
     Crops are cut around guide points: labels, or the out-of-fold points of a first stage
@@ -70,20 +68,19 @@ class StudyTask(ABC):
         UsageError: if the recipe's class weights do not fit, or it names a mean shape.
     """
 
+    needs_guides: ClassVar[bool] = True
     #: Conditions whose targets are looked at.
     shown: ClassVar[tuple[Condition, ...]]
     #: Kinds of series that crops are cut from.
     views: ClassVar[tuple[SeriesKind, ...]]
 
     def __init__(self, recipe: Recipe) -> None:
-        if len(recipe.loss.class_weights) != 3:
-            raise UsageError(f"{recipe.name}: loss.class_weights needs 3 numbers, one per grade")
+        super().__init__(recipe)
         if recipe.data.mean_shape:
             raise UsageError(
                 f"{recipe.name}: data.mean_shape {recipe.data.mean_shape!r}: only tasks that see "
                 "a whole sagittal series align points to a mean shape; leave it out"
             )
-        self.recipe = recipe
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -94,21 +91,8 @@ class StudyTask(ABC):
         return self.views
 
     @property
-    def flips(self) -> bool:
-        """Mirror symmetry is built in: the mirrored study gives the same, mirrored."""
-        return False
-
-    @property
     def targets(self) -> tuple[Target, ...]:
         return tuple(t for c in self.shown for t in TARGETS[c])
-
-    @abstractmethod
-    def build_network(self, pretrained: bool | None = None) -> nn.Module:
-        """A fresh network; ``pretrained`` None does as the recipe says."""
-
-    def read_files(self) -> dict[str, str]:
-        """Digests of the recipe's files. (The points are read with the rows.)"""
-        return file_digests(self.recipe.data)
 
     def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[StudyRow]:
         """Studies with a grade and a point to start from, of all folds or of some.
@@ -117,24 +101,36 @@ class StudyTask(ABC):
             BadTable: if the file of points cannot be read.
             UsageError: if a point comes from a model that has seen its study.
         """
-        predicted: dict[int, dict[Target, PlacedPoint]] = {}
+        predicted: dict[int, dict[Target, PointRow]] = {}
         if self.recipe.data.points:
             path = Path(self.recipe.data.points)
             predicted = read_points(path)
             refuse_seen(predicted, store.folds, path)
         return self._rows(store, folds, predicted)
 
-    def labelled_rows(
-        self, store: VolumeStore, folds: Collection[int] | None = None
+    def rows_to_judge(
+        self,
+        store: VolumeStore,
+        fold: int,
+        guides: Mapping[int, Sequence[Point]] | None = None,
     ) -> list[StudyRow]:
-        """The same around labels, whatever points the recipe was trained with."""
-        return self._rows(store, folds, {})
+        """Rows of a fold, with crops around ``guides`` alone, never around labels.
+
+        The points that the model was trained with may be elsewhere, and are not needed.
+        """
+        rows = self._rows(store, {fold}, {})
+        if guides is None:
+            return rows
+        return [
+            replace(row, guides=tuple(guides.get(row.study_id, ())), guided_by_labels=False)
+            for row in rows
+        ]
 
     def _rows(
         self,
         store: VolumeStore,
         folds: Collection[int] | None,
-        predicted: Mapping[int, Mapping[Target, PlacedPoint]],
+        predicted: Mapping[int, Mapping[Target, PointRow]],
     ) -> list[StudyRow]:
         rows = study_rows(
             store,
@@ -165,7 +161,7 @@ class StudyTask(ABC):
         self,
         row: StudyRow,
         volumes: Sequence[Volume],
-        guides: Sequence[GuidePoint],
+        guides: Sequence[Point],
         rng: np.random.Generator | None = None,
         jitter: tuple[float, float, float] = (DEFAULT_JITTER,) * 3,
         dropped: Collection[SeriesKind] = (),
@@ -199,7 +195,7 @@ class StudyTask(ABC):
                 continue
             middle = _middle_of(crop, volumes[crop.series_id])
             away = {
-                t: float(np.linalg.norm(np.subtract(p.patient, middle)))
+                t: float(np.linalg.norm(np.subtract(p.patient or NOWHERE, middle)))
                 for t, p in row.truth.items()
                 if (t.condition, t.side) == (target.condition, target.side)
             }
@@ -208,58 +204,36 @@ class StudyTask(ABC):
         return grades
 
     @abstractmethod
-    def collate(self, samples: Sequence[StudySample]) -> Any:
-        """Samples to a batch."""
-
-    @abstractmethod
-    def forward(self, network: nn.Module, batch: Any) -> Any:
-        """A network's output for a batch."""
-
-    @abstractmethod
-    def loss(self, output: Any, batch: Any) -> LossTerms:
-        """The training loss of a batch."""
-
-    @abstractmethod
     def predict_samples(
-        self, network: nn.Module, samples: Sequence[StudySample], device: torch.device
-    ) -> list[SeriesPrediction]:
+        self, network: nn.Module, samples: Sequence[StudySample]
+    ) -> list[StudyPrediction]:
         """Predictions of samples by a network in eval mode."""
 
-    def predict_rows(
-        self,
-        network: nn.Module,
-        store: VolumeStore,
-        rows: Sequence[StudyRow],
-        *,
-        device: torch.device | None = None,
-        flip: bool = False,
-        batch_size: int = 4,
-    ) -> list[SeriesPrediction]:
-        """Predict rows of a store, a few at a time so that memory stays flat."""
-        found: list[SeriesPrediction] = []
-        for chunk in chunks(rows, batch_size):
-            samples = [self.sample(store, row) for row in chunk]
-            found += self.predict_samples(network, samples, device or torch.device("cpu"))
-        return found
+    def predict_chunk(
+        self, network: nn.Module, store: VolumeStore, rows: Sequence[StudyRow], *, flip: bool
+    ) -> list[StudyPrediction]:
+        """Predict a few rows of a store in one batch."""
+        return self.predict_samples(network, [self.sample(store, row) for row in rows])
 
-    def predict_study(
+    def predict(
         self,
         network: nn.Module,
         study_id: str,
         volumes: Sequence[Volume],
-        guides: Sequence[GuidePoint],
+        guides: Sequence[Point] = (),
         *,
-        device: torch.device,
-    ) -> SeriesPrediction:
-        """Predict one study of any origin around the points of a first stage.
+        flip: bool = False,
+    ) -> list[StudyPrediction]:
+        """What a network finds in crops around the points of a first stage.
 
         A target that no view shows is absent, with the reason of each view.
         """
         sample = self.sample_of(self._unlabelled(study_id), volumes, guides)
-        (found,) = self.predict_samples(network, [sample], device)
+        (found,) = self.predict_samples(network, [sample])
         there = {v.kind for v in volumes}
-        absent = {t: self._not_shown(t, sample.crops, there) for t in self.targets}
-        return replace(found, study_id=study_id, absent={t: r for t, r in absent.items() if r})
+        unseen = {t: self._not_shown(t, sample.crops, there) for t in self.targets}
+        found = replace(found, study_id=study_id)
+        return [found.without({t: why for t, why in unseen.items() if why and self.conditions})]
 
     def _not_shown(
         self, target: Target, crops: StudyCrops, there: Collection[SeriesKind | None]
@@ -280,31 +254,14 @@ class StudyTask(ABC):
                 reasons.append(no_point(target.level, kind))
         return joined(reasons)
 
-    def cuts(
-        self, volumes: Sequence[Volume], guides: Sequence[GuidePoint]
-    ) -> tuple[LevelCut | None, ...]:
-        """How the axial series cut each level; None where a level has no point."""
-        return cut_study(volumes, guides, self.recipe.crop, kinds=(SeriesKind.AXIAL_T2,)).cuts
-
     def _unlabelled(self, study_id: str) -> StudyRow:
         number = int(study_id) if study_id.isdecimal() else -1
         grades = np.full(len(self.targets), -1, np.int8)
         return StudyRow(number, -1, (), self.targets, grades, {}, ())
 
-    @abstractmethod
-    def evaluate(
-        self, rows: Sequence[StudyRow], predictions: Sequence[SeriesPrediction]
-    ) -> dict[str, float]:
-        """Scores of predictions against labels; ``score`` is what training minimises."""
-
     def notes(
-        self,
-        network: nn.Module,
-        store: VolumeStore,
-        rows: Sequence[StudyRow],
-        *,
-        device: torch.device | None = None,
-    ) -> dict[str, Any]:
+        self, network: nn.Module, store: VolumeStore, rows: Sequence[StudyRow]
+    ) -> dict[str, Json]:
         """How the validation studies were guided: labels know more than a first stage does."""
         labelled = sum(row.guided_by_labels for row in rows)
         return {
@@ -345,23 +302,19 @@ def _middle_of(crop: Crop, volume: Volume) -> NDArray[np.float64]:
     return volume.to_patient(native_voxel(crop, centre, centre, len(crop.zs) // 2))
 
 
-def placed(
-    study_id: str,
-    targets: tuple[Target, ...],
-    probabilities: NDArray[np.float64],
-    places: Sequence[tuple[str, tuple[float, float, float]] | None],
-    volumes: Mapping[str, Volume],
-) -> SeriesPrediction:
-    """A prediction from each target's probabilities and its series and voxel."""
-    voxels = np.full((len(targets), 3), np.nan)
-    patient = np.full((len(targets), 3), np.nan)
-    instances = np.full(len(targets), -1, np.int64)
-    series = [""] * len(targets)
-    for i, place in enumerate(places):
-        if place is None:
-            continue
-        series[i], voxels[i] = place[0], place[1]
-        patient[i : i + 1], instances[i : i + 1] = locate(volumes[series[i]], voxels[i : i + 1])
-    return SeriesPrediction(
-        study_id, "", targets, probabilities, voxels, patient, instances, tuple(series)
-    )
+def found_in(
+    crop: Crop, target: Target, xyz: Sequence[float], volumes: Mapping[str, Volume]
+) -> dict[Target, Point]:
+    """A point that a network found in a crop, in the series that the crop is cut from.
+
+    Args:
+        crop: with at least one slice.
+        target: what was found.
+        xyz: mask pixels and slice of the crop; the nearest slice that is there counts.
+        volumes: the study's series, by id.
+    """
+    x, y, z = xyz
+    there = np.flatnonzero(crop.valid)
+    at = int(there[np.abs(there - z).argmin()])
+    voxel = native_voxel(crop, x * MASK_STRIDE, y * MASK_STRIDE, at)
+    return locate(volumes[crop.series_id], [target], np.array([voxel]))

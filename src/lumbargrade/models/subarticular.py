@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lumbargrade.domain.vocabulary import Condition, SeriesKind
+from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.point import Point
+from lumbargrade.domain.vocabulary import Condition, SeriesKind, Target
 from lumbargrade.models.device import predicted
-from lumbargrade.models.study_task import StudySample, StudyTask, native_voxel, placed
+from lumbargrade.models.study_task import StudySample, StudyTask, found_in
 from lumbargrade.models.task import (
     MASK_STRIDE,
     LossTerms,
     SampleMeta,
-    SeriesPrediction,
-    score_predictions,
+    as_prediction,
+    device_of,
 )
 from lumbargrade.networks import losses
 from lumbargrade.networks.crop_network import CropOutput, build_crop_network
 from lumbargrade.networks.heatmap import peak_index
-from lumbargrade.sampling.study_rows import StudyRow
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class CropBatch:
         )
 
 
-class SubarticularTask(StudyTask):
+class SubarticularTask(StudyTask[CropBatch, CropOutput]):
     """Ten recesses in the axial slices that cut each level.
 
     A crop lies beside the projected canal centre; crops of the right side are mirrored, so that
@@ -133,27 +133,31 @@ class SubarticularTask(StudyTask):
 
     @torch.inference_mode()
     def predict_samples(
-        self, network: nn.Module, samples: Sequence[StudySample], device: torch.device
-    ) -> list[SeriesPrediction]:
-        """Predictions of samples; a level that no axial slice cuts is NaN and has no place."""
+        self, network: nn.Module, samples: Sequence[StudySample]
+    ) -> list[StudyPrediction]:
+        """Predictions of samples; a level that no axial slice cuts has neither grade nor point."""
+        device = device_of(network)
         batch = self.collate(samples).to(device)
-        count = len(self.targets)
-        probabilities = np.full((len(samples), count, 3), np.nan)
-        places: list[list[Any]] = [[None] * count for _ in samples]
+        probabilities = np.full((len(samples), len(self.targets), 3), np.nan)
+        points: list[dict[Target, Point]] = [{} for _ in samples]
         if batch.owner:
             output = predicted(self.recipe.train, device, lambda: self.forward(network, batch))
             grade = output.grade.double().cpu().numpy()
-            points = self._points(output).double().cpu().numpy()
-            for (study, place), p, (x, y, z) in zip(batch.owner, grade, points, strict=True):
-                crop = samples[study].crops.views[SeriesKind.AXIAL_T2][place]
-                there = np.flatnonzero(crop.valid)
-                at = int(there[np.abs(there - z).argmin()])
+            found = self._points(output).double().cpu().numpy()
+            for (study, place), p, xyz in zip(batch.owner, grade, found, strict=True):
+                sample, target = samples[study], self.targets[place]
+                crop = sample.crops.views[SeriesKind.AXIAL_T2][place]
                 probabilities[study, place] = p / p.sum()
-                voxel = native_voxel(crop, x * MASK_STRIDE, y * MASK_STRIDE, at)
-                places[study][place] = (crop.series_id, voxel)
+                points[study] |= found_in(crop, target, xyz, sample.volumes)
         return [
-            placed(str(s.study_id), self.targets, probabilities[i], places[i], s.volumes)
-            for i, s in enumerate(samples)
+            as_prediction(
+                self.recipe.name,
+                str(sample.study_id),
+                self.targets,
+                probabilities[i] if self.conditions else None,
+                points[i],
+            )
+            for i, sample in enumerate(samples)
         ]
 
     def _points(self, output: CropOutput) -> Tensor:
@@ -161,9 +165,3 @@ class SubarticularTask(StudyTask):
         if radius:
             return peak_index(output.heatmaps, 3, radius)
         return torch.cat([output.xy, output.z[:, None]], dim=1)
-
-    def evaluate(
-        self, rows: Sequence[StudyRow], predictions: Sequence[SeriesPrediction]
-    ) -> dict[str, float]:
-        """Weighted log loss as ``score``, and median errors of the points in patient mm."""
-        return score_predictions(rows, predictions)

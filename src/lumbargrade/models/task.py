@@ -1,27 +1,64 @@
-"""What a task is: the one interface that training and prediction know."""
+"""What a task is: the one interface that training, validation and grading know."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lumbargrade.config import DATA_FILES, DataConfig, Recipe
-from lumbargrade.domain.errors import BadInput
+from lumbargrade.config import DATA_FILES, Recipe
+from lumbargrade.domain.errors import BadInput, UsageError
+from lumbargrade.domain.findings import Finding, Probabilities, StudyPrediction
+from lumbargrade.domain.point import Point
+from lumbargrade.domain.reasons import not_finite
 from lumbargrade.domain.upright import SliceMaps
 from lumbargrade.domain.vocabulary import Condition, SeriesKind, Target
+from lumbargrade.domain.volume import Volume
 from lumbargrade.files.writing import sha256_of
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.sampling.series import Sample
 from lumbargrade.scoring.local import local_score
 
 #: Mask pixels per input pixel: ``x_mask = x_input / MASK_STRIDE``.
 MASK_STRIDE = 4
+
+#: What a model keeps beside its weights: anything JSON can hold.
+Json = Mapping[str, "Json"] | Sequence["Json"] | str | float | int | bool | None
+
+
+class Row(Protocol):
+    """A labelled series, or a labelled study: what is trained on and judged."""
+
+    @property
+    def study_id(self) -> int: ...
+    @property
+    def key(self) -> tuple[int, ...]:
+        """Study and series, or the study alone."""
+
+    @property
+    def fold(self) -> int: ...
+    @property
+    def targets(self) -> tuple[Target, ...]: ...
+    @property
+    def grades(self) -> NDArray[np.int8]:
+        """(P,), -1 where not graded."""
+
+    @property
+    def points(self) -> NDArray[np.floating]:
+        """Labelled points (P, 3) in ``frame``, NaN where there is none."""
+
+    @property
+    def labelled(self) -> Sequence[Point]:
+        """The labelled points, each in its series."""
+
+    @property
+    def frame(self) -> Literal["voxel", "patient"]:
+        """Whether points are native voxels of one series, or patient LPS mm."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,57 +75,14 @@ class SampleMeta:
     maps: SliceMaps | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """B samples with P targets each.
+class TaskBatch(Protocol):
+    """What training knows of a batch."""
 
-    Attributes:
-        slices: uint8 (sum of counts, S, S), sample after sample.
-        counts: slices of each sample.
-        xy: float32 (B, P, 2) mask pixels; 0 where not annotated.
-        z: float32 (B, P) slice index; 0 where not annotated.
-        annotated: bool (B, P).
-        grade: int64 (B, P), -1 where not graded.
-        samples: one per sample.
-    """
+    @property
+    def samples(self) -> list[SampleMeta]: ...
 
-    slices: Tensor
-    counts: list[int]
-    xy: Tensor
-    z: Tensor
-    annotated: Tensor
-    grade: Tensor
-    samples: list[SampleMeta]
-
-    def to(self, device: torch.device | str) -> Batch:
+    def to(self, device: torch.device | str) -> Self:
         """The same batch with its tensors on another device."""
-        return replace(
-            self,
-            slices=self.slices.to(device, non_blocking=True),
-            xy=self.xy.to(device),
-            z=self.z.to(device),
-            annotated=self.annotated.to(device),
-            grade=self.grade.to(device),
-        )
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of any slice counts; nothing is padded."""
-    points = np.nan_to_num(np.stack([s.points for s in samples]))
-    annotated = np.stack([s.annotated for s in samples])
-    points[~annotated] = 0
-    return Batch(
-        slices=torch.from_numpy(np.concatenate([s.image for s in samples])),
-        counts=[len(s.image) for s in samples],
-        xy=torch.from_numpy(points[..., :2] / MASK_STRIDE),
-        z=torch.from_numpy(np.ascontiguousarray(points[..., 2])),
-        annotated=torch.from_numpy(annotated),
-        grade=torch.from_numpy(np.stack([s.grades for s in samples]).astype(np.int64)),
-        samples=[SampleMeta(s.study_id, s.series_id, s.maps) for s in samples],
-    )
-
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -106,87 +100,58 @@ class LossTerms:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class SeriesPrediction:
-    """What one network (or an average of networks) says of one series, or of a study's series.
+RowT = TypeVar("RowT", bound=Row)
+SampleT = TypeVar("SampleT")
+BatchT = TypeVar("BatchT", bound=TaskBatch)
+OutputT = TypeVar("OutputT")
 
-    Attributes:
-        study_id, series_id: the series; ``series_id`` is empty where targets lie in several.
-        targets: what was graded, (P,).
-        probabilities: (P, 3); NaN where nothing is said of a target.
-        voxels: (P, 3) native x, y in pixels and z slice coordinate; NaN where it has no place.
-        patient: (P, 3) LPS mm.
-        instances: (P,) instance number of the nearest slice; -1 where it has no place.
-        series: series of each target's place, where they differ.
-        absent: why nothing is said of a target, where the task knows (`domain.reasons`).
+
+class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
+    """All that one group of conditions needs: rows, samples, network, loss, findings, score.
+
+    Args:
+        recipe: the experiment.
+
+    Raises:
+        UsageError: if the recipe does not fit the task.
     """
 
-    study_id: str
-    series_id: str
-    targets: tuple[Target, ...]
-    probabilities: Floats
-    voxels: Floats
-    patient: Floats
-    instances: NDArray[np.int64]
-    series: tuple[str, ...] = ()
-    absent: Mapping[Target, str] = field(default_factory=dict)
+    #: Whether it looks at crops, and so starts from the points of a task that needs none.
+    needs_guides: ClassVar[bool]
+    #: Whether its points are its own, found in the images, and not those that it started from.
+    places_points: ClassVar[bool] = True
 
-    def series_of(self, index: int) -> str:
-        """The series in which a target's place lies."""
-        return self.series[index] if self.series else self.series_id
-
-
-class Row(Protocol):
-    """What training and scoring know of a row: a series, or a study, with its grades."""
+    def __init__(self, recipe: Recipe) -> None:
+        if len(recipe.loss.class_weights) != 3:
+            raise UsageError(f"{recipe.name}: loss.class_weights needs 3 numbers, one per grade")
+        self.recipe = recipe
 
     @property
-    def study_id(self) -> int: ...
-    @property
-    def series_id(self) -> int: ...
-    @property
-    def fold(self) -> int: ...
-    @property
-    def targets(self) -> tuple[Target, ...]: ...
-    @property
-    def grades(self) -> NDArray[np.int8]: ...
-    @property
-    def points(self) -> NDArray[Any]:
-        """(P, 3), NaN where there is none."""
-
-
-class TaskBatch(Protocol):
-    """What training knows of a batch."""
-
-    @property
-    def samples(self) -> list[SampleMeta]: ...
-
-    def to(self, device: torch.device | str) -> Any:
-        """The same batch with its tensors on another device."""
-
-
-class Task(Protocol):
-    """All that one group of conditions needs: rows, samples, network, loss, decoding, score."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """The experiment."""
-
-    @property
+    @abstractmethod
     def conditions(self) -> tuple[Condition, ...]:
         """What is graded; empty for a task that only places points."""
 
     @property
+    @abstractmethod
     def kinds(self) -> tuple[SeriesKind, ...]:
         """The kinds of series it looks at."""
 
     @property
-    def flips(self) -> bool:
-        """Whether predictions are averaged with those of the mirrored study."""
-
-    @property
+    @abstractmethod
     def targets(self) -> tuple[Target, ...]:
         """P targets in the order of the network's outputs."""
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether the mirrored study is another input to the network, with left and right in it."""
+        return False
+
+    @property
+    def flips(self) -> bool:
+        """Whether predictions may be averaged with those of the mirrored study."""
+        return False
+
+    @abstractmethod
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
         """A fresh network; ``pretrained`` None does as the recipe says."""
 
@@ -199,93 +164,207 @@ class Task(Protocol):
         Raises:
             BadInput: if a file cannot be used.
         """
+        found = {}
+        for key in DATA_FILES:
+            if file := getattr(self.recipe.data, key):
+                try:
+                    found[key] = sha256_of(file)
+                except OSError as error:
+                    raise BadInput(f"data.{key}: {file}: {error.strerror}") from None
+        return found
 
-    def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[Any]:
-        """Labelled rows of a store, of all folds or of some."""
+    @abstractmethod
+    def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[RowT]:
+        """Labelled rows of a store to train on, of all folds or of some."""
 
-    def sample(self, store: VolumeStore, row: Any, rng: np.random.Generator | None = None) -> Any:
+    def rows_to_judge(
+        self,
+        store: VolumeStore,
+        fold: int,
+        guides: Mapping[int, Sequence[Point]] | None = None,
+    ) -> list[RowT]:
+        """Labelled rows of a fold, which a model of that fold is judged on.
+
+        Args:
+            store: volumes and labels.
+            fold: the fold.
+            guides: study -> points that crops are cut around, of a model that has not seen the
+                study; None where they are not known yet.
+        """
+        return self.rows(store, {fold})
+
+    @abstractmethod
+    def sample(
+        self, store: VolumeStore, row: RowT, rng: np.random.Generator | None = None
+    ) -> SampleT:
         """One network input; augmented where a source of randomness is given."""
 
-    def collate(self, samples: Sequence[Any]) -> Any:
+    @abstractmethod
+    def collate(self, samples: Sequence[SampleT]) -> BatchT:
         """Samples to a batch."""
 
-    def forward(self, network: nn.Module, batch: Any) -> Any:
+    @abstractmethod
+    def forward(self, network: nn.Module, batch: BatchT) -> OutputT:
         """A network's output for a batch."""
 
-    def loss(self, output: Any, batch: Any) -> LossTerms:
+    @abstractmethod
+    def loss(self, output: OutputT, batch: BatchT) -> LossTerms:
         """The training loss of a batch."""
+
+    @abstractmethod
+    def predict(
+        self,
+        network: nn.Module,
+        study_id: str,
+        volumes: Sequence[Volume],
+        guides: Sequence[Point] = (),
+        *,
+        flip: bool = False,
+    ) -> list[StudyPrediction]:
+        """What a network in eval mode finds in a study.
+
+        Args:
+            network: on its device.
+            study_id: the study.
+            volumes: its series; those of other kinds are ignored.
+            guides: points that crops are cut around, for a task that needs them.
+            flip: average with the mirrored series, for a task with `flips`.
+
+        Returns:
+            One prediction for each series that is looked at by itself, or one for the study.
+        """
+
+    @abstractmethod
+    def predict_chunk(
+        self, network: nn.Module, store: VolumeStore, rows: Sequence[RowT], *, flip: bool
+    ) -> list[StudyPrediction]:
+        """Predict a few rows of a store in one batch."""
 
     def predict_rows(
         self,
         network: nn.Module,
         store: VolumeStore,
-        rows: Sequence[Any],
+        rows: Sequence[RowT],
         *,
-        device: torch.device | None = None,
         flip: bool = False,
         batch_size: int = 4,
-    ) -> list[SeriesPrediction]:
+    ) -> list[StudyPrediction]:
         """Predict rows of a store with a network in eval mode, a few at a time."""
+        return [
+            prediction
+            for chunk in chunks(rows, batch_size)
+            for prediction in self.predict_chunk(network, store, chunk, flip=flip)
+        ]
 
     def evaluate(
-        self, rows: Sequence[Any], predictions: Sequence[SeriesPrediction]
+        self, rows: Sequence[RowT], predictions: Sequence[StudyPrediction]
     ) -> dict[str, float]:
-        """Scores of predictions against labels; ``score`` is what training minimises."""
+        """Scores of predictions against labels; ``score`` is what training minimises.
+
+        Here the weighted log loss, and median errors of the points.
+        """
+        return {"score": weighted_log_loss(rows, predictions), **point_medians(rows, predictions)}
 
     def notes(
-        self,
-        network: nn.Module,
-        store: VolumeStore,
-        rows: Sequence[Any],
-        *,
-        device: torch.device | None = None,
-    ) -> dict[str, Any]:
-        """What is worth keeping beside a trained model, as plain JSON data."""
+        self, network: nn.Module, store: VolumeStore, rows: Sequence[RowT]
+    ) -> dict[str, Json]:
+        """What is worth keeping beside a trained model."""
+        return {}
 
 
-def file_digests(data: DataConfig) -> dict[str, str]:
-    """Keys of a recipe's ``data`` that name a file -> sha256 of the file's content.
-
-    Raises:
-        BadInput: if a file cannot be read.
-    """
-    found = {}
-    for key in DATA_FILES:
-        if file := getattr(data, key):
-            try:
-                found[key] = sha256_of(file)
-            except OSError as error:
-                raise BadInput(f"data.{key}: {file}: {error.strerror}") from None
-    return found
-
-
-def chunks(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def chunks(rows: Sequence[RowT], size: int) -> Iterator[Sequence[RowT]]:
     """Rows a few at a time."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def score_predictions(
-    rows: Sequence[Row], predictions: Sequence[SeriesPrediction]
-) -> dict[str, float]:
-    """Local score and point errors of predictions against the labels of their rows.
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network is; the CPU for one without parameters."""
+    return next((p.device for p in network.parameters()), torch.device("cpu"))
 
-    Returns:
-        ``score`` (weighted log loss), ``x``, ``y`` and ``z`` (median absolute errors, in the unit
-        of the rows' points: native pixels and slices, or patient mm).
+
+def as_prediction(
+    model: str,
+    study_id: str,
+    targets: Sequence[Target],
+    probabilities: NDArray[np.float64] | None,
+    points: Mapping[Target, Point],
+) -> StudyPrediction:
+    """A network's numbers as findings.
+
+    Targets with NaN probabilities are absent, because the output is not finite; a task that knows a
+    better reason says so itself.
+
+    Args:
+        model: name of the recipe, for the reason.
+        study_id: the study.
+        targets: in the order of the network's outputs.
+        probabilities: (P, 3); None where only points are found.
+        points: where targets were found.
     """
+    findings, absent = {}, {}
+    for i, target in enumerate(targets if probabilities is not None else ()):
+        assert probabilities is not None
+        if np.isfinite(probabilities[i]).all():
+            values = triple(probabilities[i])
+            findings[target] = Finding(target, values, points.get(target))
+        else:
+            absent[target] = not_finite(model)
+    return StudyPrediction(study_id, findings, absent=absent, points=points)
+
+
+def locate(
+    volume: Volume, targets: Sequence[Target], voxels: NDArray[np.floating]
+) -> dict[Target, Point]:
+    """Points of a volume from native voxels (P, 3), with patient mm and the nearest instance.
+
+    NaN voxels get no point.
+    """
+    known = np.flatnonzero(np.isfinite(voxels).all(axis=1)).tolist()
+    patient = volume.to_patient(voxels[known])
+    nearest = volume.nearest_slices(voxels[known, 2])
+    return {
+        targets[i]: Point(
+            targets[i],
+            volume.series_id,
+            volume.slices[z].instance_number,
+            triple(voxels[i]),
+            triple(lps),
+        )
+        for i, lps, z in zip(known, patient, nearest, strict=True)
+    }
+
+
+def triple(values: Sequence[float] | NDArray[np.floating]) -> Probabilities:
+    """Three numbers as plain floats."""
+    a, b, c = (float(v) for v in values)
+    return a, b, c
+
+
+def weighted_log_loss(rows: Sequence[Row], predictions: Sequence[StudyPrediction]) -> float:
+    """Local score over the grades that are known and predicted."""
     grades = np.concatenate([row.grades for row in rows])
-    probabilities = np.concatenate([p.probabilities for p in predictions])
+    pairs = zip(rows, predictions, strict=True)
+    probabilities = np.concatenate([p.probability_rows(row.targets) for row, p in pairs])
     known = (grades >= 0) & np.isfinite(probabilities).all(axis=1)
-    result = {"score": float(local_score(probabilities[known], grades[known]).weighted)}
-    return result | point_medians(rows, predictions)
+    return float(local_score(probabilities[known], grades[known]).weighted)
 
 
-def point_medians(rows: Sequence[Row], predictions: Sequence[SeriesPrediction]) -> dict[str, float]:
+def point_errors_of(
+    rows: Sequence[Row], predictions: Sequence[StudyPrediction]
+) -> NDArray[np.float64]:
+    """Predicted minus labelled points that are both known, (N, 3), in the frame of the rows."""
+    found = [
+        p.point_rows(row.targets, patient=row.frame == "patient") - row.points
+        for row, p in zip(rows, predictions, strict=True)
+    ]
+    errors = np.concatenate(found)
+    return np.asarray(errors[np.isfinite(errors).all(axis=1)])
+
+
+def point_medians(rows: Sequence[Row], predictions: Sequence[StudyPrediction]) -> dict[str, float]:
     """Median absolute errors along x, y and z over labelled points that were placed."""
-    found = [p.patient if p.series else p.voxels for p in predictions]
-    error = np.abs(np.concatenate(found) - np.concatenate([row.points for row in rows]))
-    placed = error[np.isfinite(error).all(axis=1)]
-    if not len(placed):
+    errors = np.abs(point_errors_of(rows, predictions))
+    if not len(errors):
         return {}
-    return dict(zip("xyz", map(float, np.median(placed, axis=0)), strict=True))
+    return dict(zip("xyz", map(float, np.median(errors, axis=0)), strict=True))

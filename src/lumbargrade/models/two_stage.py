@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, SeriesKind
+from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.point import Point
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, SeriesKind, Target
 from lumbargrade.lsdc.rows import KIND_OF
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.device import predicted
 from lumbargrade.models.study_task import (
     StudySample,
     StudyTask,
-    native_voxel,
+    found_in,
     place_of,
-    placed,
 )
-from lumbargrade.models.task import MASK_STRIDE, LossTerms, SampleMeta, SeriesPrediction, chunks
+from lumbargrade.models.task import (
+    MASK_STRIDE,
+    Json,
+    LossTerms,
+    SampleMeta,
+    as_prediction,
+    chunks,
+    device_of,
+)
 from lumbargrade.networks import losses
 from lumbargrade.networks.heatmap import peak_index
 from lumbargrade.networks.level_network import LevelOutput, build_level_network
@@ -66,9 +75,10 @@ class StudyBatch:
         )
 
 
-class TwoStageTask(StudyTask):
+class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
     """Crops of T1, T2 and axial around every level, to all 25 findings."""
 
+    places_points: ClassVar[bool] = False
     shown = tuple(Condition)
     views = tuple(SeriesKind)
 
@@ -168,9 +178,10 @@ class TwoStageTask(StudyTask):
 
     @torch.inference_mode()
     def predict_samples(
-        self, network: nn.Module, samples: Sequence[StudySample], device: torch.device
-    ) -> list[SeriesPrediction]:
-        """Predictions of samples; a level that no view shows is NaN."""
+        self, network: nn.Module, samples: Sequence[StudySample]
+    ) -> list[StudyPrediction]:
+        """Predictions of samples; a level that no view shows has no grade."""
+        device = device_of(network)
         batch = self.collate(samples).to(device)
         output = predicted(self.recipe.train, device, lambda: self.forward(network, batch))
         parts = []
@@ -179,57 +190,51 @@ class TwoStageTask(StudyTask):
             p[~_seen(output.seen, condition).cpu().numpy()] = np.nan
             parts.append(p / p.sum(axis=-1, keepdims=True))
         probabilities = np.concatenate(parts, axis=1)
-        points = {
-            k: peak_index(v, 3, self.recipe.network.peak_radius or PEAK_RADIUS).cpu().numpy()
-            for k, v in output.heatmaps.items()
-        }
-        found = []
-        for i, s in enumerate(samples):
-            mine = {k: v[i] for k, v in points.items()}
-            places = self._places(s, mine)
-            found.append(placed(str(s.study_id), self.targets, probabilities[i], places, s.volumes))
-        return found
+        radius = self.recipe.network.peak_radius or PEAK_RADIUS
+        peaks = {k: peak_index(v, 3, radius).cpu().numpy() for k, v in output.heatmaps.items()}
+        return [
+            as_prediction(
+                self.recipe.name,
+                str(sample.study_id),
+                self.targets,
+                probabilities[i],
+                self._found(sample, {kind: v[i] for kind, v in peaks.items()}),
+            )
+            for i, sample in enumerate(samples)
+        ]
 
-    def _places(self, sample: StudySample, points: Mapping[str, NDArray[np.float32]]) -> list[Any]:
-        """Where each target's crop has its point, in the view where its condition is shown."""
-        places: list[Any] = []
+    def _found(
+        self, sample: StudySample, peaks: Mapping[str, NDArray[np.float32]]
+    ) -> dict[Target, Point]:
+        """Each target's point, in the view where its condition is shown."""
+        points: dict[Target, Point] = {}
         for target in self.targets:
             kind, place = KIND_OF[target.condition], place_of(target)
             crop = sample.crops.views[kind][place]
-            there = np.flatnonzero(crop.valid)
-            if not len(there):
-                places.append(None)
-                continue
-            x, y, z = points[kind.name][place].tolist()
-            at = int(there[np.abs(there - z).argmin()])
-            voxel = native_voxel(crop, x * MASK_STRIDE, y * MASK_STRIDE, at)
-            places.append((crop.series_id, voxel))
-        return places
+            if crop.valid.any():
+                points |= found_in(crop, target, peaks[kind.name][place].tolist(), sample.volumes)
+        return points
 
     def evaluate(
-        self, rows: Sequence[StudyRow], predictions: Sequence[SeriesPrediction]
+        self, rows: Sequence[StudyRow], predictions: Sequence[StudyPrediction]
     ) -> dict[str, float]:
         """Local score of each condition, any severe, and as ``score`` the mean of the four."""
         return condition_scores(rows, predictions)
 
     def notes(
-        self,
-        network: nn.Module,
-        store: VolumeStore,
-        rows: Sequence[StudyRow],
-        *,
-        device: torch.device | None = None,
-    ) -> dict[str, Any]:
+        self, network: nn.Module, store: VolumeStore, rows: Sequence[StudyRow]
+    ) -> dict[str, Json]:
         """What each view is worth: scores on the validation studies without it."""
-        without = {}
+        without: dict[str, Json] = {}
         for kind in self.kinds:
-            found: list[SeriesPrediction] = []
+            found: list[StudyPrediction] = []
             for chunk in chunks(rows, 4):
-                samples = [self._without(store, row, kind) for row in chunk]
-                found += self.predict_samples(network, samples, device or torch.device("cpu"))
+                found += self.predict_samples(
+                    network, [self._without(store, row, kind) for row in chunk]
+                )
             scores = condition_scores(rows, found)
             without[kind.name.lower()] = {k: v for k, v in scores.items() if np.isfinite(v)}
-        return {**super().notes(network, store, rows, device=device), "without": without}
+        return {**super().notes(network, store, rows), "without": without}
 
     def _without(self, store: VolumeStore, row: StudyRow, kind: SeriesKind) -> StudySample:
         volumes = [store.volume(s.study_id, s.series_id) for s in row.series]
@@ -237,15 +242,15 @@ class TwoStageTask(StudyTask):
 
 
 def condition_scores(
-    rows: Sequence[StudyRow], predictions: Sequence[SeriesPrediction]
+    rows: Sequence[StudyRow], predictions: Sequence[StudyPrediction]
 ) -> dict[str, float]:
     """Weighted log loss by condition, any severe, and their mean as ``score``.
 
     What was not predicted is left out.
     """
     grades = np.stack([row.grades for row in rows])
-    probabilities = np.stack([p.probabilities for p in predictions])
     targets = rows[0].targets
+    probabilities = np.stack([p.probability_rows(targets) for p in predictions])
     scores: dict[str, float] = {}
     for condition in Condition:
         mine = [i for i, t in enumerate(targets) if t.condition is condition]

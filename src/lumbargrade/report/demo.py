@@ -118,7 +118,7 @@ def write_demo_page(
     for study in studies.series:
         volumes, _ = studies.read(study, set(SeriesKind))
         mine = [p for p in labels if str(p.study_id) == study]
-        points[study] = [p for _, volume in volumes for p in true_points(mine, volume)]
+        points[study] = [p for volume in volumes for p in true_points(mine, volume)]
         if study in predictions and len(points) <= drawn:
             findings = predictions[study].findings
             absent = {t: _FILLED for t in FINDINGS if t not in findings}
@@ -191,13 +191,13 @@ def _point_rows(errors: Mapping[Condition, PointErrors]) -> list[list[object]]:
 def _pictures(
     folders: DemoFolders,
     prediction: StudyPrediction,
-    volumes: Sequence[tuple[SeriesKind, Volume]],
+    volumes: Sequence[Volume],
     labels: Sequence[TablePoint],
     truth: Mapping[Target, Grade],
 ) -> list[Block]:
     """Predicted and true points of one study, a picture for each series with findings."""
     blocks: list[Block] = []
-    for _, volume in volumes:
+    for volume in volumes:
         marks = finding_marks(prediction.findings.values(), volume.series_id)
         crosses = [
             Mark(p.target, *p.voxel, truth.get(p.target), true=True)

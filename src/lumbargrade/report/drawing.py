@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from lumbargrade.domain.findings import Finding
+from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.upright import Upright, pose_of
 from lumbargrade.domain.vocabulary import Grade, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.files.writing import atomic_path
-from lumbargrade.lsdc.rows import SeriesRow
-from lumbargrade.models.task import SeriesPrediction
-from lumbargrade.sampling.study_rows import StudyRow
+from lumbargrade.models.task import Row
 
 #: Colours that stay apart for colour-blind readers (Okabe and Ito): mild, moderate, severe.
 COLOURS: Mapping[Grade, tuple[int, int, int]] = {
@@ -256,59 +254,37 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=16)
 
 
-def predicted_marks(prediction: SeriesPrediction, series_id: str | None = None) -> list[Mark]:
-    """A ring per placed target with its most probable grade; grey where none is said.
-
-    Args:
-        prediction: of a series, or of a study whose targets lie in several.
-        series_id: only what lies in this series; None takes all.
-    """
+def predicted_marks(prediction: StudyPrediction, series_id: str) -> list[Mark]:
+    """A ring per point in a series with its most probable grade; grey where none is said."""
     marks = []
-    for i, target in enumerate(prediction.targets):
-        x, y, z = (float(v) for v in prediction.voxels[i])
-        if not np.isfinite([x, y, z]).all():
-            continue
-        if series_id is not None and prediction.series_of(i) != series_id:
-            continue
-        grade, probability = None, None
-        if np.isfinite(prediction.probabilities[i]).all():
-            grade = Grade(int(np.argmax(prediction.probabilities[i])))
-            probability = float(prediction.probabilities[i][grade])
-        marks.append(Mark(target, x, y, z, grade, probability))
+    for target, point in prediction.points.items():
+        if point.series_id == series_id:
+            found = prediction.findings.get(target)
+            said = (None, None) if found is None else (found.grade, found.shown[found.grade])
+            marks.append(Mark(target, *point.voxel, *said))
     return marks
 
 
 def finding_marks(findings: Iterable[Finding], series_id: str) -> list[Mark]:
     """A ring per finding that lies in a series."""
     return [
-        Mark(f.target, f.place.x, f.place.y, f.place.z, f.grade, f.shown[f.grade])
+        Mark(f.target, *f.point.voxel, f.grade, f.shown[f.grade])
         for f in findings
-        if f.place is not None and f.place.series_id == series_id
+        if f.point is not None and f.point.series_id == series_id
     ]
 
 
-def true_marks(row: SeriesRow | StudyRow, series_id: str | None = None) -> list[Mark]:
-    """A cross per labelled point; grey where the grade is unknown.
-
-    Args:
-        row: a labelled series, or a study with points in several.
-        series_id: of a study, only points in this series.
-    """
+def true_marks(row: Row, series_id: str) -> list[Mark]:
+    """A cross per labelled point in a series; grey where the grade is unknown."""
     grades = {t: Grade(int(g)) for t, g in zip(row.targets, row.grades, strict=True) if g >= 0}
-    if isinstance(row, StudyRow):
-        voxels = {t: p.voxel for t, p in row.truth.items() if series_id in (None, p.series_id)}
-    else:
-        points = zip(row.targets, row.points, strict=True)
-        voxels = {t: (p[0], p[1], p[2]) for t, p in points if np.isfinite(p).all()}
     return [
-        Mark(t, float(x), float(y), float(z), grades.get(t), true=True)
-        for t, (x, y, z) in voxels.items()
+        Mark(p.target, *p.voxel, grades.get(p.target), true=True)
+        for p in row.labelled
+        if p.series_id == series_id
     ]
 
 
-def series_shown(row: SeriesRow | StudyRow, prediction: SeriesPrediction) -> list[str]:
+def series_shown(row: Row, prediction: StudyPrediction) -> list[str]:
     """The series in which a prediction or a label has points, in order of targets."""
-    if not prediction.series:
-        return [prediction.series_id]
-    labelled = [p.series_id for p in row.truth.values()] if isinstance(row, StudyRow) else []
-    return list(dict.fromkeys(s for s in (*prediction.series, *labelled) if s))
+    placed = [prediction.points[t] for t in row.targets if t in prediction.points]
+    return list(dict.fromkeys(p.series_id for p in (*placed, *row.labelled)))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lumbargrade.lsdc.rows import SeriesRow
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.task import SeriesPrediction
+from lumbargrade.models.task import Row
 from lumbargrade.report.drawing import (
     RGB,
     draw_series,
@@ -18,7 +18,6 @@ from lumbargrade.report.drawing import (
     series_shown,
     true_marks,
 )
-from lumbargrade.sampling.study_rows import StudyRow
 
 
 class EpochPictures:
@@ -38,8 +37,8 @@ class EpochPictures:
     def __call__(
         self,
         epoch: int,
-        rows: Sequence[SeriesRow | StudyRow],
-        predictions: Sequence[SeriesPrediction],
+        rows: Sequence[Row],
+        predictions: Sequence[StudyPrediction],
     ) -> None:
         """Draw the first series of the fold, one below the other."""
         lines: list[RGB] = []

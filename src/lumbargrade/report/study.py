@@ -153,7 +153,7 @@ def _figures(graded: GradedStudy) -> list[Block]:
 def _place_rows(findings: Iterable[Finding]) -> list[list[object]]:
     rows: list[list[object]] = []
     for f in findings:
-        if (place := f.place) is None:
+        if (place := f.point) is None:
             continue
         patient = ", ".join(f"{v:.1f}" for v in place.patient or ())
         name = plain_name(f.target.sided_condition)

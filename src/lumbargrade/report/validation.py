@@ -18,7 +18,6 @@ from lumbargrade.lsdc.point_file import write_points
 from lumbargrade.lsdc.rows import KIND_OF
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import FOLDS
-from lumbargrade.models.registry import get_task
 from lumbargrade.report.agreement import (
     NBSP,
     agreement_sections,
@@ -38,13 +37,18 @@ from lumbargrade.report.text import text_table
 from lumbargrade.scoring.breakdown import ALL, Part, break_down
 from lumbargrade.scoring.cohort import pair
 from lumbargrade.scoring.points import WITHIN, PointErrors
-from lumbargrade.validation.out_of_fold import (
+from lumbargrade.validation.judged import (
+    ENSEMBLE,
     FoldPredictions,
+    JudgedRows,
+    ensemble_of,
+    grouped_by_rows,
+)
+from lumbargrade.validation.out_of_fold import (
     origin_of,
     out_of_fold_points,
     out_of_fold_studies,
 )
-from lumbargrade.validation.pairs import ENSEMBLE, Pairs, ensemble_of, grouped_by_rows, narrowed
 from lumbargrade.validation.scores import (
     MEAN,
     POOLED,
@@ -240,10 +244,10 @@ def write_validation(
     points: list[PointLine] = []
     drawn: list[Block] = []
     for condition in Condition:
-        mine = [f for f in folds if not f.guide and condition in _conditions(f)]
+        mine = [f for f in folds if not f.guide and condition in f.task.conditions]
         if mine:
             scores += score_table(condition, mine)
-            drawn += _draw(out, condition, _first_pairs(condition, mine)[:pictures], store)
+            drawn += _draw(out, condition, mine, store, pictures)
         points += point_table(condition, [f for f in folds if condition in _placed(f)], store)
     studies = out_of_fold_studies(folds, store)
     rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
@@ -263,25 +267,26 @@ def write_validation(
     return result
 
 
-def _conditions(fold: FoldPredictions) -> tuple[Condition, ...]:
-    return get_task(fold.meta.recipe).conditions
-
-
 def _placed(fold: FoldPredictions) -> set[Condition]:
     """Conditions whose points a model finds, graded or not."""
-    return {t.condition for t in get_task(fold.meta.recipe).targets}
+    return {t.condition for t in fold.task.targets}
 
 
-def _first_pairs(condition: Condition, folds: Sequence[FoldPredictions]) -> Pairs:
-    """Rows to draw with the mean prediction: of models of whole series if there are any."""
+def _draw(
+    out: Path,
+    condition: Condition,
+    folds: Sequence[FoldPredictions],
+    store: VolumeStore,
+    count: int,
+) -> list[Block]:
+    """The first rows with their mean prediction: of models of whole series if there are any."""
     first = next(iter(grouped_by_rows(folds).values()), [])
-    pairs = [pair for one in ensemble_of(first).values() for pair in one.used]
-    return narrowed(pairs, condition)
-
-
-def _draw(out: Path, condition: Condition, pairs: Pairs, store: VolumeStore) -> list[Block]:
+    parts = [one.narrowed(condition) for one in ensemble_of(first).values()]
+    judged = JudgedRows.together(parts)
     figures: list[Block] = []
-    for row, prediction in pairs:
+    # each fold as it is used, whether or not the others have flips
+    used = [one for part in parts for one in part.used]
+    for row, prediction in list(zip(judged.rows, used, strict=True))[:count]:
         for series in series_shown(row, prediction):
             volume = store.volume(row.study_id, series)
             if volume.kind is not KIND_OF[condition]:

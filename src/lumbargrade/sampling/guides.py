@@ -9,11 +9,11 @@ still be read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.views import Spaces
 from lumbargrade.domain.vocabulary import Condition, Level, Side, Target
 
@@ -27,15 +27,6 @@ TO_FORAMEN = 16.0
 _LEVELS = tuple(Level)
 
 
-@dataclass(frozen=True, slots=True)
-class GuidePoint:
-    """A known point: what it marks, in which series, patient LPS mm."""
-
-    target: Target
-    series_id: str
-    patient: tuple[float, float, float]
-
-
 def index_of(target: Target) -> int:
     """Which point of a guide a canal or foraminal target is."""
     if target.side is None:
@@ -43,7 +34,7 @@ def index_of(target: Target) -> int:
     return LEFT if target.side is Side.LEFT else RIGHT
 
 
-def guide_for(series_id: str, points: Iterable[GuidePoint], spaces: Spaces) -> FloatArray:
+def guide_for(series_id: str, points: Iterable[Point], spaces: Spaces) -> FloatArray:
     """The guide that points give for one series, (5, 3, 3) LPS mm, NaN where nothing is known.
 
     Only points of series in the same space count. Canal points give the centre and foraminal
@@ -52,13 +43,13 @@ def guide_for(series_id: str, points: Iterable[GuidePoint], spaces: Spaces) -> F
 
     Args:
         series_id: the series that crops are cut from.
-        points: known points of the study.
+        points: known points of the study; those without a patient point do not count.
         spaces: which series share a space.
     """
     direct = np.full((len(_LEVELS), 3, 3), np.nan)
     recess: dict[tuple[int, Side], list[FloatArray]] = {}
     for point in points:
-        if not spaces.shared(series_id, point.series_id):
+        if point.patient is None or not spaces.shared(series_id, point.series_id):
             continue
         level, at = _LEVELS.index(point.target.level), np.asarray(point.patient, float)
         if point.target.condition is not Condition.SUBARTICULAR:

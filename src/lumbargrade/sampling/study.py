@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from lumbargrade.config import AugmentConfig, CropConfig
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.views import LevelCut, Spaces, cut_level, find_spaces, spine_directions
 from lumbargrade.domain.vocabulary import Level, SeriesKind, Side
 from lumbargrade.domain.volume import Volume
 from lumbargrade.sampling.crops import Crop, CropGrid, View, cut_crop, empty_crop
-from lumbargrade.sampling.guides import CENTRE, LEFT, RIGHT, GuidePoint, guide_for
+from lumbargrade.sampling.guides import CENTRE, LEFT, RIGHT, guide_for
 from lumbargrade.sampling.intensity import IntensityDraw, apply_intensity, draw_intensity
 
 #: The ten places of a view: left L1/L2..L5/S1, then right, as targets with sides stand.
@@ -97,7 +98,7 @@ class StudyCrops:
 
 def cut_study(
     volumes: Sequence[Volume],
-    points: Sequence[GuidePoint],
+    points: Sequence[Point],
     config: CropConfig,
     *,
     kinds: Sequence[SeriesKind] = tuple(SeriesKind),
@@ -134,7 +135,7 @@ def cut_study(
     return StudyCrops(views, covered, tuple(cuts), spaces)
 
 
-def _preferred(volumes: Sequence[Volume], points: Sequence[GuidePoint]) -> Volume | None:
+def _preferred(volumes: Sequence[Volume], points: Sequence[Point]) -> Volume | None:
     if not volumes:
         return None
     return max(volumes, key=lambda v: sum(p.series_id == v.series_id for p in points))
@@ -147,7 +148,7 @@ def _shifted(guide: FloatArray, draw: CropDraw | None) -> FloatArray:
 def _sagittal(
     kind: SeriesKind,
     volume: Volume | None,
-    points: Sequence[GuidePoint],
+    points: Sequence[Point],
     spaces: Spaces,
     config: CropConfig,
     draw: CropDraw | None,
@@ -190,7 +191,7 @@ def _slices_at(volume: Volume, points: FloatArray) -> list[int | None]:
 
 def _axial(
     volumes: Sequence[Volume],
-    points: Sequence[GuidePoint],
+    points: Sequence[Point],
     spaces: Spaces,
     config: CropConfig,
     draw: CropDraw | None,

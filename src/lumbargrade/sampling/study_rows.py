@@ -5,33 +5,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.vocabulary import Condition, Target
 from lumbargrade.lsdc.exclusions import is_excluded
-from lumbargrade.lsdc.point_file import PlacedPoint
+from lumbargrade.lsdc.point_file import PointRow
 from lumbargrade.lsdc.rows import KIND_OF
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import SeriesEntry
-from lumbargrade.sampling.guides import GuidePoint
 
 #: Standard deviation of guide points along each axis where it cannot be measured, mm.
 DEFAULT_JITTER = 2.0
 
 #: Fewer compared points than this say little about their spread.
 FEWEST_ERRORS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class TruePlace:
-    """A labelled point: its series, native voxel (x, y, z) and patient LPS mm."""
-
-    series_id: str
-    voxel: tuple[float, float, float]
-    patient: tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +47,37 @@ class StudyRow:
     series: tuple[SeriesEntry, ...]
     targets: tuple[Target, ...]
     grades: NDArray[np.int8]
-    truth: Mapping[Target, TruePlace]
-    guides: tuple[GuidePoint, ...]
+    truth: Mapping[Target, Point]
+    guides: tuple[Point, ...]
     guided_by_labels: bool = False
     jitter: tuple[float, float, float] = (DEFAULT_JITTER,) * 3
 
     @property
-    def series_id(self) -> int:
-        """What stands for the row where a series would: the study."""
-        return self.study_id
+    def key(self) -> tuple[int, ...]:
+        """What tells it from other rows: the study."""
+        return (self.study_id,)
+
+    @property
+    def labelled(self) -> list[Point]:
+        """The labelled points of the targets."""
+        return list(self.truth.values())
+
+    @property
+    def frame(self) -> Literal["voxel", "patient"]:
+        """What ``points`` are."""
+        return "patient"
 
     @property
     def points(self) -> FloatArray:
         """Labelled points of the targets, (P, 3) patient LPS mm; NaN where there is none."""
-        nowhere = (np.nan,) * 3
-        return np.array(
-            [self.truth[t].patient if t in self.truth else nowhere for t in self.targets]
-        )
+        found = {t: p.patient for t, p in self.truth.items()}
+        return np.array([found.get(t) or NOWHERE for t in self.targets])
 
 
 def study_rows(
     store: VolumeStore,
     targets: Sequence[Target],
-    predicted: Mapping[int, Mapping[Target, PlacedPoint]] | None = None,
+    predicted: Mapping[int, Mapping[Target, PointRow]] | None = None,
     *,
     include_wrong_left_points: bool = False,
 ) -> list[StudyRow]:
@@ -102,10 +102,7 @@ def study_rows(
         placed = labels.get(study, {})
         truth = {t: placed[t] for t in targets if t in placed}
         guessed = (predicted or {}).get(study)
-        if guessed:
-            guides = tuple(GuidePoint(t, p.series_id, p.patient) for t, p in guessed.items())
-        else:
-            guides = tuple(GuidePoint(t, p.series_id, p.patient) for t, p in placed.items())
+        guides = tuple(p.point for p in guessed.values()) if guessed else tuple(placed.values())
         if guides and (grades >= 0).any():
             rows.append(
                 StudyRow(
@@ -124,8 +121,8 @@ def study_rows(
 
 
 def measured_jitter(
-    predicted: Mapping[int, Mapping[Target, PlacedPoint]],
-    labels: Mapping[int, Mapping[Target, TruePlace]],
+    predicted: Mapping[int, Mapping[Target, PointRow]],
+    labels: Mapping[int, Mapping[Target, Point]],
 ) -> tuple[float, float, float]:
     """How far predicted points lie from labels along patient x, y, z: a robust deviation, mm.
 
@@ -133,9 +130,9 @@ def measured_jitter(
     does not count the few points that lie on another level. Subarticular points are not guides.
     """
     errors = [
-        np.subtract(point.patient, labels[study][target].patient)
+        np.subtract(row.point.patient or NOWHERE, labels[study][target].patient or NOWHERE)
         for study, points in predicted.items()
-        for target, point in points.items()
+        for target, row in points.items()
         if target in labels.get(study, {}) and target.condition is not Condition.SUBARTICULAR
     ]
     if len(errors) < FEWEST_ERRORS:
@@ -144,10 +141,10 @@ def measured_jitter(
     return x, y, z
 
 
-def _labels(store: VolumeStore, include_wrong: bool) -> dict[int, dict[Target, TruePlace]]:
+def _labels(store: VolumeStore, include_wrong: bool) -> dict[int, dict[Target, Point]]:
     """Study -> target -> its labelled point; the first where several series have one."""
     kinds = {(s.study_id, s.series_id): s.kind for s in store.series}
-    found: dict[int, dict[Target, TruePlace]] = defaultdict(dict)
+    found: dict[int, dict[Target, Point]] = defaultdict(dict)
     for p in store.points:
         condition = p.target.condition
         if not np.isfinite(p.patient).all() or not np.isfinite(p.z):
@@ -156,6 +153,6 @@ def _labels(store: VolumeStore, include_wrong: bool) -> dict[int, dict[Target, T
             continue
         if is_excluded(condition, p.study_id, p.series_id, include_wrong_left_points=include_wrong):
             continue
-        place = TruePlace(str(p.series_id), (p.x, p.y, p.z), p.patient)
-        found[p.study_id].setdefault(p.target, place)
+        point = Point(p.target, str(p.series_id), p.instance_number, (p.x, p.y, p.z), p.patient)
+        found[p.study_id].setdefault(p.target, point)
     return dict(found)

@@ -21,7 +21,8 @@ from lumbargrade.lsdc.exclusions import (
     without_contradicted,
 )
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.task import Row, Task
+from lumbargrade.models.registry import AnyTask
+from lumbargrade.models.task import Row
 
 
 class SampleDataset(Dataset[Any]):
@@ -34,7 +35,7 @@ class SampleDataset(Dataset[Any]):
         self,
         store: VolumeStore,
         rows: Sequence[Row],
-        task: Task,
+        task: AnyTask,
         seed: int,
         epoch: int,
         contradicted: Contradicted | None = None,
@@ -48,7 +49,7 @@ class SampleDataset(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         row = self.rows[index]
-        key = [self.seed, self.epoch, row.series_id]
+        key = [self.seed, self.epoch, row.key[-1]]
         row = self._trusted(row, np.random.default_rng([*key, row.study_id]))
         return self.task.sample(self.store, row, np.random.default_rng(key))
 
@@ -95,7 +96,7 @@ def epoch_batches(train: TrainConfig, count: int, epoch: int) -> list[list[int]]
 
 
 def training_loader(
-    task: Task, store: VolumeStore, rows: Sequence[Row], *, epoch: int, skip: int = 0
+    task: AnyTask, store: VolumeStore, rows: Sequence[Row], *, epoch: int, skip: int = 0
 ) -> DataLoader[Any]:
     """Batches of one epoch.
 

@@ -20,12 +20,13 @@ from tqdm import tqdm
 
 from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import NothingDone
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.files.writing import alone_in
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta
 from lumbargrade.models.device import amp_dtype, autocast, choose_device
-from lumbargrade.models.registry import get_task
-from lumbargrade.models.task import LossTerms, Row, SeriesPrediction, Task, TaskBatch
+from lumbargrade.models.registry import AnyTask, get_task
+from lumbargrade.models.task import LossTerms, Row, TaskBatch
 from lumbargrade.training.kept import kept_folder, restart_weights, warn_of_unkept
 from lumbargrade.training.learner import NONFINITE_FILE, Learner, refuse_nonfinite
 from lumbargrade.training.loader import epoch_batches, training_loader
@@ -44,7 +45,7 @@ _PATIENCE = 10.0
 
 #: Called after each validated epoch with the number of epochs trained so far (the epoch's number,
 #: if there is no restart by ``train.restart_from``), the rows and their predictions.
-EpochHook = Callable[[int, Sequence[Any], Sequence[SeriesPrediction]], None]
+EpochHook = Callable[[int, Sequence[Row], Sequence[StudyPrediction]], None]
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class FoldTrainer:
         self.config = recipe.train
         if self.config.threads and self.device.type == "cpu":
             torch.set_num_threads(self.config.threads)
-        self.task: Task = get_task(recipe)
+        self.task: AnyTask = get_task(recipe)
         self.files = self.task.read_files()
         self.stamp = stamp_of(recipe, self.files, fold, store.fingerprint)
         rows = self.task.rows(store)
@@ -108,9 +109,7 @@ class FoldTrainer:
         self._need(self.validation_rows, "validate")
         self.plan = plan_of(self.config, fold)
         self.steps = len(epoch_batches(self.config, len(self.training_rows), 0))
-        self.validator = Validator(
-            self.task, fold, store, self.training_rows, self.validation_rows, self.device
-        )
+        self.validator = Validator(self.task, fold, store, self.training_rows, self.validation_rows)
         torch.manual_seed(self.config.seed + fold)
         network: nn.Module = self.task.build_network().to(self.device)
         dtype = amp_dtype(self.config, self.device)

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import nn
 
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import ModelMeta, save_model
-from lumbargrade.models.task import Row, SeriesPrediction, Task
+from lumbargrade.models.registry import AnyTask
+from lumbargrade.models.task import Json, Row
 from lumbargrade.scoring.fill import fill_constants
 
 
@@ -25,25 +25,23 @@ class Validator:
         fold: the fold that is held out.
         store: volumes and labels.
         training_rows, validation_rows: rows of the other folds, and of this one.
-        device: where networks are.
     """
 
     def __init__(
         self,
-        task: Task,
+        task: AnyTask,
         fold: int,
         store: VolumeStore,
         training_rows: Sequence[Row],
         validation_rows: Sequence[Row],
-        device: torch.device,
     ) -> None:
-        self.task, self.fold, self.store, self.device = task, fold, store, device
+        self.task, self.fold, self.store = task, fold, store
         self.rows = validation_rows
         self.trained_on = sorted({r.study_id for r in training_rows})
 
     def judge(self, network: nn.Module) -> Judged:
         """Predict the fold with a network in eval mode, and score it."""
-        predictions = self.task.predict_rows(network, self.store, self.rows, device=self.device)
+        predictions = self.task.predict_rows(network, self.store, self.rows)
         return Judged(self, network, predictions, self.task.evaluate(self.rows, predictions))
 
 
@@ -60,9 +58,9 @@ class Judged:
 
     validator: Validator
     network: nn.Module
-    predictions: Sequence[SeriesPrediction]
+    predictions: Sequence[StudyPrediction]
     scores: dict[str, float]
-    _notes: dict[str, Any] | None = field(default=None, repr=False)
+    _notes: dict[str, Json] | None = field(default=None, repr=False)
 
     def save(self, folder: Path, **place: int) -> None:
         """Write the network as a model folder.
@@ -88,11 +86,9 @@ class Judged:
         save_model(folder, self.network, meta)
 
     @property
-    def notes(self) -> dict[str, Any]:
+    def notes(self) -> dict[str, Json]:
         """The task's notes for a model; measured once, however often it is saved."""
         if self._notes is None:
             judge = self.validator
-            self._notes = judge.task.notes(
-                self.network, judge.store, judge.rows, device=judge.device
-            )
+            self._notes = judge.task.notes(self.network, judge.store, judge.rows)
         return self._notes

@@ -53,7 +53,7 @@ def distance_errors(
     for study, points in truth.items():
         known = predictions[study].findings if study in predictions else {}
         for point in points:
-            place = known[point.target].place if point.target in known else None
+            place = known[point.target].point if point.target in known else None
             at = place.patient if place is not None else None
             pairs.setdefault(point.target.condition, []).append((at or (np.inf,) * 3, point))
     found = {}

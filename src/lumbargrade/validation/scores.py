@@ -11,27 +11,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.config import Published, Recipe, structured
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.upright import Upright
 from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.grading.combine import average
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.task import SeriesPrediction
-from lumbargrade.scoring.local import any_severe, local_score
+from lumbargrade.models.task import Row, weighted_log_loss
+from lumbargrade.scoring.local import any_severe
 from lumbargrade.scoring.points import NOT_FOUND, PointErrors, mean_errors, point_errors
-from lumbargrade.validation.out_of_fold import FoldPredictions
-from lumbargrade.validation.pairs import (
-    FoldPairs,
-    JudgedRow,
-    Pairs,
-    ensemble_of,
-    grouped_by_rows,
-    pairs_of,
-)
+from lumbargrade.validation.judged import FoldPredictions, JudgedRows, ensemble_of, grouped_by_rows
 
 _FILE = "validation/data/published_ensembles.toml"
 
@@ -114,28 +107,24 @@ class PointLine:
     errors: PointErrors
 
 
-def score_pairs(pairs: Pairs) -> float:
-    """Local score of predictions against the grades of their rows; what is not predicted is out."""
-    grades = np.concatenate([row.grades for row, _ in pairs])
-    probabilities = np.concatenate([p.probabilities for _, p in pairs])
-    known = (grades >= 0) & np.isfinite(probabilities).all(axis=1)
-    return float(local_score(probabilities[known], grades[known]).weighted)
-
-
-def any_severe_of_pairs(pairs: Pairs) -> float:
+def any_severe_of(judged: JudgedRows) -> float:
     """Any-severe loss over studies; several series of a study are averaged."""
-    studies: dict[int, list[tuple[JudgedRow, SeriesPrediction]]] = {}
-    for row, prediction in pairs:
-        studies.setdefault(row.study_id, []).append((row, prediction))
-    severe = np.array(
-        [np.mean([p.probabilities[:, Grade.SEVERE] for _, p in s], 0) for s in studies.values()]
-    )
-    grades = np.array([s[0][0].grades for s in studies.values()])
-    known = (grades >= 0) & np.isfinite(severe)
-    return float(any_severe(np.nan_to_num(severe), np.where(known, grades == Grade.SEVERE, -1)))
+    grades: dict[int, NDArray[np.int8]] = {}
+    studies: dict[int, list[StudyPrediction]] = {}
+    for row, prediction in zip(judged.rows, judged.used, strict=True):
+        grades.setdefault(row.study_id, row.grades)
+        studies.setdefault(row.study_id, []).append(prediction)
+    targets = judged.rows[0].targets
+    severe = np.array([average(same).probability_rows(targets) for same in studies.values()])
+    severe = severe[..., Grade.SEVERE]
+    true = np.array(list(grades.values()))
+    known = (true >= 0) & np.isfinite(severe)
+    return float(any_severe(np.nan_to_num(severe), np.where(known, true == Grade.SEVERE, -1)))
 
 
-def point_columns(pairs: Pairs, store: VolumeStore, size: int) -> tuple[NDArray[np.float64], ...]:
+def point_columns(
+    judged: JudgedRows, store: VolumeStore, size: int
+) -> tuple[NDArray[np.float64], ...]:
     """Annotated points of all rows as :func:`point_errors` takes them, (N, 3) each.
 
     Predicted and true points, x and y in mask pixels and z in slices, then both in patient mm, and
@@ -143,33 +132,36 @@ def point_columns(pairs: Pairs, store: VolumeStore, size: int) -> tuple[NDArray[
     stand in for mask pixels and slices, and its normals are NaN.
 
     Args:
-        pairs: rows with their predictions.
+        judged: rows with their predictions.
         store: gives true patient points and image sizes.
         size: side of the network input; a mask pixel is four input pixels.
     """
+    pairs = zip(judged.rows, judged.used, strict=True)
     found = [_point_pairs(row, p, store, size) for row, p in pairs]
     return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
 
 def _point_pairs(
-    row: Any, prediction: SeriesPrediction, store: VolumeStore, size: int
+    row: Row, prediction: StudyPrediction, store: VolumeStore, size: int
 ) -> tuple[NDArray[np.float64], ...]:
     marked = np.isfinite(row.points).all(axis=1)
-    if prediction.series:
+    patient = prediction.point_rows(row.targets, patient=True)[marked]
+    if row.frame == "patient":
         truth = row.points[marked]
-        patient = np.where(np.isfinite(prediction.patient), prediction.patient, NOT_FOUND)[marked]
+        patient = np.where(np.isfinite(patient), patient, NOT_FOUND)
         nowhere = np.full((len(truth), 3), np.nan)
         return patient, truth, patient, truth, nowhere
-    volume = store.volume(row.study_id, row.series_id)
+    volume = store.volume(*row.key)
+    voxels = prediction.point_rows(row.targets, patient=False)[marked]
     # upright, so that x runs along the patient's front and back, whatever way a series is stored
     upright = Upright.of(volume)
     factor = np.full((int(marked.sum()), 1), size / max(upright.shape) / 4)
     on = volume.nearest_slices(row.points[marked, 2])
     normals = np.array([volume.slices[z].plane.normal for z in on]).reshape(-1, 3)
     return (
-        _mask_units(upright.points(prediction.voxels[marked]), factor),
+        _mask_units(upright.points(voxels), factor),
         _mask_units(upright.points(row.points[marked]), factor),
-        prediction.patient[marked],
+        patient,
         volume.to_patient(row.points[marked]),
         normals,
     )
@@ -186,13 +178,13 @@ class _Block:
     Attributes:
         name: recipe name, or that of the ensemble.
         recipes: of all folds.
-        folds: fold -> its pairs.
+        folds: fold -> its rows with their predictions.
         whole: whether every fold has a model of every recipe.
     """
 
     name: str
     recipes: Collection[Recipe]
-    folds: Mapping[int, FoldPairs]
+    folds: Mapping[int, JudgedRows]
     whole: bool = True
 
 
@@ -202,7 +194,7 @@ def _blocks(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[
     for one in folds:
         names.setdefault(one.meta.recipe.name, []).append(one)
     for name, members in names.items():
-        by_fold = {m.meta.fold: pairs_of(m).narrowed(condition) for m in members}
+        by_fold = {m.meta.fold: m.judged.narrowed(condition) for m in members}
         yield _Block(name, [members[0].meta.recipe], dict(sorted(by_fold.items())))
     for name, members in grouped_by_rows(folds).items():
         recipes = {m.meta.recipe.name: m.meta.recipe for m in members}
@@ -228,13 +220,15 @@ def _score_lines(condition: Condition, block: _Block) -> list[ScoreLine]:
     )
     lines = [
         replace(
-            _score_line(condition, block.name, str(fold), pairs),
+            _score_line(condition, block.name, str(fold), judged),
             published=scores.get(fold),
             published_flip=with_flip.get(fold),
         )
-        for fold, pairs in block.folds.items()
+        for fold, judged in block.folds.items()
     ]
-    pooled = _score_line(condition, block.name, POOLED, _together(block.folds.values()))
+    pooled = _score_line(
+        condition, block.name, POOLED, JudgedRows.together(list(block.folds.values()))
+    )
     return [
         *lines,
         replace(
@@ -255,23 +249,17 @@ def _score_lines(condition: Condition, block: _Block) -> list[ScoreLine]:
     ]
 
 
-def _score_line(condition: Condition, model: str, fold: str, pairs: FoldPairs) -> ScoreLine:
+def _score_line(condition: Condition, model: str, fold: str, judged: JudgedRows) -> ScoreLine:
+    flipped = judged.flipped
     return ScoreLine(
         condition=condition,
         model=model,
         fold=fold,
-        series=len(pairs.plain),
-        score=score_pairs(pairs.plain),
-        score_flip=None if pairs.flipped is None else score_pairs(pairs.flipped),
-        any_severe=None if condition.sided else any_severe_of_pairs(pairs.used),
+        series=len(judged.rows),
+        score=weighted_log_loss(judged.rows, judged.plain),
+        score_flip=None if flipped is None else weighted_log_loss(judged.rows, flipped),
+        any_severe=None if condition.sided else any_severe_of(judged),
     )
-
-
-def _together(folds: Collection[FoldPairs]) -> FoldPairs:
-    """All folds as one; ``flipped`` is None unless every fold has it."""
-    flips = [f.flipped for f in folds if f.flipped is not None]
-    flipped = [pair for one in flips for pair in one] if len(flips) == len(folds) else None
-    return FoldPairs([pair for one in folds for pair in one.plain], flipped)
 
 
 def _mean_if_all(values: Sequence[float | None]) -> float | None:
@@ -290,7 +278,7 @@ def point_table(
     lines = []
     for one in _blocks(condition, folds):
         size = next(iter(one.recipes)).data.size
-        columns = {f: point_columns(p.used, store, size) for f, p in one.folds.items()}
+        columns = {f: point_columns(judged, store, size) for f, judged in one.folds.items()}
         errors = {f: point_errors(*c) for f, c in columns.items()}
         whole = point_errors(*map(np.concatenate, zip(*columns.values(), strict=True)))
         named = [
