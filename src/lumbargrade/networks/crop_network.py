@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.networks.decoder import ConvBlock, UNetDecoder
 from lumbargrade.networks.encoder import Encoder, make_encoder, require_multiples
+from lumbargrade.networks.heads import two_layers
 from lumbargrade.networks.heatmap import expected_index, pooled, spatial_softmax
 from lumbargrade.networks.one_stage import channels_last
 
@@ -85,12 +86,7 @@ class CropNetwork(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.project = nn.Linear(trunk.width, features)
-        self.grade = nn.Sequential(
-            nn.Linear(features, features),
-            nn.BatchNorm1d(features),
-            nn.ReLU(inplace=True),
-            nn.Linear(features, 3),
-        )
+        self.grade = two_layers(features, features, 3)
 
     def forward(self, slices: Tensor, valid: Tensor) -> CropOutput:
         """Crops uint8 (N, D, S, S), each with at least one slice that is valid (N, D)."""

@@ -62,12 +62,7 @@ class VolumeHead(nn.Module):
         super().__init__()
         self.points = nn.Conv3d(width, targets, 1)
         self.project = nn.Linear(width, features)
-        self.grade = nn.Sequential(
-            nn.Linear(features, features),
-            nn.BatchNorm1d(features),
-            nn.ReLU(inplace=True),
-            nn.Linear(features, grades),
-        )
+        self.grade = two_layers(features, features, grades)
 
     def locate(self, volume: Tensor) -> VolumePoints:
         """Points and grade features of one decoded volume (1, width, D, h, w)."""
@@ -104,12 +99,7 @@ class PlaneHead(nn.Module):
         self, width: int, targets: int, hidden: int, neighbours: int, grades: int = 3
     ) -> None:
         super().__init__()
-        self.slices = nn.Sequential(
-            nn.Linear(width, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, targets),
-        )
+        self.slices = two_layers(width, hidden, targets)
         self.points = _pixelwise(width, hidden, targets)
         self.grade = _pixelwise(width, hidden, grades)
         self.neighbours = neighbours
@@ -140,16 +130,27 @@ class PlaneHead(nn.Module):
         )
 
     def _average(self, maps: Tensor, counts: Sequence[int], centre: Sequence[int]) -> Tensor:
-        planes = []
-        for volume, middle in zip(torch.split(maps, list(counts)), centre, strict=True):
-            near = volume[max(0, middle - self.neighbours) : middle + self.neighbours + 1]
-            planes.append(near.mean(dim=0))
-        return torch.stack(planes)
+        """Mean of the slices around the centre of each volume, (B, width, h, w)."""
+        near = [
+            volume[max(0, middle - self.neighbours) : middle + self.neighbours + 1]
+            for volume, middle in zip(torch.split(maps, list(counts)), centre, strict=True)
+        ]
+        return torch.stack([slices.mean(dim=0) for slices in near])
 
 
 def _expected_slice(log_probs: Tensor) -> Tensor:
     """Rounded expected slice of the mean of P distributions (P, D)."""
     return expected_index(log_probs.exp().mean(dim=0), spatial=1)[0].round().long()
+
+
+def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Features (N, inputs) to scores (N, outputs)."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, outputs),
+    )
 
 
 def _pixelwise(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

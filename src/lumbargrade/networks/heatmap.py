@@ -53,18 +53,8 @@ def peak_index(heatmaps: Tensor, spatial: int, radius: int) -> Tensor:
     Returns:
         (..., spatial), in the order x, y, z.
     """
-    sizes = heatmaps.shape[-spatial:]
-    peak = heatmaps.flatten(-spatial).argmax(dim=-1)
-    near = torch.ones_like(heatmaps)
-    for axis in range(spatial - 1, -1, -1):
-        size = sizes[axis]
-        index = torch.arange(size, device=heatmaps.device)
-        close = (index - (peak % size).unsqueeze(-1)).abs() <= radius
-        near = near * close.view(*peak.shape, *(size if i == axis else 1 for i in range(spatial)))
-        peak = peak // size
-    hump = heatmaps * near
-    total = hump.flatten(-spatial).sum(dim=-1).clamp_min(torch.finfo(hump.dtype).tiny)
-    return expected_index(hump / total.view(*total.shape, *[1] * spatial), spatial)
+    flat = heatmaps.flatten(0, -spatial - 1)
+    return find_peaks(flat, spatial, radius, 1).points.view(*heatmaps.shape[:-spatial], spatial)
 
 
 def pooled(heatmaps: Tensor, features: Tensor) -> Tensor:

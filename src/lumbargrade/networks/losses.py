@@ -183,12 +183,26 @@ def crop_heatmap_loss(
     return masked_mean(_at_points(heatmaps, xyz, sigma, kind), annotated)
 
 
-def _at_points(heatmaps: Tensor, xyz: Tensor, sigma: float, kind: HeatmapKind) -> Tensor:
-    """Divergence (N,) of each heatmap (N, D, h, w) from its own point (N, 3)."""
+def plane_heatmap_loss(
+    heatmaps: Tensor,
+    xy: Tensor,
+    annotated: Tensor,
+    sigma: float,
+    kind: HeatmapKind = "jensen_shannon",
+) -> Tensor:
+    """The same in the plane: heatmaps (B, P, h, w), xy (B, P, 2)."""
+    losses = _at_points(heatmaps.flatten(0, 1), xy.flatten(0, 1), sigma, kind)
+    return masked_mean(losses.view_as(annotated), annotated)
+
+
+def _at_points(heatmaps: Tensor, points: Tensor, sigma: float, kind: HeatmapKind) -> Tensor:
+    """Divergence (N,) of heatmaps (N, [D,] h, w) from points (N, 2 or 3), one each."""
     to_one, between = _DIVERGENCES[kind]
-    if sigma == 0:
-        return to_one(_at_voxel(heatmaps, xyz[:, :2], xyz[:, 2]))
-    return between(heatmaps, gaussian_truth(xyz, heatmaps.shape[1:], (1.0, sigma, sigma)), 3)
+    space = heatmaps.shape[1:]
+    if sigma > 0:
+        truth = gaussian_truth(points, space, (1.0, sigma, sigma)[-len(space) :])
+        return between(heatmaps, truth, len(space))
+    return to_one(_at_nearest(heatmaps, points))
 
 
 def any_severe_loss(severe: Tensor, grades: Tensor, weights: Tensor) -> Tensor:
@@ -207,26 +221,6 @@ def any_severe_loss(severe: Tensor, grades: Tensor, weights: Tensor) -> Tensor:
     weight = torch.where(known, weights.to(severe.device)[grades.clamp_min(0)], 0.0).amax(dim=1)
     losses = -torch.where(label, largest.log(), (1 - largest).log())
     return (weight * losses).sum() / weight.sum().clamp_min(_TINY)
-
-
-def plane_heatmap_loss(
-    heatmaps: Tensor,
-    xy: Tensor,
-    annotated: Tensor,
-    sigma: float,
-    kind: HeatmapKind = "jensen_shannon",
-) -> Tensor:
-    """The same in the plane: heatmaps (B, P, h, w); sigma 0 is the one pixel nearest."""
-    to_one, between = _DIVERGENCES[kind]
-    if sigma == 0:
-        flat = heatmaps.flatten(0, 1).unsqueeze(1)
-        points = xy.flatten(0, 1)
-        at_truth = _at_voxel(flat, points, torch.zeros_like(points[:, 0]))
-        losses = to_one(at_truth).view_as(annotated)
-    else:
-        truth = gaussian_truth(xy, heatmaps.shape[2:], (sigma, sigma))
-        losses = between(heatmaps, truth, 2)
-    return masked_mean(losses, annotated)
 
 
 def grade_map_nll(grade_map: Tensor, xy: Tensor, grades: Tensor, distance: float = 1.0) -> Tensor:
@@ -303,8 +297,8 @@ def _indices(coordinate: Tensor, length: int) -> Tensor:
     return coordinate.round().long().clamp(0, length - 1)
 
 
-def _at_voxel(volume: Tensor, xy: Tensor, z: Tensor) -> Tensor:
-    """Values of volumes (P, D, h, w) at the voxel nearest to their own point: (P,)."""
-    count, depth, height, width = volume.shape
-    index = (_indices(z, depth), _indices(xy[:, 1], height), _indices(xy[:, 0], width))
-    return volume[(torch.arange(count, device=volume.device), *index)]
+def _at_nearest(heatmaps: Tensor, points: Tensor) -> Tensor:
+    """Values (N,) of heatmaps (N, [D,] h, w) at the element nearest to points x, y(, z)."""
+    coordinates = points.flip(-1).unbind(-1)
+    index = [_indices(c, n) for c, n in zip(coordinates, heatmaps.shape[1:], strict=True)]
+    return heatmaps[(torch.arange(len(heatmaps), device=heatmaps.device), *index)]

@@ -15,14 +15,10 @@ from lumbargrade.networks.encoder import Encoder, make_encoder, require_multiple
 from lumbargrade.networks.heads import OneStageOutput, PlaneHead, VolumeHead
 
 
-class VolumeNetwork(nn.Module):
-    """Points and grades by softmax over the volume ("3d": foraminal).
+class OneStageNetwork(nn.Module):
+    """An encoder, a decoder and a head; every slice of a batch goes through the encoder at once."""
 
-    The encoder sees all slices of the batch at once. Decoder and point head run volume by volume,
-    so in training their BatchNorm statistics are those of one volume.
-    """
-
-    def __init__(self, encoder: Encoder, decoder: UNetDecoder, head: VolumeHead) -> None:
+    def __init__(self, encoder: Encoder, decoder: UNetDecoder, head: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -34,36 +30,43 @@ class VolumeNetwork(nn.Module):
         Raises:
             UsageError: for a shape that does not fit the counts or the encoder's strides.
         """
-        _check(slices, counts, self.encoder.strides[-1])
-        maps = [torch.split(m, list(counts)) for m in self.encoder(slices)]
-        located = []
-        for volume in zip(*maps, strict=True):
-            located.append(self.head.locate(as_volume(self.decoder(volume))))
+        if slices.dtype != torch.uint8 or slices.ndim != 3:
+            raise UsageError(f"slices must be uint8 (N, H, W), not {slices.dtype} {slices.shape}")
+        if min(counts, default=0) < 1 or sum(counts) != len(slices):
+            raise UsageError(f"{len(slices)} slices cannot be volumes of {list(counts)} slices")
+        require_multiples(slices, self.encoder.strides[-1])
+        return self._read(self.encoder(slices), counts)
+
+    def _read(self, maps: Sequence[Tensor], counts: Sequence[int]) -> OneStageOutput:
+        raise NotImplementedError
+
+
+class VolumeNetwork(OneStageNetwork):
+    """Points and grades by softmax over the volume ("3d": foraminal).
+
+    Decoder and point head run volume by volume, so in training their BatchNorm statistics are
+    those of one volume.
+    """
+
+    head: VolumeHead
+
+    def _read(self, maps: Sequence[Tensor], counts: Sequence[int]) -> OneStageOutput:
+        volumes = zip(*(torch.split(m, list(counts)) for m in maps), strict=True)
+        located = [self.head.locate(as_volume(self.decoder(volume))) for volume in volumes]
         result: OneStageOutput = self.head(located)
         return result
 
 
-class PlaneNetwork(nn.Module):
+class PlaneNetwork(OneStageNetwork):
     """The slice first, then points and grades in the plane around it ("2d": canal)."""
 
-    def __init__(self, encoder: Encoder, decoder: UNetDecoder, head: PlaneHead) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
-        self.head = head
+    head: PlaneHead
 
-    def forward(self, slices: Tensor, counts: Sequence[int]) -> OneStageOutput:
-        """Slices uint8 (sum of counts, H, W), volume after volume, to points and grades.
-
-        Raises:
-            UsageError: for a shape that does not fit the counts or the encoder's strides.
-        """
-        _check(slices, counts, self.encoder.strides[-1])
-        result: OneStageOutput = self.head(self.decoder(self.encoder(slices)), counts)
+    def _read(self, maps: Sequence[Tensor], counts: Sequence[int]) -> OneStageOutput:
+        result: OneStageOutput = self.head(self.decoder(maps), counts)
         return result
 
 
-OneStageNetwork = VolumeNetwork | PlaneNetwork
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
@@ -107,11 +110,3 @@ def channels_last(network: NetworkT) -> NetworkT:
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its types
     return network
-
-
-def _check(slices: Tensor, counts: Sequence[int], stride: int) -> None:
-    if slices.dtype != torch.uint8 or slices.ndim != 3:
-        raise UsageError(f"slices must be uint8 (N, H, W), not {slices.dtype} {slices.shape}")
-    if min(counts, default=0) < 1 or sum(counts) != len(slices):
-        raise UsageError(f"{len(slices)} slices cannot be volumes of {list(counts)} slices")
-    require_multiples(slices, stride)
