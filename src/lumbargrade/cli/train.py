@@ -33,9 +33,8 @@ from lumbargrade.config import (
     TrainConfig,
     load_recipe,
     recipe_names,
-    recipe_to_dict,
+    require_in_range,
 )
-from lumbargrade.config_ranges import require_in_range
 from lumbargrade.domain.errors import TrainingFailed, UsageError
 
 log = logging.getLogger(__name__)
@@ -120,7 +119,7 @@ def run(options: Options) -> int:
     recipe = replace(recipe, **{s: getattr(options, s) for s in _SECTIONS})
     recipe = replace(recipe, data=replace(recipe.data, mean_shape=short or long))
     recipe = replace(recipe, name=options.name or recipe.name)
-    require_in_range(recipe_to_dict(recipe))
+    require_in_range(recipe)
     if options.jobs < 1:
         raise UsageError(f"--jobs {options.jobs}: give 1 or more")
     if options.pictures < 0:

@@ -13,9 +13,9 @@ from pathlib import Path
 import tomli_w
 
 from lumbargrade import __version__
-from lumbargrade.config import plain, structured
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.files.structures import plain, structured
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.model_record import ModelRecord
 from lumbargrade.scoring.any_severe import AnySevere

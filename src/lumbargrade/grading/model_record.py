@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lumbargrade import __version__
-from lumbargrade.config import plain, structured
 from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.files.structures import plain, structured
 from lumbargrade.files.writing import sha256_of, write_text
 from lumbargrade.models.checkpoint import MODEL_WEIGHTS, ModelMeta, read_meta
 

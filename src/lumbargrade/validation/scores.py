@@ -15,10 +15,11 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from lumbargrade.config import Published, Recipe, structured
+from lumbargrade.config import Published, Recipe
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.upright import Upright
 from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.files.structures import structured
 from lumbargrade.grading.combine import average
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.task import Row, weighted_log_loss
