@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,23 @@ from typing import Any
 import numpy as np
 import torch
 
-RELATIVE = 1e-4
-ABSOLUTE = 1e-6
 DIGITS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """How far a number may lie from its pin: by a share of it, or by as much."""
+
+    relative: float
+    absolute: float
+
+
+#: On the kind of processor that a pin was made on.
+SAME_PROCESSOR = Tolerance(1e-4, 1e-6)
+
+#: Elsewhere grey values of resampled images may differ by one, of which untrained networks make
+#: differences of up to a thousandth.
+OTHER_PROCESSOR = Tolerance(1e-2, 2e-3)
 
 #: Arrays with at most this many values are pinned as they are, larger ones as a summary.
 WHOLE = 60
@@ -109,7 +124,18 @@ def written(value: Any, indent: int = 0) -> str:
     return line
 
 
-def differences(pinned: Any, present: Any, path: str = "", unit: float = 0.0) -> Iterator[str]:
+def processor() -> str:
+    """The kind of processor: its vector instructions decide how floats are rounded."""
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def differences(
+    pinned: Any,
+    present: Any,
+    tolerance: Tolerance = SAME_PROCESSOR,
+    path: str = "",
+    unit: float = 0.0,
+) -> Iterator[str]:
     """Key path, pinned and present value of everything that differs.
 
     Args:
@@ -125,25 +151,29 @@ def differences(pinned: Any, present: Any, path: str = "", unit: float = 0.0) ->
             elif key == TABLE:
                 for name, column in pinned[key].items():
                     now = present[key].get(name)
-                    yield from differences(column, now, f"{where}/{name}", _unit(column))
+                    place = f"{where}/{name}"
+                    yield from differences(column, now, tolerance, place, _unit(column))
                 for name in present[key].keys() - pinned[key].keys():
                     yield f"{where}/{name}: not pinned, now {_short(present[key][name])}"
             else:
-                yield from differences(pinned[key], present[key], where)
+                yield from differences(pinned[key], present[key], tolerance, where)
     elif isinstance(pinned, list) and isinstance(present, list):
         if len(pinned) != len(present):
             yield f"{path}: pinned {len(pinned)} values, now {len(present)}"
         for i, (a, b) in enumerate(zip(pinned, present, strict=False)):
-            yield from differences(a, b, f"{path}[{i}]", unit)
-    elif not _same(pinned, present, unit):
+            yield from differences(a, b, tolerance, f"{path}[{i}]", unit)
+    elif not _same(pinned, present, tolerance, unit):
         yield f"{path}: pinned {_short(pinned)}, now {_short(present)}"
 
 
-def _same(pinned: Any, present: Any, unit: float) -> bool:
+def _same(pinned: Any, present: Any, tolerance: Tolerance, unit: float) -> bool:
     numbers = all(type(v) in (int, float) for v in (pinned, present))
     if numbers and float in (type(pinned), type(present)):
         return math.isclose(
-            pinned, present, rel_tol=RELATIVE, abs_tol=max(ABSOLUTE, unit) * (1 + 1e-6)
+            pinned,
+            present,
+            rel_tol=tolerance.relative,
+            abs_tol=max(tolerance.absolute, unit) * (1 + 1e-6),
         )
     return type(pinned) is type(present) and pinned == present
 

@@ -21,7 +21,16 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from golden import RENEW, differences, plain, table, written
+from golden import (
+    OTHER_PROCESSOR,
+    RENEW,
+    SAME_PROCESSOR,
+    differences,
+    plain,
+    processor,
+    table,
+    written,
+)
 from made import (
     PUBLISHED,
     published_output,
@@ -58,10 +67,14 @@ def pin(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> P
     def compare(name: str, value: Any) -> None:
         file, present = HERE / f"{name}.json", plain(value)
         pinned = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-        changed = list(differences(pinned, present))
+        same = pinned.pop("processor", processor()) == processor()
+        tolerance = SAME_PROCESSOR if same else OTHER_PROCESSOR
+        changed = list(differences(pinned, present, tolerance))
         if renew:
             if changed:
-                file.write_text(written(present) + "\n", encoding="utf-8")
+                file.write_text(
+                    written({"processor": processor(), **present}) + "\n", encoding="utf-8"
+                )
             with capsys.disabled():
                 print("".join(f"\n{file.name} {line}" for line in changed))
         elif changed:
