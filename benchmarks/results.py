@@ -34,7 +34,7 @@ from lumbargrade.domain.vocabulary import (
     Target,
 )
 from lumbargrade.files.writing import write_text
-from lumbargrade.grading.blended import combine, correct_any_severe
+from lumbargrade.grading.combine import combine, correct_any_severe
 from lumbargrade.grading.predictions_file import read_predictions
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import read_meta

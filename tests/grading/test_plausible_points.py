@@ -18,13 +18,11 @@ from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.blend_file import FORMAT, Blend, BlendMember, ConditionBlend, Measured
-from lumbargrade.grading.blended import combine
 from lumbargrade.grading.calibration_file import LocalCalibration
-from lumbargrade.grading.combine import average
+from lumbargrade.grading.combine import average, combine
 from lumbargrade.grading.findings_file import read_findings
 from lumbargrade.grading.members import Member
-from lumbargrade.grading.predictor import Predictor
-from lumbargrade.grading.recalibrated import Recalibrated
+from lumbargrade.grading.predictor import Predictor, Recalibrated
 from lumbargrade.grading.study import grade_study, only_plausible
 from lumbargrade.report.study import write_study
 from lumbargrade.scoring.blending import Origin

@@ -23,10 +23,9 @@ from lumbargrade.domain.views import cut_level
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.blend_file import FORMAT, Blend, BlendMember, ConditionBlend, Measured
-from lumbargrade.grading.blended import BlendedEnsembles
 from lumbargrade.grading.findings_file import GradedStudy, read_findings
 from lumbargrade.grading.members import Member, load_member
-from lumbargrade.grading.predictor import Ensemble
+from lumbargrade.grading.predictor import BlendedEnsembles, Ensemble
 from lumbargrade.grading.results import read_results
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.report.collection import GradingSummary, write_summary

@@ -43,7 +43,7 @@ class Options(ModelOptions):
 def run(options: Options) -> int:
     from lumbargrade.dicom.collection import find_studies
     from lumbargrade.domain.errors import BadDicom, NothingDone
-    from lumbargrade.grading.recalibrated import recalibrated
+    from lumbargrade.grading.predictor import recalibrated
     from lumbargrade.grading.study import grade_study
     from lumbargrade.report.collection import ResultFolder
     from lumbargrade.report.problems import log_problems

@@ -48,7 +48,7 @@ class ModelOptions:
             UsageError: if there are none, or they cannot be used together.
             BadModel: if one is damaged.
         """
-        from lumbargrade.grading.blended import open_predictor
+        from lumbargrade.grading.predictor import open_predictor
         from lumbargrade.models.device import choose_device
 
         return open_predictor(

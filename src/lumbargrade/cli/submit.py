@@ -46,9 +46,9 @@ class Options(ModelOptions):
 
 def run(options: Options) -> int:
     from lumbargrade.files.writing import require_writable
-    from lumbargrade.grading.blended import for_submission
     from lumbargrade.grading.lsdc_studies import LsdcStudies, predict_studies
     from lumbargrade.grading.members import training_fill
+    from lumbargrade.grading.predictor import for_submission
     from lumbargrade.report.submission import write_submission
 
     studies = LsdcStudies.open(options.data, options.split)

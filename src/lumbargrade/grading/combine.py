@@ -1,4 +1,4 @@
-"""From many predictions of a study to one."""
+"""From many predictions of a study to one: averaged, or blended by weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.reasons import joined
-from lumbargrade.domain.vocabulary import FINDINGS, Target
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target
 from lumbargrade.domain.volume import Volume
+from lumbargrade.grading.blend_file import Blend, ConditionBlend
 from lumbargrade.models.task import locate, triple
+from lumbargrade.scoring.any_severe import AnySevere
 
 #: Points further apart than this mark different levels, mm: less than half of the smallest usual
 #: distance from disc to disc.
@@ -133,3 +135,65 @@ def _agreeing(points: Sequence[Point]) -> Sequence[Point]:
     spread = np.where(near, apart, 0.0).sum(axis=1)
     best = max(range(len(points)), key=lambda i: (near[i].sum(), -spread[i]))
     return [p for p, close in zip(points, near[best], strict=True) if close]
+
+
+def combine(blend: Blend, said: Mapping[str, StudyPrediction]) -> StudyPrediction:
+    """One prediction of a study from those of a blend's members.
+
+    Probabilities are weighted means over the members that predict a finding (equal ones where none
+    of these has a weight); calibrated ones stand beside them. The place is that of the heaviest
+    member that has one. A condition that the blend does not know is absent.
+
+    Args:
+        blend: weights and calibrations.
+        said: member -> its prediction.
+    """
+    base = average(list(said.values()))
+    unweighted = {
+        t: f"the blend has no weights for {t.condition.value.replace('_', ' ')}"
+        for t in (*base.findings, *base.absent)
+        if t.condition not in blend.conditions
+    }
+    base = base.without(unweighted)
+    findings = {}
+    for target in base.findings:
+        one = blend.conditions[target.condition]
+        mine = [(name, p.findings[target]) for name, p in said.items() if target in p.findings]
+        weights = _shares(one, [name for name, _ in mine])
+        p = weights @ np.array([f.probabilities for _, f in mine])
+        heavy_first = [mine[i][1] for i in np.argsort(-weights, kind="stable")]
+        placed = [f.point for f in heavy_first if f.point is not None]
+        used = [f for (_, f), w in zip(mine, weights, strict=True) if w > 0]
+        findings[target] = Finding(
+            target,
+            triple(p / p.sum()),
+            placed[0] if placed else None,
+            sources=tuple(dict.fromkeys(s for f in used for s in f.sources)),
+            calibrated=triple(one.calibration.apply(p)),
+        )
+    return replace(base, findings=findings)
+
+
+def correct_any_severe(prediction: StudyPrediction, correction: AnySevere) -> StudyPrediction:
+    """Canal probabilities as the any-severe part of the official score wants them.
+
+    Only for a submission: calibrated probabilities stay as they are.
+    """
+    targets: Sequence[Target] = TARGETS[Condition.CANAL]
+    missing = (np.nan,) * 3
+    known = prediction.findings
+    canal = [known[t].probabilities if t in known else missing for t in targets]
+    corrected = correction.apply(np.array([canal]))[0]
+    changed = {
+        t: replace(known[t], probabilities=triple(p))
+        for t, p in zip(targets, corrected, strict=True)
+        if t in known
+    }
+    return replace(prediction, findings={**known, **changed})
+
+
+def _shares(one: ConditionBlend, names: Sequence[str]) -> np.ndarray:
+    weights = np.array([one.weights.get(name, 0.0) for name in names])
+    if weights.sum() <= 0:
+        weights = np.ones(len(names))
+    return np.asarray(weights / weights.sum())

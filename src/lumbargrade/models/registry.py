@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lumbargrade.config import Recipe, TaskName
-from lumbargrade.models.canal import CanalTask
-from lumbargrade.models.foraminal import ForaminalTask
 from lumbargrade.models.keypoints import keypoint_task
+from lumbargrade.models.sagittal import CanalTask, ForaminalTask
 from lumbargrade.models.subarticular import SubarticularTask
 from lumbargrade.models.task import Task
 from lumbargrade.models.two_stage import TwoStageTask

@@ -24,15 +24,15 @@ from lumbargrade.grading.blend_file import (
     read_blend,
     write_blend,
 )
-from lumbargrade.grading.blended import (
-    combine,
-    correct_any_severe,
+from lumbargrade.grading.combine import combine, correct_any_severe
+from lumbargrade.grading.model_record import ModelRecord, record_of
+from lumbargrade.grading.predictor import (
+    Ensemble,
+    Predictor,
     for_submission,
     load_blend,
     open_predictor,
 )
-from lumbargrade.grading.model_record import ModelRecord, record_of
-from lumbargrade.grading.predictor import Ensemble, Predictor
 from lumbargrade.models.checkpoint import ModelMeta, read_meta, save_model
 from lumbargrade.models.registry import get_task
 from lumbargrade.scoring.any_severe import AnySevere, Rule
