@@ -266,7 +266,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(
     target = {"state": "torch.save", "model": "lumbargrade.models.checkpoint.save_file"}[broken]
     with monkeypatch.context() as patch:
         patch.setattr(target, full)
-        patch.setattr("lumbargrade.models.one_stage.score_predictions", lambda *_: {"score": 0.0})
+        patch.setattr("lumbargrade.models.task.Task.evaluate", lambda *_: {"score": 0.0})
         assert main([*line, "2"]) == 3
     assert "No space left on device" in capsys.readouterr().err
     assert all((before[0][k] == v).all() for k, v in tensors_of(folder).items())

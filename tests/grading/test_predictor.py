@@ -159,11 +159,11 @@ def test_a_blend_predicts_the_weighted_mean_of_its_members(blend: Blend, tmp_pat
     assert isinstance(loaded, Predictor)
     volumes = [replace(make_volume(seed=n), kind=k) for n, k in enumerate(list(SeriesKind)[:2])]
     made = loaded.predict("1", volumes)
-    canal = [m for m in loaded.members if m.task.condition is Condition.CANAL]
-    (side,) = [m for m in loaded.members if m.task.condition is Condition.FORAMINAL]
-    flipped = Ensemble([side], CPU, True).predict("1", volumes).findings
-    plain = Ensemble([side], CPU, False).predict("1", volumes).findings
-    means = Ensemble(canal, CPU).predict("1", volumes).findings
+    canal = [m for m in loaded.members if m.task.conditions == (Condition.CANAL,)]
+    (side,) = [m for m in loaded.members if m.task.conditions == (Condition.FORAMINAL,)]
+    flipped = Ensemble([side], True).predict("1", volumes).findings
+    plain = Ensemble([side], False).predict("1", volumes).findings
+    means = Ensemble(canal).predict("1", volumes).findings
     for target in (*CANAL, *FORAMINAL):
         expected = (
             means[target].probabilities
@@ -250,7 +250,7 @@ def test_models_are_used_without_flips_one_by_one(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for fold in (0, 1):
         save_small_model(runs / f"side{fold}", "foraminal", fold)
-    volumes = [(SeriesKind.SAGITTAL_T1, make_volume(seed=0))]
+    volumes = [replace(make_volume(seed=0), kind=SeriesKind.SAGITTAL_T1)]
 
     def opened(*, flip: bool = True, unflipped: Sequence[Path] = ()) -> Predictor:
         return open_predictor([runs], None, CPU, flip=flip, unflipped=unflipped)

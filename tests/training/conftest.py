@@ -32,7 +32,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     def script(scores: list[float]) -> None:
         rest = iter(scores)
         monkeypatch.setattr(
-            "lumbargrade.models.one_stage.score_predictions",
+            "lumbargrade.models.task.Task.evaluate",
             lambda *_: {"score": next(rest, 2.0), "x": 1.0},
         )
 
