@@ -45,7 +45,7 @@ def literal_forward(network: Any, slices: Any, counts: Sequence[int]) -> Any:
     import torch
     from torch.nn import functional as F  # noqa: N812
 
-    from lumbargrade.networks.heads import OneStageOutput
+    from lumbargrade.networks.one_stage import OneStageOutput
 
     colour = ((slices.float() / 255 - 0.5) / 0.5).unsqueeze(1).repeat(1, 3, 1, 1)
     maps = network.encoder.model(colour)

@@ -30,6 +30,9 @@ FOLD = 4
 #: What the fixture `scripted` takes: the scores of validations, one after another.
 Scripted = Callable[[list[float]], None]
 
+#: What the fixture `whole` is: a recipe to the folder of its run that nobody interrupted.
+Whole = Callable[[Recipe], Path]
+
 
 def small_recipe(task: str, **train: Any) -> Recipe:
     """Three epochs of three batches of two."""

@@ -26,7 +26,7 @@ from lumbargrade.models.one_stage import SeriesScores
 from lumbargrade.models.registry import get_task
 from lumbargrade.models.sagittal import CanalTask, ForaminalTask
 from lumbargrade.models.task import as_prediction
-from lumbargrade.networks.heads import OneStageOutput
+from lumbargrade.networks.one_stage import OneStageOutput
 from lumbargrade.sampling.series import make_sample
 from made_series import MadeStore, make_row, make_volume
 

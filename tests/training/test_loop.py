@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,12 @@ from lumbargrade.models.registry import get_task
 from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.training.loader import training_loader
 from lumbargrade.training.loop import FoldTrainer
-from lumbargrade.training.schedule import plan_of
+from lumbargrade.training.schedule import Position, plan_of
 from lumbargrade.training.state import STATE_FILE
 from small_runs import (
     FOLD,
     Scripted,
+    Whole,
     assert_same_run,
     metrics_of,
     small_recipe,
@@ -38,24 +38,6 @@ from small_runs import (
 )
 
 TASKS = ("canal", "foraminal")
-
-
-@pytest.fixture(scope="module")
-def whole(
-    store: VolumeStore, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, int], Path]:
-    """The folder of a run that nobody interrupted, by task and accumulation."""
-    folders: dict[tuple[str, int], Path] = {}
-
-    def run(task: str, accumulate: int = 1) -> Path:
-        key = (task, accumulate)
-        if key not in folders:
-            folders[key] = tmp_path_factory.mktemp("whole")
-            result = train(small_recipe(task, accumulate=accumulate), store, folders[key])
-            assert result.finished
-        return folders[key]
-
-    return run
 
 
 def at_every_fourth_batch(trainer: FoldTrainer, batch: int) -> None:
@@ -78,7 +60,7 @@ STOPS = {
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_interrupted_within_an_epoch_ends_as_if_it_never_was(
-    task: str, accumulate: int, interrupt: Any, store: VolumeStore, whole: Any, tmp_path: Path
+    task: str, accumulate: int, interrupt: Any, store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     recipe = small_recipe(task, accumulate=accumulate)
     stops = []
@@ -90,12 +72,12 @@ def test_a_run_interrupted_within_an_epoch_ends_as_if_it_never_was(
         assert [int(r["epoch"]) for r in rows] == list(range(1, progress["epoch"] + 1))
         assert len(stops) < 20
     assert stops == STOPS[interrupt][accumulate]
-    assert_same_run(tmp_path, whole(task, accumulate))
+    assert_same_run(tmp_path, whole(small_recipe(task, accumulate=accumulate)))
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_interrupted_between_epochs_ends_as_if_it_never_was(
-    task: str, store: VolumeStore, whole: Any, tmp_path: Path
+    task: str, store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     def stop(epoch: int, *_: object) -> None:
         if epoch < 3:
@@ -107,11 +89,11 @@ def test_a_run_interrupted_between_epochs_ends_as_if_it_never_was(
         assert [int(r["epoch"]) for r in metrics_of(tmp_path)] == list(range(1, epoch + 1))
         assert state_of(tmp_path)["progress"]["step"] == 0
     assert train(recipe, store, tmp_path, hook=stop).finished
-    assert_same_run(tmp_path, whole(task))
+    assert_same_run(tmp_path, whole(small_recipe(task)))
 
 
 def test_a_killed_run_repeats_the_epoch_it_was_in(
-    store: VolumeStore, whole: Any, tmp_path: Path
+    store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     class Killed(Exception):
         pass
@@ -125,7 +107,7 @@ def test_a_killed_run_repeats_the_epoch_it_was_in(
         train(recipe, store, tmp_path, before_batch=kill)
     assert len(metrics_of(tmp_path)) == 1
     assert train(recipe, store, tmp_path).finished
-    assert_same_run(tmp_path, whole("canal"))
+    assert_same_run(tmp_path, whole(small_recipe("canal")))
 
 
 def test_signal_handlers_are_put_back(store: VolumeStore, tmp_path: Path) -> None:
@@ -135,8 +117,8 @@ def test_signal_handlers_are_put_back(store: VolumeStore, tmp_path: Path) -> Non
     assert [signal.getsignal(s) for s in caught] == before
 
 
-def test_a_finished_run_is_left_as_it_is(store: VolumeStore, whole: Any) -> None:
-    folder = whole("canal")
+def test_a_finished_run_is_left_as_it_is(store: VolumeStore, whole: Whole) -> None:
+    folder = whole(small_recipe("canal"))
     before = tensors_of(folder)
 
     def never(trainer: FoldTrainer, batch: int) -> None:
@@ -162,15 +144,17 @@ def test_more_epochs_go_on_where_the_run_ended(store: VolumeStore, tmp_path: Pat
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_workers_change_nothing(task: str, store: VolumeStore, whole: Any, tmp_path: Path) -> None:
+def test_workers_change_nothing(
+    task: str, store: VolumeStore, whole: Whole, tmp_path: Path
+) -> None:
     train(small_recipe(task, workers=2), store, tmp_path)
-    ours, theirs = tensors_of(tmp_path), tensors_of(whole(task))
+    ours, theirs = tensors_of(tmp_path), tensors_of(whole(small_recipe(task)))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert metrics_of(tmp_path) == metrics_of(whole(task))
+    assert metrics_of(tmp_path) == metrics_of(whole(small_recipe(task)))
 
 
 def test_a_signal_to_every_process_of_the_group_spares_the_workers(
-    store: VolumeStore, whole: Any, tmp_path: Path
+    store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     """Ctrl-C in a terminal and the end of a batch job reach the loaders too."""
     import multiprocessing
@@ -189,7 +173,7 @@ def test_a_signal_to_every_process_of_the_group_spares_the_workers(
     assert not train(recipe, store, tmp_path, before_batch=stop_all).finished
     assert state_of(tmp_path)["progress"]["step"] == 1
     assert train(recipe, store, tmp_path).finished
-    ours, theirs = tensors_of(tmp_path), tensors_of(whole("canal"))
+    ours, theirs = tensors_of(tmp_path), tensors_of(whole(small_recipe("canal")))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -271,7 +255,7 @@ def test_each_batch_has_the_learning_rate_of_its_place_in_the_training(
     recipe = small_recipe("canal")
     train(recipe, store, tmp_path, before_batch=note)
     plan = plan_of(recipe.train, FOLD)
-    assert rates == [plan.rate(i // 3, False, i / 9) for i in range(9)]
+    assert rates == [plan.rate(Position(i // 3), i / 9) for i in range(9)]
     assert len(set(rates)) == 9
     assert [float(r["lr"]) for r in metrics_of(tmp_path)] == rates[2::3]
 
@@ -291,7 +275,7 @@ def test_a_smaller_last_batch_is_left_out_and_its_place_in_the_schedule_too(
     while not train(recipe, store, tmp_path, before_batch=note).finished:
         assert state_of(tmp_path)["progress"]["step"] == 0
     plan = plan_of(recipe.train, FOLD)
-    assert rates == [plan.rate(i, False, i / 3) for i in range(3)]
+    assert rates == [plan.rate(Position(i), i / 3) for i in range(3)]
     moves = {int(s["step"]) for s in state_of(tmp_path)["parts"]["optimizer"]["state"].values()}
     assert moves == {3}
 
@@ -404,9 +388,9 @@ def test_the_last_epoch_is_validated_whatever_the_interval(
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_model_kept_is_the_best_epochs(task: str, store: VolumeStore, whole: Any) -> None:
+def test_the_model_kept_is_the_best_epochs(task: str, store: VolumeStore, whole: Whole) -> None:
     """It says the scores of its epoch, and predicts what it was validated with."""
-    folder = whole(task)
+    folder = whole(small_recipe(task))
     meta = read_meta(folder / "model")
     scores = {int(r["epoch"]): float(r["val_score"]) for r in metrics_of(folder)}
     assert scores[meta.provenance["epoch"]] == min(scores.values())
@@ -437,7 +421,7 @@ def test_the_averaged_weights_are_what_is_validated_and_kept(
 
 
 def test_a_run_does_not_go_on_with_other_settings_or_data(
-    store: VolumeStore, whole: Any, tmp_path: Path
+    store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     recipe = small_recipe("canal")
     for other in (
@@ -445,11 +429,11 @@ def test_a_run_does_not_go_on_with_other_settings_or_data(
         replace(recipe, train=replace(recipe.train, batch_size=3)),
     ):
         with pytest.raises(BadModel, match=r"other settings.*another --out, or --restart"):
-            train(other, store, whole("canal"))
+            train(other, store, whole(small_recipe("canal")))
     with pytest.raises(BadModel, match="other settings or data"):
-        train(recipe, replace(store, fingerprint="of other data"), whole("canal"))
+        train(recipe, replace(store, fingerprint="of other data"), whole(small_recipe("canal")))
     free = replace(recipe, train=replace(recipe.train, workers=1, threads=0), summary="in words")
-    assert train(free, store, whole("canal")).finished
+    assert train(free, store, whole(small_recipe("canal"))).finished
 
 
 def _damage(content: bytes) -> dict[str, bytes]:
@@ -465,22 +449,22 @@ def _damage(content: bytes) -> dict[str, bytes]:
     "how", ["cut", "empty", "text", "headless", "foreign", "parts", "progress"]
 )
 def test_a_damaged_state_is_refused_with_what_to_do(
-    how: str, store: VolumeStore, whole: Any, tmp_path: Path
+    how: str, store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     path = tmp_path / STATE_FILE
     if how == "foreign":
         torch.save({"weights": torch.zeros(3)}, path)
     elif how in ("parts", "progress"):  # as another version of the program might write them
-        state = state_of(whole("canal"))
+        state = state_of(whole(small_recipe("canal")))
         torch.save(state | {how: {"network": {"of": torch.zeros(1)}}}, path)
     else:
-        path.write_bytes(_damage((whole("canal") / STATE_FILE).read_bytes())[how])
+        path.write_bytes(_damage((whole(small_recipe("canal")) / STATE_FILE).read_bytes())[how])
     with pytest.raises(BadModel, match=r"state\.pt is damaged.*--restart"):
         train(small_recipe("canal"), store, tmp_path)
 
 
 def test_restart_begins_anew_and_leaves_nothing_of_the_old_run(
-    store: VolumeStore, whole: Any, tmp_path: Path
+    store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     old = small_recipe("canal", phases=(Phase((1e-2,), (4,)),))
     train(old, store, tmp_path)
@@ -495,7 +479,7 @@ def test_restart_begins_anew_and_leaves_nothing_of_the_old_run(
     assert left == {"state.pt", ".lock", "tensorboard", "notes.txt"}
     assert events.isdisjoint((tmp_path / "tensorboard").iterdir())
     train(recipe, store, tmp_path)
-    assert_same_run(tmp_path, whole("canal"))
+    assert_same_run(tmp_path, whole(small_recipe("canal")))
 
 
 def test_a_fold_without_series_is_named(store: VolumeStore, tmp_path: Path) -> None:
@@ -528,11 +512,11 @@ def test_an_encoder_that_cannot_be_downloaded_ends_the_run_before_it_starts(
     assert not list(tmp_path.iterdir())
 
 
-def test_records_can_be_read(whole: Any) -> None:
+def test_records_can_be_read(whole: Whole) -> None:
     """The CSV has every loss part, score and count; TensorBoard has the same numbers."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    folder = whole("foraminal")
+    folder = whole(small_recipe("foraminal"))
     rows = metrics_of(folder)
     assert list(rows[0])[:3] == ["epoch", "lr", "train_loss"]
     assert {"train_grade", "train_n_matched", "val_score", "val_z"} <= rows[0].keys()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from lumbargrade.training.loop import FoldTrainer
 from small_runs import (
     FOLD,
     Scripted,
+    Whole,
     assert_same_run,
     metrics_of,
     small_recipe,
@@ -42,32 +42,14 @@ def restarted(task: str = "canal", **changed: Any) -> Recipe:
     return small_recipe(task, **settings)
 
 
-@pytest.fixture(scope="module")
-def whole(
-    store: VolumeStore, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, int], Path]:
-    """The folder of a run that nobody interrupted, by schedule and accumulation."""
-    folders: dict[tuple[str, int], Path] = {}
-
-    def run(schedule: str = "constant", accumulate: int = 1) -> Path:
-        key = (schedule, accumulate)
-        if key not in folders:
-            folders[key] = tmp_path_factory.mktemp("whole")
-            recipe = restarted(schedule=schedule, accumulate=accumulate)
-            assert train(recipe, store, folders[key]).finished
-        return folders[key]
-
-    return run
-
-
 def epochs_of(folder: Path) -> list[tuple[int, int]]:
     return [(int(r["phase"]), int(r["epoch"])) for r in metrics_of(folder)]
 
 
 def test_epochs_are_counted_on_from_the_one_that_is_restarted_from(
-    store: VolumeStore, whole: Any, tmp_path: Path
+    store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
-    folder = whole()
+    folder = whole(restarted())
     assert epochs_of(folder) == EPOCHS
     assert [float(r["lr"]) for r in metrics_of(folder)] == [1e-3] * 3 + [3e-4] * 2
     meta = read_meta(folder / "model")
@@ -108,17 +90,17 @@ def test_the_last_phase_is_what_a_textbook_says(store: VolumeStore, tmp_path: Pa
 
 
 def test_the_kept_weights_are_the_average_of_that_epoch(
-    store: VolumeStore, whole: Any, tmp_path: Path
+    store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     train(restarted(epochs=2), store, tmp_path)
     average = state_of(tmp_path)["parts"]["average"]
-    kept = load_model(whole() / "kept-epochs" / "phase-1-epoch-002").network.state_dict()
+    kept = load_model(whole(restarted()) / "kept-epochs" / "phase-1-epoch-002").network.state_dict()
     assert all(torch.equal(v, average[f"module.{k}"]) for k, v in kept.items())
 
 
 @pytest.mark.parametrize(("accumulate", "schedule"), [(1, "constant"), (2, "one_cycle")])
 def test_a_run_interrupted_before_at_and_after_the_restart_ends_as_if_it_never_was(
-    accumulate: int, schedule: str, store: VolumeStore, whole: Any, tmp_path: Path
+    accumulate: int, schedule: str, store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     recipe = restarted(accumulate=accumulate, schedule=schedule)
     stops = []
@@ -132,15 +114,15 @@ def test_a_run_interrupted_before_at_and_after_the_restart_ends_as_if_it_never_w
     places = [(False, 0), (False, 1), (False, 2), (True, 2), (True, 3)]
     expected = [(r, e + (s == 0), s) for r, e in places for s in steps]
     assert stops == expected[:-1]  # at the very end the run is finished
-    assert_same_run(tmp_path, whole(schedule, accumulate))
+    assert_same_run(tmp_path, whole(recipe))
     for kept in (tmp_path / "kept-epochs").iterdir():
         ours = load_model(kept).state_dict()
-        theirs = load_model(whole(schedule, accumulate) / "kept-epochs" / kept.name).state_dict()
+        theirs = load_model(whole(recipe) / "kept-epochs" / kept.name).state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_run_killed_right_after_the_restart_restarts_again(
-    store: VolumeStore, whole: Any, tmp_path: Path
+    store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     class Killed(Exception):
         pass
@@ -153,17 +135,17 @@ def test_a_run_killed_right_after_the_restart_restarts_again(
         train(restarted(), store, tmp_path, before_batch=kill)
     assert not state_of(tmp_path)["progress"]["restarted"]
     assert train(restarted(), store, tmp_path).finished
-    assert_same_run(tmp_path, whole())
+    assert_same_run(tmp_path, whole(restarted()))
 
 
 def test_a_short_run_can_be_made_longer_across_the_restart(
-    store: VolumeStore, whole: Any, tmp_path: Path
+    store: VolumeStore, whole: Whole, tmp_path: Path
 ) -> None:
     for epochs, done in ((1, 1), (3, 3), (4, 5)):
         assert train(restarted(epochs=epochs), store, tmp_path).finished
         assert epochs_of(tmp_path) == EPOCHS[:done]
     assert train(restarted(), store, tmp_path).finished
-    ours, theirs = tensors_of(tmp_path), tensors_of(whole())
+    ours, theirs = tensors_of(tmp_path), tensors_of(whole(restarted()))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert train(restarted(epochs=2), store, tmp_path).finished
     assert epochs_of(tmp_path) == EPOCHS
@@ -257,9 +239,9 @@ def test_weights_that_are_gone_are_named_with_what_to_do(
         train(restarted(), store, tmp_path)
 
 
-def test_where_it_restarts_may_not_change_between_parts(store: VolumeStore, whole: Any) -> None:
+def test_where_it_restarts_may_not_change_between_parts(store: VolumeStore, whole: Whole) -> None:
     with pytest.raises(BadModel, match="other settings"):
-        train(restarted(restart_from=(1,)), store, whole())
+        train(restarted(restart_from=(1,)), store, whole(restarted()))
 
 
 def test_a_contradiction_leaves_an_earlier_run_alone(store: VolumeStore, tmp_path: Path) -> None:

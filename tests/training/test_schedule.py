@@ -9,7 +9,7 @@ import pytest
 
 from lumbargrade.config import Phase, TrainConfig, load_recipe
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.training.schedule import for_fold, plan_of
+from lumbargrade.training.schedule import Position, for_fold, plan_of
 
 PER_FOLD = TrainConfig(
     phases=(Phase((1e-4, 1e-4, 1e-5, 1e-5, 1e-5), (40, 40, 30, 45, 45)), Phase((1e-6,), (100,)))
@@ -19,14 +19,14 @@ RESTARTED = replace(PER_FOLD, restart_from=(28, 32, 25, 40, 40))
 
 def walked(train: TrainConfig, fold: int) -> list[tuple[int, int, float]]:
     """Phase, epoch (from 1) and learning rate of all epochs that a trainer does, in order."""
-    plan, epoch, restarted = plan_of(train, fold), 0, False
+    plan, at = plan_of(train, fold), Position()
     found = []
-    while not plan.done(epoch, restarted):
-        if plan.restarts(epoch, restarted):
-            epoch, restarted = plan.restart, True
-        assert plan.trained(epoch, restarted) == len(found) < plan.total
-        found.append((plan.phase(epoch, restarted), epoch + 1, plan.rate(epoch, restarted, 0.5)))
-        epoch += 1
+    while not plan.done(at):
+        if plan.restarts(at):
+            at = Position(plan.restart, restarted=True)
+        assert plan.trained(at) == len(found) < plan.total
+        found.append((plan.phase(at), at.epoch + 1, plan.rate(at, 0.5)))
+        at = at._replace(epoch=at.epoch + 1)
     assert len(found) == plan.total
     return found
 
@@ -36,7 +36,7 @@ def walked(train: TrainConfig, fold: int) -> list[tuple[int, int, float]]:
     [(0, 0, 1e-4), (0, 39, 1e-4), (0, 40, 1e-6), (2, 0, 1e-5), (4, 44, 1e-5), (1, 99, 1e-6)],
 )
 def test_a_phase_ends_where_its_fold_says(fold: int, epoch: int, expected: float) -> None:
-    assert plan_of(PER_FOLD, fold).rate(epoch, False, 0.5) == expected
+    assert plan_of(PER_FOLD, fold).rate(Position(epoch), 0.5) == expected
     assert walked(PER_FOLD, fold)[epoch][2] == expected
 
 
@@ -70,10 +70,10 @@ def test_a_short_run_ends_when_the_count_gets_there(epochs: int, last: int, trai
 
 def test_a_run_that_is_beyond_an_override_is_done() -> None:
     plan = plan_of(replace(RESTARTED, epochs=35), 0)
-    assert plan.done(30, True)
-    assert plan.done(50, True)
-    assert plan.done(38, False)
-    assert not plan.restarts(40, False)
+    assert plan.done(Position(30, restarted=True))
+    assert plan.done(Position(50, restarted=True))
+    assert plan.done(Position(38))
+    assert not plan.restarts(Position(40))
 
 
 def test_a_restart_after_three_phases_and_one_that_ends_before_the_phase_before_it() -> None:
@@ -122,7 +122,7 @@ def test_settings_that_contradict_each_other_are_named(
 def test_epochs_are_kept_where_named_at_the_interval_and_for_the_restart() -> None:
     def kept(train: TrainConfig, restarted: bool, fold: int = 0) -> list[int]:
         plan = plan_of(train, fold)
-        return [n for n in range(1, 101) if plan.keeps(n, restarted)]
+        return [n for n in range(1, 101) if plan.keeps(Position(n, restarted))]
 
     assert kept(PER_FOLD, False) == []
     assert kept(replace(PER_FOLD, keep=(3, 70), keep_every=25), False) == [3, 25, 50, 70, 75, 100]
@@ -145,7 +145,7 @@ def test_published_canal_run_ends_at_its_own_epoch_in_each_fold() -> None:
 
 def test_one_cycle_warms_up_peaks_and_decays() -> None:
     plan = plan_of(TrainConfig(phases=(Phase((1e-3,), (10,)),), schedule="one_cycle"), 0)
-    rates = [plan.rate(0, False, i / 100) for i in range(101)]
+    rates = [plan.rate(Position(), i / 100) for i in range(101)]
     peak = max(rates)
     assert peak == pytest.approx(1e-3, rel=1e-6)
     assert rates.index(peak) == 10

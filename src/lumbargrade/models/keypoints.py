@@ -20,7 +20,7 @@ from lumbargrade.models.one_stage import Batch, OneStageTask
 from lumbargrade.models.subarticular import CropBatch, SubarticularTask
 from lumbargrade.models.task import LossTerms, point_errors_of, point_medians
 from lumbargrade.networks.crop_network import CropOutput
-from lumbargrade.networks.heads import OneStageOutput
+from lumbargrade.networks.one_stage import OneStageOutput
 from lumbargrade.sampling.study_rows import StudyRow
 
 #: A point further off than this is on another level; how much further does not matter.

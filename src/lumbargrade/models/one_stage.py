@@ -35,9 +35,8 @@ from lumbargrade.models.task import (
     locate,
 )
 from lumbargrade.networks import losses
-from lumbargrade.networks.heads import OneStageOutput
 from lumbargrade.networks.heatmap import ordered_points
-from lumbargrade.networks.one_stage import build_network
+from lumbargrade.networks.one_stage import OneStageOutput, build_network
 from lumbargrade.sampling.augment import draw_augmentation
 from lumbargrade.sampling.series import Sample, annotated_points, make_sample
 

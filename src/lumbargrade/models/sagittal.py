@@ -12,7 +12,7 @@ from lumbargrade.domain.vocabulary import Condition, SeriesKind, Side
 from lumbargrade.models.one_stage import Batch, OneStageTask
 from lumbargrade.models.task import LossTerms
 from lumbargrade.networks import losses
-from lumbargrade.networks.heads import OneStageOutput
+from lumbargrade.networks.one_stage import OneStageOutput
 
 
 class ForaminalTask(OneStageTask):

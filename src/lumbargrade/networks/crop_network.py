@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.networks.decoder import ConvBlock, UNetDecoder
 from lumbargrade.networks.encoder import Encoder, make_encoder, require_multiples
-from lumbargrade.networks.heads import two_layers
 from lumbargrade.networks.heatmap import expected_index, pooled, spatial_softmax
-from lumbargrade.networks.one_stage import channels_last
+from lumbargrade.networks.one_stage import channels_last, two_layers
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,157 @@ from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.networks.decoder import UNetDecoder, as_volume
 from lumbargrade.networks.encoder import Encoder, make_encoder, require_multiples
-from lumbargrade.networks.heads import OneStageOutput, PlaneHead, VolumeHead
+from lumbargrade.networks.heatmap import expected_index, pooled, spatial_softmax
+
+
+@dataclass(frozen=True)
+class OneStageOutput:
+    """Result of a one-stage network; every tensor is fp32 and on the device of the input.
+
+    The maps are what the losses need. The volume network ("3d", foraminal) fills
+    ``volume_heatmaps``; the plane network ("2d", canal) fills the four fields after it.
+    """
+
+    grade: Tensor
+    """(B, P, 3) probabilities of normal/mild, moderate, severe; each row sums to 1"""
+    log_grade: Tensor
+    """(B, P, 3) logarithm of ``grade``, computed stably: what the grade loss takes"""
+    xy: Tensor
+    """(B, P, 2) expected x (column) and y (row), mask pixels, pixel centres at integers"""
+    z: Tensor
+    """(B, P) slice index in the volume: expected slice ("3d") or arg-max slice ("2d")"""
+    counts: tuple[int, ...]
+    """slices D of each volume"""
+    volume_heatmaps: tuple[Tensor, ...] | None = None
+    """per volume (P, D, h, w): probability of each voxel; each target sums to 1"""
+    plane_heatmaps: Tensor | None = None
+    """(B, P, h, w): probability of each pixel in the averaged plane; each target sums to 1"""
+    slice_log_probs: tuple[Tensor, ...] | None = None
+    """per volume (P, D): log probability of each slice; exp sums to 1 over D"""
+    grade_map: Tensor | None = None
+    """(B, 3, h, w): log probability of each grade at each pixel; exp sums to 1 over grades"""
+    centre: Tensor | None = None
+    """(B,) int64: the slice whose neighbourhood was averaged to the plane"""
+
+
+class VolumePoints(NamedTuple):
+    """Points of one volume: heatmaps (P, D, h, w), xyz (P, 3), grade features (P, features)."""
+
+    heatmaps: Tensor
+    xyz: Tensor
+    features: Tensor
+
+
+class VolumeHead(nn.Module):
+    """Points by softmax over a whole volume; grades from features pooled under each heatmap.
+
+    The grade features are a 1x1x1 convolution of the volume, pooled with the heatmaps. Both are
+    linear and a heatmap sums to 1, so the volume is pooled first and the few pooled vectors are
+    projected (weights and bias) after: the same function for a fraction of the work.
+    """
+
+    def __init__(self, width: int, targets: int, features: int, grades: int = 3) -> None:
+        super().__init__()
+        self.points = nn.Conv3d(width, targets, 1)
+        self.project = nn.Linear(width, features)
+        self.grade = two_layers(features, features, grades)
+
+    def locate(self, volume: Tensor) -> VolumePoints:
+        """Points and grade features of one decoded volume (1, width, D, h, w)."""
+        heatmaps = spatial_softmax(self.points(volume), spatial=3)
+        features = self.project(pooled(heatmaps, volume)[0])
+        return VolumePoints(heatmaps[0], expected_index(heatmaps[0], spatial=3), features)
+
+    def forward(self, volumes: Sequence[VolumePoints]) -> OneStageOutput:
+        """Grades of all points of a batch, beside the points."""
+        xyz = torch.stack([v.xyz for v in volumes])
+        features = torch.stack([v.features for v in volumes])
+        logits = self.grade(features.flatten(0, 1)).float().view(*features.shape[:2], -1)
+        return OneStageOutput(
+            grade=logits.softmax(dim=-1),
+            log_grade=logits.log_softmax(dim=-1),
+            xy=xyz[..., :2],
+            z=xyz[..., 2],
+            counts=tuple(v.heatmaps.shape[1] for v in volumes),
+            volume_heatmaps=tuple(v.heatmaps for v in volumes),
+        )
+
+
+class PlaneHead(nn.Module):
+    """Slices first, then the plane: for targets that lie in about the same slice.
+
+    Args:
+        width: channels of the decoded slices.
+        targets: P.
+        hidden: channels inside the three small heads.
+        neighbours: slices on each side of the expected slice that are averaged with it.
+    """
+
+    def __init__(
+        self, width: int, targets: int, hidden: int, neighbours: int, grades: int = 3
+    ) -> None:
+        super().__init__()
+        self.slices = two_layers(width, hidden, targets)
+        self.points = _pixelwise(width, hidden, targets)
+        self.grade = _pixelwise(width, hidden, grades)
+        self.neighbours = neighbours
+
+    def forward(self, maps: Tensor, counts: Sequence[int]) -> OneStageOutput:
+        """Decoded slices (sum of counts, width, h, w) of volumes with these slice counts."""
+        logits = self.slices(maps.mean(dim=(2, 3))).float()
+        log_probs = tuple(part.T.log_softmax(dim=-1) for part in torch.split(logits, list(counts)))
+        centre = torch.stack([_expected_slice(p.detach()) for p in log_probs])
+        plane = self._average(maps, counts, centre.tolist())
+
+        heatmaps = spatial_softmax(self.points(plane), spatial=2)
+        grade_map = self.grade(plane).float().log_softmax(dim=1)
+        grade = pooled(heatmaps, grade_map.exp())
+        # mean of probabilities in the log domain: exact, and finite where exp() underflows
+        weighted = heatmaps.clamp_min(torch.finfo(heatmaps.dtype).tiny).log().unsqueeze(2)
+        log_grade = (weighted + grade_map.unsqueeze(1)).flatten(3).logsumexp(dim=-1)
+        return OneStageOutput(
+            grade=grade,
+            log_grade=log_grade,
+            xy=expected_index(heatmaps, spatial=2),
+            z=torch.stack([p.argmax(dim=-1) for p in log_probs]).float(),
+            counts=tuple(counts),
+            plane_heatmaps=heatmaps,
+            slice_log_probs=log_probs,
+            grade_map=grade_map,
+            centre=centre,
+        )
+
+    def _average(self, maps: Tensor, counts: Sequence[int], centre: Sequence[int]) -> Tensor:
+        """Mean of the slices around the centre of each volume, (B, width, h, w)."""
+        near = [
+            volume[max(0, middle - self.neighbours) : middle + self.neighbours + 1]
+            for volume, middle in zip(torch.split(maps, list(counts)), centre, strict=True)
+        ]
+        return torch.stack([slices.mean(dim=0) for slices in near])
+
+
+def _expected_slice(log_probs: Tensor) -> Tensor:
+    """Rounded expected slice of the mean of P distributions (P, D)."""
+    return expected_index(log_probs.exp().mean(dim=0), spatial=1)[0].round().long()
+
+
+def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Features (N, inputs) to scores (N, outputs)."""
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, outputs),
+    )
+
+
+def _pixelwise(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, hidden, 1),
+        nn.BatchNorm2d(hidden),
+        nn.SiLU(inplace=True),
+        nn.Conv2d(hidden, outputs, 1),
+    )
 
 
 class OneStageNetwork(nn.Module):

@@ -1,24 +1,29 @@
 """An anatomy and a plane to an image: every structure painted where the plane cuts it.
 
 What a tissue looks like is the caller's: `paint` takes one value per `Tissue`, which makes any
-contrast, or a map of labels.
+contrast, or a map of labels. The surroundings of the spine (skin, fat, muscles, vessels, kidneys,
+bowel, pelvis) are smooth and coarse, so they are painted at half resolution; their coordinates are
+LPS mm relative to the posterior wall of the bodies at the same height.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.geometry import SlicePlane
-from lumbargrade.phantom.anatomy import Anatomy
-from lumbargrade.phantom.surroundings import paint_surroundings
-from lumbargrade.phantom.tissue import Affine, Canvas, Image, Window
+from lumbargrade.phantom.anatomy import BODIES, Anatomy
+from lumbargrade.phantom.tissue import Affine, Canvas, Image, Tissue, Window, ellipse
 from lumbargrade.phantom.vertebra import paint_cell
 
 #: How far from the mid-line, in front of and behind the posterior wall a cell is painted, mm.
 REACH = (44.0, -46.0, 66.0)
 
 _COARSE = 6
+_HALF = 2
 
 
 def paint(anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: Image) -> Image:
@@ -33,7 +38,7 @@ def paint(anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: I
     Returns:
         Float32 image of ``shape``.
     """
-    image = paint_surroundings(anatomy, plane, shape, values)
+    image = _surroundings(anatomy, plane, shape, values)
     for index in map(int, np.flatnonzero(_crossed(anatomy, plane))):
         found = _cell_canvas(anatomy, plane, index, image, values)
         if found is None:
@@ -111,3 +116,133 @@ def _window(above: Affine, below: Affine, shape: tuple[int, ...]) -> Window | No
     if r1 <= r0 or c1 <= c0:
         return None
     return slice(r0, r1), slice(c0, c1)
+
+
+def _surroundings(
+    anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: Image
+) -> Image:
+    """Everything but the vertebrae, discs, foramina and canal; float32 of ``shape``."""
+    y = np.arange(0, shape[0] + _HALF, _HALF, dtype=np.float32)
+    x = np.arange(0, shape[1] + _HALF, _HALF, dtype=np.float32)
+    patient = Affine.of(plane, np.eye(3), np.zeros(3))
+    px, py, pz = (patient.at(x, y, k) for k in range(3))
+    walls = np.array([b.wall for b in anatomy.bodies])[::-1]
+    places = np.arange(len(BODIES))[::-1]
+    spine_x, spine_y, order = _along(pz, walls[:, 2], [walls[:, 0], walls[:, 1], places])
+    u, v = px - spine_x, py - spine_y
+    canvas = Canvas(
+        np.full(u.shape, values[Tissue.FAT], np.float32),
+        *(u, v, order, np.abs(u), values, 2.2 * max(min(plane.spacing), 0.8)),
+    )
+    _front(canvas, anatomy, plane)
+    _muscles(canvas, anatomy, plane)
+    _pelvis(canvas)
+    _skin(canvas, anatomy, py, pz, walls)
+    size = (u.shape[1] * _HALF, u.shape[0] * _HALF)
+    return _enlarge(canvas.image, size)[: shape[0], : shape[1]].copy()
+
+
+def _along(pz: Image, heights: Image, curves: list[NDArray[Any]]) -> list[Image]:
+    """Curves over height looked up at every pixel, from tables with steps of 0.25 mm."""
+    low, step = float(heights[0]), 0.25
+    knots = np.arange(low, float(heights[-1]) + step, step)
+    at = np.clip((pz - low) * (1 / step), 0, len(knots) - 1).astype(np.int32)
+    return [np.interp(knots, heights, c).astype(np.float32)[at] for c in curves]
+
+
+def _enlarge(image: Image, size: tuple[int, int]) -> Image:
+    """Twice the size with pixel 0 staying in place (cv2.resize alone would shift by half)."""
+    matrix = np.array([[0.5, 0, 0], [0, 0.5, 0]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(
+        cv2.warpAffine(image, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE),
+        np.float32,
+    )
+
+
+def _blobs(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> Image:
+    """A smooth random field, about -1 to 1, with features of ``size`` pixels."""
+    small = (shape[0] // size + 3, shape[1] // size + 3)
+    field = rng.standard_normal(small).astype(np.float32)
+    return np.asarray(cv2.resize(field, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _texture_rng(anatomy: Anatomy, plane: SlicePlane) -> np.random.Generator:
+    """Repeatable small shapes of one plane."""
+    place = round(plane.projection * 10) & 0xFFFF
+    return np.random.default_rng([anatomy.seed, place])
+
+
+def _front(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
+    """Bowel and wall of the belly, great vessels, kidneys."""
+    u, v, order, values = canvas.u, canvas.v, canvas.w, canvas.values
+    depth = anatomy.bodies[5].depth
+    rng = _texture_rng(anatomy, plane)
+    bowel = 0.7 * _blobs(rng, u.shape, 11) + 0.5 * _blobs(rng, u.shape, 5)
+    inside = np.clip((-v - depth - 22) / 6, 0, 1)
+    shade = values[Tissue.BOWEL] * (1 + 0.25 * bowel)
+    gas = np.clip((bowel - 1.4) * 3, 0, 1)
+    fatty = np.clip((-bowel - 0.2) * 1.1, 0, 0.7)
+    shade = shade + fatty * (values[Tissue.FAT] - shade)
+    shade = shade + gas * (values[Tissue.AIR] - shade)
+    canvas.image += inside * (shade - canvas.image)
+    vessel = float(values[Tissue.VESSEL])
+    split = np.clip((order - 6.6) * 14, 0, 30)
+    canvas.lay(ellipse(np.abs(u - 3) - split, v + depth + 10, 8.5, 8.0) + 9 * (order > 8.5), vessel)
+    canvas.lay(ellipse(u + 20 + 0.6 * split, v + depth + 7, 9.5, 7.5) + 9 * (order > 8.5), vessel)
+    long = np.sqrt(np.clip(1 - ((order - 3.9) / 1.7) ** 2, 0.001, 1))
+    kidney = ellipse(canvas.out - 66, v + 18, 22 * long, 27 * long)
+    canvas.lay(kidney, float(values[Tissue.KIDNEY]))
+    canvas.lay(ellipse(canvas.out - 60, v + 19, 7 * long, 12 * long), float(values[Tissue.FAT]))
+
+
+def _muscles(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
+    """Psoas, quadratus and the muscles of the back with fat strands."""
+    v, order, out, values = canvas.v, canvas.w, canvas.out, canvas.values
+    rng = _texture_rng(anatomy, plane)
+    strands = np.clip(_blobs(rng, v.shape, 3) - 1.6 + 1.3 * anatomy.fatty, 0, 1)
+    muscle = values[Tissue.MUSCLE] + strands * 0.8 * (values[Tissue.FAT] - values[Tissue.MUSCLE])
+    size = np.clip((order - 1.6) / 4, 0.05, 1) * anatomy.muscle
+    psoas = ellipse(out - 26 - 14 * size, v + 17 + 6 * size, 6 + 13 * size, 8 + 16 * size)
+    canvas.lay(psoas, muscle)
+    quadratus = ellipse(out - 62, v - 8, 22, 9) + 9 * (order > 7.2)
+    canvas.lay(quadratus, muscle)
+    big = anatomy.muscle * np.clip((11.5 - order) / 4, 0.15, 1)
+    back = ellipse(out - 34, v - 40, 33 * np.sqrt(big), 24 * big)
+    canvas.lay(back, muscle)
+    inner = ellipse(out - 16, v - 36, 14.5, 22 * big)
+    canvas.lay(inner, muscle)
+
+
+def _pelvis(canvas: Canvas) -> None:
+    """The iliac wings."""
+    v, order, out, values = canvas.v, canvas.w, canvas.out, canvas.values
+    if order.max() < 7.0 or not canvas.sees(40, 200):
+        return
+    tilted = out - 62 - 0.55 * (v + 10)
+    wing = np.maximum(np.abs(tilted) - 7, np.abs(v + 2) - 38)
+    wing = np.maximum(wing, (7.3 - order) * 20)
+    canvas.lay(wing, float(values[Tissue.CORTEX]))
+    canvas.lay(wing + 2.0, float(values[Tissue.MARROW]))
+
+
+def _skin(
+    canvas: Canvas,
+    anatomy: Anatomy,
+    py: Image,
+    pz: Image,
+    walls: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> None:
+    """Fat between muscle and skin, skin, and the air behind it."""
+    values = canvas.values
+    ys = walls[:, 1]
+    flat = ys.mean() + 0.6 * (ys - ys.mean())
+    room = np.where(np.arange(len(ys)) < 3, 32.0, anatomy.back + anatomy.fat * 0.5)
+    surface = flat + np.max(ys + room - flat)
+    (line,) = _along(pz, walls[:, 2], [surface])
+    furrow = 7 * np.exp(-((canvas.u / 16) ** 2)) + 5 * np.clip((canvas.out - 50) / 60, 0, 2) ** 2
+    behind = py - (line - furrow.astype(np.float32))
+    fascia = -behind - np.float32(anatomy.fat)
+    canvas.lay(fascia, float(values[Tissue.FAT]))
+    canvas.lay(np.abs(behind + 1) - 1.2, float(values[Tissue.SKIN]))
+    canvas.lay(-behind, float(values[Tissue.AIR]))

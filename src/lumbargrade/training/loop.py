@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -27,13 +29,20 @@ from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta
 from lumbargrade.models.device import amp_dtype, autocast, choose_device
 from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.models.task import LossTerms, Row, TaskBatch
-from lumbargrade.training.kept import kept_folder, restart_weights, warn_of_unkept
 from lumbargrade.training.learner import NONFINITE_FILE, Learner, refuse_nonfinite
 from lumbargrade.training.loader import epoch_batches, training_loader
 from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
-from lumbargrade.training.schedule import plan_of
-from lumbargrade.training.signals import StopSignals
-from lumbargrade.training.state import STATE_FILE, Progress, load_state, save_state, stamp_of
+from lumbargrade.training.schedule import Position, plan_of
+from lumbargrade.training.state import (
+    STATE_FILE,
+    Progress,
+    kept_folder,
+    load_state,
+    restart_weights,
+    save_state,
+    stamp_of,
+    warn_of_unkept,
+)
 from lumbargrade.training.validator import Validator
 
 log = logging.getLogger(__name__)
@@ -65,6 +74,32 @@ class FoldResult:
     best_epoch: int
     best_phase: int
     finished: bool
+
+
+class StopSignals:
+    """SIGTERM and SIGINT as requests to stop, which the loop obeys after the current batch.
+
+    A context manager: the earlier handlers are restored on exit.
+
+    Attributes:
+        asked: whether a signal arrived.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.asked = False
+
+    def __enter__(self) -> StopSignals:
+        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        log.warning("%s: %s; saving", self.label, signal.Signals(number).name)
+        self.asked = True
 
 
 class FoldTrainer:
@@ -144,26 +179,23 @@ class FoldTrainer:
         if restart:
             self._forget()
         progress = load_state(self.folder, self.learner.parts, self.stamp) or Progress()
-        if not self._done(progress):
+        if not self.plan.done(progress.at):
             progress.finished = self._out_of_patience(progress)
         warn_of_unkept(self.folder, self.plan, progress, self._label)
         records = RunRecords(self.folder, self._label, progress.history)
         try:
             with self.signals:
-                while not progress.finished and not self._done(progress):
-                    if self.plan.restarts(progress.epoch, progress.restarted):
+                while not progress.finished and not self.plan.done(progress.at):
+                    if self.plan.restarts(progress.at):
                         self._restart(progress)
                     if not self._epoch(progress, records):
                         break
         finally:
             records.close()
-        progress.finished = progress.finished or self._done(progress)
+        progress.finished = progress.finished or self.plan.done(progress.at)
         save_state(self.folder, progress, self.learner.parts, self.stamp)
         best = progress.best, progress.best_epoch, progress.best_phase
         return FoldResult(self.folder, *best, progress.finished)
-
-    def _done(self, progress: Progress) -> bool:
-        return self.plan.done(progress.epoch, progress.restarted)
 
     def _forget(self) -> None:
         """Delete an earlier run, its state first, so that nothing of it is taken for this one."""
@@ -205,16 +237,16 @@ class FoldTrainer:
         if lr is None:
             return False
         start = time.perf_counter()
-        number = progress.epoch + 1
-        phase = self.plan.recorded_phase(progress.epoch, progress.restarted)
+        after = Position(progress.epoch + 1, progress.restarted)
+        phase = self.plan.recorded_phase(progress.at)
         validation: dict[str, float] = {}
-        if self.plan.validates(number, progress.restarted):
-            validation = self._validate(number, phase, progress)
+        if self.plan.validates(after):
+            validation = self._validate(after, phase, progress)
         seconds = progress.seconds + time.perf_counter() - start
         end = self.plan.end(progress.restarted)
-        records.add(EpochRecord(number, lr, seconds, progress.means(), validation, phase), end)
+        records.add(EpochRecord(after.epoch, lr, seconds, progress.means(), validation, phase), end)
         progress.history = records.history
-        progress.epoch, progress.step, progress.sums, progress.seconds = number, 0, {}, 0.0
+        progress.epoch, progress.step, progress.sums, progress.seconds = after.epoch, 0, {}, 0.0
         progress.finished = self._out_of_patience(progress)
         if progress.finished:
             log.info("%s: no better score for %d epochs", self._label, self.config.patience)
@@ -222,9 +254,7 @@ class FoldTrainer:
         return not self.signals.asked
 
     def _out_of_patience(self, progress: Progress) -> bool:
-        return self.plan.out_of_patience(
-            progress.epoch, progress.restarted, progress.best_epoch, progress.best_phase
-        )
+        return self.plan.out_of_patience(progress.at, progress.best_epoch, progress.best_phase)
 
     def _train_batches(self, progress: Progress) -> float | None:
         """Train over the rest of the epoch; the last learning rate, or None if told to stop."""
@@ -236,14 +266,14 @@ class FoldTrainer:
             epoch=progress.epoch,
             skip=progress.step,
         )
-        plan, restarted = self.plan, progress.restarted
-        phase = plan.recorded_phase(progress.epoch, restarted)
+        plan, at = self.plan, progress.at
+        phase = plan.recorded_phase(at)
         where = f"phase {phase} epoch" if phase else "epoch"
-        trained = plan.trained(progress.epoch, restarted)
+        trained = plan.trained(at)
         lr = 0.0
         bar = tqdm(
             loader,
-            desc=f"{self._label} {where} {progress.epoch + 1}/{plan.end(restarted)}",
+            desc=f"{self._label} {where} {progress.epoch + 1}/{plan.end(at.restarted)}",
             initial=progress.step,
             total=self.steps,
             leave=False,
@@ -253,7 +283,7 @@ class FoldTrainer:
         mark = time.perf_counter()
         for batch in bar:
             share = (trained * self.steps + progress.step) / (plan.total * self.steps)
-            lr = plan.rate(progress.epoch, restarted, share)
+            lr = plan.rate(at, share)
             last = progress.step + 1 == self.steps
             terms = self._step(batch, lr, progress)
             progress.step += 1
@@ -291,27 +321,26 @@ class FoldTrainer:
     def _place(self, progress: Progress) -> dict[str, Any]:
         """Recipe, fold, epoch and step of the current batch, for a report."""
         place = {"recipe": self.recipe.name, "fold": self.fold}
-        if phase := self.plan.recorded_phase(progress.epoch, progress.restarted):
+        if phase := self.plan.recorded_phase(progress.at):
             place["phase"] = phase
         return place | {"epoch": progress.epoch + 1, "step": progress.step + 1}
 
-    def _validate(self, number: int, phase: int, progress: Progress) -> dict[str, float]:
+    def _validate(self, after: Position, phase: int, progress: Progress) -> dict[str, float]:
         """Score the averaged weights on the fold; save them if they are the best so far or kept.
 
         Args:
-            number: of the epoch, from 1.
+            after: the end of the epoch.
             phase: its phase, from 1; 0 if there is only one.
             progress: updated if the score is better.
         """
         judged = self.validator.judge(self.learner.average.module.eval())
-        place = {"epoch": number} | ({"phase": phase} if phase else {})
+        place = {"epoch": after.epoch} | ({"phase": phase} if phase else {})
         score = judged.scores["score"]
         if score < progress.best and np.isfinite(score):
-            progress.best, progress.best_epoch, progress.best_phase = score, number, phase
+            progress.best, progress.best_epoch, progress.best_phase = score, after.epoch, phase
             judged.save(self.folder / MODEL_FOLDER, **place)
-        if self.plan.keeps(number, progress.restarted):
-            kept = kept_folder(self.folder, self.plan, number, progress.restarted)
-            judged.save(kept, **place)
+        if self.plan.keeps(after):
+            judged.save(kept_folder(self.folder, self.plan, after), **place)
         if self.hook is not None:
             self.hook(len(progress.history) + 1, self.validation_rows, judged.predictions)
         return judged.scores

@@ -2,7 +2,7 @@
 
 Epochs are counted from the start of training. Where the last phase restarts from an earlier epoch
 (``train.restart_from``), the count goes back to that epoch, so some numbers occur twice. Therefore
-two values give a position in the training: the epoch, and whether the restart has happened.
+a :class:`Position` in the training is the epoch, and whether the restart has happened.
 (The option ``--restart`` is another thing: it deletes a run and begins it anew.)
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from lumbargrade.config import TrainConfig
 from lumbargrade.domain.errors import UsageError
@@ -44,12 +44,19 @@ def for_fold(values: Sequence[Value], fold: int, key: str = "") -> Value:
     return values[fold]
 
 
+class Position(NamedTuple):
+    """How far a training is: how many epochs are done, and whether the restart has happened.
+
+    The epoch that is trained next has the number ``epoch + 1``.
+    """
+
+    epoch: int = 0
+    restarted: bool = False
+
+
 @dataclass(frozen=True)
 class Plan:
     """The epochs of one fold.
-
-    In all methods ``epoch`` is the epoch count: the number of epochs done, which is also the index
-    (from 0) of the current epoch. ``restarted`` says whether the restart has happened.
 
     Attributes:
         rates: peak learning rate of each phase.
@@ -72,16 +79,16 @@ class Plan:
     validate_every: int = 1
     patience: int = 0
 
-    def phase(self, epoch: int, restarted: bool) -> int:
-        """Number, from 1, of the phase that trains after ``epoch`` epochs."""
-        if restarted:
+    def phase(self, at: Position) -> int:
+        """Number, from 1, of the phase that trains next."""
+        if at.restarted:
             return len(self.ends)
         some = self.ends[:-1] if self.restart else self.ends
-        return next((i for i, end in enumerate(some, 1) if epoch < end), len(some))
+        return next((i for i, end in enumerate(some, 1) if at.epoch < end), len(some))
 
-    def recorded_phase(self, epoch: int, restarted: bool) -> int:
+    def recorded_phase(self, at: Position) -> int:
         """The same for records, names and messages: 0 if there is only one phase."""
-        return self.phase(epoch, restarted) if len(self.ends) > 1 else 0
+        return self.phase(at) if len(self.ends) > 1 else 0
 
     def end(self, restarted: bool) -> int:
         """The epoch at which training ends, or at which the part before the restart ends."""
@@ -89,41 +96,40 @@ class Plan:
             return min(self.ends[-2], self.stop or self.ends[-2])
         return self.stop or self.ends[-1]
 
-    def restarts(self, epoch: int, restarted: bool) -> bool:
+    def restarts(self, at: Position) -> bool:
         """Whether the restart comes next."""
-        return self.reaches_restart and not restarted and epoch >= self.ends[-2]
+        return self.reaches_restart and not at.restarted and at.epoch >= self.ends[-2]
 
-    def done(self, epoch: int, restarted: bool) -> bool:
+    def done(self, at: Position) -> bool:
         """Whether training has reached its end, or is beyond it because ``stop`` was lowered."""
-        if restarted and not self.reaches_restart:
+        if at.restarted and not self.reaches_restart:
             return True
-        return epoch >= self.end(restarted) and not self.restarts(epoch, restarted)
+        return at.epoch >= self.end(at.restarted) and not self.restarts(at)
 
     @property
     def reaches_restart(self) -> bool:
         """Whether there is a restart, and ``stop`` is not before it."""
         return bool(self.restart) and not 0 < self.stop <= self.ends[-2]
 
-    def trained(self, epoch: int, restarted: bool) -> int:
+    def trained(self, at: Position) -> int:
         """How many epochs have been trained; epochs with the same number count separately."""
-        return self.ends[-2] + epoch - self.restart if restarted else epoch
+        return self.ends[-2] + at.epoch - self.restart if at.restarted else at.epoch
 
     @property
     def total(self) -> int:
         """How many epochs are trained from the start to the end."""
         restarted = self.reaches_restart
-        return self.trained(self.end(restarted), restarted)
+        return self.trained(Position(self.end(restarted), restarted))
 
-    def rate(self, epoch: int, restarted: bool, progress: float) -> float:
+    def rate(self, at: Position, progress: float) -> float:
         """Learning rate of a step.
 
         Args:
-            epoch: epochs done before the one of the step.
-            restarted: whether the restart has happened.
+            at: before the epoch of the step.
             progress: share of all training steps that are done, 0..1. ``one_cycle`` is one cycle
                 over all steps; a restart does not begin another.
         """
-        peak = self.rates[self.phase(epoch, restarted) - 1]
+        peak = self.rates[self.phase(at) - 1]
         if self.schedule == "constant":
             return peak
         if progress < WARM_UP:
@@ -131,38 +137,36 @@ class Plan:
         cosine = 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
         return peak * (1 / LAST_DIVISOR + (1 - 1 / LAST_DIVISOR) * cosine)
 
-    def keeps(self, number: int, restarted: bool) -> bool:
-        """Whether the weights after epoch ``number`` (from 1) are kept as a model of their own."""
-        every = bool(self.keep_every) and number % self.keep_every == 0
-        return every or number in self.keep or (not restarted and number == self.restart > 0)
+    def keeps(self, at: Position) -> bool:
+        """Whether the weights at the end of the last epoch are kept as a model of their own."""
+        every = bool(self.keep_every) and at.epoch % self.keep_every == 0
+        for_restart = not at.restarted and at.epoch == self.restart > 0
+        return every or at.epoch in self.keep or for_restart
 
-    def validates(self, number: int, restarted: bool) -> bool:
-        """Whether epoch ``number`` (from 1) is scored: at the interval, at the end, and if kept."""
-        at_interval = number % self.validate_every == 0
-        return at_interval or number == self.end(restarted) or self.keeps(number, restarted)
+    def validates(self, at: Position) -> bool:
+        """Whether the last epoch is scored: at the interval, at the end, and if kept."""
+        at_interval = at.epoch % self.validate_every == 0
+        return at_interval or at.epoch == self.end(at.restarted) or self.keeps(at)
 
-    def out_of_patience(
-        self, epoch: int, restarted: bool, best_epoch: int, best_phase: int
-    ) -> bool:
-        """Whether training stops early after ``epoch`` epochs.
+    def out_of_patience(self, at: Position, best_epoch: int, best_phase: int) -> bool:
+        """Whether training stops early.
 
         The part before a restart is always trained to its end, and the restart resets the count of
         epochs without a better score.
 
         Args:
-            epoch: epochs done.
-            restarted: whether the restart has happened.
+            at: after the last epoch.
             best_epoch: the epoch with the best score, from 1; 0 if there is none.
             best_phase: its phase, as in :meth:`recorded_phase`.
         """
-        if not self.patience or not self.validates(epoch, restarted):
+        if not self.patience or not self.validates(at):
             return False
-        if self.restart and not restarted:
+        if self.restart and not at.restarted:
             return False
         since = max(best_epoch, 1)
-        if restarted and best_phase < len(self.ends):
+        if at.restarted and best_phase < len(self.ends):
             since = self.restart
-        return epoch - since >= self.patience
+        return at.epoch - since >= self.patience
 
 
 def plan_of(train: TrainConfig, fold: int) -> Plan:

@@ -1,20 +1,26 @@
-"""The state of a run: what it needs to resume as if it had never stopped."""
+"""What a run goes on from: the state it resumes with, and the models of epochs that it keeps."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lumbargrade.config import DATA_FILES, Published, Recipe, recipe_to_dict
 from lumbargrade.domain.errors import BadModel
+from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta, load_model
 from lumbargrade.models.task import LossTerms
 from lumbargrade.networks.weights import UNREADABLE, first_line, write_torch
+from lumbargrade.training.schedule import Plan, Position
+
+log = logging.getLogger(__name__)
 
 STATE_FILE = "state.pt"
 
@@ -46,6 +52,10 @@ class Progress:
     restarted: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
+
+    @property
+    def at(self) -> Position:
+        return Position(self.epoch, self.restarted)
 
     def add(self, terms: LossTerms) -> None:
         """Add the losses and counts of a batch to the sums."""
@@ -142,3 +152,70 @@ def _restore(state: dict[str, Any], parts: dict[str, Any]) -> Progress:
     torch.set_rng_state(state["rng"])
     torch.cuda.set_rng_state_all(state["cuda_rng"][: torch.cuda.device_count()])
     return progress
+
+
+def kept_folder(run: Path, plan: Plan, after: Position) -> Path:
+    """The folder of the weights at the end of an epoch.
+
+    If there are several phases, the name contains the phase, so that epochs with the same number
+    before and after a restart (``train.restart_from``) are both kept.
+    """
+    name = f"epoch-{after.epoch:03d}"
+    if phase := plan.recorded_phase(after._replace(epoch=after.epoch - 1)):
+        name = f"phase-{phase}-{name}"
+    return run / KEPT_FOLDER / name
+
+
+def restart_weights(
+    run: Path, plan: Plan, is_mine: Callable[[ModelMeta], bool]
+) -> dict[str, Tensor]:
+    """The averaged weights that the last phase starts from (``train.restart_from``).
+
+    Args:
+        run: the run's folder.
+        plan: its epochs.
+        is_mine: whether a model has the settings and data of the run.
+
+    Raises:
+        BadModel: if they are gone, damaged, or of another run or epoch.
+    """
+    folder = kept_folder(run, plan, Position(plan.restart))
+    if not folder.is_dir():
+        raise BadModel(
+            f"{folder}: the weights that the last phase starts from (train.restart_from) are gone; "
+            "--restart begins the run anew"
+        )
+    try:
+        model = load_model(folder)
+    except BadModel as error:
+        raise BadModel(f"{error}; --restart begins the run anew") from None
+    epoch = model.meta.provenance.get("epoch")
+    if epoch != plan.restart or not is_mine(model.meta):
+        raise BadModel(
+            f"{folder}: not the weights that the last phase starts from (train.restart_from), but "
+            f"epoch {epoch} of {model.meta.recipe.name} fold {model.meta.fold} of another run; put "
+            "back the right ones, or --restart to begin the run anew"
+        )
+    return model.network.state_dict()
+
+
+def warn_of_unkept(run: Path, plan: Plan, progress: Progress, label: str) -> None:
+    """Warn of epochs in ``train.keep`` that are beyond the end of this fold or already trained."""
+    last = max(plan.end(False), plan.end(True) if plan.reaches_restart else 0)
+    beyond = [k for k in plan.keep if k > last]
+    if beyond:
+        listed = ", ".join(map(str, beyond))
+        log.warning("%s ends at epoch %d: train.keep %s is not reached", label, last, listed)
+    past = progress.epoch
+    if plan.reaches_restart and not progress.restarted:
+        past = min(past, plan.restart)  # later epochs are trained again
+    gone = [
+        k for k in plan.keep if k <= past and not any((run / KEPT_FOLDER).glob(f"*epoch-{k:03d}"))
+    ]
+    if gone:
+        log.warning(
+            "%s: epoch %s of train.keep was trained before it was asked for, and is not kept; "
+            "--restart begins the run anew",
+            label,
+            ", ".join(map(str, gone)),
+        )
