@@ -52,10 +52,6 @@ class Body:
         """Middle of the posterior wall."""
         return np.asarray(self.centre + self.frame[1] * self.depth / 2)
 
-    def endplate(self, upper: bool) -> Vector:
-        """Centre of the upper or lower endplate."""
-        return np.asarray(self.centre + self.frame[2] * self.height * (0.5 if upper else -0.5))
-
 
 @dataclass(frozen=True, slots=True)
 class SideAnatomy:
