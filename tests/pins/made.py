@@ -142,12 +142,13 @@ def _row(row: Any, *, whole: bool) -> dict[str, Any]:
 
 
 def samples(path: Path, *, augmented: bool) -> Iterator[tuple[str, Any]]:
-    """For every task: a batch of its first two rows, and what the filled network makes of it."""
+    """For every task: a batch of its first rows, and what the filled network makes of it."""
     store = VolumeStore.open(path)
     for name in TASKS:
         task = _task(name)
         rng = np.random.default_rng(7) if augmented else None
-        batch = task.collate([task.sample(store, row, rng) for row in task.rows(store)[:2]])
+        chosen = task.rows(store)[: 4 if augmented else 2]  # of four, some are flipped
+        batch = task.collate([task.sample(store, row, rng) for row in chosen])
         found = {"batch": {k: v for k, v in vars(batch).items() if k != "samples"}}
         if not augmented:
             network = _filled(task, store)
