@@ -15,10 +15,9 @@ from lumbargrade.dicom.study import read_study
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.geometry import apply_homography, fit_to_frame
 from lumbargrade.domain.upright import Upright, pose_of
-from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind
+from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.lsdc.prepare import prepare
-from lumbargrade.lsdc.rows import KIND_OF
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import read_tables
 from lumbargrade.models.one_stage import OneStageTask

@@ -8,9 +8,8 @@ import numpy as np
 
 from lumbargrade.audit.records import STRAY, Chain, Check, Suspect
 from lumbargrade.domain.geometry import FloatArray
-from lumbargrade.domain.vocabulary import Condition, Level, SeriesKind, Side
+from lumbargrade.domain.vocabulary import KIND_OF, Condition, Level, SeriesKind, Side
 from lumbargrade.lsdc.corrections import Fix
-from lumbargrade.lsdc.rows import KIND_OF
 
 #: If left and right points are at most this many slices apart (median over levels), both mark the
 #: same side of the patient.

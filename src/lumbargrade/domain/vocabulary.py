@@ -131,10 +131,18 @@ TARGETS: dict[Condition, tuple[Target, ...]] = {
     c: _targets(c, _BOTH if c.sided else (None,)) for c in Condition
 }
 
+#: The kind of series a condition is labelled and graded on.
+KIND_OF: dict[Condition, SeriesKind] = {
+    Condition.FORAMINAL: SeriesKind.SAGITTAL_T1,
+    Condition.CANAL: SeriesKind.SAGITTAL_T2,
+    Condition.SUBARTICULAR: SeriesKind.AXIAL_T2,
+}
+
+#: All 25 findings in the order of the columns of train.csv.
+TABLE_ORDER: tuple[Target, ...] = tuple(t for c in Condition for t in TARGETS[c])
+
 #: All 25 findings in submission order (alphabetical by row name, as the sample submission).
-FINDINGS: tuple[Target, ...] = tuple(
-    sorted((t for targets in TARGETS.values() for t in targets), key=lambda t: t.column)
-)
+FINDINGS: tuple[Target, ...] = tuple(sorted(TABLE_ORDER, key=lambda t: t.column))
 
 #: Sample weight of each grade in the official score and in the published losses.
 GRADE_WEIGHTS: dict[Grade, int] = {Grade.NORMAL_MILD: 1, Grade.MODERATE: 2, Grade.SEVERE: 4}

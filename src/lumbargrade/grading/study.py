@@ -13,12 +13,11 @@ from lumbargrade.domain.errors import NothingDone, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.plausible import judge
 from lumbargrade.domain.reasons import by_reason, named, no_series
-from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
+from lumbargrade.domain.vocabulary import FINDINGS, KIND_OF, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.members import Member, find_models, load_member
 from lumbargrade.grading.predictor import Ensemble, Predictor
 from lumbargrade.grading.stages import explained
-from lumbargrade.lsdc.rows import KIND_OF
 
 
 def grade_study(

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from lumbargrade.domain.errors import NothingDone, Problem, UsageError
-from lumbargrade.domain.vocabulary import Condition, SeriesKind
+from lumbargrade.domain.vocabulary import KIND_OF, Condition, SeriesKind
 from lumbargrade.files.writing import alone_in, write_text
 from lumbargrade.lsdc.mean_shape import frame_shapes, mean_shape
 from lumbargrade.lsdc.prepare_series import SeriesJob, SeriesOutcome, prepare_series
-from lumbargrade.lsdc.rows import KIND_OF
 from lumbargrade.lsdc.store import (
     INDEX,
     STORE_VERSION,

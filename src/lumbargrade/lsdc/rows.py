@@ -11,16 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.point import Point
-from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target
+from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, SeriesKind, Target
 from lumbargrade.lsdc.exclusions import is_excluded
 from lumbargrade.lsdc.tables import SeriesEntry
-
-#: The kind of series a condition is labelled and graded on.
-KIND_OF: dict[Condition, SeriesKind] = {
-    Condition.FORAMINAL: SeriesKind.SAGITTAL_T1,
-    Condition.CANAL: SeriesKind.SAGITTAL_T2,
-    Condition.SUBARTICULAR: SeriesKind.AXIAL_T2,
-}
 
 #: Conditions of which a row needs all points: one sagittal series shows every level.
 _NEEDS_ALL_POINTS = frozenset({Condition.FORAMINAL, Condition.CANAL})

@@ -14,8 +14,8 @@ import numpy as np
 from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import Condition, SeriesKind
-from lumbargrade.lsdc.rows import KIND_OF, SeriesRow
+from lumbargrade.domain.vocabulary import KIND_OF, Condition, SeriesKind
+from lumbargrade.lsdc.rows import SeriesRow
 from lumbargrade.models.one_stage import Batch, OneStageTask
 from lumbargrade.models.subarticular import CropBatch, SubarticularTask
 from lumbargrade.models.task import LossTerms, point_errors_of, point_medians

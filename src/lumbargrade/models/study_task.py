@@ -18,10 +18,9 @@ from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.geometry import apply_homography
 from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.reasons import joined, no_point, no_series, no_slice
-from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Target
+from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.lsdc.point_file import PointRow, read_points, refuse_seen
-from lumbargrade.lsdc.rows import KIND_OF
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.task import MASK_STRIDE, BatchT, Json, OutputT, Task, locate
 from lumbargrade.sampling.crops import Crop

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.point import Point
-from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, SeriesKind, Target
-from lumbargrade.lsdc.rows import KIND_OF
+from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, Grade, SeriesKind, Target
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.device import predicted
 from lumbargrade.models.study_task import (

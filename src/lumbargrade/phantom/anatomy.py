@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Level, Side, Target
+from lumbargrade.domain.vocabulary import TABLE_ORDER, Condition, Grade, Level, Side, Target
 from lumbargrade.phantom.severity import draw_measure, grade
 
 Vector = NDArray[np.float64]
@@ -157,8 +157,7 @@ class Anatomy:
 
     def grades(self) -> dict[Target, Grade]:
         """The 25 grades, read off the geometry."""
-        every = (t for targets in TARGETS.values() for t in targets)
-        return {t: grade(t.condition, self.measure(t)) for t in every}
+        return {t: grade(t.condition, self.measure(t)) for t in TABLE_ORDER}
 
     def landmark(self, target: Target) -> Vector:
         """Where a finding is marked, LPS mm.

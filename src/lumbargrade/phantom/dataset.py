@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -26,7 +25,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, RLELossless
 from tqdm import tqdm
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, SeriesKind, Target
+from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind, Target
 from lumbargrade.files.writing import atomic_path, write_text
 from lumbargrade.phantom.render import acquire
 from lumbargrade.phantom.study import STUDIES, SeriesPlan, StudyPlan, plan_study, study_number, uid
@@ -153,15 +152,8 @@ def _decimal(value: float) -> str:
     return text[:16] if text not in ("", "-0") else "0"
 
 
-log = logging.getLogger(__name__)
-
 #: Names the settings of a phantom data set; written first, and `complete` is set last.
 MARKER = "phantom.json"
-
-#: Columns of train.csv in their LSDC order.
-COLUMNS: tuple[Target, ...] = tuple(
-    t for c in (Condition.CANAL, Condition.FORAMINAL, Condition.SUBARTICULAR) for t in TARGETS[c]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +267,7 @@ def _make_study(job: _Job) -> tuple[StudyPlan, int]:
 def _write_tables(out: Path, split: Literal["train", "test"], plans: list[StudyPlan]) -> None:
     """The tables of a training or a test set; the truth of a test set is solution.csv."""
     truth = "train.csv" if split == "train" else "solution.csv"
-    header = ["study_id", *(t.column for t in COLUMNS)]
+    header = ["study_id", *(t.column for t in TABLE_ORDER)]
     _write(out / truth, header, ([p.study_id, *_labels(p.grades)] for p in plans))
     _write(
         out / f"{split}_series_descriptions.csv",
@@ -302,7 +294,7 @@ def _write_tables(out: Path, split: Literal["train", "test"], plans: list[StudyP
 
 
 def _labels(grades: dict[Target, Grade]) -> list[str]:
-    return [grades[t].label if t in grades else "" for t in COLUMNS]
+    return [grades[t].label if t in grades else "" for t in TABLE_ORDER]
 
 
 def _write(path: Path, header: list[str], rows: Iterable[list[object]]) -> None:

@@ -11,7 +11,17 @@ import numpy as np
 
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.geometry import SlicePlane
-from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Level, SeriesKind, Side, Target
+from lumbargrade.domain.vocabulary import (
+    KIND_OF,
+    TABLE_ORDER,
+    TARGETS,
+    Condition,
+    Grade,
+    Level,
+    SeriesKind,
+    Side,
+    Target,
+)
 from lumbargrade.phantom.anatomy import LEVEL_CELL, Anatomy, Vector, sample_anatomy
 from lumbargrade.phantom.render import Contrast, Faults, sample_contrast, sample_faults
 
@@ -293,21 +303,19 @@ def _mark_all(
     """The coordinate rows: each finding in the first series that shows it."""
     u = rng.random()
     unmarked = 1 if u < CANAL_FROM_L2 else 2 if u < CANAL_FROM_L2 + CANAL_FROM_L3 else 0
-    kinds = {
-        Condition.CANAL: SeriesKind.SAGITTAL_T2,
-        Condition.FORAMINAL: SeriesKind.SAGITTAL_T1,
-        Condition.SUBARTICULAR: SeriesKind.AXIAL_T2,
-    }
+    hidden = {Target(Condition.CANAL, level) for level in list(Level)[:unmarked]}
     rows = []
-    for condition, kind in kinds.items():
-        for target in TARGETS[condition]:
-            if condition is Condition.CANAL and target.level in list(Level)[:unmarked]:
-                continue
-            place = anatomy.landmark(target)
-            marks = ((s.series_id, s.mark(target, place)) for s in series if s.kind is kind)
-            found = next(((i, point) for i, point in marks if point is not None), None)
-            if found is not None:
-                rows.append(found)
+    for target in TABLE_ORDER:
+        place = anatomy.landmark(target)
+        marks = (
+            (s.series_id, point)
+            for s in series
+            if s.kind is KIND_OF[target.condition]
+            if (point := s.mark(target, place)) is not None
+        )
+        found = next(marks, None)
+        if found is not None and target not in hidden:
+            rows.append(found)
     return tuple(rows)
 
 

@@ -20,14 +20,13 @@ from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import BadDicom, BadInput, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import by_reason, named
-from lumbargrade.domain.vocabulary import FINDINGS, Grade
+from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.findings_file import NOTICE, GradedStudy, read_findings, write_findings_csv
 from lumbargrade.report.page import Link, Section, Table, Text, write_page
 from lumbargrade.report.problems import log_problems, problem_table
 from lumbargrade.report.study import (
     FINDINGS_FILE,
-    ORDER,
     PAGE_FILE,
     TABLE_FILE,
     grade_counts,
@@ -115,7 +114,7 @@ def write_summary(summary: GradingSummary) -> None:
 
 
 def _overview(predictions: Sequence[tuple[str, StudyPrediction]]) -> Table:
-    names = list(dict.fromkeys(t.sided_condition for t in ORDER))
+    names = list(dict.fromkeys(t.sided_condition for t in TABLE_ORDER))
     rows: list[list[object]] = []
     for folder, prediction in predictions:
         link = Link(prediction.study_id or folder, f"{folder}/{PAGE_FILE}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.findings import Finding, StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade
+from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.findings_file import (
     NOTICE,
@@ -38,8 +38,6 @@ PAGE_FILE = "index.html"
 #: Slices in a picture, at most.
 _SLICES = 3
 
-#: All findings as pages list them: condition after condition, left before right.
-ORDER = tuple(t for c in Condition for t in TARGETS[c])
 
 _PLACES = (
     *("finding", "level", "grade", "probability", "by the models"),
@@ -99,7 +97,7 @@ def _marks(prediction: StudyPrediction, series_id: str) -> dict[str, list[Mark]]
 
 def _graded(prediction: StudyPrediction) -> list[Finding]:
     """The findings that there are, as pages list them."""
-    return [prediction.findings[t] for t in ORDER if t in prediction.findings]
+    return [prediction.findings[t] for t in TABLE_ORDER if t in prediction.findings]
 
 
 def _line(volume: Volume, pictures: Mapping[str, str]) -> SeriesLine:
@@ -143,7 +141,7 @@ def meaning(prediction: StudyPrediction) -> str:
 def _figures(graded: GradedStudy) -> list[Block]:
     drawn = [
         Figure(line.pictures[name], f"{plain_name(name)}: {line.kind}, series {line.series_id}")
-        for name in dict.fromkeys(t.sided_condition for t in ORDER)
+        for name in dict.fromkeys(t.sided_condition for t in TABLE_ORDER)
         for line in graded.series
         if name in line.pictures
     ]

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.domain.vocabulary import KIND_OF, Condition
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.model_record import write_origin
 from lumbargrade.grading.predictions_file import write_predictions
 from lumbargrade.lsdc.point_file import write_points
-from lumbargrade.lsdc.rows import KIND_OF
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import FOLDS
 from lumbargrade.report.agreement import (

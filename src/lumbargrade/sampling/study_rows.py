@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.point import NOWHERE, Point
-from lumbargrade.domain.vocabulary import Condition, Target
+from lumbargrade.domain.vocabulary import KIND_OF, Condition, Target
 from lumbargrade.lsdc.exclusions import is_excluded
 from lumbargrade.lsdc.point_file import PointRow
-from lumbargrade.lsdc.rows import KIND_OF
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import SeriesEntry
 
