@@ -12,6 +12,7 @@ import contextlib
 import io
 import os
 import posixpath
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ ROOT_PAGES = {
     "security.md": "SECURITY.md",
     "code-of-conduct.md": "CODE_OF_CONDUCT.md",
 }
+
+#: Characters in a line of help text.
+_WIDTH = 84
 
 
 class _RepositoryLinks(Treeprocessor):
@@ -119,7 +123,7 @@ def commands_page() -> str:
 def _help(name: str) -> str:
     from lumbargrade.cli.main import main
 
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = str(_WIDTH)
     with contextlib.redirect_stdout(io.StringIO()) as out:
         code = main([name, "--help"])
     if code != 0:
@@ -128,7 +132,11 @@ def _help(name: str) -> str:
 
 
 def _code(text: str) -> str:
-    return f"```text\n{text.rstrip()}\n```"
+    """Help text as a block; paragraphs, which the terminal would wrap, are wrapped here."""
+    lines = []
+    for line in text.rstrip().splitlines():
+        lines += [line] if line.startswith(" ") else textwrap.wrap(line, _WIDTH) or [""]
+    return "\n".join(["```text", *lines, "```"])
 
 
 def recipes_page() -> str:
