@@ -14,10 +14,8 @@ from lumbargrade.sampling.intensity import (
     MedianBlur,
     MotionBlur,
     Noise,
-    add_noise,
     apply_intensity,
     draw_intensity,
-    motion_kernel,
 )
 
 
@@ -49,13 +47,13 @@ def test_median_is_taken_slice_by_slice():
 @pytest.mark.parametrize("angle", np.linspace(0, np.pi, 9))
 @pytest.mark.parametrize("size", [3, 5])
 def test_motion_blur_moves_no_point(angle, size):
-    kernel = motion_kernel(MotionBlur(size, angle)).astype(float)
+    kernel = MotionBlur(size, angle).kernel().astype(float)
     assert kernel.sum() == pytest.approx(1)
     np.testing.assert_allclose(kernel, kernel[::-1, ::-1], atol=1e-6)
 
 
 def test_motion_blur_along_a_row_is_the_mean_of_the_row():
-    kernel = motion_kernel(MotionBlur(5, 0.0))
+    kernel = MotionBlur(5, 0.0).kernel()
     assert kernel[2].sum() == pytest.approx(1)
     assert kernel[2].min() > 0.1
 
@@ -74,7 +72,7 @@ def test_noise_is_the_rounded_gaussian():
     """Every count of the histogram agrees with the normal distribution of its bin."""
     sigma, count = 5.0, 1_000_000
     image = np.full((1, 1000, 1000), 128, np.uint8)
-    add_noise(image, Noise(sigma, seed=1))
+    Noise(sigma, seed=1).apply(image)
     found = np.bincount(image.ravel(), minlength=256)
     value = np.arange(256) - 128
     share = norm.cdf((value + 0.5) / sigma) - norm.cdf((value - 0.5) / sigma)
@@ -83,14 +81,14 @@ def test_noise_is_the_rounded_gaussian():
 
 def test_noise_saturates_and_slices_differ():
     image = np.zeros((2, 50, 50), np.uint8)
-    add_noise(image, Noise(7.0, seed=3))
+    Noise(7.0, seed=3).apply(image)
     assert image.max() < 40
     assert (image[0] != image[1]).any()
 
 
 def test_noise_of_a_size_not_divisible_by_four():
     image = np.full((1, 3, 7), 100, np.uint8)
-    add_noise(image, Noise(4.0, seed=2))
+    Noise(4.0, seed=2).apply(image)
     assert (image != 100).any()
 
 

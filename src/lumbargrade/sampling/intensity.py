@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -21,12 +22,37 @@ KERNELS = (3, 5)
 NOISE_VARIANCE = (10.0, 50.0)
 
 
+class Filter(Protocol):
+    """A blur or noise with all its parameters drawn."""
+
+    def apply(self, image: Image) -> None:
+        """Change an image uint8 (D, h, w) in place."""
+
+
 @dataclass(frozen=True)
 class MotionBlur:
     """Mean along a line through each pixel: length in pixels, angle in radians."""
 
     size: int
     angle: float
+
+    def kernel(self) -> NDArray[np.float32]:
+        """A line through the middle of (size, size), drawn with bilinear weights, sum 1.
+
+        It is symmetric about its middle, so that it moves no point.
+        """
+        radius = self.size // 2
+        steps = np.linspace(-radius, radius, 8 * self.size + 1)[:, None]
+        along = steps * np.array([np.sin(self.angle), np.cos(self.angle)])
+        grid = np.arange(-radius, radius + 1)
+        near = np.maximum(0, 1 - np.abs(along[:, :, None] - grid))
+        kernel = np.einsum("si,sj->ij", near[:, 0], near[:, 1])
+        return np.asarray(kernel / kernel.sum(), np.float32)
+
+    def apply(self, image: Image) -> None:
+        kernel = self.kernel()
+        for plane in image:
+            cv2.filter2D(plane, -1, kernel, dst=plane)
 
 
 @dataclass(frozen=True)
@@ -35,12 +61,20 @@ class MedianBlur:
 
     size: int
 
+    def apply(self, image: Image) -> None:
+        for plane in image:
+            cv2.medianBlur(plane, self.size, dst=plane)
+
 
 @dataclass(frozen=True)
 class GaussianBlur:
     """Gaussian kernel of this many pixels; sigma follows from it as OpenCV does."""
 
     size: int
+
+    def apply(self, image: Image) -> None:
+        for plane in image:
+            cv2.GaussianBlur(plane, (self.size, self.size), 0, dst=plane)
 
 
 @dataclass(frozen=True)
@@ -50,8 +84,25 @@ class Noise:
     sigma: float
     seed: int
 
+    def apply(self, image: Image) -> None:
+        """Add rounded Gaussian noise in place, saturating at 0 and 255.
 
-Filter = MotionBlur | MedianBlur | GaussianBlur | Noise
+        Noise added to integers and rounded is rounded noise added to integers, so 16 random bits
+        per pixel look up one of 65,536 equally likely rounded values (the quantiles of the
+        distribution, out to 4.3 sigma). This costs a fifth of drawing floats.
+        """
+        bits = np.random.Generator(np.random.SFC64(self.seed))
+        words = bits.integers(0, 2**64, size=-(-image.size // 4), dtype=np.uint64)
+        index = words.view(np.uint16)[: image.size]
+        values = np.take(np.rint(_quantiles() * self.sigma).astype(np.int16), index)
+        flat = image.reshape(-1, image.shape[-1])
+        cv2.add(flat, values.reshape(flat.shape), dst=flat, dtype=cv2.CV_8U)
+
+
+@lru_cache(maxsize=1)
+def _quantiles() -> NDArray[np.float64]:
+    """Standard normal quantiles at the middles of 65,536 equal shares."""
+    return np.asarray(ndtri((np.arange(65536) + 0.5) / 65536), np.float64)
 
 
 @dataclass(frozen=True)
@@ -97,52 +148,5 @@ def apply_intensity(draw: IntensityDraw, image: Image) -> None:
         table = np.clip(np.rint(level), 0, 255).astype(np.uint8)
         flat = image.reshape(-1, image.shape[-1])
         cv2.LUT(flat, table, dst=flat)
-    if isinstance(draw.filter, Noise):
-        add_noise(image, draw.filter)
-    elif draw.filter is not None:
-        for plane in image:
-            _blur(plane, draw.filter)
-
-
-def _blur(plane: Image, chosen: MotionBlur | MedianBlur | GaussianBlur) -> None:
-    if isinstance(chosen, MotionBlur):
-        cv2.filter2D(plane, -1, motion_kernel(chosen), dst=plane)
-    elif isinstance(chosen, MedianBlur):
-        cv2.medianBlur(plane, chosen.size, dst=plane)
-    else:
-        cv2.GaussianBlur(plane, (chosen.size, chosen.size), 0, dst=plane)
-
-
-def motion_kernel(blur: MotionBlur) -> NDArray[np.float32]:
-    """A line through the middle of a (size, size) kernel, drawn with bilinear weights, sum 1.
-
-    It is symmetric about its middle, so that it moves no point.
-    """
-    radius = blur.size // 2
-    steps = np.linspace(-radius, radius, 8 * blur.size + 1)[:, None]
-    along = steps * np.array([np.sin(blur.angle), np.cos(blur.angle)])
-    grid = np.arange(-radius, radius + 1)
-    near = np.maximum(0, 1 - np.abs(along[:, :, None] - grid))
-    kernel = np.einsum("si,sj->ij", near[:, 0], near[:, 1])
-    return np.asarray(kernel / kernel.sum(), np.float32)
-
-
-def add_noise(image: Image, noise: Noise) -> None:
-    """Add rounded Gaussian noise in place, saturating at 0 and 255.
-
-    Noise added to integers and rounded is rounded noise added to integers, so 16 random bits per
-    pixel look up one of 65,536 equally likely rounded values (the quantiles of the distribution,
-    out to 4.3 sigma). This costs a fifth of drawing floats.
-    """
-    bits = np.random.Generator(np.random.SFC64(noise.seed))
-    words = bits.integers(0, 2**64, size=-(-image.size // 4), dtype=np.uint64)
-    index = words.view(np.uint16)[: image.size]
-    values = np.take(np.rint(_quantiles() * noise.sigma).astype(np.int16), index)
-    flat = image.reshape(-1, image.shape[-1])
-    cv2.add(flat, values.reshape(flat.shape), dst=flat, dtype=cv2.CV_8U)
-
-
-@lru_cache(maxsize=1)
-def _quantiles() -> NDArray[np.float64]:
-    """Standard normal quantiles at the middles of 65,536 equal shares."""
-    return np.asarray(ndtri((np.arange(65536) + 0.5) / 65536), np.float64)
+    if draw.filter is not None:
+        draw.filter.apply(image)
