@@ -240,14 +240,11 @@ def _draw_slices(
     """``count`` neighbouring slices, or more where the points need them, that hold all points."""
     if not 0 < count < depth or not len(points):
         return None
-    first, last = (int(np.clip(np.rint(z), 0, depth - 1)) for z in _range(points[:, 2]))
+    ends = points[:, 2].min(), points[:, 2].max()
+    first, last = (int(np.clip(np.rint(z), 0, depth - 1)) for z in ends)
     count = max(count, last - first + 1)
     start = int(rng.integers(max(0, last - count + 1), min(first, depth - count) + 1))
     return start, start + count
-
-
-def _range(values: FloatArray) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
 
 
 def _draw_blackout(rng: np.random.Generator, size: int, top: float) -> Rectangle | None:
