@@ -207,7 +207,7 @@ BAD = [
     (no_rows, "bad.csv: no rows"),
     (negative, "bad.csv, row 5, moderate: -0.1 is not a probability"),
     (zero, "bad.csv, row 5: all three probabilities are zero"),
-    (twice, f"bad.csv, row 77: row_id 1000_{ROW} stands twice"),
+    (twice, f"bad.csv, row 77: duplicate row_id 1000_{ROW}, also in row "),
 ]
 
 
@@ -236,7 +236,7 @@ def test_a_study_that_only_the_first_file_has_is_named(capsys: pytest.CaptureFix
     [
         ([], 2, "give two or more submissions, not 0"),
         (["a.csv"], 2, "give two or more submissions, not 1"),
-        (["a.csv", "absent.csv"], 3, "No such file or directory: absent.csv"),
+        (["a.csv", "absent.csv"], 3, "absent.csv: no such file"),
         (["a.csv", "b.csv", "--weights", "1"], 2, "1 weights for 2 files"),
         (["a.csv", "b.csv", "--weights", "canal=1,2,3"], 2, "3 weights for 2 files"),
         (["a.csv", "b.csv", "--weights", "canal=2,-1"], 2, "not negative"),
@@ -250,7 +250,7 @@ def test_a_study_that_only_the_first_file_has_is_named(capsys: pytest.CaptureFix
         (["a.csv", "s.csv.json", "--out", "s.csv"], 2, "would replace the input s.csv.json"),
         (["a.csv", "b.csv", "--out", "t.csv"], 2, "t.csv.findings.csv belongs to an earlier"),
         (["a.csv", "b.csv", "--truth", "few.csv"], 3, "study 1000 is not in few.csv"),
-        (["a.csv", "b.csv", "--truth", "b.csv"], 3, "b.csv: column study_id"),
+        (["a.csv", "b.csv", "--truth", "b.csv"], 3, "b.csv: missing columns: study_id"),
     ],
 )
 def test_what_cannot_be_combined_is_refused_and_nothing_is_written(
@@ -296,4 +296,4 @@ def test_a_row_is_counted_as_a_spreadsheet_does(capsys: pytest.CaptureFixture[st
     lines = Path("a.csv").read_text().splitlines()
     Path("b.csv").write_text("\n".join([lines[0], "", "", lines[1], f"_{ROW},1,0,0"]))
     assert main(["combine", "a.csv", "b.csv", "--out", "out.csv"]) == 3
-    assert f"b.csv, row 5, row_id '_{ROW}': no study" in capsys.readouterr().err
+    assert f"b.csv, row 5, row_id: '_{ROW}' names no study" in capsys.readouterr().err

@@ -152,9 +152,9 @@ def test_a_cohort_of_normal_studies_has_no_invented_figures(files, tmp_path, cap
         ("nothing predicted", 3, "nothing to measure"),
         ("unknown grade", 3, "unknown grade 'Worse'"),
         ("no results", 3, "no results in this folder"),
-        ("no distribution", 3, "row 2: not a prediction: probabilities add up to"),
-        ("no reason", 3, "row 2: not a prediction: no probabilities, and not_graded does not say"),
-        ("both", 3, "row 2: not a prediction: it has probabilities, and not_graded says why"),
+        ("no distribution", 3, "row 2, normal_mild, moderate, severe: probabilities add up to"),
+        ("no reason", 3, "row 2: no probabilities, and not_graded does not say"),
+        ("both", 3, "row 2: it has probabilities, and not_graded says why"),
         ("unknown group", 2, "--groups scanner: no such column"),
     ],
 )

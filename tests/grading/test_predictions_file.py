@@ -94,7 +94,7 @@ def test_probabilities_read_back_exactly_however_small(
         (["-0.1", "0.4", "0.7"], "-0.1 is not a probability"),
         (["nan", "0.4", "0.6"], "add up to nan"),
         (["inf", "0.4", "0.6"], "add up to inf"),
-        (["much", "0.4", "0.6"], "could not convert"),
+        (["much", "0.4", "0.6"], "'much' is not a number"),
     ],
 )
 def test_rounded_probabilities_are_normalised_and_others_refused(
@@ -131,10 +131,10 @@ def test_an_absent_finding_is_no_prediction(tmp_path: Path) -> None:
         ("spinal_canal_stenosis_l1_l2", "no_such_finding", "row 2: not a prediction"),
         ("spinal_canal_stenosis_l1_l2", "spinal_canal_stenosis_l2_l3", "row 3: .* second time"),
         ("cpu-small/canal#0", "cpu-small/canal#x", "row 2: not a prediction"),
-        ("study_id", "study", "column study_id is missing"),
+        ("study_id", "study", "missing columns: study_id"),
         ("\n1,", "\n,", "row 2: study_id is empty"),
-        ("\n1,", "\n1,\n1,", "row 2: wrong number of fields"),
-        ("study_id", "\0", "column study_id is missing"),
+        ("\n1,", "\n1,\n1,", "row 2: 2 values for 16 columns"),
+        ("study_id", "\0", "missing columns: study_id"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_row(

@@ -54,31 +54,34 @@ def test_a_long_table_says_the_same(tmp_path: Path, rows: str) -> None:
     [
         ("study,grade\n1,Severe\n", "neither a column of train.csv"),
         (f"study_id,{CANAL.column}\n1,Severe\n2,Sever\n", r"row 3, spinal_.*unknown grade 'Sever'"),
-        (f"study_id,{CANAL.column}\n1,Severe\n1,Severe\n", "row 3: study 1 stands twice"),
-        (f"study_id,{CANAL.column}\n,Severe\n", "row 2: study_id is empty"),
-        (f"study_id,{CANAL.column}\n1\n", "row 2: wrong number of fields"),
-        (f"id,{CANAL.column}\n1,Severe\n", "column study_id is missing"),
+        (
+            f"study_id,{CANAL.column}\n1,Severe\n1,Severe\n",
+            "row 3: duplicate study_id 1, also in row 2",
+        ),
+        (f"study_id,{CANAL.column}\n,Severe\n", "row 2, study_id: the cell is empty"),
+        (f"study_id,{CANAL.column}\n1\n", "row 2: 1 values for 2 columns"),
+        (f"id,{CANAL.column}\n1,Severe\n", "missing columns: study_id"),
         (
             f"study_id,{CANAL.column},spinal_canal_stenosis_l6_s1\n1,Severe,Severe\n",
             "column spinal_canal_stenosis_l6_s1 is none of the 25",
         ),
         (
             "study_id,condition,level,grade\n1,disc_height,l1_l2,Severe\n",
-            "row 2: unknown condition 'disc_height'",
+            "row 2, condition, level: unknown condition 'disc_height'",
         ),
         (
             "study_id,condition,level,grade\n1,neural_foraminal_narrowing,l1_l2,Severe\n",
-            "row 2: unknown condition",
+            "row 2, condition, level: unknown condition",
         ),
         (
             "study_id,condition,level,grade\n"
             "1,spinal_canal_stenosis,l1_l2,Severe\n1,spinal_canal_stenosis,L1/L2,Severe\n",
-            "row 3: spinal_canal_stenosis_l1_l2 of study 1 stands twice",
+            "row 3: duplicate spinal_canal_stenosis_l1_l2 of study 1, also in row 2",
         ),
         (
             "study_id,condition,level,grade,vendor\n"
             "1,spinal_canal_stenosis,l1_l2,Severe,GE\n1,spinal_canal_stenosis,l2_l3,Severe,Other\n",
-            "row 3: vendor of study 1 differs",
+            "row 3, vendor: differs from an earlier row of study 1",
         ),
     ],
 )

@@ -79,8 +79,8 @@ def test_prepare_reads_them(data, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        (MOVE + MOVE, "row 3: left_neural_foraminal_narrowing_l1_l2 in series 10000 is corrected"),
-        (ADD + MOVE.replace(",move,", ",shift,"), "row 3, fix: it is add, move or drop"),
+        (MOVE + MOVE, "row 3: duplicate correction of left_neural_foraminal_narrowing_l1_l2 in"),
+        (ADD + MOVE.replace(",move,", ",shift,"), "row 3, fix: write add, move or drop"),
         (MOVE + ADD.replace(",add,", ",move,"), "row 3: move spinal_.* there is no such point"),
         (ADD.replace(",add,", ",drop,"), "row 2: drop .* there is no such point"),
         (MOVE + MOVE.replace("10000", "10009"), "row 3: move left_.* has no such series of study"),
@@ -89,7 +89,7 @@ def test_prepare_reads_them(data, tmp_path):
         (ADD.replace("1000,10001", "999,10001"), "row 2: add spinal_.* has no such series"),
         (MOVE.replace("move", "add"), "row 2: add left_.* there is such a point already"),
         (MOVE.replace(",7,", ",seven,"), "row 2, x: 'seven' is not a number"),
-        (MOVE.replace("L1/L2", "L6"), "row 2: unknown condition"),
+        (MOVE.replace("L1/L2", "L6"), "row 2, condition, level: unknown condition"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_row(data, rows, reason):

@@ -49,13 +49,19 @@ def test_an_empty_grade_is_absent_and_the_study_is_not(tmp_path):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("1,2,3,Spinal Canal Stenosi,L1/L2,1,2", "row 3: unknown condition 'Spinal Canal Stenosi'"),
-        ("1,2,3,Spinal Canal Stenosis,L6/S1,1,2", "row 3: unknown condition"),
+        (
+            "1,2,3,Spinal Canal Stenosi,L1/L2,1,2",
+            "row 3, condition, level: unknown condition 'Spinal",
+        ),
+        ("1,2,3,Spinal Canal Stenosis,L6/S1,1,2", "row 3, condition, level: unknown condition"),
         ("1,2,3,Spinal Canal Stenosis,L3/L4,left,2", "row 3, x: 'left' is not a number"),
         ("1,2,3,Spinal Canal Stenosis,L3/L4,1,nan", "row 3, y: 'nan' is not a finite number"),
         ("1,2,3.5,Spinal Canal Stenosis,L3/L4,1,2", "row 3, instance_number: '3.5' is not a whole"),
         ("one,2,3,Spinal Canal Stenosis,L3/L4,1,2", "row 3, study_id: 'one'"),
-        ("1,2,9,Spinal Canal Stenosis,L1/L2,8,9", "row 3: a second point for spinal_canal"),
+        (
+            "1,2,9,Spinal Canal Stenosis,L1/L2,8,9",
+            "row 3: duplicate spinal_canal_stenosis_l1_l2 in",
+        ),
         ("1,2,3,Spinal Canal Stenosis,L3/L4,1", "row 3: 6 values for 7 columns"),
     ],
 )
@@ -77,14 +83,14 @@ def test_bad_grades_are_refused(tmp_path):
     assert FINDINGS[4].column in said
     assert "'Mild'" in said
     row = "5," + ",".join(["Severe"] * 25) + "\n"
-    assert "row 3: study 5" in refused(read_grade_table, tmp_path, GRADES + row + row)
+    assert "row 3: duplicate study_id 5" in refused(read_grade_table, tmp_path, GRADES + row + row)
 
 
 def test_bad_descriptions_are_refused(tmp_path):
     unknown = refused(read_series_table, tmp_path, SERIES + "1,2,Coronal T1\n")
-    assert "row 2: unknown series description 'Coronal T1'" in unknown
+    assert "row 2, series_description: unknown series description 'Coronal T1'" in unknown
     twice = refused(read_series_table, tmp_path, SERIES + 2 * "1,2,Axial T2\n")
-    assert "row 3: series 2" in twice
+    assert "row 3: duplicate series_id 2" in twice
 
 
 @pytest.mark.parametrize(

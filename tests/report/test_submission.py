@@ -118,7 +118,7 @@ def test_a_study_twice_is_refused_and_the_earlier_file_stays(tmp_path: Path) -> 
     path = tmp_path / "submission.csv"
     write_submission(path, [prediction("1", CANAL)], CONSTANTS)
     before = path.read_bytes()
-    with pytest.raises(BadTable, match="stands twice"):
+    with pytest.raises(BadTable, match="duplicate row_id"):
         write_submission(path, [prediction("1", CANAL), prediction("1", ())], CONSTANTS)
     assert path.read_bytes() == before
     names = ["submission.csv", "submission.csv.findings.csv", "submission.csv.json"]

@@ -56,8 +56,8 @@ def refusal(path: Path, truth: Path) -> str:
         ("1_0,0.3,0.2", "normal_mild: '1_0' is not a number"),
         ("0,0,0", "all three probabilities are zero"),
         ("1e308,1e308,1e308", "too large"),
-        ("0.5,0.3", "wrong number of fields"),
-        ("0.5,0.3,0.2,0.1", "wrong number of fields"),
+        ("0.5,0.3", "3 values for 4 columns"),
+        ("0.5,0.3,0.2,0.1", "5 values for 4 columns"),
     ],
 )
 def test_a_bad_value_names_row_and_reason(
@@ -77,9 +77,9 @@ def test_missing_extra_and_repeated_rows(truth: Path, tmp_path: Path) -> None:
     write(path, [*lines, f"303_{COLUMNS[4]},1,0,0"])
     assert f"row 303_{COLUMNS[4]}: study 303 is not in the solution" in refusal(path, truth)
     write(path, [*lines, lines[3]])
-    assert f"row 52: row_id 101_{COLUMNS[2]} stands twice" in refusal(path, truth)
+    assert f"row 52: duplicate row_id 101_{COLUMNS[2]}, also in row 4" in refusal(path, truth)
     write(path, [*lines, "101_left_knee_l1_l2,1,0,0"])
-    assert "row 52, row_id '101_left_knee_l1_l2': unknown" in refusal(path, truth)
+    assert "row 52, row_id: unknown condition and level 'left_knee_l1_l2'" in refusal(path, truth)
     write(path, lines[:26])
     assert f"row 202_{COLUMNS[0]} is missing" in refusal(path, truth)
 
@@ -87,11 +87,11 @@ def test_missing_extra_and_repeated_rows(truth: Path, tmp_path: Path) -> None:
 def test_bad_headers_and_files_that_are_no_tables(truth: Path, tmp_path: Path) -> None:
     lines, path = submission_lines(), tmp_path / "s.csv"
     write(path, [HEADER.replace("moderate", "middle"), *lines[1:]])
-    assert "column moderate is missing" in refusal(path, truth)
+    assert "missing columns: moderate" in refusal(path, truth)
     write(path, ["row_id,normal_mild,severe,moderate,severe", *(f"{x},1" for x in lines[1:])])
-    assert "column severe stands twice" in refusal(path, truth)
+    assert "duplicate column severe" in refusal(path, truth)
     path.write_bytes(b"")
-    assert "column row_id, normal_mild, moderate, severe is missing" in refusal(path, truth)
+    assert "the file is empty" in refusal(path, truth)
     path.write_bytes(b"\xff\xfe\x00\x81" * 50)
     assert "not a CSV table" in refusal(path, truth)
 
@@ -100,9 +100,9 @@ def test_bad_headers_and_files_that_are_no_tables(truth: Path, tmp_path: Path) -
     ("row", "old", "new", "reason"),
     [
         (2, "Moderate", "Mild", "unknown grade 'Mild'"),
-        (2, "202", "101", "study 101 stands twice"),
-        (1, "101,", ",", "study_id is empty"),
-        (0, COLUMNS[3], "other", f"column {COLUMNS[3]} is missing"),
+        (2, "202", "101", "duplicate study_id 101"),
+        (1, "101,", ",", "study_id: the cell is empty"),
+        (0, COLUMNS[3], "other", f"missing columns: {COLUMNS[3]}"),
     ],
 )
 def test_a_bad_solution_names_the_reason(

@@ -217,3 +217,16 @@ def grade_from_label(label: str) -> Grade:
     except KeyError:
         expected = ", ".join(_GRADE_BY_LABEL)
         raise ValueError(f"unknown grade {label!r}; expected one of {expected}") from None
+
+
+def grade_from_name(text: str) -> Grade:
+    """The grade of a text such as ``Normal/Mild`` or ``normal_mild``, in any case.
+
+    Raises:
+        ValueError: for any other text, naming it.
+    """
+    name = text.strip().upper().replace("/", "_")
+    if name not in Grade.__members__:
+        expected = ", ".join(g.column for g in Grade)
+        raise ValueError(f"unknown grade {text!r}; expected one of {expected}")
+    return Grade[name]

@@ -1,13 +1,21 @@
-"""CSV tables and the numbers in them, read strictly: every fault names file, row and reason."""
+"""CSV tables: one strict reader, whose errors name file, row and column, and one exact writer."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
 
 from lumbargrade.domain.errors import BadTable
+from lumbargrade.files.writing import write_text
+
+_T = TypeVar("_T")
 
 
 def real(text: str) -> float:
@@ -17,136 +25,180 @@ def real(text: str) -> float:
         ValueError: if it is none. Python alone also reads 1_0 as ten, and the digits of every
             script.
     """
-    return float(_plain(text))
+    return _number(float, text, "a number")
+
+
+def finite(text: str) -> float:
+    """A number that is not ``nan`` or ``inf``; raises ValueError like `real`."""
+    value = real(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not a finite number")
+    return value
 
 
 def whole(text: str) -> int:
-    """A whole number, likewise."""
-    return int(_plain(text))
+    """A whole number; raises ValueError like `real`."""
+    return _number(int, text, "a whole number")
 
 
-def _plain(text: str) -> str:
-    if "_" in text or not text.isascii():
-        raise ValueError(f"not a number: {text!r}")
-    return text
+def _number(kind: Callable[[str], _T], text: str, what: str) -> _T:
+    try:
+        if "_" not in text and text.isascii():
+            return kind(text)
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is not {what}")
+
+
+def filled(text: str) -> str:
+    """The text without spaces around it; raises ValueError if nothing is left."""
+    if not (stripped := text.strip()):
+        raise ValueError("the cell is empty")
+    return stripped
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a cell that `write_table` wrote from a list."""
+    return tuple(part for part in text.split(";") if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+        origin: the file, for messages.
+        number: as a spreadsheet counts; the header is row 1.
+        cells: column -> text.
+    """
+
+    origin: Path | str
+    number: int
+    cells: Mapping[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells[column]
+
+    def read(self, convert: Callable[..., _T], *columns: str) -> _T:
+        """The value that ``convert`` makes of the texts of these columns.
+
+        Raises:
+            BadTable: naming file, row and columns, if ``convert`` raises a ValueError.
+        """
+        try:
+            return convert(*[self.cells.get(c, "") for c in columns])
+        except ValueError as error:
+            raise self.error(str(error), *columns) from None
+
+    def read_known(self, convert: Callable[[str], _T], column: str) -> _T | None:
+        """Like `read`; None where the cell is empty or there is no such column."""
+        return self.read(convert, column) if self.cells.get(column, "").strip() else None
+
+    def error(self, reason: str, *columns: str) -> BadTable:
+        """The error to raise for this row."""
+        return BadTable(f"{', '.join([f'{self.origin}, row {self.number}', *columns])}: {reason}")
+
+    def require_first(self, seen: dict[Any, int], key: Any, what: str) -> None:
+        """Note ``key`` with the row's number in ``seen``.
+
+        Raises:
+            BadTable: if an earlier row has the same key; the message calls it ``what``.
+        """
+        if key in seen:
+            raise self.error(f"duplicate {what}, also in row {seen[key]}; keep one row")
+        seen[key] = self.number
+
+
+def read_table(path: Path | str, columns: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a CSV table; empty lines are counted and skipped.
+
+    Args:
+        path: the table.
+        columns: those that it must have, each once; others come along.
+
+    Raises:
+        BadTable: if there is no such file, it is empty or no CSV table in UTF-8, a column is
+            missing or doubled, or a row has another number of cells than the header.
+        OSError: if it cannot be read.
+    """
+    return parse_table(_text(path), columns, path)
 
 
 def table_header(path: Path | str) -> tuple[str, ...]:
     """Column names of a CSV table.
 
     Raises:
-        BadTable: if it is none.
-        OSError: if it cannot be read.
+        BadTable, OSError: like `read_table`.
     """
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as lines:
-            return tuple(next(csv.reader(lines, strict=True), ()))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise BadTable(f"{path}: not a CSV table ({error})") from None
+    return tuple(next(_lines(_text(path), path)))
 
 
-def table_rows(path: Path | str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Number (as a spreadsheet counts, the header is row 1) and values of each row.
-
-    Args:
-        path: the table.
-        columns: columns that it must have, each once; others come along.
-
-    Raises:
-        BadTable: for missing or doubled columns, rows of another length, or no CSV at all.
-        OSError: if it cannot be read.
-    """
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.reader(lines, strict=True)
-            names = next(reader, [])
-            twice = [c for c in columns if names.count(c) > 1]
-            if twice:
-                raise BadTable(f"{path}: column {', '.join(twice)} stands twice")
-            missing = [c for c in columns if c not in names]
-            if missing:
-                some = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
-                raise BadTable(f"{path}: column {some} is missing")
-            for number, values in enumerate(reader, start=2):
-                if not values:
-                    continue  # an empty line, which is a row all the same
-                if len(values) != len(names):
-                    raise BadTable(f"{path}, row {number}: wrong number of fields")
-                yield number, dict(zip(names, values, strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise BadTable(f"{path}: not a CSV table ({error})") from None
-
-
-def read_header(path: Path) -> list[str]:
-    """The column names of a table.
-
-    Raises:
-        BadTable: if there is no such file, or it is empty or no CSV table in UTF-8.
-    """
-    return next(_lines(path))[1]
-
-
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Line number and the values of ``columns`` of every data row; other columns are ignored.
-
-    Raises:
-        BadTable: for a file that is no CSV table in UTF-8, and for columns that it lacks.
-    """
-    lines = _lines(path)
-    _, header = next(lines)
+def parse_table(text: str, columns: Sequence[str] = (), origin: Path | str = "") -> Iterator[Row]:
+    """The rows of a table's text; see `read_table`."""
+    lines = _lines(text, origin)
+    header = next(lines)
     if missing := [c for c in columns if c not in header]:
-        raise BadTable(f"{path}: missing columns: {', '.join(missing)}")
-    take = [header.index(c) for c in columns]
-    for line, values in lines:
+        some = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
+        raise BadTable(f"{origin}: missing columns: {some}")
+    if twice := [c for c in columns if header.count(c) > 1]:
+        raise BadTable(f"{origin}: duplicate column {', '.join(twice)}; keep one")
+    for number, values in enumerate(lines, start=2):
         if not values:
             continue
         if len(values) != len(header):
             counts = f"{len(values)} values for {len(header)} columns"
-            raise BadTable(f"{path}, row {line}: {counts}")
-        yield line, [values[i] for i in take]
+            raise BadTable(f"{origin}, row {number}: {counts}")
+        yield Row(origin, number, dict(zip(header, values, strict=True)))
 
 
-def integer(path: Path, row: int, column: str, text: str) -> int:
-    """A cell as a whole number.
-
-    Raises:
-        BadTable: if it is none.
-    """
+def _text(path: Path | str) -> str:
     try:
-        return whole(text)
-    except ValueError:
-        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a whole number") from None
-
-
-def number(path: Path, row: int, column: str, text: str) -> float:
-    """A cell as a finite number.
-
-    Raises:
-        BadTable: if it is none.
-    """
-    try:
-        value = real(text)
-    except ValueError:
-        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a number") from None
-    if not math.isfinite(value):
-        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a finite number")
-    return value
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and values of every row, the header first; a table has at least that."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = next(reader, None)
-            if header is None:
-                raise BadTable(f"{path}: the file is empty")
-            yield reader.line_num, header
-            for values in reader:
-                yield reader.line_num, values
+        return Path(path).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise BadTable(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise BadTable(f"{path}: not a text file in UTF-8") from None
+    except UnicodeDecodeError as error:
+        raise BadTable(f"{path}: not a CSV table in UTF-8 ({error})") from None
+
+
+def _lines(text: str, origin: Path | str) -> Iterator[list[str]]:
+    """The cells of every line, the header first."""
+    if not text:
+        raise BadTable(f"{origin}: the file is empty")
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""), strict=True)
     except csv.Error as error:
-        raise BadTable(f"{path}: not a CSV table: {error}") from None
+        raise BadTable(f"{origin}: not a CSV table ({error})") from None
+
+
+def table_rows(path: Path | str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    for row in read_table(path, columns):
+        yield row.number, dict(row.cells)
+
+
+def table_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    """A CSV table; numbers read back exactly, None is an empty cell, lists are joined by ``;``."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float | np.floating):
+        return repr(float(value))
+    return ";".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def write_table(path: Path | str, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table atomically; see `table_text`.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    write_text(path, table_text(header, rows))
+
+
+def known(value: float) -> float | None:
+    """The number, or None (an empty cell) where it is not finite."""
+    return value if math.isfinite(value) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from lumbargrade.domain.findings import ModelSource, Probabilities, StudyPredict
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
 from lumbargrade.domain.volume import Volume
+from lumbargrade.files.tables import finite, parse_table
 from lumbargrade.models.checkpoint import KEPT_FOLDER, MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.scoring.local import WEIGHTS
@@ -153,5 +153,8 @@ def _weighted(prevalence: ConstantsByColumn) -> dict[str, list[float]]:
 
 def _packaged(name: str) -> dict[str, tuple[float, ...]]:
     text = (resources.files("lumbargrade") / "scoring/data" / name).read_text("utf-8")
-    rows = csv.DictReader(text.splitlines())
-    return {r["finding"]: tuple(float(r[g.column]) for g in Grade) for r in rows}
+    columns = [g.column for g in Grade]
+    return {
+        row["finding"]: tuple(row.read(finite, c) for c in columns)
+        for row in parse_table(text, ("finding", *columns), name)
+    }

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadInput, BadTable
-from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.findings import Finding, Probabilities, StudyPrediction
 from lumbargrade.domain.vocabulary import Grade, Target, target_from_column
-from lumbargrade.files.tables import table_header, table_rows
+from lumbargrade.files.tables import Row, filled, listed, read_table, table_header
 from lumbargrade.grading.findings_file import read_findings
 from lumbargrade.grading.predictions_file import distribution
 from lumbargrade.scoring.official import SUBMISSION_COLUMNS, read_submission
@@ -19,7 +19,9 @@ from lumbargrade.scoring.official import SUBMISSION_COLUMNS, read_submission
 FOLDER_FILES = ("findings.csv", "findings.json", "oof.csv", "submission.csv")
 #: Beside the findings.csv of `grade`; its writer is not imported here, it would bring torch along.
 _SUMMARY_FILE = "summary.json"
-_COLUMNS = ("study_id", "finding", *(g.column for g in Grade))
+_GRADES = tuple(g.column for g in Grade)
+_CALIBRATED = tuple(f"calibrated_{g.column}" for g in Grade)
+_COLUMNS = ("study_id", "finding", *_GRADES)
 
 
 @dataclass(frozen=True)
@@ -94,19 +96,13 @@ def _read_findings(path: Path) -> tuple[dict[str, StudyPrediction], tuple[str, .
     """Predictions, and the recipes that a column ``models`` names as ``recipe#fold``."""
     recipes: set[str] = set()
     found: dict[str, dict[Target, Finding | str]] = {}
-    for row, values in table_rows(path, _COLUMNS):
-        study = values["study_id"].strip()
-        try:
-            target = target_from_column(values["finding"])
-            finding = _finding_or_reason(target, values)
-        except ValueError as error:
-            raise BadTable(f"{path}, row {row}: not a prediction: {error}") from None
-        mine = found.setdefault(study, {})
-        if not study or target in mine:
-            what = f"{target.column} of study {study} a second time"
-            raise BadTable(f"{path}, row {row}: {what if study else 'study_id is empty'}")
-        mine[target] = finding
-        recipes |= {name.rsplit("#", 1)[0] for name in values.get("models", "").split(";") if name}
+    seen: dict[tuple[str, Target], int] = {}
+    for row in read_table(path, _COLUMNS):
+        study = row.read(filled, "study_id")
+        target = row.read(target_from_column, "finding")
+        row.require_first(seen, (study, target), f"{target.column} of study {study}")
+        found.setdefault(study, {})[target] = _finding_or_reason(target, row)
+        recipes |= {name.rsplit("#", 1)[0] for name in listed(row.cells.get("models", ""))}
     predictions = {
         study: StudyPrediction(
             study,
@@ -127,24 +123,28 @@ def _recipes_of_summary(folder: Path) -> tuple[str, ...]:
         return ()  # another program's table, or moved away from its summary
 
 
-def _finding_or_reason(target: Target, values: Mapping[str, str]) -> Finding | str:
+def _finding_or_reason(target: Target, row: Row) -> Finding | str:
     """A row's finding, or the reason why it is absent.
 
     Earlier versions put training prevalence where no model predicted, and said so in ``filled``.
     """
-    filled = values.get("filled", "no")
-    if filled not in ("yes", "no"):
-        raise ValueError(f"filled is {filled!r}, neither yes nor no")
-    if filled == "yes":
+    if row.cells.get("filled", "no") not in ("yes", "no"):
+        raise row.error(f"{row['filled']!r} is neither yes nor no", "filled")
+    if row.cells.get("filled") == "yes":
         return "no model predicted it"
-    cells = [values[g.column] for g in Grade]
-    reason = (values.get("not_graded") or "").strip()
-    if reason and any(cells):
-        raise ValueError("it has probabilities, and not_graded says why it has none")
+    graded = any(row[c] for c in _GRADES)
+    reason = row.cells.get("not_graded", "").strip()
+    if reason and graded:
+        raise row.error("it has probabilities, and not_graded says why it has none")
     if reason:
         return reason
-    if not any(cells):
-        raise ValueError("no probabilities, and not_graded does not say why")
-    shown = [values.get(f"calibrated_{g.column}") or "" for g in Grade]
-    calibrated = distribution(shown) if any(shown) else None
-    return Finding(target, distribution(cells), calibrated=calibrated)
+    if not graded:
+        raise row.error("no probabilities, and not_graded does not say why")
+    calibrated = None
+    if any(row.cells.get(c) for c in _CALIBRATED):
+        calibrated = row.read(_distribution, *_CALIBRATED)
+    return Finding(target, row.read(_distribution, *_GRADES), calibrated=calibrated)
+
+
+def _distribution(*cells: str) -> Probabilities:
+    return distribution(cells)

@@ -19,10 +19,11 @@ from lumbargrade.domain.vocabulary import (
     FINDINGS,
     Grade,
     Target,
+    grade_from_name,
     target_from_column,
     target_from_labels,
 )
-from lumbargrade.files.tables import table_header, table_rows
+from lumbargrade.files.tables import filled, read_table, table_header
 from lumbargrade.scoring.breakdown import OWN_PARTS
 
 NOT_GIVEN = "(not given)"
@@ -34,7 +35,6 @@ MOST_VALUES = 30
 _COLUMNS = {t.column for t in FINDINGS}
 _CONDITIONS = tuple(dict.fromkeys(t.sided_condition for t in FINDINGS))
 _LONG = ("study_id", "condition", "level", "grade")
-_GRADES = {g.column: g for g in Grade}
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,14 @@ def _read_wide(path: Path, header: Sequence[str]) -> CohortLabels:
     columns = [c for c in header if c in _COLUMNS]
     grades: dict[str, dict[Target, Grade]] = {}
     properties: dict[str, dict[str, str]] = {c: {} for c in others}
-    for row, values in table_rows(path, ("study_id", *columns)):
-        study = _study(path, row, values)
-        if study in grades:
-            raise BadTable(f"{path}, row {row}: study {study} stands twice")
-        found = {c: _grade(f"{path}, row {row}, {c}", values[c]) for c in columns}
+    seen: dict[str, int] = {}
+    for row in read_table(path, ("study_id", *columns)):
+        study = row.read(filled, "study_id")
+        row.require_first(seen, study, f"study_id {study}")
+        found = {c: row.read_known(grade_from_name, c) for c in columns}
         grades[study] = {target_from_column(c): g for c, g in found.items() if g is not None}
         for column in others:
-            properties[column][study] = (values[column] or "").strip()
+            properties[column][study] = row[column].strip()
     return CohortLabels(grades, properties)
 
 
@@ -92,50 +92,26 @@ def _read_long(path: Path, header: Sequence[str]) -> CohortLabels:
     others = [c for c in header if c not in (*_LONG, "side")]
     grades: dict[str, dict[Target, Grade]] = {}
     properties: dict[str, dict[str, str]] = {c: {} for c in others}
-    for row, values in table_rows(path, _LONG):
-        study = _study(path, row, values)
-        where = f"{path}, row {row}"
-        target = _target(where, values)
+    columns = ("condition", "level", *({"side"} & set(header)))
+    seen: dict[tuple[str, Target], int] = {}
+    for row in read_table(path, _LONG):
+        study, target = row.read(filled, "study_id"), row.read(_target, *columns)
         mine = grades.setdefault(study, {})
-        if target in mine:
-            raise BadTable(f"{where}: {target.column} of study {study} stands twice")
-        grade = _grade(where, values["grade"])
-        if grade is not None:
+        if (grade := row.read_known(grade_from_name, "grade")) is not None:
+            row.require_first(seen, (study, target), f"{target.column} of study {study}")
             mine[target] = grade
         for column in others:
-            text = (values[column] or "").strip()
+            text = row[column].strip()
             if properties[column].setdefault(study, text) != text:
-                raise BadTable(f"{where}: {column} of study {study} differs from an earlier row")
+                raise row.error(f"differs from an earlier row of study {study}", column)
     return CohortLabels(grades, properties)
 
 
-def _study(path: Path, row: int, values: Mapping[str, str]) -> str:
-    study = values["study_id"].strip()
-    if not study:
-        raise BadTable(f"{path}, row {row}: study_id is empty")
-    return study
-
-
-def _target(where: str, values: Mapping[str, str]) -> Target:
-    side = (values.get("side") or "").strip()
-    condition = values["condition"].strip()
+def _target(condition: str, level: str, side: str = "") -> Target:
+    side, condition = side.strip(), condition.strip()
     if side and not condition.lower().startswith(side.lower()):
         condition = f"{side} {condition}"
-    try:
-        return target_from_labels(condition, values["level"].replace("-", "/"))
-    except ValueError as error:
-        raise BadTable(f"{where}: {error}") from None
-
-
-def _grade(where: str, text: str) -> Grade | None:
-    """The grade in any case; None for an empty cell."""
-    name = text.strip().lower().replace("/", "_")
-    if not name:
-        return None
-    if name not in _GRADES:
-        expected = ", ".join(g.label for g in Grade)
-        raise BadTable(f"{where}: unknown grade {text!r}; expected one of {expected}")
-    return _GRADES[name]
+    return target_from_labels(condition, level.replace("-", "/"))
 
 
 def groups_of(

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable, Problem
-from lumbargrade.domain.vocabulary import FINDINGS, Target, target_from_column
-from lumbargrade.files.tables import integer, read_rows
+from lumbargrade.domain.vocabulary import FINDINGS, Target
+from lumbargrade.files.tables import read_table, whole
 from lumbargrade.lsdc.tables import LsdcTables
+from lumbargrade.scoring.official import split_row_id
 
 
 @dataclass(frozen=True)
@@ -135,17 +136,11 @@ def sample_studies(folder: Path, split: str) -> tuple[str, ...] | None:
     if split != "test" or not path.exists():
         return None
     found: dict[str, set[Target]] = {}
-    for row, (text,) in read_rows(path, ("row_id",)):
-        study, _, column = text.partition("_")
-        study_id = str(integer(path, row, "study id of row_id", study))
-        try:
-            target = target_from_column(column)
-        except ValueError as error:
-            raise BadTable(f"{path}, row {row}, row_id {text!r}: {error}") from None
-        rows = found.setdefault(study_id, set())
-        if target in rows:
-            raise BadTable(f"{path}, row {row}: duplicate row_id {text}; keep one row")
-        rows.add(target)
+    seen: dict[tuple[int, Target], int] = {}
+    for row in read_table(path, ("row_id",)):
+        study, target = row.read(_study_and_target, "row_id")
+        row.require_first(seen, (study, target), f"row_id {row['row_id']}")
+        found.setdefault(str(study), set()).add(target)
     if not found:
         raise BadTable(f"{path}: lists no study; remove the file to predict those of the table")
     for study_id, rows in found.items():
@@ -153,6 +148,11 @@ def sample_studies(folder: Path, split: str) -> tuple[str, ...] | None:
             what = f"row {study_id}_{missing[0]} is missing ({len(missing)} of 25 rows)"
             raise BadTable(f"{path}: {what}")
     return tuple(found)
+
+
+def _study_and_target(row_id: str) -> tuple[int, Target]:
+    study, target = split_row_id(row_id)
+    return whole(study), target
 
 
 def sample_problems(wanted: Collection[str], listed: Collection[str], table: str) -> list[Problem]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.vocabulary import Target, target_from_labels
-from lumbargrade.files.tables import integer, number, read_header, read_rows
+from lumbargrade.files.tables import finite, read_table, table_header, whole
 
 #: Columns of ``train_label_coordinates.csv``.
 POINT_COLUMNS = (
@@ -95,20 +95,17 @@ def holds_corrections(path: Path) -> bool:
     Raises:
         BadTable: for a file that is no table, and where only some rows have such a value.
     """
-    if "fix" not in read_header(path):
+    if "fix" not in table_header(path):
         return False
-    words = [(row, fix) for row, (fix,) in read_rows(path, ("fix",))]
-    for row, fix in words:
-        if fix not in set(Fix) and fix.strip().lower() in set(Fix):
+    rows = list(read_table(path, ("fix",)))
+    others = [row for row in rows if row["fix"] not in set(Fix)]
+    for row in others:
+        if (word := row["fix"].strip().lower()) in set(Fix):
             # taken for another value, it would make this a complete table of few points
-            raise BadTable(f"{path}, row {row}, fix: {fix!r}; write {fix.strip().lower()}")
-    known = [(row, fix in set(Fix)) for row, fix in words]
-    if all(k for _, k in known):
-        return True
-    if any(k for _, k in known):
-        row = next(row for row, k in known if not k)
-        raise BadTable(f"{path}, row {row}, fix: it is add, move or drop, as in the other rows")
-    return False
+            raise row.error(f"{row['fix']!r}; write {word}", "fix")
+    if others and len(others) < len(rows):
+        raise others[0].error("write add, move or drop, as in the other rows", "fix")
+    return not others
 
 
 def read_corrections(path: Path) -> list[Correction]:
@@ -118,30 +115,23 @@ def read_corrections(path: Path) -> list[Correction]:
         BadTable: for missing columns, unknown names, values that are no numbers, and two
             corrections of one point.
     """
-    found: dict[tuple[int, int, Target], Correction] = {}
-    for row, (study, series, instance, condition, level, x, y, fix) in read_rows(
-        path, (*POINT_COLUMNS, "fix")
-    ):
-        try:
-            target, kind = target_from_labels(condition, level), Fix(fix)
-        except ValueError as error:
-            raise BadTable(f"{path}, row {row}: {error}") from None
+    found = []
+    seen: dict[tuple[int, int, Target], int] = {}
+    for row in read_table(path, (*POINT_COLUMNS, "fix")):
         correction = Correction(
-            kind,
-            integer(path, row, "study_id", study),
-            integer(path, row, "series_id", series),
-            integer(path, row, "instance_number", instance),
-            target,
-            number(path, row, "x", x),
-            number(path, row, "y", y),
-            row,
+            row.read(Fix, "fix"),
+            row.read(whole, "study_id"),
+            row.read(whole, "series_id"),
+            row.read(whole, "instance_number"),
+            row.read(target_from_labels, "condition", "level"),
+            row.read(finite, "x"),
+            row.read(finite, "y"),
+            row.number,
         )
-        if correction.key in found:
-            where = f"{target.column} in series {series}"
-            first = found[correction.key].row
-            raise BadTable(f"{path}, row {row}: {where} is corrected in row {first} already")
-        found[correction.key] = correction
-    return list(found.values())
+        what = f"correction of {correction.target.column} in series {correction.series_id}"
+        row.require_first(seen, correction.key, what)
+        found.append(correction)
+    return found
 
 
 def require_applicable(

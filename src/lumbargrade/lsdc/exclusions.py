@@ -16,9 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lumbargrade.domain.errors import BadTable
-from lumbargrade.domain.vocabulary import Condition, Grade, Target, target_from_column
-from lumbargrade.files.tables import integer, read_rows
+from lumbargrade.domain.vocabulary import (
+    Condition,
+    Grade,
+    Target,
+    grade_from_name,
+    target_from_column,
+)
+from lumbargrade.files.tables import read_table, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +84,10 @@ def read_contradicted(path: Path) -> Contradicted:
     Raises:
         BadTable: for missing columns, unknown findings or grades, ids that are no numbers.
     """
-    grades = {g.column: g for g in Grade}
     found: Contradicted = {}
-    for row, (study, finding, grade) in read_rows(path, ("study_id", "finding", "grade")):
-        if grade not in grades:
-            expected = ", ".join(grades)
-            raise BadTable(f"{path}, row {row}, grade: {grade!r}; expected one of {expected}")
-        try:
-            target = target_from_column(finding)
-        except ValueError as error:
-            raise BadTable(f"{path}, row {row}: {error}") from None
-        found[integer(path, row, "study_id", study), target] = grades[grade]
+    for row in read_table(path, ("study_id", "finding", "grade")):
+        key = row.read(whole, "study_id"), row.read(target_from_column, "finding")
+        found[key] = row.read(grade_from_name, "grade")
     return found
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, fields
 from typing import NamedTuple
 
 from lumbargrade.domain.errors import Problem
@@ -17,9 +15,11 @@ from lumbargrade.domain.vocabulary import (
     grade_from_label,
     target_from_column,
 )
+from lumbargrade.files.tables import finite, known, parse_table, table_text, whole
 from lumbargrade.lsdc.series_file import SeriesRecord
 from lumbargrade.lsdc.tables import Grades, SeriesEntry
 
+_SHAPE = ("depth", "height", "width")
 _PLACE = ("x", "y", "z", "patient_x", "patient_y", "patient_z")
 _PROBLEM = tuple(f.name for f in fields(Problem))
 
@@ -42,49 +42,49 @@ class StoredPoint(NamedTuple):
 
 def render_series(records: Mapping[SeriesEntry, SeriesRecord]) -> str:
     """``series.csv``: the usable series."""
-    header = ("study_id", "series_id", "kind", "depth", "height", "width", "digest")
+    header = ("study_id", "series_id", "kind", *_SHAPE, "digest")
     rows = [
         (s.study_id, s.series_id, s.kind.value, *r.shape, r.digest)
         for s, r in records.items()
         if r.shape is not None
     ]
-    return _render(header, rows)
+    return table_text(header, rows)
 
 
 def parse_series(text: str) -> dict[SeriesEntry, tuple[int, int, int]]:
     """Series -> (D, H, W)."""
-    return {
-        SeriesEntry(int(r["study_id"]), int(r["series_id"]), SeriesKind(r["kind"])): (
-            int(r["depth"]),
-            int(r["height"]),
-            int(r["width"]),
-        )
-        for r in _records(text)
-    }
+    shapes = {}
+    for row in parse_table(text):
+        depth, height, width = (row.read(whole, name) for name in _SHAPE)
+        study, series = row.read(whole, "study_id"), row.read(whole, "series_id")
+        shapes[SeriesEntry(study, series, row.read(SeriesKind, "kind"))] = depth, height, width
+    return shapes
 
 
 def render_points(points: Iterable[StoredPoint]) -> str:
     """``points.csv``: floats in full, nothing where a point has no place."""
     header = ("study_id", "series_id", "target", "instance_number", *_PLACE)
-    rows = []
-    for p in points:
-        place = (p.x, p.y, p.z, *p.patient)
-        texts = [repr(float(v)) if math.isfinite(v) else "" for v in place]
-        rows.append((p.study_id, p.series_id, p.target.column, p.instance_number, *texts))
-    return _render(header, rows)
+    rows = (
+        (*p[:2], p.target.column, p.instance_number, *map(known, (p.x, p.y, p.z, *p.patient)))
+        for p in points
+    )
+    return table_text(header, rows)
 
 
 def parse_points(text: str) -> tuple[StoredPoint, ...]:
     """The points as they were rendered."""
-    targets = {t.column: target_from_column(t.column) for t in FINDINGS}
     points = []
-    for study, series, target, instance, *rest in list(csv.reader(io.StringIO(text)))[1:]:
-        x, y, z, px, py, pz = (float(v) if v else math.nan for v in rest)
-        points.append(
-            StoredPoint(
-                int(study), int(series), int(instance), targets[target], x, y, z, (px, py, pz)
-            )
+    for row in parse_table(text):
+        x, y, z, *patient = (row.read(finite, c) if row[c] else math.nan for c in _PLACE)
+        point = StoredPoint(
+            row.read(whole, "study_id"),
+            row.read(whole, "series_id"),
+            row.read(whole, "instance_number"),
+            row.read(target_from_column, "target"),
+            *(x, y, z),
+            (patient[0], patient[1], patient[2]),
         )
+        points.append(point)
     return tuple(points)
 
 
@@ -95,42 +95,28 @@ def render_grades(grades: Grades, folds: Mapping[int, int]) -> str:
         (study, folds[study], *(g[t].label if t in g else "" for t in FINDINGS))
         for study, g in grades.items()
     ]
-    return _render(header, rows)
+    return table_text(header, rows)
 
 
 def parse_grades(text: str) -> tuple[Grades, dict[int, int]]:
     """Grades of every study, and its fold."""
     grades: Grades = {}
     folds: dict[int, int] = {}
-    for record in _records(text):
-        study = int(record["study_id"])
-        folds[study] = int(record["fold"])
-        grades[study] = {
-            t: grade_from_label(record[t.column]) for t in FINDINGS if record[t.column]
-        }
+    for row in parse_table(text):
+        study = row.read(whole, "study_id")
+        folds[study] = row.read(whole, "fold")
+        grades[study] = {t: row.read(grade_from_label, t.column) for t in FINDINGS if row[t.column]}
     return grades, folds
 
 
 def render_problems(problems: Iterable[Problem]) -> str:
     """``problems.csv``: one line per problem."""
-    return _render(_PROBLEM, [tuple(p.as_dict().values()) for p in problems])
+    return table_text(_PROBLEM, (astuple(p) for p in problems))
 
 
 def parse_problems(text: str) -> tuple[Problem, ...]:
     """The problems as they were rendered."""
     return tuple(
         Problem(r["what"], r["study"], r["series"], r["file"], r["advice"], r["fatal"] == "True")
-        for r in _records(text)
+        for r in parse_table(text)
     )
-
-
-def _records(text: str) -> csv.DictReader[str]:
-    return csv.DictReader(io.StringIO(text, newline=""))
-
-
-def _render(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return stream.getvalue()

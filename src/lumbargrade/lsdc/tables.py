@@ -25,7 +25,7 @@ from lumbargrade.domain.vocabulary import (
     grade_from_label,
     target_from_labels,
 )
-from lumbargrade.files.tables import integer, number, read_rows
+from lumbargrade.files.tables import finite, read_table, whole
 from lumbargrade.lsdc.corrections import (
     POINT_COLUMNS,
     PUBLISHED_FILE,
@@ -214,19 +214,13 @@ def read_grade_table(path: Path) -> Grades:
     """
     columns = ("study_id", *(t.column for t in FINDINGS))
     grades: Grades = {}
-    for row, (study, *labels) in read_rows(path, columns):
-        study_id = integer(path, row, "study_id", study)
-        if study_id in grades:
-            raise BadTable(f"{path}, row {row}: study {study_id} stands in the table twice")
-        found = {}
-        for target, label in zip(FINDINGS, labels, strict=True):
-            if not label.strip():
-                continue
-            try:
-                found[target] = grade_from_label(label)
-            except ValueError as error:
-                raise BadTable(f"{path}, row {row}, {target.column}: {error}") from None
-        grades[study_id] = found
+    seen: dict[int, int] = {}
+    for row in read_table(path, columns):
+        study = row.read(whole, "study_id")
+        row.require_first(seen, study, f"study_id {study}")
+        grades[study] = {
+            t: row.read(grade_from_label, t.column) for t in FINDINGS if row[t.column].strip()
+        }
     return grades
 
 
@@ -236,24 +230,20 @@ def read_series_table(path: Path) -> list[SeriesEntry]:
     Raises:
         BadTable: for missing columns, unknown descriptions, bad ids, series given twice.
     """
-    kinds = {k.value: k for k in SeriesKind}
-    entries: dict[tuple[int, int], SeriesEntry] = {}
-    for row, (study, series, text) in read_rows(
-        path, ("study_id", "series_id", "series_description")
-    ):
-        if text not in kinds:
-            expected = ", ".join(kinds)
-            reason = f"unknown series description {text!r}; expected one of {expected}"
-            raise BadTable(f"{path}, row {row}: {reason}")
-        entry = SeriesEntry(
-            integer(path, row, "study_id", study),
-            integer(path, row, "series_id", series),
-            kinds[text],
-        )
-        if entry[:2] in entries:
-            raise BadTable(f"{path}, row {row}: series {series} stands in the table twice")
-        entries[entry[:2]] = entry
-    return list(entries.values())
+    entries = []
+    seen: dict[tuple[int, int], int] = {}
+    for row in read_table(path, ("study_id", "series_id", "series_description")):
+        study, series = row.read(whole, "study_id"), row.read(whole, "series_id")
+        row.require_first(seen, (study, series), f"series_id {series}")
+        entries.append(SeriesEntry(study, series, row.read(_described, "series_description")))
+    return entries
+
+
+def _described(text: str) -> SeriesKind:
+    if text not in set(SeriesKind):
+        expected = ", ".join(SeriesKind)
+        raise ValueError(f"unknown series description {text!r}; expected one of {expected}")
+    return SeriesKind(text)
 
 
 def read_point_table(path: Path) -> list[TablePoint]:
@@ -263,29 +253,21 @@ def read_point_table(path: Path) -> list[TablePoint]:
         BadTable: for missing columns, unknown conditions or levels, values that are no numbers,
             and two points for one target in one series.
     """
-    targets: dict[tuple[str, str], Target] = {}
-    points: dict[tuple[int, int, Target], TablePoint] = {}
-    for row, (study, series, instance, condition, level, x, y) in read_rows(path, POINT_COLUMNS):
-        target = targets.get((condition, level))
-        if target is None:
-            try:
-                target = targets[condition, level] = target_from_labels(condition, level)
-            except ValueError as error:
-                raise BadTable(f"{path}, row {row}: {error}") from None
+    points = []
+    seen: dict[tuple[int, int, Target], int] = {}
+    for row in read_table(path, POINT_COLUMNS):
         point = TablePoint(
-            integer(path, row, "study_id", study),
-            integer(path, row, "series_id", series),
-            integer(path, row, "instance_number", instance),
-            target,
-            number(path, row, "x", x),
-            number(path, row, "y", y),
+            row.read(whole, "study_id"),
+            row.read(whole, "series_id"),
+            row.read(whole, "instance_number"),
+            row.read(target_from_labels, "condition", "level"),
+            row.read(finite, "x"),
+            row.read(finite, "y"),
         )
-        key = (point.study_id, point.series_id, target)
-        if key in points:
-            reason = f"a second point for {target.column} in series {series}"
-            raise BadTable(f"{path}, row {row}: {reason}")
-        points[key] = point
-    return list(points.values())
+        key = (point.study_id, point.series_id, point.target)
+        row.require_first(seen, key, f"{point.target.column} in series {point.series_id}")
+        points.append(point)
+    return points
 
 
 def _cross_check(

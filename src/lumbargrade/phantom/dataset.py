@@ -5,10 +5,9 @@ The DICOM files are valid MR images with the tags that LSDC files carry.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -26,6 +25,7 @@ from tqdm import tqdm
 
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind, Target
+from lumbargrade.files.tables import write_table
 from lumbargrade.files.writing import atomic_path, write_text
 from lumbargrade.phantom.render import acquire
 from lumbargrade.phantom.study import STUDIES, SeriesPlan, StudyPlan, plan_study, study_number, uid
@@ -268,14 +268,14 @@ def _write_tables(out: Path, split: Literal["train", "test"], plans: list[StudyP
     """The tables of a training or a test set; the truth of a test set is solution.csv."""
     truth = "train.csv" if split == "train" else "solution.csv"
     header = ["study_id", *(t.column for t in TABLE_ORDER)]
-    _write(out / truth, header, ([p.study_id, *_labels(p.grades)] for p in plans))
-    _write(
+    write_table(out / truth, header, ([p.study_id, *_labels(p.grades)] for p in plans))
+    write_table(
         out / f"{split}_series_descriptions.csv",
         ["study_id", "series_id", "series_description"],
         ([p.study_id, s.series_id, s.kind.value] for p in plans for s in p.series),
     )
     points = "train_label_coordinates.csv" if split == "train" else "solution_coordinates.csv"
-    _write(
+    write_table(
         out / points,
         ["study_id", "series_id", "instance_number", "condition", "level", "x", "y"],
         (
@@ -286,7 +286,7 @@ def _write_tables(out: Path, split: Literal["train", "test"], plans: list[StudyP
     )
     if split == "test":
         third = repr(1 / 3)
-        _write(
+        write_table(
             out / "sample_submission.csv",
             ["row_id", *(g.column for g in Grade)],
             ([f"{p.study_id}_{t.column}", third, third, third] for p in plans for t in FINDINGS),
@@ -295,10 +295,3 @@ def _write_tables(out: Path, split: Literal["train", "test"], plans: list[StudyP
 
 def _labels(grades: dict[Target, Grade]) -> list[str]:
     return [grades[t].label if t in grades else "" for t in TABLE_ORDER]
-
-
-def _write(path: Path, header: list[str], rows: Iterable[list[object]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

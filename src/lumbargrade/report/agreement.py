@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lumbargrade.domain.vocabulary import Condition, Grade
-from lumbargrade.files.writing import write_text
+from lumbargrade.files.tables import known, write_table
 from lumbargrade.report.page import Block, Figure, Section, Table, Text
 from lumbargrade.report.plots import (
     draw_confusion,
@@ -96,16 +94,13 @@ def parts_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]]:
 
 def write_metrics_csv(path: Path, parts: Sequence[Part]) -> None:
     """Write a row per part and measure, atomically; what is undefined is empty, with its note."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
+    rows = []
     for part in parts:
         a = part.agreement
         start = [part.condition.value, part.by, part.value, a.studies, a.findings, *a.counts]
         for name, m in a.measures.items():
-            numbers = [repr(float(v)) if math.isfinite(v) else "" for v in (m.value, m.low, m.high)]
-            writer.writerow([*start, name, *numbers, m.note])
-    write_text(path, buffer.getvalue())
+            rows.append([*start, name, *map(known, (m.value, m.low, m.high)), m.note])
+    write_table(path, CSV_HEADER, rows)
 
 
 def part_as_dict(part: Part) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Target
+from lumbargrade.files.tables import table_text
 from lumbargrade.files.writing import atomic_path
 from lumbargrade.scoring.official import SUBMISSION_COLUMNS, check_complete, read_submission
 
@@ -40,11 +39,12 @@ def write_rows(path: Path, rows: Sequence[tuple[str, Mapping[Target, Probabiliti
             with one study in two places); an earlier file of that name stays.
         OSError: if it cannot be written.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(SUBMISSION_COLUMNS)
-    for study, found in sorted(rows, key=lambda row: in_order(row[0])):
-        writer.writerows([f"{study}_{t.column}", *found[t]] for t in FINDINGS if t in found)
+    lines = (
+        [f"{study}_{t.column}", *found[t]]
+        for study, found in sorted(rows, key=lambda row: in_order(row[0]))
+        for t in FINDINGS
+        if t in found
+    )
     with atomic_path(path) as temporary:
-        temporary.write_text(buffer.getvalue(), encoding="utf-8")
+        temporary.write_text(table_text(SUBMISSION_COLUMNS, lines), "utf-8", newline="\n")
         check_complete(read_submission(temporary), [study for study, _ in rows], path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import KIND_OF, Condition
-from lumbargrade.files.writing import write_text
+from lumbargrade.files.tables import write_table
 from lumbargrade.grading.model_record import write_origin
 from lumbargrade.grading.predictions_file import write_predictions
 from lumbargrade.lsdc.point_file import write_points
@@ -254,8 +252,8 @@ def write_validation(
     write_points(out / "oof-points.csv", out_of_fold_points(folds, store))
     parts, agreement = write_agreement(out / "metrics.csv", studies, store) if studies else ((), [])
     result = ValidationResult(scores, points, rows, parts)
-    _write_csv(out / "scores.csv", SCORE_COLUMNS, result.score_rows())
-    _write_csv(out / "points.csv", POINT_COLUMNS, result.point_rows())
+    write_table(out / "scores.csv", SCORE_COLUMNS, result.score_rows())
+    write_table(out / "points.csv", POINT_COLUMNS, result.point_rows())
     sections = [
         Section("Scores", [*result.shown_scores(), *map(Text, result.notes)]),
         Section("Points", [*result.shown_points(), Text(_UNITS)]),
@@ -296,11 +294,3 @@ def _draw(
             save_image(out / name, image)
             figures.append(Figure(name, f"study {row.study_id}, series {series}, {condition}"))
     return figures
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())

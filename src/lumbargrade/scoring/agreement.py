@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.files.tables import finite, parse_table
 from lumbargrade.scoring.cohort import GradedFindings
 from lumbargrade.scoring.measures import (
     GRADES,
@@ -57,14 +57,14 @@ def human_agreement() -> list[HumanBand]:
     file = resources.files("lumbargrade.scoring") / "data" / "human_agreement.csv"
     return [
         HumanBand(
-            Condition(row["condition"]),
-            float(row["low"]),
-            float(row["high"]),
+            row.read(Condition, "condition"),
+            row.read(finite, "low"),
+            row.read(finite, "high"),
             row["low_source"],
             row["high_source"],
             row["note"],
         )
-        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+        for row in parse_table(file.read_text(encoding="utf-8"), origin=file.name)
     ]
 
 

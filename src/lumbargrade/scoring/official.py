@@ -26,7 +26,7 @@ from lumbargrade.domain.vocabulary import (
     grade_from_label,
     target_from_column,
 )
-from lumbargrade.files.tables import real, table_rows
+from lumbargrade.files.tables import filled, read_table, real
 from lumbargrade.scoring.local import (
     OFFICIAL_CLIP,
     WEIGHTS,
@@ -67,23 +67,26 @@ def read_solution(path: Path | str) -> dict[str, dict[Target, Grade]]:
         BadTable: for missing columns, unknown grades or repeated studies, naming the row.
     """
     solution: dict[str, dict[Target, Grade]] = {}
-    for row, values in table_rows(path, ("study_id", *(t.column for t in FINDINGS))):
-        study = values["study_id"]
-        if not study:
-            raise BadTable(f"{path}, row {row}: study_id is empty")
-        if study in solution:
-            raise BadTable(f"{path}, row {row}: study {study} stands twice")
-        grades = {}
-        for target in FINDINGS:
-            label = values[target.column]
-            if not label:
-                continue
-            try:
-                grades[target] = grade_from_label(label)
-            except ValueError as error:
-                raise BadTable(f"{path}, row {row}, {target.column}: {error}") from None
-        solution[study] = grades
+    seen: dict[str, int] = {}
+    for row in read_table(path, ("study_id", *(t.column for t in FINDINGS))):
+        study = row.read(filled, "study_id")
+        row.require_first(seen, study, f"study_id {study}")
+        solution[study] = {
+            t: row.read(grade_from_label, t.column) for t in FINDINGS if row[t.column]
+        }
     return solution
+
+
+def split_row_id(text: str) -> tuple[str, Target]:
+    """Study and finding of a submission's row.
+
+    Raises:
+        ValueError: if it does not name both.
+    """
+    study, _, column = text.partition("_")
+    if not study:
+        raise ValueError(f"{text!r} names no study")
+    return study, target_from_column(column)
 
 
 def read_submission(path: Path | str) -> dict[str, dict[Target, Probabilities]]:
@@ -94,23 +97,16 @@ def read_submission(path: Path | str) -> dict[str, dict[Target, Probabilities]]:
             probabilities, naming the row and the reason.
     """
     submission: dict[str, dict[Target, Probabilities]] = {}
-    for row, values in table_rows(path, SUBMISSION_COLUMNS):
-        study, _, column = values["row_id"].partition("_")
-        if not study:
-            raise BadTable(f"{path}, row {row}, row_id {values['row_id']!r}: no study")
-        try:
-            target = target_from_column(column)
-        except ValueError as error:
-            raise BadTable(f"{path}, row {row}, row_id {values['row_id']!r}: {error}") from None
-        found = submission.setdefault(study, {})
-        if target in found:
-            raise BadTable(f"{path}, row {row}: row_id {values['row_id']} stands twice")
-        a, b, c = (_probability(path, row, column, values[column]) for column in GRADE_COLUMNS)
+    seen: dict[tuple[str, Target], int] = {}
+    for row in read_table(path, SUBMISSION_COLUMNS):
+        study, target = row.read(split_row_id, "row_id")
+        row.require_first(seen, (study, target), f"row_id {row['row_id']}")
+        a, b, c = (row.read(_probability, column) for column in GRADE_COLUMNS)
         if not math.isfinite(a + b + c):
-            raise BadTable(f"{path}, row {row}: probabilities too large to normalise")
+            raise row.error("probabilities too large to normalise")
         if a + b + c <= 0:
-            raise BadTable(f"{path}, row {row}: all three probabilities are zero")
-        found[target] = (a, b, c)
+            raise row.error("all three probabilities are zero")
+        submission.setdefault(study, {})[target] = (a, b, c)
     return submission
 
 
@@ -197,13 +193,10 @@ def official_any_severe(solution: Solution, submission: Submission) -> float:
     return float(np.average(losses, weights=weights)) if labels else float("nan")
 
 
-def _probability(path: Path | str, row: int, column: str, text: str) -> float:
-    try:
-        value = real(text)
-    except ValueError:
-        raise BadTable(f"{path}, row {row}, {column}: {text!r} is not a number") from None
+def _probability(text: str) -> float:
+    value = real(text)
     if not math.isfinite(value) or value < 0:
-        raise BadTable(f"{path}, row {row}, {column}: {text} is not a probability")
+        raise ValueError(f"{text} is not a probability")
     return value
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from lumbargrade.files.writing import write_text
+from lumbargrade.files.tables import write_table
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +92,5 @@ class RunRecords:
 
     def _write_csv(self) -> None:
         columns = list(dict.fromkeys(key for row in self.history for key in row))
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.history)
-        write_text(self.folder / METRICS_FILE, buffer.getvalue())
+        rows = ([row.get(c) for c in columns] for row in self.history)
+        write_table(self.folder / METRICS_FILE, columns, rows)
