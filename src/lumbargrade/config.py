@@ -6,7 +6,6 @@ One definition serves the TOML files in ``recipes/``, the command line (``--trai
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from importlib import resources
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.files.structures import plain, structured
+from lumbargrade.files.structures import parse_plain, plain, read_plain, structured
 
 TaskName = Literal["foraminal", "canal", "subarticular", "keypoints", "two_stage"]
 
@@ -390,19 +389,11 @@ def load_recipe(name_or_path: str) -> Recipe:
         ('canal', 'pvt_v2_b4')
     """
     if name_or_path in recipe_names():
-        text = (resources.files("lumbargrade") / "recipes" / f"{name_or_path}.toml").read_text(
-            "utf-8"
-        )
+        file = resources.files("lumbargrade") / "recipes" / f"{name_or_path}.toml"
+        data = parse_plain(file.read_text("utf-8"), name_or_path)
     elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
-        try:
-            text = Path(name_or_path).read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{name_or_path}: not a text file in UTF-8: {error}") from None
+        data = read_plain(Path(name_or_path))
     else:
         names = "\n  ".join(recipe_names())
         raise UsageError(f"no recipe {name_or_path!r}; recipes are:\n  {names}")
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name_or_path}: not valid TOML: {error}") from None
     return recipe_from_dict(data, name_or_path)

@@ -102,9 +102,9 @@ def test_rounded_probabilities_are_normalised_and_others_refused(
 ) -> None:
     if isinstance(expected, str):
         with pytest.raises(ValueError, match=expected):
-            distribution(cells)
+            distribution(*cells)
     else:
-        assert distribution(cells) == pytest.approx(expected, abs=1e-15)
+        assert distribution(*cells) == pytest.approx(expected, abs=1e-15)
 
 
 def test_truth_and_fold_stand_beside_their_finding(tmp_path: Path) -> None:
@@ -128,11 +128,15 @@ def test_an_absent_finding_is_no_prediction(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("spinal_canal_stenosis_l1_l2", "no_such_finding", "row 2: not a prediction"),
-        ("spinal_canal_stenosis_l1_l2", "spinal_canal_stenosis_l2_l3", "row 3: .* second time"),
-        ("cpu-small/canal#0", "cpu-small/canal#x", "row 2: not a prediction"),
+        ("spinal_canal_stenosis_l1_l2", "no_such_finding", "row 2, finding: unknown"),
+        (
+            "spinal_canal_stenosis_l1_l2",
+            "spinal_canal_stenosis_l2_l3",
+            "row 3: duplicate spinal",
+        ),
+        ("cpu-small/canal#0", "cpu-small/canal#x", "row 2, models: 'cpu-small/canal#x'"),
         ("study_id", "study", "missing columns: study_id"),
-        ("\n1,", "\n,", "row 2: study_id is empty"),
+        ("\n1,", "\n,", "row 2, study_id: the cell is empty"),
         ("\n1,", "\n1,\n1,", "row 2: 2 values for 16 columns"),
         ("study_id", "\0", "missing columns: study_id"),
     ],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 
 import numpy as np
 import pytest
+import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.files.structures import plain, structured
 from lumbargrade.scoring.calibration import (
     COMPETITION_WEIGHTS,
     Calibration,
@@ -74,27 +78,26 @@ def test_weights_are_undone_exactly(p: np.ndarray, weights: tuple[float, float, 
 
 @given(calibrations)
 def test_a_calibration_survives_plain_data_and_toml(calibration: Calibration) -> None:
-    data = calibration.as_dict()
-    text = "\n".join(f"{k} = {v!r}" for k, v in data.items())
-    assert Calibration.from_dict(data) == calibration
-    assert Calibration.from_dict(tomllib.loads(text)) == calibration
+    data = plain(calibration)
+    for same in (data, tomllib.loads(tomli_w.dumps(data)), json.loads(json.dumps(data))):
+        assert structured(same, Calibration, "c.toml", "c") == calibration
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"extra": 1}, "unknown or missing extra"),
-        ({"scale": None}, "scale: three numbers"),
-        ({"scale": [1.0, 1.0]}, "scale: three numbers"),
+        ({"extra": 1}, "extra fields found .extra"),
+        ({"scale": None}, "c.scale"),
+        ({"scale": [1.0, 1.0]}, "c.scale"),
         ({"scale": [1.0, 0.0, 1.0]}, "scale: not positive"),
         ({"bias": [0.0, float("nan"), 0.0]}, "bias: three finite"),
-        ({"class_weights": [True, 2.0, 4.0]}, "class_weights: three numbers"),
+        ({"class_weights": [True, 2.0, 4.0]}, "expected float, got True @ c.class_weights"),
         ({"method": "platt"}, "platt"),
     ],
 )
 def test_what_is_no_calibration_is_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Calibration.from_dict(Calibration().as_dict() | change)
+    with pytest.raises(UsageError, match=message):
+        structured(plain(Calibration()) | change, Calibration, "c.toml", "c")
 
 
 @settings(max_examples=30)

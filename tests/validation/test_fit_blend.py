@@ -137,7 +137,7 @@ def damaged(path: Path, row: int, **cells: str) -> Path:
         ({"models": "other#1"}, "row 5: study 1: other fold 1 is not in .*oof.json"),
         ({"fold": ""}, "row 5: study 1 has no fold"),
         ({"fold": "2"}, "row 5: study 1 is in fold 2, but in fold 1 in row 2"),
-        ({"true_grade": "bad"}, "row 5: not a prediction"),
+        ({"true_grade": "bad"}, "row 5, true_grade: unknown grade 'bad'"),
     ],
 )
 def test_a_leak_is_refused_with_file_and_row(

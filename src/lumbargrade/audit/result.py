@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import Any
 from lumbargrade.audit.records import Check, Suspect, settle
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.vocabulary import Condition
-from lumbargrade.files.writing import write_text
+from lumbargrade.files.tables import write_table
 from lumbargrade.lsdc.corrections import POINT_COLUMNS, Correction
 from lumbargrade.lsdc.tables import Grades
 from lumbargrade.report.text import text_table
@@ -138,14 +136,6 @@ def write_tables(out: Path, audit: Audit, grades: Grades) -> None:
         for target in s.targets
         if s.check is Check.GRADE
     ]
-    _write(out / "corrections.csv", CORRECTION_COLUMNS, corrections)
-    _write(out / "suspects.csv", SUSPECT_COLUMNS, suspects)
-    _write(out / "contradicted.csv", CONTRADICTED_COLUMNS, contradicted)
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())
+    write_table(out / "corrections.csv", CORRECTION_COLUMNS, corrections)
+    write_table(out / "suspects.csv", SUSPECT_COLUMNS, suspects)
+    write_table(out / "contradicted.csv", CONTRADICTED_COLUMNS, contradicted)

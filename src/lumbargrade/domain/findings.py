@@ -18,11 +18,30 @@ Probabilities = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model that took part in a prediction, and the folds whose studies it has not seen."""
+    """Which model it is; files name it ``recipe#fold``.
+
+    Attributes:
+        recipe: the experiment.
+        fold: the fold whose studies it has not seen; -1 where that is not known.
+    """
 
     recipe: str
     fold: int
-    validation_fold_only: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.recipe}#{self.fold}"
+
+    @classmethod
+    def parse(cls, text: str) -> ModelSource:
+        """The model that a text such as ``cpu-small/canal#2`` names.
+
+        Raises:
+            ValueError: for any other text.
+        """
+        recipe, _, fold = text.rpartition("#")
+        if not recipe or not fold.removeprefix("-").isdecimal():
+            raise ValueError(f"{text!r} names no model; expected recipe#fold")
+        return cls(recipe, int(fold))
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,9 +57,9 @@ def filled(text: str) -> str:
     return stripped
 
 
-def listed(text: str) -> tuple[str, ...]:
-    """The parts of a cell that `write_table` wrote from a list."""
-    return tuple(part for part in text.split(";") if part)
+def listed(convert: Callable[[str], _T]) -> Callable[[str], tuple[_T, ...]]:
+    """A converter of cells that `write_table` wrote from a list, by one of their parts."""
+    return lambda text: tuple(convert(part) for part in text.split(";") if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +168,6 @@ def _lines(text: str, origin: Path | str) -> Iterator[list[str]]:
         yield from csv.reader(io.StringIO(text, newline=""), strict=True)
     except csv.Error as error:
         raise BadTable(f"{origin}: not a CSV table ({error})") from None
-
-
-def table_rows(path: Path | str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    for row in read_table(path, columns):
-        yield row.number, dict(row.cells)
 
 
 def table_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:

@@ -6,7 +6,6 @@ One file names all that `submit` and `grade` need. Reading is strict: an unknown
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import tomli_w
 from lumbargrade import __version__
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition
-from lumbargrade.files.structures import plain, structured
+from lumbargrade.files.structures import plain, read_plain, structured
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.model_record import ModelRecord
 from lumbargrade.scoring.any_severe import AnySevere
@@ -139,13 +138,10 @@ def read_blend(path: Path) -> Blend:
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such blend file (`lumbargrade blend` writes one)")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from None
+    content = read_plain(path)
     if content.get("format") != FORMAT:
         raise UsageError(f"{path}: not a blend file of format {FORMAT}")
-    return _moved(structured(content, Blend, str(path), "blend"), path.parent, inwards=False)
+    return _moved(structured(content, Blend, path, "blend"), path.parent, inwards=False)
 
 
 def _moved(blend: Blend, folder: Path, *, inwards: bool) -> Blend:

@@ -5,11 +5,9 @@ A condition that the file does not have stays as it was: uncalibrated, or calibr
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from lumbargrade import __version__
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.files.structures import plain, read_plain, structured
 from lumbargrade.files.writing import write_text
 from lumbargrade.scoring.calibration import Calibration
 
@@ -28,8 +27,6 @@ _HEADER = """\
 # Written by `lumbargrade recalibrate`, for `lumbargrade grade --calibration`.
 # before and after: log loss of the fitted set, after by calibrations fitted to other studies of it.
 """
-_KEYS = ("kind", "format", "lumbargrade", "recipes", "conditions")
-_CONDITION_KEYS = ("studies", "findings", "before", "after", "calibration")
 
 
 @dataclass(frozen=True)
@@ -77,27 +74,20 @@ class LocalCalibration:
         return replace(finding, calibrated=(a, b, c))
 
 
+@dataclass(frozen=True)
+class _Content(LocalCalibration):
+    """The keys of the file."""
+
+    kind: str = _KIND
+    format: int = FORMAT
+
+
 def write_calibration(path: Path, local: LocalCalibration) -> None:
     """Write a calibration file atomically."""
     import tomli_w
 
-    content = {
-        "kind": _KIND,
-        "format": FORMAT,
-        "lumbargrade": local.lumbargrade,
-        "recipes": list(local.recipes),
-        "conditions": {
-            condition.value: {
-                "studies": one.studies,
-                "findings": one.findings,
-                "before": one.before,
-                "after": one.after,
-                "calibration": one.calibration.as_dict(),
-            }
-            for condition, one in local.conditions.items()
-        },
-    }
-    write_text(path, f"{_HEADER}\n{tomli_w.dumps(content)}")
+    content = _Content(**vars(local))
+    write_text(path, f"{_HEADER}\n{tomli_w.dumps(plain(content))}")
 
 
 def read_calibration(path: Path) -> LocalCalibration:
@@ -107,37 +97,13 @@ def read_calibration(path: Path) -> LocalCalibration:
         UsageError: if it is not there, not such a file, of another format, or has unknown or
             wrong keys.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UsageError(f"{path}: no calibration file ({error.strerror})") from None
-    except ValueError as error:  # TOML and UTF-8 errors are such
-        raise UsageError(f"{path}: not valid TOML: {error}") from None
-    if content.get("kind") != _KIND or content.get("format") != FORMAT:
+    if not path.is_file():
+        raise UsageError(f"{path}: no calibration file (`lumbargrade recalibrate` writes one)")
+    data = read_plain(path)
+    if data.get("kind") != _KIND or data.get("format") != FORMAT:
         raise UsageError(
             f"{path}: not a calibration file of format {FORMAT} (`lumbargrade recalibrate` writes "
             "one)"
         )
-    try:
-        _require_keys(content, _KEYS)
-        conditions = {Condition(k): _fitted(v) for k, v in content["conditions"].items()}
-        recipes = tuple(str(name) for name in content["recipes"])
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: {error}") from None
-    return LocalCalibration(conditions, recipes, str(content["lumbargrade"]))
-
-
-def _fitted(data: Mapping[str, Any]) -> FittedCalibration:
-    _require_keys(data, _CONDITION_KEYS)
-    return FittedCalibration(
-        Calibration.from_dict(data["calibration"]),
-        int(data["studies"]),
-        int(data["findings"]),
-        float(data["before"]),
-        float(data["after"]),
-    )
-
-
-def _require_keys(data: Mapping[str, Any], keys: tuple[str, ...]) -> None:
-    if wrong := sorted(set(data) ^ set(keys)):
-        raise ValueError(f"unknown or missing {', '.join(wrong)}")
+    content = structured(data, _Content, path, "calibration")
+    return LocalCalibration(content.conditions, content.recipes, content.lumbargrade)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lumbargrade import __version__
 from lumbargrade.domain.errors import BadInput, Problem
 from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, StudyPrediction
-from lumbargrade.domain.point import Point
-from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind, Target, target_from_column
+from lumbargrade.domain.point import Point, Xyz
+from lumbargrade.domain.vocabulary import (
+    FINDINGS,
+    Condition,
+    Grade,
+    Level,
+    SeriesKind,
+    Side,
+    Target,
+    target_from_column,
+)
+from lumbargrade.files.structures import read_plain, structured
+from lumbargrade.files.tables import write_table
 from lumbargrade.files.writing import write_text
-from lumbargrade.grading.predictions_file import point_cells
+from lumbargrade.lsdc.point_file import PLACE_COLUMNS, point_cells
 
 #: Version of the JSON layout; raised when older programs could misread a newer file.
 FORMAT = 2
@@ -41,8 +49,7 @@ COLUMNS = (
     *("study_id", "finding", "condition", "side", "level", "grade"),
     *(g.column for g in Grade),
     *(f"calibrated_{g.column}" for g in Grade),
-    *("not_graded", "series_id", "instance_number", "x", "y", "z"),
-    *("patient_x", "patient_y", "patient_z"),
+    *("not_graded", *PLACE_COLUMNS),
 )
 
 
@@ -84,6 +91,97 @@ class GradedStudy:
     version: str = __version__
 
 
+@dataclass(frozen=True)
+class _Shares:
+    """Probabilities by grade."""
+
+    normal_mild: float
+    moderate: float
+    severe: float
+
+    @classmethod
+    def of(cls, probabilities: Probabilities | None) -> _Shares | None:
+        return None if probabilities is None else cls(*map(float, probabilities))
+
+    @property
+    def probabilities(self) -> Probabilities:
+        return self.normal_mild, self.moderate, self.severe
+
+
+@dataclass(frozen=True)
+class _Place:
+    series_id: str
+    instance_number: int
+    x: float
+    y: float
+    z: float
+    patient: Xyz | None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A finding, or the reason why there is none."""
+
+    finding: str
+    condition: Condition
+    side: Side | None
+    level: Level
+    grade: str | None
+    probabilities: _Shares | None
+    calibrated: _Shares | None
+    not_graded: str | None
+    place: _Place | None
+    models: tuple[ModelSource, ...]
+
+    @classmethod
+    def of(cls, prediction: StudyPrediction, target: Target) -> _Entry:
+        name = (target.column, target.condition, target.side, target.level)
+        finding, reason = _finding_or_reason(prediction, target)
+        if finding is None:
+            return cls(*name, None, None, None, reason, None, ())
+        at, place = finding.point, None
+        if at is not None:
+            place = _Place(at.series_id, at.instance_number, *at.voxel, at.patient)
+        shares = _Shares.of(finding.probabilities), _Shares.of(finding.calibrated)
+        return cls(*name, finding.grade.column, *shares, None, place, finding.sources)
+
+    def read(self) -> Finding | str:
+        """The finding, or the reason why there is none."""
+        target = target_from_column(self.finding)
+        if self.grade is None:
+            if self.not_graded is None or self.probabilities is not None:
+                raise ValueError(f"{self.finding} has no grade, and no reason why")
+            return self.not_graded
+        if self.not_graded is not None:
+            raise ValueError(f"{self.finding} has a grade, and a reason why it has none")
+        if self.probabilities is None:
+            raise ValueError(f"{self.finding} has a grade, and no probabilities")
+        point = None
+        if (at := self.place) is not None:
+            voxel = (at.x, at.y, at.z)
+            point = Point(target, at.series_id, at.instance_number, voxel, at.patient)
+        calibrated = None if self.calibrated is None else self.calibrated.probabilities
+        return Finding(target, self.probabilities.probabilities, point, self.models, calibrated)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """The keys of the JSON file."""
+
+    format: int
+    lumbargrade: str
+    notice: str
+    study_id: str
+    frames: str
+    meaning: str
+    findings: tuple[_Entry, ...]
+    models: tuple[ModelSource, ...]
+    flip: bool
+    series: tuple[SeriesLine, ...]
+    problems: tuple[Problem, ...]
+    fingerprint: str
+
+
 def write_findings(path: Path, graded: GradedStudy) -> None:
     """Write a findings file atomically.
 
@@ -91,53 +189,21 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
         ValueError: if a target is neither graded nor absent.
     """
     prediction = graded.prediction
-    content = {
-        "format": FORMAT,
-        "lumbargrade": graded.version,
-        "notice": NOTICE,
-        "study_id": prediction.study_id,
-        "frames": _FRAMES,
-        "meaning": _PROBABILITIES,
-        "findings": [_entry(prediction, t) for t in FINDINGS],
-        "models": [asdict(s) for s in prediction.sources],
-        "flip": graded.flip,
-        "series": [asdict(s) for s in graded.series],
-        "problems": [p.as_dict() for p in prediction.problems],
-        "fingerprint": graded.fingerprint,
-    }
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def _entry(prediction: StudyPrediction, target: Target) -> dict[str, Any]:
-    """A finding, or the reason why there is none; both have the same keys."""
-    finding, reason = _finding_or_reason(prediction, target)
-    point = None if finding is None else finding.point
-    return {
-        "finding": target.column,
-        "condition": target.condition,
-        "side": target.side,
-        "level": target.level,
-        "grade": None if finding is None else finding.grade.column,
-        "probabilities": None if finding is None else _by_grade(finding.probabilities),
-        "calibrated": None if finding is None else _by_grade(finding.calibrated),
-        "not_graded": reason or None,
-        "place": None if point is None else _place(point),
-        "models": [] if finding is None else [asdict(s) for s in finding.sources],
-    }
-
-
-def _place(point: Point) -> dict[str, Any]:
-    return {
-        "series_id": point.series_id,
-        "instance_number": point.instance_number,
-        **dict(zip("xyz", point.voxel, strict=True)),
-        "patient": point.patient,
-    }
-
-
-def _xyz(values: Sequence[float]) -> tuple[float, float, float]:
-    x, y, z = values
-    return x, y, z
+    content = _Content(
+        format=FORMAT,
+        lumbargrade=graded.version,
+        notice=NOTICE,
+        study_id=prediction.study_id,
+        frames=_FRAMES,
+        meaning=_PROBABILITIES,
+        findings=tuple(_Entry.of(prediction, t) for t in FINDINGS),
+        models=prediction.sources,
+        flip=graded.flip,
+        series=graded.series,
+        problems=prediction.problems,
+        fingerprint=graded.fingerprint,
+    )
+    write_text(path, json.dumps(asdict(content), indent=1, allow_nan=False) + "\n")
 
 
 def _finding_or_reason(prediction: StudyPrediction, target: Target) -> tuple[Finding | None, str]:
@@ -149,76 +215,36 @@ def _finding_or_reason(prediction: StudyPrediction, target: Target) -> tuple[Fin
     return None, prediction.absent[target]
 
 
-def _by_grade(probabilities: Probabilities | None) -> dict[str, float] | None:
-    if probabilities is None:
-        return None
-    return {g.column: p for g, p in zip(Grade, probabilities, strict=True)}
-
-
 def read_findings(path: Path) -> GradedStudy:
     """What :func:`write_findings` wrote.
 
     Raises:
         BadInput: if it is not such a file, is damaged, or is of another format.
     """
+    data = read_plain(path, BadInput)
+    if data.get("format") != FORMAT:
+        raise BadInput(
+            f"{path}: findings of format {data.get('format')}, not {FORMAT}; "
+            "`lumbargrade grade` writes them anew (a findings.csv of any version can be read)"
+        )
+    origin = f"{path}: not a findings file, or damaged"
+    content = structured(data, _Content, origin, "findings", BadInput)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise BadInput(
-                f"{path}: findings of format {content['format']}, not {FORMAT}; "
-                "`lumbargrade grade` writes them anew (a findings.csv of any version can be read)"
-            )
-        entries = {target_from_column(e["finding"]): e for e in content["findings"]}
-        if missing := [t.column for t in FINDINGS if t not in entries]:
-            raise BadInput(f"{path}: no findings {', '.join(missing)}")
+        found = {target_from_column(e.finding): e.read() for e in content.findings}
         prediction = StudyPrediction(
-            content["study_id"],
-            {t: _finding(t, e) for t, e in entries.items() if e["grade"] is not None},
-            tuple(ModelSource(**m) for m in content["models"]),
-            tuple(Problem(**p) for p in content["problems"]),
-            {t: _reason(e) for t, e in entries.items() if e["grade"] is None},
+            content.study_id,
+            {t: f for t, f in found.items() if isinstance(f, Finding)},
+            content.models,
+            content.problems,
+            {t: f for t, f in found.items() if isinstance(f, str)},
         )
-        series = tuple(_series_from_dict(s) for s in content["series"])
-        return GradedStudy(
-            prediction, series, content["flip"], content["fingerprint"], content["lumbargrade"]
-        )
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: not a findings file, or damaged: {error}") from None
-
-
-def _reason(entry: Mapping[str, Any]) -> str:
-    reason = entry["not_graded"]
-    if not isinstance(reason, str) or entry["probabilities"] is not None:
-        raise ValueError(f"{entry['finding']} has no grade, and no reason why")
-    return reason
-
-
-def _finding(target: Target, data: Mapping[str, Any]) -> Finding:
-    calibrated, place = data["calibrated"], data["place"]
-    if data["not_graded"] is not None:
-        raise ValueError(f"{target.column} has a grade, and a reason why it has none")
-    point = None
-    if place is not None:
-        x, y, z = (float(place[axis]) for axis in "xyz")
-        patient = None if place["patient"] is None else _xyz(place["patient"])
-        series, instance = place["series_id"], place["instance_number"]
-        point = Point(target, series, instance, (x, y, z), patient)
-    sources = tuple(ModelSource(**m) for m in data["models"])
-    probabilities = _from_grades(data["probabilities"])
-    shown = None if calibrated is None else _from_grades(calibrated)
-    return Finding(target, probabilities, point, sources, shown)
-
-
-def _from_grades(data: Mapping[str, Any]) -> Probabilities:
-    mild, moderate, severe = (float(data[g.column]) for g in Grade)
-    return mild, moderate, severe
-
-
-def _series_from_dict(data: Mapping[str, Any]) -> SeriesLine:
-    kind = data["kind"]
-    return SeriesLine(**{**data, "kind": SeriesKind(kind) if kind is not None else None})
+    except ValueError as error:
+        raise BadInput(f"{origin}: {error}") from None
+    if missing := [t.column for t in FINDINGS if t not in found]:
+        raise BadInput(f"{path}: no findings {', '.join(missing)}")
+    return GradedStudy(
+        prediction, content.series, content.flip, content.fingerprint, content.lumbargrade
+    )
 
 
 def write_findings_csv(path: Path, studies: Iterable[tuple[str, StudyPrediction]]) -> None:
@@ -233,27 +259,22 @@ def write_findings_csv(path: Path, studies: Iterable[tuple[str, StudyPrediction]
     """
     listed = list(studies)
     named = any(folder for folder, _ in listed)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*(["folder"] if named else []), *COLUMNS])
-    for folder, prediction in listed:
-        for target in FINDINGS:
-            writer.writerow([*([folder] if named else []), *_csv_row(prediction, target)])
-    write_text(path, buffer.getvalue())
+    rows = (
+        [*([folder] if named else []), *_csv_row(prediction, target)]
+        for folder, prediction in listed
+        for target in FINDINGS
+    )
+    write_table(path, [*(["folder"] if named else []), *COLUMNS], rows)
 
 
 def _csv_row(prediction: StudyPrediction, target: Target) -> list[object]:
     finding, reason = _finding_or_reason(prediction, target)
-    start = (prediction.study_id, target.column, target.condition, target.side or "", target.level)
+    start = (prediction.study_id, target.column, target.condition, target.side, target.level)
+    empty = (None,) * len(Grade)
+    if finding is None:
+        return [*start, None, *empty, *empty, reason, *point_cells(None)]
+    calibrated = finding.calibrated or empty
     return [
-        *start,
-        "" if finding is None else finding.grade.column,
-        *_cells(None if finding is None else finding.probabilities),
-        *_cells(None if finding is None else finding.calibrated),
-        reason,
-        *point_cells(None if finding is None else finding.point),
+        *(*start, finding.grade.column, *finding.probabilities, *calibrated, reason),
+        *point_cells(finding.point),
     ]
-
-
-def _cells(probabilities: Probabilities | None) -> list[str]:
-    return [""] * 3 if probabilities is None else [repr(float(p)) for p in probabilities]

@@ -53,7 +53,7 @@ class Member:
 
     @property
     def source(self) -> ModelSource:
-        return ModelSource(self.meta.recipe.name, self.meta.fold)
+        return self.meta.source
 
     def predict(
         self,

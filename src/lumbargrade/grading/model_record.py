@@ -14,7 +14,8 @@ from pathlib import Path
 
 from lumbargrade import __version__
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.files.structures import plain, structured
+from lumbargrade.domain.findings import ModelSource
+from lumbargrade.files.structures import plain, read_plain, structured
 from lumbargrade.files.writing import sha256_of, write_text
 from lumbargrade.models.checkpoint import MODEL_WEIGHTS, ModelMeta, read_meta
 
@@ -28,7 +29,7 @@ class ModelRecord:
 
     Attributes:
         path: the folder; in files relative to the file where that can be.
-        recipe, fold: of the model.
+        recipe, fold: the model; see `ModelSource`.
         digest: SHA-256 of its weight file, which holds its metadata too.
     """
 
@@ -36,6 +37,11 @@ class ModelRecord:
     recipe: str
     fold: int
     digest: str
+
+    @property
+    def source(self) -> ModelSource:
+        """Which model it is."""
+        return ModelSource(self.recipe, self.fold)
 
     def relative_to(self, folder: Path) -> ModelRecord:
         """The same for a file in ``folder``."""
@@ -124,13 +130,10 @@ def read_origin(table: Path) -> OofRecord:
             f"{table}: no {path.name} beside it, so its models are not known; "
             "`lumbargrade validate` writes both"
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    content = read_plain(path)
+    if content.get("format") != FORMAT:
         raise UsageError(f"{path}: not the record of an out-of-fold file of format {FORMAT}")
-    record = structured(content, OofRecord, str(path), "record")
+    record = structured(content, OofRecord, path, "record")
 
     def here(models: Iterable[ModelRecord]) -> tuple[ModelRecord, ...]:
         return tuple(m.seen_from(path.parent) for m in models)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, StudyPrediction
-from lumbargrade.domain.point import Point
-from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target, target_from_column
-from lumbargrade.files.tables import real, table_rows, whole
-from lumbargrade.files.writing import write_text
-
-COLUMNS = (
-    *("study_id", "fold", "finding"),
-    *(g.column for g in Grade),
-    *("true_grade", "series_id", "instance_number", "x", "y", "z"),
-    *("patient_x", "patient_y", "patient_z", "models"),
+from lumbargrade.domain.vocabulary import (
+    FINDINGS,
+    Grade,
+    Target,
+    grade_from_name,
+    target_from_column,
 )
+from lumbargrade.files.tables import filled, listed, read_table, real, whole, write_table
+from lumbargrade.lsdc.point_file import PLACE_COLUMNS, point_cells, read_point
+
+_GRADES = tuple(g.column for g in Grade)
+COLUMNS = ("study_id", "fold", "finding", *_GRADES, "true_grade", *PLACE_COLUMNS, "models")
 
 
 #: How far the sum of a finding's probabilities may be from 1 if they were written in full, and if
@@ -28,7 +26,7 @@ COLUMNS = (
 _IN_FULL, _ROUNDED = 1e-9, 2e-3
 
 
-def distribution(cells: Sequence[str | float]) -> Probabilities:
+def distribution(*cells: str | float) -> Probabilities:
     """The probabilities of a finding from a table's cells.
 
     Values written in full are kept as they are, so that they read back exactly; rounded values are
@@ -38,9 +36,9 @@ def distribution(cells: Sequence[str | float]) -> Probabilities:
         ValueError: if they are not three numbers from 0 to 1 that add up to 1.
 
     Examples:
-        >>> distribution(["0.7", "0.2", "0.1"])
+        >>> distribution("0.7", "0.2", "0.1")
         (0.7, 0.2, 0.1)
-        >>> distribution([0.7, 0.2, 0.2])
+        >>> distribution(0.7, 0.2, 0.2)
         Traceback (most recent call last):
         ValueError: probabilities add up to 1.1
     """
@@ -73,35 +71,18 @@ def write_predictions(
         folds: study -> fold; the column stays empty without.
         grades: study -> target -> true grade; likewise.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    count = 0
+    rows: list[list[object]] = []
     for prediction in sorted(predictions, key=lambda p: (len(p.study_id), p.study_id)):
         number = int(prediction.study_id) if prediction.study_id.isdecimal() else -1
         known = (grades or {}).get(number, {})
-        fold = (folds or {}).get(number, "")
+        fold = (folds or {}).get(number)
         for target in FINDINGS:
-            finding = prediction.findings.get(target)
-            if finding is None:
-                continue
-            truth = known[target].column if target in known else ""
-            probabilities = [repr(float(p)) for p in finding.probabilities]
-            start = [prediction.study_id, fold, target.column, *probabilities, truth]
-            models = ";".join(f"{s.recipe}#{s.fold}" for s in finding.sources)
-            writer.writerow([*start, *point_cells(finding.point), models])
-            count += 1
-    write_text(path, buffer.getvalue())
-    return count
-
-
-def point_cells(point: Point | None) -> list[object]:
-    """The eight columns from ``series_id`` to ``patient_z``, empty where nothing is known."""
-    if point is None:
-        return [""] * 8
-    xyz = [repr(float(v)) for v in point.voxel]
-    patient = [repr(float(v)) for v in point.patient or ()] or [""] * 3
-    return [point.series_id, point.instance_number, *xyz, *patient]
+            if (finding := prediction.findings.get(target)) is not None:
+                truth = known[target].column if target in known else None
+                start = [prediction.study_id, fold, target.column, *finding.probabilities, truth]
+                rows.append([*start, *point_cells(finding.point), finding.sources])
+    write_table(path, COLUMNS, rows)
+    return len(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +111,20 @@ def read_rows(path: Path) -> Iterator[PredictionRow]:
         BadTable: for missing columns, unknown or repeated findings and values that are no
             predictions, each with its row.
     """
-    if not path.is_file():
-        raise BadTable(f"{path}: no such file")
-    seen: set[tuple[str, Target]] = set()
-    for number, row in table_rows(path, COLUMNS):
-        if not row["study_id"]:
-            raise BadTable(f"{path}, row {number}: study_id is empty")
-        try:
-            fold = whole(row["fold"]) if row["fold"] else None
-            truth = Grade[row["true_grade"].upper()] if row["true_grade"] else None
-            found = PredictionRow(number, row["study_id"], fold, _finding(row), truth)
-        except (KeyError, ValueError) as error:
-            raise BadTable(f"{path}, row {number}: not a prediction: {error}") from None
-        key = (found.study, found.finding.target)
-        if key in seen:
-            raise BadTable(f"{path}, row {number}: {key[1].column} a second time")
-        seen.add(key)
-        yield found
+    seen: dict[tuple[str, Target], int] = {}
+    for row in read_table(path, COLUMNS):
+        study = row.read(filled, "study_id")
+        target = row.read(target_from_column, "finding")
+        row.require_first(seen, (study, target), f"{target.column} of study {study}")
+        finding = Finding(
+            target,
+            row.read(distribution, *_GRADES),
+            read_point(row, target),
+            row.read(listed(ModelSource.parse), "models"),
+        )
+        fold = row.read_known(whole, "fold")
+        truth = row.read_known(grade_from_name, "true_grade")
+        yield PredictionRow(row.number, study, fold, finding, truth)
 
 
 def read_predictions(path: Path) -> dict[str, StudyPrediction]:
@@ -162,22 +140,3 @@ def read_predictions(path: Path) -> dict[str, StudyPrediction]:
         sources = tuple(dict.fromkeys((*old.sources, *row.finding.sources)))
         found[row.study] = StudyPrediction(row.study, findings, sources)
     return found
-
-
-def _finding(row: Mapping[str, str]) -> Finding:
-    target = target_from_column(row["finding"])
-    probabilities = distribution([row[g.column] for g in Grade])
-    point = None
-    if row["series_id"]:
-        patient = None
-        if row["patient_x"]:
-            px, py, pz = (real(row[f"patient_{axis}"]) for axis in "xyz")
-            patient = (px, py, pz)
-        x, y, z = (real(row[axis]) for axis in "xyz")
-        point = Point(target, row["series_id"], whole(row["instance_number"]), (x, y, z), patient)
-    return Finding(target, probabilities, point, sources=_sources(row["models"]))
-
-
-def _sources(text: str) -> tuple[ModelSource, ...]:
-    pairs = [name.rsplit("#", 1) for name in text.split(";") if name]
-    return tuple(ModelSource(recipe, int(fold)) for recipe, fold in pairs)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadInput, BadTable
-from lumbargrade.domain.findings import Finding, Probabilities, StudyPrediction
+from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import Grade, Target, target_from_column
 from lumbargrade.files.tables import Row, filled, listed, read_table, table_header
 from lumbargrade.grading.findings_file import read_findings
@@ -102,7 +102,7 @@ def _read_findings(path: Path) -> tuple[dict[str, StudyPrediction], tuple[str, .
         target = row.read(target_from_column, "finding")
         row.require_first(seen, (study, target), f"{target.column} of study {study}")
         found.setdefault(study, {})[target] = _finding_or_reason(target, row)
-        recipes |= {name.rsplit("#", 1)[0] for name in listed(row.cells.get("models", ""))}
+        recipes |= {m.recipe for m in row.read_known(listed(ModelSource.parse), "models") or ()}
     predictions = {
         study: StudyPrediction(
             study,
@@ -142,9 +142,5 @@ def _finding_or_reason(target: Target, row: Row) -> Finding | str:
         raise row.error("no probabilities, and not_graded does not say why")
     calibrated = None
     if any(row.cells.get(c) for c in _CALIBRATED):
-        calibrated = row.read(_distribution, *_CALIBRATED)
-    return Finding(target, row.read(_distribution, *_GRADES), calibrated=calibrated)
-
-
-def _distribution(*cells: str) -> Probabilities:
-    return distribution(cells)
+        calibrated = row.read(distribution, *_CALIBRATED)
+    return Finding(target, row.read(distribution, *_GRADES), calibrated=calibrated)

@@ -6,7 +6,6 @@ writes and a person shortens.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +22,10 @@ from lumbargrade.domain.vocabulary import (
     grade_from_name,
     target_from_column,
 )
+from lumbargrade.files.structures import parse_plain, structured
 from lumbargrade.files.tables import read_table, whole
+
+_FILE = "lsdc/data/excluded.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,16 @@ class Exclusion:
         return series_id == self.series or study_id == self.study
 
 
+@dataclass(frozen=True)
+class _Exclusions:
+    excluded: tuple[Exclusion, ...]
+
+
 @cache
 def exclusions() -> tuple[Exclusion, ...]:
     """All exclusions, in the order of the data file."""
-    text = (resources.files("lumbargrade.lsdc") / "data" / "excluded.toml").read_text("utf-8")
-    return tuple(
-        Exclusion(**{**entry, "condition": Condition(entry["condition"])})
-        for entry in tomllib.loads(text)["excluded"]
-    )
+    text = (resources.files("lumbargrade") / _FILE).read_text("utf-8")
+    return structured(parse_plain(text, _FILE), _Exclusions, _FILE, "exclusions").excluded
 
 
 def is_excluded(

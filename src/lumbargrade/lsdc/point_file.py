@@ -6,24 +6,44 @@ of a second stage reads it.
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumbargrade.domain.errors import BadTable, UsageError
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.findings import ModelSource
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Target, target_from_column
-from lumbargrade.files.tables import real, table_rows, whole
-from lumbargrade.files.writing import write_text
+from lumbargrade.files.tables import Row, finite, listed, read_table, whole, write_table
 
-COLUMNS = (
-    *("study_id", "fold", "finding", "series_id", "instance_number"),
-    *("x", "y", "z", "patient_x", "patient_y", "patient_z", "models"),
+#: Columns of a point: where it was seen.
+PLACE_COLUMNS = (
+    *("series_id", "instance_number", "x", "y", "z"),
+    *("patient_x", "patient_y", "patient_z"),
 )
+COLUMNS = ("study_id", "fold", "finding", *PLACE_COLUMNS, "models")
+
+
+def point_cells(point: Point | None) -> list[object]:
+    """Cells of the columns ``PLACE_COLUMNS``, empty where nothing is known."""
+    if point is None:
+        return [None] * len(PLACE_COLUMNS)
+    patient = point.patient or (None,) * 3
+    return [point.series_id, point.instance_number, *point.voxel, *patient]
+
+
+def read_point(row: Row, target: Target) -> Point | None:
+    """The point of a row with ``PLACE_COLUMNS``; None where no series is named."""
+    if not row["series_id"]:
+        return None
+    x, y, z = (row.read(finite, axis) for axis in "xyz")
+    patient = None
+    if row["patient_x"]:
+        px, py, pz = (row.read(finite, f"patient_{axis}") for axis in "xyz")
+        patient = (px, py, pz)
+    instance = row.read(whole, "instance_number")
+    return Point(target, row["series_id"], instance, (x, y, z), patient)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +54,24 @@ class PointRow:
         study_id: the study.
         fold: the fold that validates the study.
         point: predicted, with its patient point.
-        models: every model that took part, as (recipe, the fold it has not seen).
+        models: every model that took part.
     """
 
     study_id: int
     fold: int
     point: Point
-    models: tuple[tuple[str, int], ...]
+    models: tuple[ModelSource, ...]
 
 
 def write_points(path: Path, points: Iterable[PointRow]) -> int:
     """Write points, studies ascending; returns how many."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    count = 0
-    for row in sorted(points, key=lambda row: (row.study_id, row.point.target.column)):
-        at = row.point
-        numbers = [repr(float(v)) for v in (*at.voxel, *(at.patient or ()))]
-        models = ";".join(f"{recipe}#{fold}" for recipe, fold in row.models)
-        what = (row.study_id, row.fold, at.target.column, at.series_id, at.instance_number)
-        writer.writerow([*what, *numbers, models])
-        count += 1
-    write_text(path, buffer.getvalue())
-    return count
+    listed_rows = sorted(points, key=lambda row: (row.study_id, row.point.target.column))
+    cells = (
+        [r.study_id, r.fold, r.point.target.column, *point_cells(r.point), r.models]
+        for r in listed_rows
+    )
+    write_table(path, COLUMNS, cells)
+    return len(listed_rows)
 
 
 def read_points(path: Path) -> dict[int, dict[Target, PointRow]]:
@@ -67,18 +81,17 @@ def read_points(path: Path) -> dict[int, dict[Target, PointRow]]:
         BadTable: for a file that is none, missing columns and values that are no points, each with
             its row.
     """
-    if not path.is_file():
-        raise BadTable(f"{path}: no such file")
     found: dict[int, dict[Target, PointRow]] = defaultdict(dict)
-    for number, row in table_rows(path, COLUMNS):
-        try:
-            read = _point_row(row)
-        except ValueError as error:
-            raise BadTable(f"{path}, row {number}: not a point: {error}") from None
-        target = read.point.target
-        if target in found[read.study_id]:
-            raise BadTable(f"{path}, row {number}: {target.column} a second time")
-        found[read.study_id][target] = read
+    seen: dict[tuple[int, Target], int] = {}
+    for row in read_table(path, COLUMNS):
+        study = row.read(whole, "study_id")
+        target = row.read(target_from_column, "finding")
+        row.require_first(seen, (study, target), f"{target.column} of study {study}")
+        point = read_point(row, target)
+        if point is None or point.patient is None:
+            raise row.error("the point has no series or no place in the patient")
+        models = row.read(listed(ModelSource.parse), "models")
+        found[study][target] = PointRow(study, row.read(whole, "fold"), point, models)
     return dict(found)
 
 
@@ -105,30 +118,10 @@ def refuse_seen(
                     f"{path}: no model is named for the point {target.column} of study "
                     f"{study}, so it is not known whether one has seen the study"
                 )
-            for recipe, unseen in row.models:
-                if unseen != fold:
+            for model in row.models:
+                if model.fold != fold:
                     raise UsageError(
-                        f"{path}: the point {target.column} of study {study} (fold {fold}) "
-                        f"comes from {recipe} fold {unseen}, which was trained on that study; "
+                        f"{path}: the point {target.column} of study {study} (fold {fold}) comes "
+                        f"from {model.recipe} fold {model.fold}, which was trained on that study; "
                         "points must be out of fold, as `lumbargrade validate` writes them"
                     )
-
-
-def _point_row(row: Mapping[str, str]) -> PointRow:
-    x, y, z = (real(row[a]) for a in "xyz")
-    px, py, pz = (real(row[f"patient_{a}"]) for a in "xyz")
-    if not all(map(math.isfinite, (x, y, z, px, py, pz))):
-        raise ValueError("a coordinate is not finite")
-    pairs = [name.rsplit("#", 1) for name in row["models"].split(";") if name]
-    return PointRow(
-        whole(row["study_id"]),
-        whole(row["fold"]),
-        Point(
-            target_from_column(row["finding"]),
-            row["series_id"],
-            whole(row["instance_number"]),
-            (x, y, z),
-            (px, py, pz),
-        ),
-        tuple((recipe, int(fold)) for recipe, fold in pairs),
-    )

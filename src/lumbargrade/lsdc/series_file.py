@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from lumbargrade.domain.errors import BadStore, Problem
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume, VolumeSlice
+from lumbargrade.files.structures import parse_plain, structured
 from lumbargrade.files.writing import atomic_path, write_text
 
 
@@ -82,7 +82,7 @@ def write_series(
             volume.frame_of_reference,
             problems,
         )
-    write_text(json_file, json.dumps(_record_to_dict(record), separators=(",", ":")))
+    write_text(json_file, _to_json(record))
     return record
 
 
@@ -90,10 +90,8 @@ def read_record(store: Path, study_id: int, series_id: int) -> SeriesRecord | No
     """The JSON file of a series, or None if it is absent or damaged (both mean: read it again)."""
     pixel_file, json_file = series_paths(store, study_id, series_id)
     try:
-        record = _record_from_dict(json.loads(json_file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
+        record = _from_json(json_file.read_text(encoding="utf-8"), json_file)
+    except (FileNotFoundError, UnicodeDecodeError, BadStore):
         return None
     if record.shape is not None and not _has_size(pixel_file, record.shape):
         return None
@@ -138,50 +136,21 @@ def _has_size(pixel_file: Path, shape: tuple[int, int, int]) -> bool:
         return False
 
 
-def _record_to_dict(record: SeriesRecord) -> dict[str, Any]:
-    return {
-        "signature": record.signature,
-        "shape": record.shape,
-        "digest": record.digest,
-        "frame_of_reference": record.frame_of_reference,
-        "slices": [
-            {
-                "instance_number": s.instance_number,
-                "position": s.plane.position,
-                "row": s.plane.row,
-                "column": s.plane.column,
-                "spacing": s.plane.spacing,
-                "group": s.group,
-                "shape": s.shape,
-                "file": s.file,
-                "sop_instance_uid": s.sop_instance_uid,
-            }
-            for s in record.slices
-        ],
-        "problems": [p.as_dict() for p in record.problems],
-    }
+_PLANE = tuple(f.name for f in fields(SlicePlane))
 
 
-def _record_from_dict(data: dict[str, Any]) -> SeriesRecord:
-    slices = tuple(
-        VolumeSlice(
-            instance_number=s["instance_number"],
-            plane=SlicePlane(
-                tuple(s["position"]), tuple(s["row"]), tuple(s["column"]), tuple(s["spacing"])
-            ),
-            group=s["group"],
-            shape=tuple(s["shape"]),
-            file=s["file"],
-            sop_instance_uid=s["sop_instance_uid"],
-        )
-        for s in data["slices"]
-    )
-    shape = data["shape"]
-    return SeriesRecord(
-        signature=data["signature"],
-        shape=None if shape is None else tuple(shape),
-        digest=data["digest"],
-        slices=slices,
-        frame_of_reference=data["frame_of_reference"],
-        problems=tuple(Problem(**p) for p in data["problems"]),
-    )
+def _to_json(record: SeriesRecord) -> str:
+    """The record as text; the plane's keys stand among those of its slice."""
+    data = asdict(record)
+    data["slices"] = [{**s.pop("plane"), **s} for s in data["slices"]]
+    return json.dumps(data, separators=(",", ":"))
+
+
+def _from_json(text: str, path: Path) -> SeriesRecord:
+    """The record of a text; raises BadStore if it is damaged."""
+    data = parse_plain(text, path, BadStore, json_text=True)
+    try:
+        data["slices"] = [{"plane": {k: s.pop(k) for k in _PLANE}, **s} for s in data["slices"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadStore(f"{path}: damaged: {error}") from None
+    return structured(data, SeriesRecord, path, "series", BadStore)

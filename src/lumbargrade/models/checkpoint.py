@@ -19,8 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lumbargrade import __version__
-from lumbargrade.config import Recipe, TaskName, recipe_from_dict, recipe_to_dict
+from lumbargrade.config import Recipe, TaskName, recipe_to_dict, require_in_range
 from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.domain.findings import ModelSource
+from lumbargrade.files.structures import parse_plain, structured
 from lumbargrade.files.writing import atomic_path, write_text
 from lumbargrade.models.registry import get_task
 from lumbargrade.networks.one_stage import channels_last
@@ -57,6 +59,11 @@ class ModelMeta:
     scores: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: str = __version__
+
+    @property
+    def source(self) -> ModelSource:
+        """Which model it is."""
+        return ModelSource(self.recipe.name, self.fold)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -127,10 +134,7 @@ def read_meta(path: Path | str) -> ModelMeta:
         raise BadModel(f"{file}: damaged or not a model: {error}") from None
     if text is None:
         raise BadModel(f"{file}: weights without lumbargrade metadata, so the recipe is not known")
-    try:
-        return _meta_from_dict(json.loads(text), str(file))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise BadModel(f"{file}: damaged metadata: {error}") from None
+    return _meta_from_dict(parse_plain(text, file, BadModel, json_text=True), str(file))
 
 
 def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
@@ -211,30 +215,44 @@ def _meta_to_dict(meta: ModelMeta) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _Content:
+    """The keys of the metadata."""
+
+    format: int
+    lumbargrade: str
+    recipe: Recipe
+    fold: int
+    data: str
+    targets: tuple[str, ...]
+    scores: dict[str, float]
+    provenance: dict[str, Any]
+
+
 def _meta_from_dict(data: Mapping[str, Any], origin: str) -> ModelMeta:
-    if data["format"] != FORMAT:
+    writer = data.get("lumbargrade", "?")
+    if data.get("format") != FORMAT:
         raise BadModel(
-            f"{origin}: model format {data['format']} written by lumbargrade "
-            f"{data.get('lumbargrade', '?')}; this is {__version__} and reads format {FORMAT}"
+            f"{origin}: model format {data.get('format')} written by lumbargrade {writer}; "
+            f"this is {__version__} and reads format {FORMAT}"
         )
     try:
-        recipe = recipe_from_dict(data["recipe"], origin)
-    except UsageError as error:
-        raise BadModel(
-            f"{error} (written by lumbargrade {data['lumbargrade']}, this is {__version__})"
-        ) from None
-    meta = ModelMeta(
-        recipe=recipe,
-        fold=data["fold"],
-        data=data["data"],
-        scores=data["scores"],
-        provenance=data["provenance"],
-        version=data["lumbargrade"],
-    )
-    try:
+        content = structured(data, _Content, origin, "model")
+        require_in_range(content.recipe, origin)
+        meta = ModelMeta(
+            content.recipe,
+            content.fold,
+            content.data,
+            content.scores,
+            content.provenance,
+            content.lumbargrade,
+        )
         targets = meta.targets
     except UsageError as error:
-        raise BadModel(f"{origin}: {error}") from None
-    if tuple(data["targets"]) != targets:
-        raise BadModel(f"{origin}: grades {data['targets']}, but {recipe.task} is {targets}")
+        raise BadModel(
+            f"{error} (written by lumbargrade {writer}, this is {__version__})"
+        ) from None
+    if content.targets != targets:
+        task = content.recipe.task
+        raise BadModel(f"{origin}: grades {list(content.targets)}, but {task} is {targets}")
     return meta

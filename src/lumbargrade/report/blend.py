@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.files.structures import plain
 from lumbargrade.report.text import text_table
 from lumbargrade.scoring.any_severe import AnySevereChoice
 from lumbargrade.scoring.blending import Origin
@@ -97,7 +98,7 @@ def blend_as_dict(fit: BlendFit, path: str) -> dict[str, Any]:
             "nested": w.nested,
             "blend": w.blend,
             "findings": c.findings,
-            "calibration": c.calibration.as_dict(),
+            "calibration": plain(c.calibration),
             "log_loss": c.before,
             "log_loss_calibrated": c.nested,
         }

@@ -10,6 +10,7 @@ from typing import Any
 from lumbargrade import __version__
 from lumbargrade.domain.errors import NothingDone
 from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.files.structures import plain
 from lumbargrade.grading.calibration_file import (
     FittedCalibration,
     LocalCalibration,
@@ -111,7 +112,7 @@ def _plain(one: Recalibration) -> dict[str, Any]:
     }
     if one.choice is not None and one.measures is not None and one.gain is not None:
         found["gain"] = asdict(one.gain)
-        found["calibration"] = one.choice.calibration.as_dict()
+        found["calibration"] = plain(one.choice.calibration)
         for name, suffix in (("before", ""), ("after", CALIBRATED)):
             measures = one.measures.measures
             found[name] = {m: asdict(measures[m + suffix]) for m in OF_CALIBRATION}

@@ -117,7 +117,7 @@ def _summary(
     for study, target in filled:
         if target in predicted:
             unusual.setdefault(study, []).append(target.column)
-    sources = dict.fromkeys(f"{s.recipe}#{s.fold}" for p in studies for s in p.sources)
+    sources = dict.fromkeys(str(s) for p in studies for s in p.sources)
     return SubmissionSummary(
         path=str(path),
         studies=len(studies),

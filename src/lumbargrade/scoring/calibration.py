@@ -8,10 +8,8 @@ weights are divided out, and what is left of over- or underconfidence is scaled 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,24 +89,6 @@ class Calibration:
         if (self.class_weights, self.scale, self.bias) == (_ONES, _ONES, _ZEROS):
             return np.asarray(p / p.sum(axis=-1, keepdims=True), float)
         return _softmax(_logarithms(p, self.class_weights) * self.scale + self.bias)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for TOML or JSON, which :meth:`from_dict` reads back exactly."""
-        lists = {k: list(v) for k, v in asdict(self).items() if k != "method"}
-        return {"method": self.method.value, **lists}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
-        """What :meth:`as_dict` gave.
-
-        Raises:
-            ValueError: for unknown or missing keys, and values that are no calibration.
-        """
-        names = ("method", "class_weights", "scale", "bias")
-        if wrong := sorted(set(data) ^ set(names)):
-            raise ValueError(f"calibration: unknown or missing {', '.join(wrong)}")
-        weights, scale, bias = (_triple(data[name], name) for name in names[1:])
-        return cls(Method(data["method"]), weights, scale, bias)
 
 
 def log_loss(probabilities: ArrayLike, grades: ArrayLike) -> float:
@@ -212,13 +192,3 @@ def _logarithms(p: Floats, weights: Triple) -> Floats:
 def _softmax(z: Floats) -> Floats:
     e = np.exp(z - z.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True), float)
-
-
-def _triple(values: Any, name: str) -> Triple:
-    numbers = isinstance(values, list | tuple) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) for v in values
-    )
-    if not numbers or len(values) != 3:
-        raise ValueError(f"calibration {name}: three numbers, got {values!r}")
-    a, b, c = (float(v) for v in values)
-    return a, b, c

@@ -16,6 +16,7 @@ from torch import Tensor
 from lumbargrade.config import DATA_FILES, Published, Recipe, recipe_to_dict
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta, load_model
+from lumbargrade.files.structures import structured
 from lumbargrade.models.task import LossTerms
 from lumbargrade.networks.weights import UNREADABLE, first_line, write_torch
 from lumbargrade.training.schedule import Plan, Position
@@ -144,7 +145,7 @@ def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | No
 
 
 def _restore(state: dict[str, Any], parts: dict[str, Any]) -> Progress:
-    progress = Progress(**state["progress"])
+    progress = structured(state["progress"], Progress, STATE_FILE, "progress", BadModel)
     for name, part in parts.items():
         saved = state["parts"][name]
         if saved:  # a scaler that was not in use (on a CPU) has no state

@@ -90,7 +90,7 @@ def read_member(path: Path, name: str) -> OofMember:
         UsageError: if there is no record beside it.
     """
     record = read_origin(path)
-    known = {(m.recipe, m.fold) for m in (*record.models, *record.guides)}
+    known = {m.source for m in (*record.models, *record.guides)}
     rows: dict[Key, PredictionRow] = {}
     fold_of: dict[str, tuple[int, int]] = {}
     for row in read_rows(path):
@@ -108,7 +108,7 @@ def read_member(path: Path, name: str) -> OofMember:
                     f"{where} of fold {row.fold} was predicted by {source.recipe} fold "
                     f"{source.fold}, which was trained on it"
                 )
-            if (source.recipe, source.fold) not in known:
+            if source not in known:
                 raise BadTable(
                     f"{where}: {source.recipe} fold {source.fold} is not in {origin_path(path)}"
                 )

@@ -164,14 +164,12 @@ class FoldPoints:
 
 
 def _refuse_doubles(metas: Mapping[Path, ModelMeta]) -> None:
-    seen: dict[tuple[str, int], Path] = {}
+    seen: dict[ModelSource, Path] = {}
     for path, meta in metas.items():
-        key = (meta.recipe.name, meta.fold)
-        if key in seen:
+        if (first := seen.setdefault(meta.source, path)) != path:
             raise UsageError(
-                f"{path} and {seen[key]} are both {key[0]} fold {key[1]}; give one of them"
+                f"{path} and {first} are both {meta.recipe.name} fold {meta.fold}; give one of them"
             )
-        seen[key] = path
 
 
 def out_of_fold_studies(
@@ -205,7 +203,7 @@ def out_of_fold_points(folds: Sequence[FoldPredictions], store: VolumeStore) -> 
     for study, several in found.items():
         for target, point in average_points(several).items():
             if point.patient is not None:
-                models = dict.fromkeys((s.recipe, s.fold) for s in sources[study, target])
+                models = dict.fromkeys(sources[study, target])
                 rows.append(PointRow(study, store.folds[study], point, tuple(models)))
     return rows
 

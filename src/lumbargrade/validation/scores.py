@@ -6,7 +6,6 @@ published system calls its average, and pooled over the studies of all folds tog
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,7 +18,7 @@ from lumbargrade.config import Published, Recipe
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.upright import Upright
 from lumbargrade.domain.vocabulary import Condition, Grade
-from lumbargrade.files.structures import structured
+from lumbargrade.files.structures import parse_plain, structured
 from lumbargrade.grading.combine import average
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.task import Row, weighted_log_loss
@@ -47,7 +46,7 @@ class _Ensembles:
 def published_ensembles() -> tuple[PublishedEnsemble, ...]:
     """All published ensembles, as ``data/published_ensembles.toml`` lists them."""
     text = (resources.files("lumbargrade") / _FILE).read_text("utf-8")
-    return structured(tomllib.loads(text), _Ensembles, _FILE, "ensembles").ensemble
+    return structured(parse_plain(text, _FILE), _Ensembles, _FILE, "ensembles").ensemble
 
 
 def figures_of(recipes: Collection[Recipe]) -> Published:
