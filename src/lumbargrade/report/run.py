@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.files.tables import read_table
 from lumbargrade.files.writing import atomic_path
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.task import Row
@@ -71,8 +71,7 @@ def draw_curves(metrics: Path, out: Path, title: str = "") -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with metrics.open(newline="", encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = [row.cells for row in read_table(metrics)]
 
     def series(column: str) -> tuple[list[float], list[float]]:
         epochs, values = [0.0], [math.nan]
