@@ -171,8 +171,8 @@ def test_a_file_without_its_record_or_with_another_is_refused(tmp_path: Path) ->
     origin = origin_path(table)
     content = json.loads(origin.read_text())
     for text, message in (
-        ("{", "not JSON"),
-        ("[]", "not the record"),
+        ("{", "not valid JSON"),
+        ("[]", "not a table of keys"),
         (json.dumps(content | {"format": 99}), "of format 1"),
         (json.dumps(content | {"colour": "red"}), "colour"),
         (json.dumps({k: v for k, v in content.items() if k != "models"}), "models"),

@@ -23,7 +23,7 @@ def test_what_is_written_reads_back(tmp_path: Path) -> None:
     assert first.read(float, "v") == 0.1 + 0.2
     assert second.read(float, "v") == float(np.float32(0.1))
     assert first["text"] == "a,\nb"
-    assert [row.read(listed, "list") for row in (first, second)] == [("x#1", "y#2"), ()]
+    assert [row.read(listed(str), "list") for row in (first, second)] == [("x#1", "y#2"), ()]
     assert first["none"] == second["none"] == ""
     assert second.read_known(float, "none") is None
     assert second.read_known(float, "no such column") is None
