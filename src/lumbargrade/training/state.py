@@ -133,7 +133,7 @@ def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | No
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["stamp"] == stamp:
             return _restore(state, parts)
-    except UNREADABLE as error:
+    except (*UNREADABLE, BadModel) as error:
         raise BadModel(
             f"{path} is damaged ({first_line(error)}); --restart begins the run anew"
         ) from None
