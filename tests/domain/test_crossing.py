@@ -74,7 +74,7 @@ def test_a_point_beside_the_image_is_seen_by_no_slice():
         assert cut.covered == seen
         if not seen:
             assert cut.nearest is None
-            assert str(cut) == "not covered: no slice has the level in its field"
+            assert str(cut) == "not covered: no slice has the level in its field of view"
 
 
 def test_padding_is_no_image():

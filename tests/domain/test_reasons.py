@@ -19,7 +19,7 @@ def test_reasons_are_clauses() -> None:
     far = no_slice(Level.L4_L5, LevelCut((), 12.34))
     assert far == "no axial slice cuts L4/L5 (the nearest slice is 12.3 mm away)"
     outside = no_slice(Level.L1_L2, LevelCut((), None))
-    assert outside == "no axial slice cuts L1/L2 (no slice has the level in its field)"
+    assert outside == "no axial slice cuts L1/L2 (no slice has the level in its field of view)"
 
 
 def test_reasons_of_several_models_are_joined_each_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lumbargrade.domain.views import find_spaces, images_meet
+from lumbargrade.domain.views import find_spaces, images_overlap
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
 from made_stacks import SAGITTAL, make_series, make_stack
@@ -54,7 +54,7 @@ def test_two_that_share_a_frame_make_the_third_a_stranger_even_where_images_meet
     frames = ["same", "same", "same"]
     frames[odd] = "other"
     volumes = study(*frames)
-    assert images_meet(volumes[0], volumes[2])
+    assert images_overlap(volumes[0], volumes[2])
     spaces = find_spaces(volumes)
     mine, others = volumes[odd], [v for i, v in enumerate(volumes) if i != odd]
     assert spaces.shared(others[0].series_id, others[1].series_id)
@@ -99,5 +99,5 @@ def test_a_single_series_has_a_space_and_no_problem():
 
 def test_images_that_touch_meet():
     first = make_series(make_stack(count=1))
-    assert images_meet(first, make_series(make_stack(middle=(50, 0, 0), count=1)))
-    assert not images_meet(first, make_series(make_stack(middle=(50.1, 0, 0), count=1)))
+    assert images_overlap(first, make_series(make_stack(middle=(50, 0, 0), count=1)))
+    assert not images_overlap(first, make_series(make_stack(middle=(50.1, 0, 0), count=1)))

@@ -205,7 +205,7 @@ def series_prediction(seed: int, series: str = "100", shift: float = 0.0) -> Stu
 def test_numbers_of_a_series_become_findings_with_points() -> None:
     probabilities, voxels = drawn(0)
     patient = make_volume().to_patient(voxels)
-    study = series_prediction(0).by([ModelSource("r", 3)])
+    study = series_prediction(0).with_sources([ModelSource("r", 3)])
     assert list(study.findings) == list(CANAL)
     for i, target in enumerate(CANAL):
         finding = study.findings[target]

@@ -1,1 +1,1 @@
-"""Ground floor: the nouns of the field, with numpy and the standard library only."""
+"""The data types of the field. They use only numpy and the standard library."""

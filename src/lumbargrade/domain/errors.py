@@ -1,14 +1,14 @@
-"""What can go wrong, as types: errors that stop a command and problems that do not.
+"""Errors, which stop a command, and problems, which are reported while it goes on.
 
 LumbargradeError
-+-- UsageError          the command or recipe asks for something that cannot be (exit code 2)
++-- UsageError          the command or recipe asks for something impossible (exit code 2)
 +-- BadInput            a file, table or study that cannot be used
 |   +-- BadDicom        a DICOM file or series
-|   +-- BadTable        a CSV table: names the file, the row and the reason
+|   +-- BadTable        a CSV table; the text names the file, the row and the reason
 |   +-- BadStore        a store that is damaged or of another version
 |   +-- BadModel        a model file that does not fit what it is loaded into
 +-- NothingDone         no input could be used at all (exit code 3)
-+-- TrainingFailed      a non-finite loss; names where the batch was saved
++-- TrainingFailed      a non-finite loss; the text names where the batch was saved
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from dataclasses import asdict, dataclass
 
 
 class LumbargradeError(Exception):
-    """Base of every error this package raises on purpose; its text is fit to show to a user."""
+    """Base class of all errors of this package; the text is written for the user."""
 
 
 class UsageError(LumbargradeError):
-    """The command line or a recipe asks for something that cannot be."""
+    """The command line or a recipe asks for something impossible."""
 
 
 class BadInput(LumbargradeError):
-    """An input that cannot be used."""
+    """An input cannot be used."""
 
 
 class BadDicom(BadInput):
-    """A DICOM file or series that cannot be used."""
+    """A DICOM file or series cannot be used."""
 
 
 class BadTable(BadInput):
-    """A table with missing columns, unknown names or impossible values."""
+    """A table has missing columns, unknown names or impossible values."""
 
 
 class BadStore(BadInput):
-    """A volume store that is damaged, incomplete or of another version."""
+    """A volume store is damaged, incomplete or of another version."""
 
 
 class BadModel(BadInput):
-    """A model or checkpoint file that does not fit."""
+    """A model or checkpoint file does not fit what it is loaded into."""
 
 
 class NothingDone(LumbargradeError):
@@ -49,20 +49,20 @@ class NothingDone(LumbargradeError):
 
 
 class TrainingFailed(LumbargradeError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that was wrong with the input while the rest went on.
+    """Something wrong with the input that did not stop the command.
 
     Attributes:
         what: what is wrong, in plain words.
-        study: study id or folder, where known.
-        series: series id or folder, where known.
-        file: path of the file, where one file is to blame.
+        study: study id or folder, if known.
+        series: series id or folder, if known.
+        file: path of the file, if one file is the cause.
         advice: what the user can do about it.
-        fatal: True where something was left out because of it (makes the exit code 1).
+        fatal: True if something was skipped because of it (the exit code is then 1).
     """
 
     what: str

@@ -1,4 +1,4 @@
-"""Results as nouns: one graded finding with its place, and all that is predicted for a study."""
+"""A graded finding with its point, and the prediction for a whole study."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Probabilities = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Which model it is; files name it ``recipe#fold``.
+    """A model that contributed to a prediction; files write it as ``recipe#fold``.
 
     Attributes:
-        recipe: the experiment.
-        fold: the fold whose studies it has not seen; -1 where that is not known.
+        recipe: name of its recipe.
+        fold: the fold whose studies the model has not seen; -1 if unknown.
     """
 
     recipe: str
@@ -50,11 +50,11 @@ class Finding:
 
     Attributes:
         target: what was graded.
-        probabilities: of normal/mild, moderate, severe; they sum to 1. Models are trained with
-            the competition's weights, so these are what its score asks for, not frequencies.
-        point: where it was seen, or None when nothing located it.
-        sources: every model that took part in it.
-        calibrated: the same as frequencies, where a calibration is known.
+        probabilities: of normal/mild, moderate and severe; they sum to 1. Models are trained with
+            the competition's weights, so these suit its score and are not frequencies.
+        point: where the finding is, or None if no model located it.
+        sources: every model that contributed.
+        calibrated: the probabilities as frequencies, if a calibration was applied.
     """
 
     target: Target
@@ -72,34 +72,34 @@ class Finding:
 
     @property
     def shown(self) -> Probabilities:
-        """What a reader may take for probabilities: calibrated ones where there are any."""
+        """Probabilities to show to a reader: the calibrated ones if there are any."""
         return self.probabilities if self.calibrated is None else self.calibrated
 
     @property
     def grade(self) -> Grade:
-        """The most probable grade, by the probabilities that are shown."""
+        """The most probable grade according to `shown`."""
         return Grade(int(np.argmax(self.shown)))
 
 
 @dataclass(frozen=True, slots=True)
 class StudyPrediction:
-    """What is predicted for a study, or for one series of it, with where it came from.
+    """The prediction for a study, or for one of its series, and the models it came from.
 
-    A target is in ``findings``, or in ``absent``, or in neither as long as nothing is known of it.
-    What `grade_study` returns has each of the 25 in exactly one of the two.
+    A target is in ``findings``, in ``absent`` or, while nothing is known about it, in neither.
+    In the result of `grade_study`, each of the 25 targets is in exactly one of the two.
 
     Attributes:
         study_id: the study.
-        findings: by target; only what a model predicted from the study's images.
-        sources: every model that took part.
+        findings: by target; only those that a model predicted from the study's images.
+        sources: every model that contributed.
         problems: what was wrong with the study's images.
         absent: why a target has no finding: a clause that follows "not graded, because"
-            (`domain.reasons` has the usual ones).
-        points: where models found the targets, graded or not. After `predict_study` these are the
-            points that crops were cut around; they are for checks while grading and not written.
+            (see `domain.reasons`).
+        points: where models found the targets, graded or not. After `predict_study`, these are the
+            guide points of the crops; grading checks them, and they are not written to files.
 
     Raises:
-        ValueError: if a target is in both, or a reason is empty.
+        ValueError: if a target is in both ``findings`` and ``absent``, or a reason is empty.
     """
 
     study_id: str
@@ -116,27 +116,27 @@ class StudyPrediction:
             if not reason:
                 raise ValueError(f"{target.column} is absent without a reason")
 
-    def by(self, sources: Iterable[ModelSource]) -> StudyPrediction:
-        """The same, with these models as its sources and those of every finding."""
+    def with_sources(self, sources: Iterable[ModelSource]) -> StudyPrediction:
+        """Return a copy with these models as its sources and as those of every finding."""
         models = tuple(dict.fromkeys(sources))
         findings = {t: replace(f, sources=models) for t, f in self.findings.items()}
         return replace(self, findings=findings, sources=models)
 
     def probability_rows(self, targets: Sequence[Target]) -> FloatArray:
-        """Probabilities of some targets (P, 3); NaN where a target has no finding."""
+        """Return the probabilities of some targets (P, 3); NaN if a target has no finding."""
         nothing = (np.nan,) * 3
         known = self.findings
         return np.array([known[t].probabilities if t in known else nothing for t in targets])
 
     def point_rows(self, targets: Sequence[Target], *, patient: bool) -> FloatArray:
-        """Points of some targets (P, 3), NaN where there is none: patient LPS mm or voxels."""
+        """Return the points of some targets (P, 3), patient LPS mm or voxels; NaN if none."""
         known = {t: p.patient if patient else p.voxel for t, p in self.points.items()}
         return np.array([known.get(t) or NOWHERE for t in targets], float)
 
     def without(self, reasons: Mapping[Target, str]) -> StudyPrediction:
-        """The same without the findings of these targets, which are absent for these reasons.
+        """Return a copy in which these targets are absent for these reasons.
 
-        A reason that a target had before gives way.
+        A new reason replaces an earlier reason for the same target.
         """
         kept = {t: f for t, f in self.findings.items() if t not in reasons}
         return replace(self, findings=kept, absent={**self.absent, **reasons})

@@ -1,6 +1,6 @@
-"""Where things are: slice planes in patient space and in-plane maps between pixel frames.
+"""Slice planes in patient space and in-plane maps between pixel frames.
 
-Frames and conventions, used everywhere:
+Conventions used in the whole package:
 
 * Patient coordinates are DICOM LPS (x to the patient's left, y to the back, z to the head), mm.
 * Pixel coordinates are ``(x, y)`` = (column, row) with pixel centres at integers, as in the
@@ -37,17 +37,17 @@ class SlicePlane:
     @property
     def normal(self) -> FloatArray:
         """Unit slice normal, row x column, (3,)."""
-        # written out: np.cross costs ten times as much for one pair of vectors
+        # written out because np.cross is ten times slower for one pair of vectors
         (a, b, c), (d, e, f) = self.row, self.column
         return np.array([b * f - c * e, c * d - a * f, a * e - b * d], float)
 
     @property
     def projection(self) -> float:
-        """Position along the normal, mm."""
+        """Position of the plane along its normal, mm."""
         return float(np.asarray(self.position) @ self.normal)
 
     def to_patient(self, xy: ArrayLike) -> FloatArray:
-        """Pixels ``(..., 2)`` to LPS mm ``(..., 3)``."""
+        """Convert pixels ``(..., 2)`` to LPS mm ``(..., 3)``."""
         p = np.asarray(xy, float)
         dy, dx = self.spacing
         along_row = p[..., :1] * dx * np.asarray(self.row)
@@ -55,7 +55,7 @@ class SlicePlane:
         return np.asarray(np.asarray(self.position) + along_row + along_column)
 
     def from_patient(self, lps: ArrayLike) -> FloatArray:
-        """LPS mm ``(..., 3)`` to (x px, y px, signed distance to the plane in mm) ``(..., 3)``."""
+        """Convert LPS mm ``(..., 3)`` to x px, y px and signed distance mm to the plane."""
         d = np.asarray(lps, float) - np.asarray(self.position)
         dy, dx = self.spacing
         axes = np.stack([np.asarray(self.row) / dx, np.asarray(self.column) / dy, self.normal])
@@ -71,14 +71,14 @@ def apply_homography(matrix: ArrayLike, xy: ArrayLike) -> FloatArray:
 
 
 def fit_to_frame(shape: tuple[int, int], size: int) -> FloatArray:
-    """The 3 x 3 map from image pixels to a square frame: longest side fills it, centred.
+    """Return the 3 x 3 map that centres an image in a square frame; the longest side fills it.
 
     Args:
         shape: (height, width) of the image.
         size: side of the frame in pixels.
 
-    Pixel centres sit at integers in both frames, so an image of ``size`` x ``size`` maps to
-    itself. The inverse is ``numpy.linalg.inv``.
+    Pixel centres are integers in both frames, so an image of ``size`` x ``size`` maps to
+    itself. Invert the map with ``numpy.linalg.inv``.
     """
     height, width = shape
     s = size / max(height, width)
@@ -88,7 +88,10 @@ def fit_to_frame(shape: tuple[int, int], size: int) -> FloatArray:
 
 
 def scale_frame(old: int, new: int) -> FloatArray:
-    """The 3 x 3 map between two square frames of different resolution (pixel-centre exact)."""
+    """Return the 3 x 3 map from a square frame of ``old`` pixels to one of ``new`` pixels.
+
+    Pixel centres are integers in both frames.
+    """
     s = new / old
     t = 0.5 * s - 0.5
     return np.array([[s, 0, t], [0, s, t], [0, 0, 1.0]])

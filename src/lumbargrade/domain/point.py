@@ -1,4 +1,4 @@
-"""A marked or predicted point: what it marks, and where it lies in an image and in the patient."""
+"""A marked or predicted point, in a series and in the patient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lumbargrade.domain.vocabulary import Target
 
 Xyz = tuple[float, float, float]
 
-#: Coordinates of what has no place.
+#: Coordinates that mean "no point".
 NOWHERE: Xyz = (float("nan"),) * 3
 
 
@@ -17,12 +17,12 @@ class Point:
     """Where a target lies in one series.
 
     Attributes:
-        target: what is marked.
+        target: what the point marks.
         series_id: the series (LSDC series id, or SeriesInstanceUID for other data).
-        instance_number: instance of the slice nearest to the point; -1 where it is not known.
+        instance_number: instance of the slice nearest to the point; -1 if unknown.
         voxel: column and row in pixels of that instance (pixel centres at integers), and the
             (fractional) slice index in the volume.
-        patient: the point in patient LPS millimetres, or None where no geometry is known.
+        patient: the point in patient LPS millimetres, or None if the geometry is unknown.
     """
 
     target: Target

@@ -1,14 +1,13 @@
-"""Volumes the same way up whatever the scanner, an archive or a viewer stored.
+"""Bring volumes into one orientation, however they were stored.
 
-The same image can be stored in eight ways in the plane (transposed or not, each axis in either
-order) and its slices in two orders. Networks of whole series see one of these sixteen, the one in
-which sagittal series of the LSDC data are stored:
+An image can be stored in eight ways in the plane (transposed or not, each axis in either order),
+and its slices in two orders. Networks for whole series always see the orientation in which the
+sagittal LSDC series are stored: columns run to the patient's back, rows to the feet, slices from
+left to right.
 
-* sagittal: columns to the patient's back, rows to the feet, slices from left to right.
-
-Which turn brings an image there is decided from its plane in the patient, so that labels and
-findings, which are in patient terms, keep their sides. Pixels are turned by quarters and mirrored,
-which is exact: nothing is resampled. An oblique image is brought to the nearest of the eight.
+The turn is chosen from the slice plane in patient space, so that labels and findings keep their
+sides. Pixels are only rotated by 90 degrees or mirrored, which is exact: nothing is resampled. An
+oblique image gets the nearest of the eight turns.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ FEET: FloatArray = np.array([0.0, 0.0, -1.0])
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Pose:
-    """How an upright image lies: patient directions (unit LPS) of its columns and rows."""
+    """Patient directions (unit LPS) in which the columns and rows of an upright image run."""
 
     columns: FloatArray
     rows: FloatArray
 
     @property
     def slices(self) -> FloatArray:
-        """Direction in which the slices follow each other."""
+        """Direction in which the slice index increases."""
         return np.asarray(np.cross(self.columns, self.rows))
 
 
@@ -50,18 +49,18 @@ AXIAL = Pose(LEFT, BACK)
 
 
 def pose_of(kind: SeriesKind | None) -> Pose:
-    """How series of a kind are seen; sagittal where the kind is unknown."""
+    """Return the pose for series of a kind; sagittal if the kind is unknown."""
     return AXIAL if kind is SeriesKind.AXIAL_T2 else SAGITTAL
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One of the eight ways to turn and mirror an image: transposed first, then reversed.
+    """One of the eight ways to turn and mirror an image.
 
     Attributes:
-        transpose: exchange rows and columns.
-        columns: then reverse the order of the columns.
-        rows: and that of the rows.
+        transpose: exchange rows and columns; this is done first.
+        columns: reverse the order of the columns.
+        rows: reverse the order of the rows.
     """
 
     transpose: bool = False
@@ -70,10 +69,10 @@ class Turn:
 
     @classmethod
     def to(cls, pose: Pose, plane: SlicePlane) -> Turn:
-        """The turn that brings an image as near to a pose as a turn can.
+        """Return the turn that brings an image nearest to a pose.
 
-        Only turns after which the image faces the way of the pose count, so that an image more
-        than 45 degrees oblique is never mirrored.
+        Only turns that give the slice normal the direction of the pose are considered, so that an
+        image more than 45 degrees oblique is never mirrored.
         """
 
         def nearness(turn: Turn) -> float:
@@ -84,26 +83,26 @@ class Turn:
         return max((cls(*each) for each in product((False, True), repeat=3)), key=nearness)
 
     def axes(self, plane: SlicePlane) -> tuple[FloatArray, FloatArray]:
-        """Patient directions of the columns and the rows of the turned image."""
+        """Return the patient directions of the columns and rows of the turned image."""
         row, column = np.array(plane.row), np.array(plane.column)
         if self.transpose:
             row, column = column, row
         return (-row if self.columns else row), (-column if self.rows else column)
 
     def shape(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) after the turn."""
+        """Return (height, width) after the turn."""
         height, width = shape
         return (width, height) if self.transpose else (height, width)
 
     def pixels(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A turned view of images (..., height, width); nothing is copied."""
+        """Turn images (..., height, width); the result is a view, not a copy."""
         turned = images.swapaxes(-1, -2) if self.transpose else images
         if self.columns:
             turned = turned[..., ::-1]
         return turned[..., ::-1, :] if self.rows else turned
 
     def to_stored(self, shape: tuple[int, int]) -> FloatArray:
-        """The 3 x 3 map from pixels of the turned image to pixels of the one that is stored.
+        """Return the 3 x 3 map from pixels of the turned image to pixels of the stored image.
 
         Args:
             shape: (height, width) as stored.
@@ -117,11 +116,11 @@ class Turn:
         return matrix[[1, 0, 2]] if self.transpose else matrix
 
     def plane(self, plane: SlicePlane, shape: tuple[int, int]) -> SlicePlane:
-        """Where the turned image of a slice lies.
+        """Return the plane of a slice after the turn.
 
         Args:
-            plane: of the slice as stored.
-            shape: its (height, width) as stored.
+            plane: plane of the slice as stored.
+            shape: (height, width) of the slice as stored.
         """
         if self == Turn():
             return plane
@@ -133,7 +132,7 @@ class Turn:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SliceMaps:
-    """Where the slices of a stack come from, when a volume was turned, resampled or cut.
+    """Maps from the slices of a turned, resampled or cropped stack back to its volume.
 
     Attributes:
         zs: int (D,) slice of the volume that each slice of the stack shows.
@@ -144,23 +143,31 @@ class SliceMaps:
     matrices: FloatArray
 
     def after(self, matrix: FloatArray, start: int = 0, stop: int | None = None) -> SliceMaps:
-        """The maps of some of the slices, resampled: ``matrix`` leads from the result here."""
+        """Return the maps after resampling slices ``start`` to ``stop``.
+
+        Args:
+            matrix: 3 x 3 map from pixels of the resampled slices to pixels of this stack.
+            start, stop: the slices that are kept.
+        """
         return SliceMaps(self.zs[start:stop], self.matrices[start:stop] @ matrix)
 
     def reversed(self) -> SliceMaps:
-        """The maps of the slices in opposite order."""
+        """Return the maps of the slices in reverse order."""
         return SliceMaps(self.zs[::-1], self.matrices[::-1])
 
     def to_native(self, points: ArrayLike) -> FloatArray:
-        """Points (P, 3), pixels and slice of the stack, as native voxels.
+        """Convert points (P, 3), pixels and slice of the stack, to native voxels.
 
-        Slice coordinates between two slices that are neighbours in the volume, too, are
-        interpolated; others are taken to the nearest slice.
+        A slice coordinate between two slices is interpolated if these are also neighbours in the
+        volume. Otherwise the nearest slice is taken.
         """
         return self._moved(np.asarray(points, float), self.zs.astype(float), self.matrices)
 
     def from_native(self, voxels: ArrayLike) -> FloatArray:
-        """Native voxels (P, 3) as pixels and slice of the stack; NaN on a slice it lacks."""
+        """Convert native voxels (P, 3) to pixels and slice of the stack.
+
+        Voxels on slices that the stack lacks become NaN.
+        """
         places = np.full(int(self.zs.max()) + 1, np.nan)
         places[self.zs] = np.arange(len(self.zs))
         inverse = np.full((len(places), 3, 3), np.nan)
@@ -179,26 +186,26 @@ class SliceMaps:
         between = places[low] + (inside - low) * (places[high] - places[low])
         moved[:, 2] = np.where(beside, between, places[nearest])
         for at in np.unique(nearest):
-            mine = nearest == at
-            moved[mine, :2] = apply_homography(matrices[at], points[mine, :2])
+            there = nearest == at
+            moved[there, :2] = apply_homography(matrices[at], points[there, :2])
         moved[np.isnan(z)] = np.nan
         return moved
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Upright:
-    """How a volume is brought upright.
+    """The turns and slice order that bring a volume upright.
 
-    Every orientation group (stack) of a series is turned on its own, since each may be stored in
-    its own way. Where nothing has to be turned or reversed, the volume stays exactly as it is.
-    Otherwise its stacks follow each other by the place of their first slice along the patient
-    axis across them, ascending, as the reader orders the stacks of a series that is stored upright.
+    Every orientation group (stack) of a series is turned separately, because each may be stored
+    differently. If nothing has to be turned or reversed, the volume stays exactly as it is.
+    Otherwise the stacks are sorted by the position of their first slice along the patient axis
+    across them, ascending: the order of a series that was stored upright.
 
     Attributes:
-        turns: of each slice of the volume, in its order.
+        turns: turn of each slice, in the order of the volume.
         shape: (height, width) of the upright images.
         maps: the slices in upright order, and their maps to native pixels.
-        padded: whether slices differ in size, so that smaller ones are continued at the edges.
+        padded: whether slices differ in size, so that smaller ones are padded by reflection.
     """
 
     turns: tuple[Turn, ...]
@@ -208,7 +215,7 @@ class Upright:
 
     @classmethod
     def of(cls, volume: Volume, pose: Pose = SAGITTAL) -> Upright:
-        """Decide from the planes of a volume how it is brought to a pose."""
+        """Choose the turns that bring a volume to a pose, from its slice planes."""
         stacks = list(_stacks(volume, pose))
         plain = all(turn == Turn() and zs[0] <= zs[-1] for turn, zs in stacks)
         if not plain:
@@ -228,11 +235,11 @@ class Upright:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the volume is upright as it is stored."""
+        """Whether the volume is already stored upright."""
         return set(self.turns) == {Turn()} and bool((np.diff(self.maps.zs) > 0).all())
 
     def pixels(self, volume: Volume) -> NDArray[np.uint8]:
-        """The volume upright, uint8 (D, H, W); a view where no slice has to be padded anew."""
+        """Return the upright pixels, uint8 (D, H, W); a view unless slices must be padded."""
         if self.unchanged:
             return volume.pixels
         if self.padded or len(set(self.turns)) > 1:
@@ -244,7 +251,7 @@ class Upright:
         return turned[::-1] if steps == {-1} else turned[self.maps.zs]
 
     def image(self, volume: Volume, z: int) -> NDArray[np.uint8]:
-        """Slice ``z`` of the volume upright, uint8 (H, W)."""
+        """Return slice ``z`` of the volume upright, uint8 (H, W)."""
         if self.unchanged:
             return np.asarray(volume.pixels[z])
         height, width = volume.slices[z].shape
@@ -252,7 +259,7 @@ class Upright:
         return np.asarray(padded(turned, *self.shape))
 
     def volume(self, volume: Volume) -> Volume:
-        """The volume as if it had been stored upright."""
+        """Return the volume as if it had been stored upright."""
         if self.unchanged:
             return volume
         slices = tuple(
@@ -263,21 +270,21 @@ class Upright:
         return replace(volume, pixels=self.pixels(volume), slices=slices)
 
     def plane(self, volume: Volume, z: int) -> SlicePlane:
-        """Where the upright image of slice ``z`` lies."""
+        """Return the plane of the upright image of slice ``z``."""
         s = volume.slices[z]
         return self.turns[z].plane(s.plane, s.shape)
 
     def to_stored(self, volume: Volume, z: int) -> FloatArray:
-        """The 3 x 3 map from pixels of the upright image of slice ``z`` to native ones."""
+        """Return the 3 x 3 map from pixels of the upright image of slice ``z`` to native pixels."""
         return self.turns[z].to_stored(volume.slices[z].shape)
 
     def points(self, voxels: NDArray[Floating]) -> NDArray[Floating]:
-        """Native voxels (P, 3) as pixels and slice of the upright volume."""
+        """Convert native voxels (P, 3) to pixels and slice of the upright volume."""
         return voxels if self.unchanged else self.maps.from_native(voxels).astype(voxels.dtype)
 
 
 def _stacks(volume: Volume, pose: Pose) -> Iterator[tuple[Turn, list[int]]]:
-    """Each stack of a volume: how it is turned, and its slices in upright order."""
+    """Yield each stack of a volume as its turn and its slices in upright order."""
     groups = np.array([s.group for s in volume.slices])
     for group in dict.fromkeys(groups.tolist()):
         zs = np.flatnonzero(groups == group).tolist()

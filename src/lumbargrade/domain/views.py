@@ -1,7 +1,4 @@
-"""How the views of a study meet: shared patient spaces, and axial slices that cut a level.
-
-Nothing here is learnt: all of it is geometry.
-"""
+"""Geometry between the series of a study: shared spaces, and axial slices that cut a level."""
 
 from __future__ import annotations
 
@@ -19,49 +16,49 @@ from lumbargrade.domain.volume import Volume
 
 @dataclass(frozen=True, slots=True)
 class Spaces:
-    """Spaces of the series of a study.
+    """The patient space of each series of a study.
 
     Attributes:
-        of_series: series id -> number of its space; equal numbers share one.
-        problems: what a reader of the result should know; none is fatal.
+        of_series: series id -> number of its space; series with equal numbers share a space.
+        problems: notes for the reader of the result; none is fatal.
     """
 
     of_series: Mapping[str, int]
     problems: tuple[Problem, ...] = ()
 
     def shared(self, first: str, second: str) -> bool:
-        """Whether two series lie in one space; False for a series that is not known."""
+        """Return whether two series share a space; False if a series is unknown."""
         a, b = self.of_series.get(first), self.of_series.get(second)
         return a is not None and a == b
 
 
 def find_spaces(volumes: Sequence[Volume]) -> Spaces:
-    """Group the series of one study by the space they lie in.
+    """Group the series of one study by patient space.
 
-    A series without a frame of reference belongs to the first series that its images meet.
+    A series without a frame of reference joins the first series whose images overlap its own.
     """
     frames = {v.series_id: v.frame_of_reference for v in volumes}
     named = Counter(f for f in frames.values() if f)
-    believed = len(named) == 1 or any(count > 1 for count in named.values())
+    trusted = len(named) == 1 or any(count > 1 for count in named.values())
     numbers: dict[str, int] = {}
     for i, volume in enumerate(volumes):
         before = volumes[:i]
-        same = [o for o in before if _one_space(volume, o, believed)]
+        same = [o for o in before if _one_space(volume, o, trusted)]
         numbers[volume.series_id] = (
             numbers[same[0].series_id] if same else max(numbers.values(), default=-1) + 1
         )
-    return Spaces(numbers, _notes(volumes, numbers, believed and len(named) > 1))
+    return Spaces(numbers, _notes(volumes, numbers, trusted and len(named) > 1))
 
 
-def _one_space(first: Volume, second: Volume, believed: bool) -> bool:
+def _one_space(first: Volume, second: Volume, trusted: bool) -> bool:
     a, b = first.frame_of_reference, second.frame_of_reference
-    if believed and a and b:
+    if trusted and a and b:
         return a == b
-    return images_meet(first, second)
+    return images_overlap(first, second)
 
 
-def images_meet(first: Volume, second: Volume) -> bool:
-    """Whether the boxes around the images of two series (along the patient axes) overlap."""
+def images_overlap(first: Volume, second: Volume) -> bool:
+    """Return whether the boxes around two series (along the patient axes) overlap."""
     a, b = first.corners().reshape(-1, 3), second.corners().reshape(-1, 3)
     return bool((a.min(0) <= b.max(0)).all() and (b.min(0) <= a.max(0)).all())
 
@@ -72,11 +69,11 @@ def _notes(
     if len(set(numbers.values())) < 2:
         return ()
     most = Counter(numbers.values()).most_common(1)[0][0]
-    reason = "in another frame of reference" if by_frame else "apart in space"
+    reason = "in another frame of reference than" if by_frame else "apart in space from"
     return tuple(
         Problem(
-            f"{v.kind or 'series'} lies {reason} than the study's other series: no point of theirs "
-            "can be found in it; it is read on its own",
+            f"{v.kind or 'series'} lies {reason} the study's other series, so their points "
+            "cannot be used in it; it is read separately",
             study=v.study_id,
             series=v.series_id,
             fatal=False,
@@ -86,14 +83,14 @@ def _notes(
     )
 
 
-#: A level is covered where a slice passes this near to its point, mm. Half the height of a disc
-#: and half a slice gap; a stack that ends below one disc is further than that from the next.
+#: A stack covers a level if a slice passes this close to the level's point, mm: half the height of
+#: a disc plus half a slice gap. A stack that ends at one disc is further away from the next.
 REACH = 6.0
 
-#: Distances that are equal to this many decimals of a millimetre count as equal.
+#: Distances (mm) are rounded to this many decimals before they are compared.
 _DECIMALS = 3
 
-#: What a stack that lies askew to the disc costs against a nearer one, mm per sine of the angle.
+#: Cost of a stack that is tilted against the disc, mm per sine of the angle.
 TILT = 5.0
 
 
@@ -103,7 +100,7 @@ class SliceCut:
 
     Attributes:
         z: index of the slice in its volume.
-        distance: mm from the slice to the point along the slice normal, signed.
+        distance: signed distance from the slice to the point along the slice normal, mm.
         x, y: the projected point, pixels of the slice.
     """
 
@@ -120,7 +117,7 @@ class StackCut:
     Attributes:
         series_id: the series.
         group: the stack inside the series.
-        slices: all its slices that the point projects into, nearest first.
+        slices: its slices that the point projects into, nearest first.
     """
 
     series_id: str
@@ -134,12 +131,12 @@ class StackCut:
 
 @dataclass(frozen=True, slots=True)
 class LevelCut:
-    """How the axial series of a study cut one level.
+    """The axial stacks of a study that cut one level.
 
     Attributes:
-        stacks: stacks that cover the level, best first; empty where none does.
-        nearest: mm to the nearest slice that the point projects into, covered or not; None where
-            there is none.
+        stacks: stacks that cover the level, best first; may be empty.
+        nearest: distance to the nearest slice that the point projects into, mm, even if no stack
+            covers the level; None if there is no such slice.
     """
 
     stacks: tuple[StackCut, ...]
@@ -158,9 +155,9 @@ class LevelCut:
 
     @property
     def shortfall(self) -> str:
-        """How far the slices are from a level that none covers, in words."""
+        """How far the slices are from an uncovered level, in words."""
         if self.nearest is None:
-            return "no slice has the level in its field"
+            return "no slice has the level in its field of view"
         return f"the nearest slice is {self.nearest:.1f} mm away"
 
 
@@ -171,16 +168,16 @@ def cut_level(
     along: ArrayLike | None = None,
     reach: float = REACH,
 ) -> LevelCut:
-    """The slices that cut a level, stack by stack.
+    """Find the slices that cut a level, stack by stack.
 
-    Works for tilted stacks, several series, one long stack and overlaps. Of two stacks that cover
-    the level the nearer one is the better, with a small cost for lying askew to the disc.
+    Works for tilted stacks, several series, one long stack and overlaps. If several stacks cover
+    the level, the nearest is best, with a small cost for a tilt against the disc.
 
     Args:
         point: (3,) LPS mm, in the space of the volumes.
         volumes: axial series of the study.
-        along: (3,) direction of the spine at the level, if known; the disc is across it.
-        reach: a stack covers the level where its nearest slice is this near, mm.
+        along: (3,) direction of the spine at the level, if known; the disc is perpendicular to it.
+        reach: a stack covers the level if its nearest slice is at most this far away, mm.
 
     Raises:
         ValueError: if the point is not finite.
@@ -205,24 +202,24 @@ def cut_level(
                     SliceCut(int(z), float(d), float(x), float(y))
                     for z, (x, y, d) in zip(zs, local[zs], strict=True)
                 )
-                cost = distance + TILT * _askew(volume, int(zs[0]), along)
+                cost = distance + TILT * _tilt(volume, int(zs[0]), along)
                 found.append((cost, StackCut(volume.series_id, int(group), cuts)))
     found.sort(key=lambda pair: round(pair[0], _DECIMALS))
     return LevelCut(tuple(stack for _, stack in found), nearest)
 
 
 def _nearest_first(distance: FloatArray, normal: FloatArray) -> NDArray[np.intp]:
-    """Order of the slices of a stack by their signed distance (N,) along its normal.
+    """Order the slices of a stack by their signed distance (N,) along its normal.
 
-    Of two slices that are equally near, the one further to the head comes first (back, left in
-    stacks that do not lie across the spine), in whatever order they are stored.
+    If two slices are equally near, the one closer to the head comes first (in other stacks the one
+    closer to the back or left), so that the order does not depend on how they are stored.
     """
     up = np.sign(normal[np.abs(normal).argmax()])
     return np.lexsort((up * distance, np.round(np.abs(distance), _DECIMALS)))
 
 
-def _askew(volume: Volume, z: int, along: ArrayLike | None) -> float:
-    """Sine of the angle between a slice's normal and the direction of the spine; 0 if unknown."""
+def _tilt(volume: Volume, z: int, along: ArrayLike | None) -> float:
+    """Return the sine of the angle between a slice's normal and the spine; 0 if unknown."""
     if along is None:
         return 0.0
     direction = np.asarray(along, float)
@@ -234,13 +231,13 @@ def _askew(volume: Volume, z: int, along: ArrayLike | None) -> float:
 
 
 def spine_directions(centres: ArrayLike) -> np.ndarray:
-    """Direction of the spine at each level from the points of its neighbours, (L, 3) unit vectors.
+    """Return the direction of the spine at each level from its neighbours, (L, 3) unit vectors.
 
     Args:
-        centres: (L, 3) LPS mm top to bottom, NaN where unknown.
+        centres: (L, 3) LPS mm top to bottom, NaN if unknown.
 
     Returns:
-        NaN where fewer than two levels are known.
+        Unit vectors, or NaN if fewer than two levels are known.
     """
     points = np.asarray(centres, float)
     known = np.flatnonzero(np.isfinite(points).all(axis=1))

@@ -1,7 +1,6 @@
-"""The field's words, once: conditions, levels, sides, grades, series kinds and the 25 findings.
+"""The vocabulary: conditions, levels, sides, grades, series kinds and the 25 findings.
 
-Every other module takes its names and orders from here; nothing else types a condition name or
-an index list of left and right. Names follow the RSNA 2024 LSDC tables.
+All other modules take names and orders from here. Names follow the RSNA 2024 LSDC tables.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from enum import IntEnum, StrEnum
 
 
 class Condition(StrEnum):
-    """What is graded at a level; the value is the name used in LSDC column names."""
+    """A condition that is graded at a level; the value is the name in LSDC column names."""
 
     CANAL = "spinal_canal_stenosis"
     FORAMINAL = "neural_foraminal_narrowing"
@@ -20,7 +19,7 @@ class Condition(StrEnum):
 
     @property
     def sided(self) -> bool:
-        """Whether left and right are graded apart."""
+        """Whether left and right are graded separately."""
         return self is not Condition.CANAL
 
 
@@ -45,12 +44,12 @@ class Level(StrEnum):
 
     @property
     def label(self) -> str:
-        """As the coordinate table writes it, for example ``L1/L2``."""
+        """Spelling of the coordinate table, for example ``L1/L2``."""
         return self.value.upper().replace("_", "/")
 
 
 class Grade(IntEnum):
-    """Severity; the integer is the class index of networks and probabilities."""
+    """Severity; the integer is the class index in networks and probabilities."""
 
     NORMAL_MILD = 0
     MODERATE = 1
@@ -63,7 +62,7 @@ class Grade(IntEnum):
 
     @property
     def label(self) -> str:
-        """As ``train.csv`` writes it, for example ``Normal/Mild``."""
+        """Spelling of ``train.csv``, for example ``Normal/Mild``."""
         return self.name.replace("_", "/").title()
 
 
@@ -81,7 +80,7 @@ class SeriesKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One of the 25 things that are graded: a condition at a level, on a side where it has one.
+    """One of the 25 gradable targets: a condition at a level, with a side if the condition has one.
 
     Examples:
         >>> target = Target(Condition.FORAMINAL, Level.L4_L5, Side.LEFT)
@@ -107,16 +106,16 @@ class Target:
 
     @property
     def column(self) -> str:
-        """Column of ``train.csv`` and end of a submission row id."""
+        """Column of ``train.csv``, which is also the end of a submission row id."""
         return f"{self.sided_condition}_{self.level}"
 
     @property
     def coordinate_label(self) -> str:
-        """Condition as ``train_label_coordinates.csv`` writes it."""
+        """Condition in the spelling of ``train_label_coordinates.csv``."""
         return self.sided_condition.replace("_", " ").title()
 
     def mirror(self) -> Target:
-        """The same finding in the left-right mirrored patient."""
+        """Return the same target in the left-right mirrored patient."""
         return self if self.side is None else replace(self, side=self.side.mirror())
 
 
@@ -126,7 +125,7 @@ def _targets(condition: Condition, sides: Sequence[Side | None]) -> tuple[Target
 
 _BOTH = (Side.LEFT, Side.RIGHT)
 
-#: Targets of each condition in the order networks use: left L1/L2..L5/S1, then right.
+#: Targets of each condition in the order of network outputs: left L1/L2 to L5/S1, then right.
 TARGETS: dict[Condition, tuple[Target, ...]] = {
     c: _targets(c, _BOTH if c.sided else (None,)) for c in Condition
 }
@@ -141,7 +140,7 @@ KIND_OF: dict[Condition, SeriesKind] = {
 #: All 25 findings in the order of the columns of train.csv.
 TABLE_ORDER: tuple[Target, ...] = tuple(t for c in Condition for t in TARGETS[c])
 
-#: All 25 findings in submission order (alphabetical by row name, as the sample submission).
+#: All 25 findings in submission order: alphabetical by row name, like the sample submission.
 FINDINGS: tuple[Target, ...] = tuple(sorted(TABLE_ORDER, key=lambda t: t.column))
 
 #: Sample weight of each grade in the official score and in the published losses.
@@ -152,9 +151,7 @@ _GRADE_BY_LABEL = {g.label: g for g in Grade}
 
 
 def mirror(targets: Sequence[Target]) -> tuple[int, ...]:
-    """Where each target's mirror image stands: ``mirrored[i] = values[mirror(targets)[i]]``.
-
-    An involution wherever ``targets`` is closed under mirroring.
+    """Return the index of each target's mirror image: ``mirrored[i] = values[mirror(targets)[i]]``.
 
     Raises:
         ValueError: if the mirror image of a target is not among ``targets``.
@@ -171,10 +168,10 @@ def mirror(targets: Sequence[Target]) -> tuple[int, ...]:
 
 
 def target_from_column(column: str) -> Target:
-    """The finding of a ``train.csv`` column name such as ``spinal_canal_stenosis_l1_l2``.
+    """Return the target of a ``train.csv`` column such as ``spinal_canal_stenosis_l1_l2``.
 
     Raises:
-        ValueError: for a name that is not one of the 25, naming it.
+        ValueError: if the name, which the text quotes, is not one of the 25.
 
     Examples:
         >>> target_from_column("spinal_canal_stenosis_l1_l2").level.label
@@ -187,10 +184,10 @@ def target_from_column(column: str) -> Target:
 
 
 def target_from_labels(condition: str, level: str) -> Target:
-    """The finding of a coordinate-table row, in either spelling (``L1/L2`` or ``l1_l2``).
+    """Return the target of a coordinate-table row, in either spelling (``L1/L2`` or ``l1_l2``).
 
     Raises:
-        ValueError: for an unknown condition or level, naming both.
+        ValueError: if the condition or level, which the text quotes, is unknown.
 
     Examples:
         >>> target_from_labels("Right Subarticular Stenosis", "L5/S1").column
@@ -203,10 +200,10 @@ def target_from_labels(condition: str, level: str) -> Target:
 
 
 def grade_from_label(label: str) -> Grade:
-    """The grade ``train.csv`` spells ``Normal/Mild``, ``Moderate`` or ``Severe``.
+    """Return the grade that ``train.csv`` spells ``Normal/Mild``, ``Moderate`` or ``Severe``.
 
     Raises:
-        ValueError: for any other text, naming it.
+        ValueError: for any other text.
 
     Examples:
         >>> grade_from_label("Moderate")

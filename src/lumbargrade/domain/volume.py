@@ -1,4 +1,4 @@
-"""A series as a stack of uint8 slices, each of which knows where it lies in the patient."""
+"""A series as a stack of uint8 slices with their positions in the patient."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from numpy.typing import ArrayLike, NDArray
 from lumbargrade.domain.geometry import FloatArray, SlicePlane
 from lumbargrade.domain.vocabulary import SeriesKind
 
-#: Slice coordinates this near to the middle between two slices count as in the middle.
+#: Slice coordinates this close to halfway between two slices count as halfway.
 _MIDWAY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeSlice:
-    """What is known of one slice of a volume.
+    """Metadata of one slice of a volume.
 
     Attributes:
-        instance_number: in the LSDC layout the number that is the file's name, by which its tables
-            name slices; otherwise DICOM InstanceNumber.
-        plane: its place in the patient.
-        group: index of the orientation group (stack) inside the series.
+        instance_number: in the LSDC layout the number in the file name, which the LSDC tables use;
+            otherwise DICOM InstanceNumber.
+        plane: its plane in the patient.
+        group: index of its orientation group (stack) in the series.
         shape: (height, width) of the image before padding to the volume's size.
         file: name of the source file, relative to the series folder.
-        sop_instance_uid: of the source image, empty where unknown.
+        sop_instance_uid: SOPInstanceUID of the source image, empty if unknown.
     """
 
     instance_number: int
@@ -46,8 +46,8 @@ class Volume:
         pixels: uint8 (D, H, W); may be memory-mapped.
         slices: one per index of the first axis.
         study_id, series_id: as in the tables (or the DICOM UIDs).
-        kind: which of the three kinds, or None where unknown.
-        frame_of_reference: FrameOfReferenceUID, empty where unknown.
+        kind: one of the three kinds, or None if unknown.
+        frame_of_reference: FrameOfReferenceUID, empty if unknown.
     """
 
     pixels: NDArray[np.uint8]
@@ -64,7 +64,7 @@ class Volume:
             )
 
     def slice_of_instance(self, instance_number: int) -> int:
-        """Index z of an instance number.
+        """Return the slice index z of an instance number.
 
         Raises:
             KeyError: if no slice has that instance number.
@@ -75,10 +75,11 @@ class Volume:
         raise KeyError(f"series {self.series_id} has no instance {instance_number}")
 
     def nearest_slices(self, z: ArrayLike) -> NDArray[np.intp]:
-        """Index of the slice nearest to each slice coordinate (N,); the end beyond an end.
+        """Return the index of the slice nearest to each slice coordinate (N,).
 
-        Midway between two slices, the one further to the patient's left, back or head (whichever
-        way they follow each other) is taken, so that the choice does not depend on their order.
+        Coordinates beyond the volume give the first or last slice. Halfway between two slices, the
+        one further to the patient's left, back or head is taken, so that the choice does not depend
+        on the order of the slices.
         """
         last = len(self.slices) - 1
         inside = np.clip(np.nan_to_num(np.asarray(z, float)), 0, last)
@@ -92,10 +93,10 @@ class Volume:
         return np.asarray(np.where(upper, high, low))
 
     def to_patient(self, xyz: ArrayLike) -> FloatArray:
-        """Voxels ``(..., 3)`` = (x, y, z) to LPS mm; fractional z interpolates inside its group.
+        """Convert voxels ``(..., 3)`` = (x, y, z) to LPS mm.
 
-        Between two groups, and outside the volume, the nearest slice's plane is used. Not-a-number
-        goes to not-a-number.
+        A fractional z is interpolated inside its group. Between two groups, and outside the volume,
+        the plane of the nearest slice is used. NaN stays NaN.
         """
         points = np.asarray(xyz, float)
         flat = points.reshape(-1, 3)
@@ -114,14 +115,14 @@ class Volume:
         return np.asarray(out.reshape(points.shape))
 
     def in_slices(self, lps: ArrayLike) -> FloatArray:
-        """LPS mm (N, 3) as every slice sees them, (N, D, 3): x px, y px, signed distance mm.
+        """Convert LPS mm (N, 3) to x px, y px and signed distance mm in every slice, (N, D, 3).
 
-        The sign is that of the slice normal (row x column).
+        Distances are positive along the slice normal (row x column).
         """
         return _Planes.of(self.slices).from_patient(np.asarray(lps, float).reshape(-1, 3))
 
     def corners(self) -> FloatArray:
-        """The four corners of every slice's image (pixel edges), LPS mm (D, 4, 3)."""
+        """Return the four corners (pixel edges) of every slice's image, LPS mm (D, 4, 3)."""
         edges = [
             s.plane.to_patient([(x, y) for y in (-0.5, h - 0.5) for x in (-0.5, w - 0.5)])
             for s in self.slices
@@ -130,11 +131,12 @@ class Volume:
         return np.asarray(edges)
 
     def from_patient(self, lps: ArrayLike) -> FloatArray:
-        """LPS mm ``(..., 3)`` to voxels (x, y, z): the inverse of :meth:`to_patient`.
+        """Convert LPS mm ``(..., 3)`` to voxels (x, y, z): the inverse of :meth:`to_patient`.
 
-        The group with the image (a rectangle in space, not its endless plane: tilted stacks cross)
-        nearest to the point is used; z is fractional between the two slices around the point and
-        clamped to the ends of that group. Slices of a group must be in spatial order, either way.
+        The group whose image is nearest to the point is used. The distance is to the rectangle of
+        the image, not to its infinite plane, because tilted stacks cross. z is fractional between
+        the two slices around the point and clamped to the ends of the group. Slices of a group must
+        be in spatial order, ascending or descending.
         """
         points = np.asarray(lps, float)
         flat = points.reshape(-1, 3)
@@ -151,7 +153,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class _Planes:
-    """Every slice plane as arrays over slices: (D, 3), and spacing (D, 2) as (dy, dx)."""
+    """All slice planes as arrays over slices: (D, 3), and spacing (D, 2) as (dy, dx)."""
 
     position: FloatArray
     row: FloatArray
@@ -175,31 +177,31 @@ class _Planes:
         return np.asarray(np.cross(self.row, self.column))
 
     def to_patient(self, xyz: FloatArray, z: NDArray[np.int_]) -> FloatArray:
-        """Pixels (N, 2+) of slices ``z`` (N,) to LPS mm (N, 3)."""
+        """Convert pixels (N, 2+) of slices ``z`` (N,) to LPS mm (N, 3)."""
         along_row = (xyz[:, 0] * self.spacing[z, 1])[:, None] * self.row[z]
         along_column = (xyz[:, 1] * self.spacing[z, 0])[:, None] * self.column[z]
         return np.asarray(self.position[z] + along_row + along_column)
 
     def from_patient(self, lps: FloatArray) -> FloatArray:
-        """LPS mm (N, 3) to (x px, y px, signed distance mm) in every slice, (N, D, 3)."""
+        """Convert LPS mm (N, 3) to x px, y px, signed distance mm in every slice, (N, D, 3)."""
         dy, dx = self.spacing.T[:, :, None]
         axes = np.stack([self.row / dx, self.column / dy, self.normal], axis=1)
         offset = lps[:, None, :] - self.position
         return np.asarray(np.einsum("nds,das->nda", offset, axes))
 
     def distance(self, local: FloatArray) -> FloatArray:
-        """Distance in mm (N, D) of points, given in every slice, to the slices' rectangles."""
+        """Return the distance (N, D), mm, of `from_patient` points to the slices' rectangles."""
         beyond = np.maximum(-0.5 - local[..., :2], local[..., :2] - (self.shape[:, ::-1] - 0.5))
         in_plane = np.maximum(beyond, 0) * self.spacing[:, ::-1]
         return np.asarray(np.linalg.norm(np.dstack([in_plane, local[..., 2:]]), axis=-1))
 
 
 def _between_slices(local: FloatArray, planes: _Planes, zs: NDArray[np.intp]) -> FloatArray:
-    """Points (N, D, 3), given in every slice, as voxels (N, 3) of the group with slices ``zs``."""
+    """Convert `from_patient` points (N, D, 3) to voxels (N, 3) of the group with slices ``zs``."""
     along = planes.position[zs] @ planes.normal[zs[0]]
     zs = zs[np.argsort(along, kind="stable")]
     distance = local[:, zs, 2]
-    # signed distance falls from slice to slice: the last that is not yet passed lies below
+    # the signed distance falls from slice to slice: the last one not yet passed lies below
     low = np.clip((distance >= 0).sum(axis=1) - 1, 0, max(len(zs) - 2, 0))
     high = np.minimum(low + 1, len(zs) - 1)
     each = np.arange(len(local))
@@ -212,7 +214,7 @@ def _between_slices(local: FloatArray, planes: _Planes, zs: NDArray[np.intp]) ->
 
 
 def padded(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """An image continued by reflection at the bottom and right, as the networks were trained."""
+    """Pad an image by reflection at the bottom and right, as in the networks' training."""
     bottom, right = height - image.shape[0], width - image.shape[1]
     if not bottom and not right:
         return image

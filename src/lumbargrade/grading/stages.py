@@ -53,7 +53,7 @@ def predict_study(
             mine = member.predict(study_id, volumes, flip=flip)
             placed += mine
             sources += [member.source] if mine else []
-            found += [one.by([member.source]) for one in mine if member not in guides]
+            found += [one.with_sources([member.source]) for one in mine if member not in guides]
     points = average_points([one.points for one in placed])
     found += _around(study_id, volumes, (guides, members), tuple(points.values()), sources)
     there = {volume.kind for volume in volumes}
@@ -103,7 +103,7 @@ def _around(
         reason = _no_level(models, {volume.kind for volume in volumes})
         return [told, *(_without_evidence(study_id, m, reason) for m in around)]
     found = [
-        one.by([member.source, *sources] if one.findings else ())
+        one.with_sources([member.source, *sources] if one.findings else ())
         for member in around
         if member not in guides
         for one in member.predict(study_id, volumes, points)

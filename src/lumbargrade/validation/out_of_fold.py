@@ -181,7 +181,7 @@ def out_of_fold_studies(
         if not fold.guide:
             for one in fold.judged.used:
                 if one.findings:
-                    by_study.setdefault(one.study_id, []).append(one.by(fold.sources))
+                    by_study.setdefault(one.study_id, []).append(one.with_sources(fold.sources))
     return [_settled(average(same), store) for same in by_study.values()]
 
 
