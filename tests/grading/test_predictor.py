@@ -236,7 +236,7 @@ def test_the_any_severe_correction_raises_one_level_of_the_submission_only() -> 
     for target, finding in raised.items():
         assert finding.calibrated == made.findings[target].calibrated
     assert set(raised) == set(CANAL[:3])
-    assert for_submission(made, Ensemble([], CPU)) is made
+    assert for_submission(made, Ensemble([])) is made
 
 
 def test_either_models_or_a_blend(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ class Made:
 
     def blended(self, study: Study, blend: Blend, **members: str) -> StudyPrediction:
         ensembles = {
-            name: Ensemble([self.models[model]], CPU, guides=self.guides)
+            name: Ensemble([self.models[model]], guides=self.guides)
             for name, model in members.items()
         }
         return grade_unchecked(study, BlendedEnsembles(blend, ensembles))
@@ -193,8 +193,8 @@ def no_level(m: Made) -> tuple[StudyPrediction, Reasons]:
     assert set(found.findings) == set(CANAL)
     blend = blend_of(canal={"c": 1.0}, subarticular={"s": 1.0})
     ensembles = {
-        "c": Ensemble([m.models["canal"]], CPU),
-        "s": Ensemble([m.models["subarticular"]], CPU, guides=m.guides[:1]),
+        "c": Ensemble([m.models["canal"]]),
+        "s": Ensemble([m.models["subarticular"]], guides=m.guides[:1]),
     }
     graded = grade_unchecked(without(m.study, T1), BlendedEnsembles(blend, ensembles))
     return graded, {**dict.fromkeys(SUBARTICULAR, reason), **no_model(FORAMINAL)}
@@ -339,9 +339,9 @@ def test_the_reasons_of_all_models_are_given_where_none_grades(made: Made) -> No
     canal_only = without(made.study, T1, AXIAL)
     blend = blend_of(canal={"c": 1.0}, foraminal={"f": 0.5, "v": 0.5})
     ensembles = {
-        "c": Ensemble([made.models["canal"]], CPU),
-        "f": Ensemble([made.models["foraminal"]], CPU),
-        "v": Ensemble([made.models["two_stage"]], CPU, guides=made.guides[:1]),
+        "c": Ensemble([made.models["canal"]]),
+        "f": Ensemble([made.models["foraminal"]]),
+        "v": Ensemble([made.models["two_stage"]], guides=made.guides[:1]),
     }
     graded = grade_unchecked(canal_only, BlendedEnsembles(blend, ensembles))
     reasons = {graded.absent[t] for t in FORAMINAL}
