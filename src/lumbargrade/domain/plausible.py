@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,9 +55,7 @@ UNEVEN, MORE_UNEVEN = 4.5, 2.0
 #: trained for minutes misplaces half of the foramina; on images of no spine it is more.
 MOST = 0.6
 _LEVELS = list(Level)
-#: A row of points: one condition on one side, from L1/L2 down.
-_View = tuple[Condition, Side | None]
-_PLAIN = {
+_NAMES = {
     Condition.CANAL: ("canal", "canal"),
     Condition.FORAMINAL: ("foramen", "foramina"),
     Condition.SUBARTICULAR: ("recess", "recesses"),
@@ -90,46 +89,73 @@ def judge(places: Mapping[Target, Point], volumes: Sequence[Volume]) -> Verdict:
         All targets of a level whose canal point is implausible or outside the image, or whose
         views disagree; those of a foramen or a recess where only its own point is wrong.
     """
-    points = _Points.of(places, volumes)
-    wrong = _Wrong()
-    if refused := _views(points, wrong):
+    study = _Study(places, volumes)
+    refused = study.judge_rows()
+    if not refused:
+        study.judge_heights()
+        study.judge_sides()
+        refused = study.too_many()
+    if refused:
         return Verdict(refused=refused)
-    _heights(points, wrong)
-    _sides(points, wrong)
-    if refused := _too_many(points, wrong):
-        return Verdict(refused=refused)
-    _edges(points, wrong)
-    absent = {t: why for t in FINDINGS if (why := wrong.reason(t))}
-    ends = [_unseen(points, wrong, end) for end in (0, -1)]
+    study.judge_edges()
+    absent = {t: why for t in FINDINGS if (why := study.reason(t))}
+    ends = [study.unseen(end) for end in (0, -1)]
     note = reasons.uncertain_numbering(filter(None, ends)) if any(ends) else ""
-    if all(ends) and wrong.levels.keys() & {_LEVELS[0], _LEVELS[-1]}:
+    if all(ends) and study.levels.keys() & {_LEVELS[0], _LEVELS[-1]}:
         return Verdict(refused=note)
     return Verdict(absent, (note,) if note else ())
 
 
-@dataclass(frozen=True)
-class _Points:
-    """Places with their patient points and series."""
+class _Row(NamedTuple):
+    """A row of points: one condition on one side, from L1/L2 down."""
 
-    places: Mapping[Target, Point]
-    lps: Mapping[Target, FloatArray]
-    volumes: Mapping[str, Volume]
-    spaces: Mapping[str, int]
+    condition: Condition
+    side: Side | None
 
-    @classmethod
-    def of(cls, places: Mapping[Target, Point], volumes: Sequence[Volume]) -> _Points:
-        known = {t: p for t, p in places.items() if p.patient is not None}
-        return cls(
-            known,
-            {t: np.asarray(p.patient, float) for t, p in known.items()},
-            {v.series_id: v for v in volumes},
-            find_spaces(volumes).of_series,
-        )
+    @property
+    def targets(self) -> list[Target]:
+        return [t for t in TARGETS[self.condition] if t.side is self.side]
 
-    def row(self, view: _View) -> FloatArray:
+    def name(self, *, many: bool = False) -> str:
+        """Canal, left foramen, right recesses..."""
+        return " ".join(filter(None, (self.side, _NAMES[self.condition][many])))
+
+
+_CANAL = _Row(Condition.CANAL, None)
+_FORAMINA = [_Row(Condition.FORAMINAL, side) for side in Side]
+_RECESSES = [_Row(Condition.SUBARTICULAR, side) for side in Side]
+
+
+class _Study:
+    """The points of a study, and what is found wrong: of points, and of whole levels."""
+
+    def __init__(self, places: Mapping[Target, Point], volumes: Sequence[Volume]) -> None:
+        self.places = {t: p for t, p in places.items() if p.patient is not None}
+        self.lps = {t: np.asarray(p.patient, float) for t, p in self.places.items()}
+        self.volumes = {v.series_id: v for v in volumes}
+        self.spaces = find_spaces(volumes).of_series
+        self.levels: dict[Level, str] = {}
+        self.points: dict[Target, str] = {}
+
+    def blame(self, target: Target, why: str) -> None:
+        """Blame a point; on one of the canal the whole level rests."""
+        if target.condition is Condition.CANAL:
+            self.levels.setdefault(target.level, why)
+        else:
+            self.points.setdefault(target, why)
+
+    def reason(self, target: Target) -> str:
+        return self.levels.get(target.level) or self.points.get(target, "")
+
+    def all_points(self, row: _Row) -> FloatArray:
         """(5, 3) LPS mm from L1/L2 down; NaN where there is none."""
         nowhere = np.full(3, np.nan)
-        return np.array([self.lps.get(t, nowhere) for t in _targets(view)])
+        return np.array([self.lps.get(t, nowhere) for t in row.targets])
+
+    def good_points(self, row: _Row) -> FloatArray:
+        """The same without those that were blamed."""
+        blamed = [bool(self.reason(t)) for t in row.targets]
+        return np.where(np.array(blamed)[:, None], np.nan, self.all_points(row))
 
     def inside(self, target: Target, lps: FloatArray) -> float:
         """Distance, mm, from a point to the edge of the image that a target was found in.
@@ -153,126 +179,113 @@ class _Points:
         a, b = (self.spaces.get(self.places[t].series_id) for t in (first, second))
         return a is not None and a == b
 
-
-class _Wrong:
-    """What was found wrong: of points, and of whole levels."""
-
-    def __init__(self) -> None:
-        self.levels: dict[Level, str] = {}
-        self.points: dict[Target, str] = {}
-
-    def blame(self, target: Target, why: str) -> None:
-        """Blame a point; on one of the canal the whole level rests."""
-        if target.condition is Condition.CANAL:
-            self.levels.setdefault(target.level, why)
-        else:
-            self.points.setdefault(target, why)
-
-    def reason(self, target: Target) -> str:
-        return self.levels.get(target.level) or self.points.get(target, "")
-
-    def line(self, points: _Points, view: _View) -> FloatArray:
-        """(5, 3) points of a view without those that were blamed."""
-        row = points.row(view)
-        for i, target in enumerate(_targets(view)):
-            if self.reason(target):
-                row[i] = np.nan
-        return row
-
-
-def _views_of(condition: Condition) -> list[_View]:
-    return [(condition, side) for side in (Side if condition.sided else (None,))]
-
-
-def _targets(view: _View) -> list[Target]:
-    condition, side = view
-    return [t for t in TARGETS[condition] if t.side is side]
-
-
-# -- one view: order, spacing, curve ---------------------------------------------------------------
-
-
-def _views(points: _Points, wrong: _Wrong) -> str:
-    """Blame the points of each view that leave its curve; or say that there is no spine."""
-    broken = {
-        view: why
-        for condition in Condition
-        for view in _views_of(condition)
-        if (why := _view(points.row(view), wrong, view))
-    }
-    canal = broken.get((Condition.CANAL, None), "")
-    foramina = [broken.get(view, "") for view in _views_of(Condition.FORAMINAL)]
-    if canal or all(foramina):
-        return reasons.no_spine(canal or foramina[0])
-    for view, why in broken.items():
-        for target in _targets(view):
-            wrong.blame(target, why)
-    return ""
-
-
-def _view(row: FloatArray, wrong: _Wrong, view: _View) -> str:
-    """Blame the points that leave the curve of the others; or say what is wrong with all."""
-    known = known_levels(row)
-    what = fault(row, known)
-    if not what:
+    def judge_rows(self) -> str:
+        """Blame the points that leave the curve of their row; or say that there is no spine."""
+        broken = {
+            row: why
+            for row in (_CANAL, *_FORAMINA, *_RECESSES)
+            if (why := self._off_the_curve(row))
+        }
+        if _CANAL in broken or all(row in broken for row in _FORAMINA):
+            return reasons.no_spine(broken.get(_CANAL) or broken[_FORAMINA[0]])
+        for row, why in broken.items():
+            for target in row.targets:
+                self.blame(target, why)
         return ""
-    why = f"points of the {_name(view, many=True)} {what}"
-    kept = best_curve(row)
-    if kept is None:
-        return why
-    for i in known:
-        if i not in kept:
-            wrong.blame(_targets(view)[i], reasons.off_the_curve(_LEVELS[i], why))
-    return ""
 
+    def _off_the_curve(self, row: _Row) -> str:
+        """Blame the points that leave the curve of the others; or say what is wrong with all."""
+        points = self.all_points(row)
+        known = known_levels(points)
+        what = fault(points, known)
+        if not what:
+            return ""
+        why = f"points of the {row.name(many=True)} {what}"
+        kept = best_curve(points)
+        if kept is None:
+            return why
+        for i in known:
+            if i not in kept:
+                self.blame(row.targets[i], reasons.off_the_curve(_LEVELS[i], why))
+        return ""
 
-def _name(view: _View, *, many: bool = False) -> str:
-    """Canal, left foramen, right recesses..."""
-    condition, side = view
-    return " ".join(filter(None, (side, _PLAIN[condition][many])))
+    def judge_heights(self) -> None:
+        """Blame points at another height than those of another row.
 
+        Where one of the two rows is uneven and the other is not, only that one is blamed; otherwise
+        nothing tells which of them is wrong, and no finding of the level can be believed.
+        """
+        left, right = _FORAMINA
+        for first, second in ((_CANAL, left), (_CANAL, right), (left, right)):
+            less_even = _less_even(self.good_points(first), self.good_points(second))
+            for i, why in self._apart(first, second):
+                pair = first.targets[i], second.targets[i]
+                if less_even is not None:
+                    self.blame(pair[less_even], why)
+                else:
+                    self.levels.setdefault(_LEVELS[i], why)
+        for recess in _RECESSES:
+            for i, why in self._apart(_CANAL, recess):
+                self.blame(recess.targets[i], why)
 
-# -- one view against another ----------------------------------------------------------------------
+    def _apart(self, first: _Row, second: _Row) -> list[tuple[int, str]]:
+        """Indices of levels at which two rows of points differ in height, and by how much."""
+        line = self.good_points(first)
+        lower, level_mm = lower_by(self.good_points(second), line), spacing(line)
+        most = SIDES_HEIGHT if first.condition is second.condition else HEIGHT
+        found = []
+        for i, level in enumerate(_LEVELS):
+            if self.shared(first.targets[i], second.targets[i]) and abs(lower[i]) > most:
+                gap = abs(float(lower[i])) * level_mm
+                found.append((i, reasons.views_disagree(level, first.name(), second.name(), gap)))
+        return found
 
+    def judge_sides(self) -> None:
+        """Blame both points of a level if left is not to the left of right by what it should."""
+        for (left, right), (least, most) in (
+            (_FORAMINA, FORAMINA_APART),
+            (_RECESSES, RECESSES_APART),
+        ):
+            distances = (self.all_points(left) - self.all_points(right))[:, 0].tolist()
+            for *pair, apart in zip(left.targets, right.targets, distances, strict=True):
+                if np.isfinite(apart) and self.shared(*pair) and not least <= apart <= most:
+                    for target in pair:
+                        self.blame(target, reasons.sides_apart(target, apart))
 
-def _heights(points: _Points, wrong: _Wrong) -> None:
-    """Blame points at another height than those of another view.
+    def too_many(self) -> str:
+        """Why the study is refused if most of what was found in its sagittal images is blamed.
 
-    Where one of the two views is uneven and the other is not, only that one is blamed; otherwise
-    nothing tells which of them is wrong, and no finding of the level can be believed.
-    """
-    (canal,), (left, right), recesses = (
-        _views_of(c) for c in (Condition.CANAL, Condition.FORAMINAL, Condition.SUBARTICULAR)
-    )
-    for first, second in ((canal, left), (canal, right), (left, right)):
-        lines = wrong.line(points, first), wrong.line(points, second)
-        less_even = _less_even(*lines)
-        for i, why in _apart(points, first, second, lines):
-            pair = _targets(first)[i], _targets(second)[i]
-            if less_even is not None:
-                wrong.blame(pair[less_even], why)
-            else:
-                wrong.levels.setdefault(_LEVELS[i], why)
-    for recess in recesses:
-        lines = wrong.line(points, canal), wrong.line(points, recess)
-        for i, why in _apart(points, canal, recess, lines):
-            wrong.blame(_targets(recess)[i], why)
+        Points of the recesses are left out: they are found beside those of the canal.
+        """
+        found = [t for t in self.lps if t.condition is not Condition.SUBARTICULAR]
+        why = [reason for t in found if (reason := self.reason(t))]
+        if found and len(why) >= MOST * len(found):
+            return reasons.no_spine("; ".join(dict.fromkeys(why)))
+        return ""
 
+    def judge_edges(self) -> None:
+        """Blame points at the edge of their image, or beyond it (a padded slice)."""
+        for target, lps in self.lps.items():
+            inside = self.inside(target, lps)
+            if inside < EDGE:
+                self.blame(target, reasons.cut_off(target.level, inside))
 
-def _apart(
-    points: _Points, first: _View, second: _View, lines: tuple[FloatArray, FloatArray]
-) -> list[tuple[int, str]]:
-    """Indices of levels at which two rows of points differ in height, and by how much."""
-    lower, level_mm = lower_by(lines[1], lines[0]), spacing(lines[0])
-    found = []
-    most = SIDES_HEIGHT if first[0] is second[0] else HEIGHT
-    for i, level in enumerate(_LEVELS):
-        shared = points.shared(_targets(first)[i], _targets(second)[i])
-        if shared and abs(lower[i]) > most:
-            gap = abs(float(lower[i])) * level_mm
-            names = _name(first), _name(second)
-            found.append((i, reasons.views_disagree(level, *names, gap)))
-    return found
+    def unseen(self, end: int) -> str:
+        """What is wrong with one end of the spine: 0 is L1/L2, -1 is L5/S1; empty if nothing."""
+        level = _LEVELS[end]
+        if level in self.levels:
+            return f"{level.label} was not found"
+        for row in (_CANAL, *_FORAMINA):
+            line = self.good_points(row)
+            known = known_levels(line)
+            if len(known) < 2 or _LEVELS[known[end]] is not level:
+                continue
+            outwards = line[known[0]] - line[known[1]] if end == 0 else line[-1] - line[known[-2]]
+            beyond = line[end] + VERTEBRA * outwards / np.linalg.norm(outwards)
+            if self.inside(row.targets[end], beyond) < 0:
+                where = "above" if end == 0 else "below"
+                return f"the image ends less than {VERTEBRA:.0f} mm {where} {level.label}"
+        return ""
 
 
 def _less_even(first: FloatArray, second: FloatArray) -> int | None:
@@ -284,58 +297,3 @@ def _less_even(first: FloatArray, second: FloatArray) -> int | None:
     clear = uneven[worse] > max(UNEVEN, MORE_UNEVEN * uneven[1 - worse])
     enough = min(len(known_levels(first)), len(known_levels(second))) >= ENOUGH
     return worse if clear and enough else None
-
-
-def _sides(points: _Points, wrong: _Wrong) -> None:
-    """Blame both points of a level whose left one does not lie to the left by what it should."""
-    limits = {Condition.FORAMINAL: FORAMINA_APART, Condition.SUBARTICULAR: RECESSES_APART}
-    for condition, (least, most) in limits.items():
-        left, right = _views_of(condition)
-        distances = (points.row(left) - points.row(right))[:, 0].tolist()
-        for i, apart in enumerate(distances):
-            pair = _targets(left)[i], _targets(right)[i]
-            if np.isfinite(apart) and points.shared(*pair) and not least <= apart <= most:
-                for target in pair:
-                    wrong.blame(target, reasons.sides_apart(target, apart))
-
-
-def _too_many(points: _Points, wrong: _Wrong) -> str:
-    """Why the study is refused if most of what was found in its sagittal images is blamed.
-
-    Points of the recesses are left out: they are found beside those of the canal.
-    """
-    found = [t for t in points.lps if t.condition is not Condition.SUBARTICULAR]
-    why = {t: reason for t in found if (reason := wrong.reason(t))}
-    if found and len(why) >= MOST * len(found):
-        return reasons.no_spine("; ".join(dict.fromkeys(why.values())))
-    return ""
-
-
-# -- the image -------------------------------------------------------------------------------------
-
-
-def _edges(points: _Points, wrong: _Wrong) -> None:
-    """Blame points at the edge of their image, or beyond it (a padded slice)."""
-    for target in points.lps:
-        inside = points.inside(target, points.lps[target])
-        if inside < EDGE:
-            wrong.blame(target, reasons.cut_off(target.level, inside))
-
-
-def _unseen(points: _Points, wrong: _Wrong, end: int) -> str:
-    """What is wrong with one end of the spine: 0 is L1/L2, -1 is L5/S1; empty if nothing."""
-    level = _LEVELS[end]
-    if level in wrong.levels:
-        return f"{level.label} was not found"
-    for condition in (Condition.CANAL, Condition.FORAMINAL):
-        for view in _views_of(condition):
-            line, target = wrong.line(points, view), _targets(view)[end]
-            known = known_levels(line)
-            if len(known) < 2 or _LEVELS[known[end]] is not level:
-                continue
-            outwards = line[known[0]] - line[known[1]] if end == 0 else line[-1] - line[known[-2]]
-            beyond = line[end] + VERTEBRA * outwards / np.linalg.norm(outwards)
-            if points.inside(target, beyond) < 0:
-                where = "above" if end == 0 else "below"
-                return f"the image ends less than {VERTEBRA:.0f} mm {where} {level.label}"
-    return ""
