@@ -25,15 +25,17 @@ from typing import Any
 from benchmarks.common import ROOT, Row, progress
 
 # torch is imported when the work begins: the processes that make phantoms import this file too
-from benchmarks.on_gpu.figures import (
+from benchmarks.on_gpu.page import (
+    DOCUMENT,
     LEFT_OUT,
     MEASURED,
     NOT_REACHED,
     derive,
     left_out,
     name_of,
+    page,
+    said,
 )
-from benchmarks.on_gpu.page import DOCUMENT, page, said
 
 from lumbargrade.config import recipe_names
 from lumbargrade.domain.errors import LumbargradeError

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.common import ROOT, markdown_table, progress, wrapped
+from benchmarks.common import ROOT, markdown_table, progress, with_figures
 
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
-    GRADE_WEIGHTS,
     Condition,
     Grade,
     SeriesKind,
@@ -38,7 +37,8 @@ from lumbargrade.grading.combine import combine, correct_any_severe
 from lumbargrade.grading.predictions_file import read_predictions
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import read_meta
-from lumbargrade.scoring.local import prevalence, sample_losses
+from lumbargrade.scoring.local import prevalence
+from lumbargrade.scoring.official import official_score
 from lumbargrade.scoring.resampling import held_out_parts
 from lumbargrade.validation.fit_blend import fit_blend, read_member
 
@@ -51,13 +51,11 @@ TWO_STAGE = "two-stage"
 #: Resamples of the studies behind an interval.
 RESAMPLES = 2000
 
-#: Probabilities are kept this far from 0 and 1, as scikit-learn's log loss does.
-CLIP = float(np.finfo(np.float64).eps)
-
-ANY_SEVERE = "any severe canal"
-OFFICIAL = "official score"
+#: Parts of the official score, and their mean.
+PARTS = (*(c.value.replace("_", " ") for c in Condition), "any severe canal", "official score")
 
 Probabilities = Mapping[int, Mapping[Target, tuple[float, float, float]]]
+Solution = Mapping[int, Mapping[Target, Grade]]
 
 
 def lumbargrade(*arguments: object) -> None:
@@ -108,67 +106,42 @@ def completed(
     return found, filled
 
 
-class Losses:
-    """Loss and weight of every study in each part of the official score: resampling is fast.
-
-    Attributes:
-        names: parts: three conditions, then any severe.
-        loss, weight: (S, parts); a part's score is sum of losses over sum of weights.
-    """
-
-    def __init__(self, probabilities: Probabilities, store: VolumeStore, studies: Sequence[int]):
-        self.names = (*(c.value.replace("_", " ") for c in Condition), ANY_SEVERE)
-        self.loss = np.zeros((len(studies), len(self.names)))
-        self.weight = np.zeros_like(self.loss)
-        for row, study in enumerate(studies):
-            said, truth = probabilities[study], store.grades[study]
-            for column, condition in enumerate(Condition):
-                known = [(t, g) for t, g in truth.items() if t.condition is condition]
-                if known:
-                    weights = np.array([GRADE_WEIGHTS[g] for _, g in known])
-                    each = sample_losses([said[t] for t, _ in known], [int(g) for _, g in known])
-                    self.loss[row, column] = (weights * each).sum()
-                    self.weight[row, column] = weights.sum()
-            canal = [(t, g) for t, g in truth.items() if t.condition is Condition.CANAL]
-            if canal:
-                p = np.clip(max(said[t][Grade.SEVERE] for t, _ in canal), CLIP, 1 - CLIP)
-                severe = any(g is Grade.SEVERE for _, g in canal)
-                self.weight[row, -1] = max(GRADE_WEIGHTS[g] for _, g in canal)
-                self.loss[row, -1] = -np.log(p if severe else 1 - p) * self.weight[row, -1]
-
-    def scores(self, times: np.ndarray) -> np.ndarray:
-        """Parts and, last, their mean, the official score; ``times`` (..., S) counts each study."""
-        parts = (times @ self.loss) / (times @ self.weight)
-        return np.concatenate([parts, parts.mean(axis=-1, keepdims=True)], axis=-1)
+def scores(solution: Solution, submission: Probabilities, studies: Sequence[int]) -> list[float]:
+    """Parts of the official score of some studies, each as often as it is named, and their mean."""
+    drawn = [(str(i), study) for i, study in enumerate(studies)]
+    found = official_score(
+        {i: solution[study] for i, study in drawn}, {i: submission[study] for i, study in drawn}
+    )
+    return [*found.conditions.values(), found.any_severe, found.score]
 
 
-def compared(systems: Mapping[str, Probabilities], store: VolumeStore) -> dict[str, Any]:
+def compared(systems: Mapping[str, Probabilities], solution: Solution) -> dict[str, Any]:
     """Every system's scores with 95% bootstrap intervals by study, and paired differences.
 
     The same resamples serve every system, so a difference is of the same studies.
     """
-    studies = sorted(next(iter(systems.values())))
-    count = len(studies)
-    times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    found: dict[str, Any] = {"studies": count, "systems": {}, "gains": {}}
-    sampled = {}
+    studies = np.array(sorted(next(iter(systems.values()))))
+    draws = np.random.default_rng(0).choice(studies, (RESAMPLES, len(studies)))
+    resampled = {n: np.array([scores(solution, p, d) for d in draws]) for n, p in systems.items()}
+    found: dict[str, Any] = {"studies": len(studies), "systems": {}, "gains": {}}
     for name, probabilities in systems.items():
-        judged = Losses(probabilities, store, studies)
-        sampled[name] = judged.scores(times)
-        low, high = np.percentile(sampled[name], [2.5, 97.5], axis=0)
-        value = judged.scores(np.ones(count))
-        for part, v, lo, hi in zip((*judged.names, OFFICIAL), value, low, high, strict=True):
-            cell = {"value": float(v), "low": float(lo), "high": float(hi)}
-            found["systems"].setdefault(name, {})[part] = cell
+        value = scores(solution, probabilities, studies)
+        found["systems"][name] = {
+            part: {"value": v, **interval}
+            for v, (part, interval) in zip(value, _intervals(resampled[name]), strict=True)
+        }
     for better, worse in (("two stages", "one stage"), ("blend", "two stages")):
-        if better in sampled and worse in sampled:
-            low, high = np.percentile(sampled[worse] - sampled[better], [2.5, 97.5], axis=0)
-            parts = list(found["systems"][better])
-            found["gains"][f"{worse} - {better}"] = {
-                part: {"low": float(lo), "high": float(hi)}
-                for part, lo, hi in zip(parts, low, high, strict=True)
-            }
+        gain = resampled[worse] - resampled[better]
+        found["gains"][f"{worse} - {better}"] = dict(_intervals(gain))
     return found
+
+
+def _intervals(values: np.ndarray) -> list[tuple[str, dict[str, float]]]:
+    low, high = np.percentile(values, [2.5, 97.5], axis=0)
+    return [
+        (part, {"low": float(lo), "high": float(hi)})
+        for part, lo, hi in zip(PARTS, low, high, strict=True)
+    ]
 
 
 def work(at: Path, studies: int, seed: int, folds: Sequence[int], epochs: int) -> dict[str, Any]:
@@ -216,59 +189,36 @@ def nested_blend(files: Mapping[str, Path], store: VolumeStore) -> dict[str, Stu
     return found
 
 
-def document(found: dict[str, Any]) -> str:
-    """The page."""
-    systems, parts = found["systems"], list(next(iter(found["systems"].values())))
-    header = ("", *systems)
-    cells = []
-    for part in parts:
-        row = [part]
-        for scores in systems.values():
-            cell = scores[part]
-            row.append(f"{cell['value']:.3f} ({cell['low']:.3f}, {cell['high']:.3f})")
-        cells.append(row)
+def tables(found: dict[str, Any]) -> str:
+    """The figures of the page."""
+    systems = found["systems"]
+    scores = [
+        [
+            part,
+            *("{value:.3f} ({low:.3f}, {high:.3f})".format(**of[part]) for of in systems.values()),
+        ]
+        for part in next(iter(systems.values()))
+    ]
     gains = [
         [f"{name}, {part}", f"{gain['low']:+.3f}", f"{gain['high']:+.3f}"]
         for name, of_parts in found["gains"].items()
         for part, gain in of_parts.items()
     ]
-    return "\n\n".join(
-        [
-            "# Results on phantoms",
-            wrapped(
-                f"`make results` makes this page. {found['made']} phantom studies (seed "
-                f"{found['seed']}), `cpu-small` recipes trained from nothing on a CPU over folds "
-                f"{found['folds']}; every study of these folds ({found['studies']}) is predicted "
-                "by models that have not seen it. Weighted log loss (weights 1, 2, 4) and official "
-                "score, lower is better, with 95% intervals from resampled studies. Prevalence is "
-                "the share of each grade in the other folds. The blend's choices for a study "
-                "are made on other studies alone."
-            ),
-            markdown_table(header, cells),
-            wrapped(
-                "Differences of the same resampled studies (95% interval; above 0 the second is "
-                "better):"
-            ),
-            markdown_table(("difference", "low", "high"), gains),
-            wrapped(
-                f"Findings that a system did not predict and prevalence filled: {found['filled']}. "
-                f"The trainings took {found['training']:.0f} minutes of one thread each, counted "
-                "together."
-            ),
-            "## What each view is worth\n\n"
-            + wrapped(
-                "Loss of the second stage on validation studies from which a view was taken away "
-                "(mean over folds; crops are cut around out-of-fold points):"
-            ),
-            markdown_table(("without", *found["without"]["header"]), found["without"]["cells"]),
-            wrapped(
-                "Phantoms are easier than patients: their grades follow exactly from their anatomy "
-                "and no reader disagrees about them. Nothing here says how well a real scan is "
-                "read."
-            ),
-            "",
-        ]
-    )
+    facts = [
+        ["phantom studies", f"{found['made']} (seed {found['seed']})"],
+        ["folds trained and judged", found["folds"]],
+        ["studies judged", str(found["studies"])],
+        *([f"findings filled, {name}", str(n)] for name, n in found["filled"].items()),
+        ["minutes of training, one thread each", f"{found['training']:.0f}"],
+    ]
+    without = found["without"]
+    parts = {
+        "The run": markdown_table(["", ""], facts),
+        "Scores": markdown_table(["", *systems], scores),
+        "Differences": markdown_table(["difference", "low", "high"], gains),
+        "Without a view": markdown_table(["without", *without["header"]], without["cells"]),
+    }
+    return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts.items())
 
 
 def without_views(runs: Path) -> dict[str, Any]:
@@ -292,11 +242,11 @@ def judge(at: Path, folds: Sequence[int]) -> dict[str, Any]:
     systems, filled = {}, {}
     for name, predictions in said.items():
         systems[name], filled[name] = completed(predictions, store, folds)
-    counts = ", ".join(f"{name} {n}" for name, n in filled.items() if name != "prevalence")
-    found = compared(systems, store)
+    del filled["prevalence"]
+    found = compared(systems, store.grades)
     runs = at / "runs" / "cpu-small"
     training = training_minutes(runs)
-    return {**found, "filled": counts, "training": training, "without": without_views(runs)}
+    return {**found, "filled": filled, "training": training, "without": without_views(runs)}
 
 
 def training_minutes(runs: Path) -> float:
@@ -324,8 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found |= {"made": options.studies, "seed": options.seed, "folds": options.folds}
     progress(f"{cost['minutes']:.0f} min, {cost['cpu_minutes']:.0f} CPU minutes")
     write_text(options.at / "results.json", json.dumps({**found, **cost}, indent=1))
-    write_text(options.out, document(found))
-    print(options.out.read_text())
+    write_text(options.out, with_figures(DOCUMENT, tables(found)))
     return 0
 
 

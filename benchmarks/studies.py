@@ -9,15 +9,15 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
+from lumbargrade.config import load_recipe
+from lumbargrade.models.checkpoint import ModelMeta, save_model
+from lumbargrade.models.registry import get_task
 from lumbargrade.phantom.dataset import Settings, make_dataset
 
 #: Added to study and series ids, times the number of the copy.
 _STEP = 10**12
-
-
-def named(studies: int) -> str:
-    """``1 study`` or ``10 studies``."""
-    return f"{studies} studies" if studies > 1 else "1 study"
 
 
 def make_studies(out: Path, studies: int, *, split: str = "train") -> Path:
@@ -62,12 +62,6 @@ def _renamed(number: str, copy: int) -> str:
 
 def save_untrained(folder: Path, recipes: Sequence[str]) -> None:
     """A model of each recipe with fresh weights."""
-    import torch
-
-    from lumbargrade.config import load_recipe
-    from lumbargrade.models.checkpoint import ModelMeta, save_model
-    from lumbargrade.models.registry import get_task
-
     torch.manual_seed(0)
     for name in recipes:
         recipe = load_recipe(name)

@@ -1,11 +1,16 @@
-"""The benchmarks compare like with like, and their page says what their rows say."""
+"""Every benchmark runs, has a row in docs/benchmarks.md, and compares like with like."""
 
 from __future__ import annotations
 
+import importlib
+import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,191 +19,104 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import (  # noqa: E402
-    augment,
-    common,
-    network,
-    phantom,
-    prepare,
-    reading,
-    run_all,
-    stages,
-    studies,
-    submit,
-)
+from benchmarks import bench_augment, child, literal, ratios, results, studies  # noqa: E402
 
-MODULES = {
-    "reading": reading,
-    "prepare": prepare,
-    "augment": augment,
-    "network": network,
-    "submit": submit,
-    "stages": stages,
-    "phantom": phantom,
-}
+from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction  # noqa: E402
+from lumbargrade.domain.vocabulary import FINDINGS  # noqa: E402
+from lumbargrade.grading.model_record import FORMAT, ModelRecord, OofRecord, write_origin  # noqa: E402
+from lumbargrade.grading.predictions_file import write_predictions  # noqa: E402
+from lumbargrade.lsdc.prepare import prepare  # noqa: E402
+from lumbargrade.lsdc.store import VolumeStore  # noqa: E402
+from lumbargrade.phantom.dataset import Settings, make_dataset  # noqa: E402
+from lumbargrade.validation.out_of_fold import fold_fingerprint  # noqa: E402
 
 
-def work_rows(**more: object) -> list[common.Row]:
-    return [
-        {"studies": 10, "ms": 200.0, "peak_mib": 100.0, "work_mib": 20.0, **more},
-        {"studies": 100, "ms": 100.0, "peak_mib": 105.0, "work_mib": 25.0, **more},
+def named(table: str) -> list[list[str]]:
+    """Groups and benchmarks of the rows of a table."""
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in row[1:3]] for row in rows[2:]]
+
+
+def test_every_benchmark_runs_and_the_page_has_its_ratios(tmp_path):
+    found, work = tmp_path / "found.json", tmp_path / "work"
+    options = ("--tiny", "--benchmark-min-rounds=1", "--benchmark-max-time=0.001")
+    files = (f"--benchmark-json={found}", f"--basetemp={work}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "benchmarks", *options, *files],
+        cwd=ROOT,
+        # pytest-benchmark measures nothing in a worker of pytest-xdist
+        env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    benchmarks = json.loads(found.read_text())["benchmarks"]
+    assert all(benchmark["stats"]["min"] > 0 for benchmark in benchmarks)
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert named(page) == named(ratios.table(benchmarks))
+
+
+def test_ratios_are_to_the_first_benchmark_of_a_group():
+    def measured(group: str, name: str, seconds: float, **extra: float) -> dict[str, object]:
+        stats = {"min": seconds, "median": 10 * seconds}
+        return {"group": group, "name": f"bench_{name}", "stats": stats, "extra_info": extra}
+
+    rows = [
+        measured("reading", "bare_pydicom[RLE]", 0.5),
+        measured("a step", "literal", 2.0, peak_mib=100.0, work_mib=20.0),
+        measured("reading", "lumbargrade[RLE]", 0.02),
+        measured("a step", "ours", 3.0, peak_mib=50.0, work_mib=5.0),
+    ]
+    lines = ratios.table(rows).splitlines()[2:]
+    assert lines == [
+        "| reading | bare pydicom | 1.00 |  |  |  |",
+        "|  | lumbargrade | 0.04 |  |  |  |",
+        "| a step | literal | 1.00 | 1.00 | 1.00 |  |",
+        "|  | ours | 1.50 | 0.50 | 0.25 |  |",
     ]
 
 
-def fake_rows() -> dict[str, list[common.Row]]:
-    ms = {"ours": 30.0, "pydicom": 10.0, "SimpleITK": 60.0, "pydicom to volume": 40.0}
-    case = {"shape": [15, 320, 320], "peak_mib": 1000.0, "step_mib": 400.0, "difference": 2e-6}
-    seconds = dict(zip(network.CASES, (1.0, 2.0, 3.0, 4.5, 3.0), strict=True))
-    return {
-        "reading": [
-            {"slices": 20, "side": 512, "syntax": s, "ms": ms} for s in ("explicit", "RLE")
-        ],
-        "prepare": [
-            *work_rows(benchmark=prepare.BY_STUDIES, workers=1),
-            {**work_rows()[1], "benchmark": prepare.BY_WORKERS, "workers": 1, "wall_ms": 100.0},
-            {**work_rows()[1], "benchmark": prepare.BY_WORKERS, "workers": 2, "wall_ms": 50.0},
-            {"benchmark": prepare.AGAIN, "ms": 200.0},
-            {"benchmark": prepare.AGAIN, "ms": 2.0},
-            {"benchmark": prepare.READ, "case": "store", "ms": 0.5, "disk_mib": 3.0},
-            {"benchmark": prepare.READ, "case": "npz", "ms": 20.0, "disk_mib": 2.0},
-        ],
-        "augment": [
-            {"shape": [15, 320, 320], "case": augment.OURS, "ms": 5.0},
-            {"shape": [15, 320, 320], "case": augment.TORCHIO, "ms": 50.0},
-        ],
-        "network": [{**case, "case": n, "seconds": s} for n, s in seconds.items()],
-        "submit": work_rows(),
-        "stages": [
-            {"system": s, "studies": 20, "ms": ms, "peak_mib": peak, "work_mib": 100.0}
-            for s, ms, peak in zip(stages.SYSTEMS, (500, 1000, 800), (900, 1000, 1100), strict=True)
-        ],
-        "phantom": [
-            {"case": phantom.OURS, "s": 1.0, "slices": 60},
-            {"case": phantom.BARE, "s": 0.1, "slices": 60},
-        ],
-    }
+def test_a_failing_child_is_an_error_with_its_log(tmp_path):
+    with pytest.raises(RuntimeError, match=r"ended with code 2\n(.*\n)*.*no-such-folder"):
+        child.run(child.command, "prepare", "no-such-folder", "--out", str(tmp_path / "store"))
 
 
-SAYS = {
-    "reading": [
-        "3.0 times slower than bare pydicom",
-        "2.0 times faster than SimpleITK",
-        "| 0.75 |",
-    ],
-    "prepare": [
-        "cost 0.50 times as much",
-        "2 workers are 2.0 times faster than 1 worker on 100 studies, in a run that got 2.0 cores",
-        "0.010 of the time",
-        "40.0 times faster than compressed npz files and takes 1.50 times",
-    ],
-    "augment": ["10.0 times faster than TorchIO: 200 samples", "| 0.10 |"],
-    "network": ["2.0 times faster than the literal one", "1.5 times slower than", "as fast as the"],
-    "stages": ["take 0.80 of the CPU time per study and 1.10 of the peak memory"],
-    "submit": ["changes by +5 MiB: memory stays flat", "| 10 | 200 | 1.00 | 100 | 1.00 | 20.0 |"],
-    "phantom": ["60 slices", "10.0 times slower than only writing noise", "| 0.100 | 1.00 |"],
-}
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_a_section_says_what_its_rows_say(name):
-    found = MODULES[name].sections(fake_rows()[name])
-    texts = [s.markdown(f"python -m benchmarks.{name}") for s in found]
-    whole = " ".join("\n".join(texts).split())
-    for words in SAYS[name]:
-        assert words in whole
-    for section, text in zip(found, texts, strict=True):
-        assert text.startswith(f"## {section.title}\n")
-        assert f"`python -m benchmarks.{name}`" in text
-        assert "Baseline: " in text
-        lines = [line for line in text.splitlines() if line.startswith("|")]
-        assert len(lines) == 2 + len(section.cells)
-        assert len({line.count("|") for line in lines}) == 1
-        assert max(len(line) for line in text.splitlines() if line not in lines) <= 100
-
-
-def test_the_page_holds_every_benchmark_and_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    page = tmp_path / "benchmarks.md"
-    rows = fake_rows()
-    monkeypatch.setattr(run_all, "measure", lambda name, quick: rows[name])
-    assert run_all.main(["--out", str(page)]) == 0
-    text = page.read_text()
-    for name in run_all.BENCHMARKS:
-        assert f"`python -m benchmarks.{name}`" in text
-    assert f"torch {torch.__version__.split('+')[0]}" in text
-    assert str(ROOT) not in text
-
-    def fails(name: str, quick: bool) -> list[common.Row]:
-        if name == "submit":
-            raise RuntimeError("no")
-        return rows[name]
-
-    monkeypatch.setattr(run_all, "measure", fails)
-    with pytest.raises(RuntimeError, match="no"):
-        run_all.main(["--out", str(page)])
-    assert page.read_text() == text
-    assert list(tmp_path.iterdir()) == [page]
-
-
-def test_every_benchmark_of_the_folder_is_in_the_page():
-    modules = {p.stem for p in (ROOT / "benchmarks").glob("*.py")}
-    helpers = {"common", "studies", "child", "run_all", "results", "gpu"}
-    assert modules - helpers == set(run_all.BENCHMARKS) == set(MODULES)
-
-
-@pytest.mark.parametrize(
-    ("share", "words"),
-    [
-        (0.5, "2.0 times faster than it"),
-        (0.8, "25 % faster than it"),
-        (0.99, "as fast as it"),
-        (1.1, "10 % slower than it"),
-        (3.0, "3.0 times slower than it"),
-    ],
-)
-def test_slower_and_faster_are_said_in_words(share, words):
-    assert common.against(share, "it") == words
-
-
-def test_memory_that_grows_is_called_growing():
-    first, last = work_rows()
-    assert "memory grows" in common.cost_against_work([first, {**last, "peak_mib": 110.0}])
-
-
-def test_functions_take_turns_in_both_orders():
-    calls = []
-    work = {name: lambda name=name: calls.append(name) for name in "ab"}
-    seconds = common.take_turns(work, 2)
-    assert "".join(calls) == "baabba"
-    assert {name: len(s) for name, s in seconds.items()} == {"a": 2, "b": 2}
-
-
-def test_a_failing_child_is_an_error_with_its_log():
-    with pytest.raises(RuntimeError, match="No module named"):
-        common.run_child("benchmarks.absent")
-
-
-def test_peak_memory_of_a_child_covers_what_it_held_and_not_what_its_parent_holds():
-    code = (
-        "from benchmarks.common import held_mib, peak_mib; before = peak_mib();"
-        "block = b'x' * (100 * 2**20); del block; print(before, peak_mib(), held_mib())"
+def test_peak_memory_of_a_child_covers_what_it_held_and_not_what_its_parent_holds(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "block.py").write_text(
+        "def held(mib):\n    return lambda: b'x' * int(mib) * 2**20\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    before, peak, held = map(float, done.stdout.split())
-    assert before < 0.5 * common.peak_mib()
-    assert peak >= before + 95
-    assert held < peak
+    monkeypatch.syspath_prepend(tmp_path)
+    paths = (str(tmp_path), os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    cost = child.run(importlib.import_module("block").held, "100")
+    assert 95 <= cost["work_mib"] < 110
+    assert cost["work_mib"] < cost["peak_mib"] < 0.5 * child.peak_mib()
 
 
-def test_reading_runs_and_its_readers_agree():
-    rows = reading.run(quick=True)
-    assert [r["syntax"] for r in rows] == list(reading.SYNTAXES)
-    assert all(min(r["ms"].values()) > 0 for r in rows)
+def test_times_are_per_part_and_memory_is_the_highest_of_the_rounds(monkeypatch):
+    peaks = iter((50.0, 70.0, 60.0))
+    cost = {"cpu_s": 6.0, "wall_s": 3.0, "work_mib": 5.0}
+    monkeypatch.setattr(child, "run", lambda *_: {**cost, "peak_mib": next(peaks)})
+    taken = []
+
+    def pedantic(once: Callable[[], None], *, setup: Callable[[], None], rounds: int) -> None:
+        for _ in range(rounds):
+            setup()
+            cpu, wall = child.cpu_s(), child.wall_s()
+            once()
+            taken.append((child.cpu_s() - cpu, child.wall_s() - wall))
+
+    benchmark = SimpleNamespace(pedantic=pedantic, extra_info={})
+    child.measure(benchmark, child.command, "prepare", per=3, rounds=3)
+    assert taken == [(2.0, 1.0)] * 3
+    assert benchmark.extra_info == {"peak_mib": 70.0, "work_mib": 5.0}
 
 
 def test_augmented_samples_of_both_libraries_have_one_form():
-    ours, other = augment.ours(3, 64)(0).image, augment.torchio(3, 64)(0)
+    ours, other = bench_augment.lumbargrade(3, 64)(0).image, bench_augment.torchio(3, 64)(0)
     assert ours.shape == tuple(other.shape[1:]) == (3, 64, 64)
     assert ours.dtype == np.uint8
     assert other.dtype == torch.uint8
@@ -206,9 +124,9 @@ def test_augmented_samples_of_both_libraries_have_one_form():
 
 @pytest.mark.parametrize("trains", [False, True])
 def test_the_literal_network_is_ours_by_value(trains):
-    batch = network.batch_of(3, 64)
+    batch = literal.batch_of(3, 64)
     kinds = ("ours", "literal", "checkpointed") if trains else ("ours", "literal")
-    ours, *others = (network.work_of(k, trains, "pvt_v2_b0")(batch) for k in kinds)
+    ours, *others = (literal.work_of(k, trains, "pvt_v2_b0")(batch) for k in kinds)
     for other in others:
         for part in ("grade", "log_grade", "xy", "z"):
             torch.testing.assert_close(
@@ -231,3 +149,47 @@ def test_repeated_studies_have_the_same_images_under_other_numbers(tmp_path):
         assert kind == "Sagittal T1"
         assert re.fullmatch(r"\d*5", study)
         assert (out / "test_images" / study / series / "1.dcm").read_text() == "x"
+
+
+def out_of_fold(path: Path, store: VolumeStore, share: float, first: int) -> None:
+    """Write predictions that give the true grade this probability, from a target on."""
+    recipe = f"cpu-small/{path.parent.name}"
+    predictions = []
+    for study, grades in store.grades.items():
+        source = (ModelSource(recipe, store.folds[study]),)
+        findings = {}
+        for target in FINDINGS[first:]:
+            p = np.full(3, (1 - share) / 2)
+            p[grades.get(target, 0)] = share
+            findings[target] = Finding(target, tuple(p), sources=source)
+        predictions.append(StudyPrediction(str(study), findings, source))
+    path.parent.mkdir()
+    write_predictions(path, predictions, store.folds, store.grades)
+    folds = set(store.folds.values())
+    models = tuple(ModelRecord("model", recipe, fold, "0" * 64) for fold in folds)
+    write_origin(path, OofRecord(FORMAT, fold_fingerprint(store.folds), False, models))
+
+
+def test_results_are_judged_from_what_the_commands_left(tmp_path, monkeypatch):
+    make_dataset(tmp_path / "data", Settings(12, 5, 0, "train", "explicit"))
+    prepare(tmp_path / "data", tmp_path / "store")
+    store = VolumeStore.open(tmp_path / "store")
+    out_of_fold(tmp_path / "one-stage" / "oof.csv", store, 0.4, 1)
+    out_of_fold(tmp_path / "two-stage" / "oof.csv", store, 0.8, 0)
+    monkeypatch.setattr(results, "RESAMPLES", 20)
+    monkeypatch.setattr(results, "without_views", lambda runs: {"header": ["x"], "cells": []})
+    found = results.judge(tmp_path, sorted(set(store.folds.values())))
+    missing = FINDINGS[0]
+    assert found["filled"]["one stage"] == sum(missing in g for g in store.grades.values())
+    assert found["filled"]["two stages"] == 0
+    two = found["systems"]["two stages"]["subarticular stenosis"]
+    assert two["value"] == pytest.approx(-np.log(0.8))
+    assert found["systems"]["blend"]["official score"]["value"] < 0.5
+    gain = found["gains"]["one stage - two stages"]["subarticular stenosis"]
+    assert gain["low"] == pytest.approx(np.log(2))
+    text = results.tables({**found, "made": 12, "seed": 5, "folds": "0,1"})
+    assert "| subarticular stenosis |" in text
+    assert "0.223 (0.223, 0.223)" in text
+    for heading in ("## The run", "## Scores", "## Differences", "## Without a view"):
+        assert heading in text
+        assert heading in results.DOCUMENT.read_text()

@@ -21,8 +21,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import gpu  # noqa: E402
-from benchmarks.on_gpu import figures, machine, page, precision, setup, training, work  # noqa: E402
+from benchmarks import common, gpu  # noqa: E402
+from benchmarks.on_gpu import machine, page, precision, setup, training, work  # noqa: E402
 
 from lumbargrade.models.registry import get_task  # noqa: E402
 from lumbargrade.models.task import LossTerms  # noqa: E402
@@ -88,7 +88,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (folder / "sitecustomize.py").write_text(SITE)
     may = with_requirements((*THERE, *carried()))
     absent = [m for m, of in packages_distributions().items() if not may & set(map(canonical, of))]
-    assert {"highdicom", "tyro", "tomli_w", "pylibjpeg", "pandas"} <= set(absent)
+    assert {"tyro", "tomli_w", "pylibjpeg"} <= set(absent)
     done = subprocess.run(
         [*COMMAND, "--json", folder / "gpu.json", "--page", folder / "gpu.md"],
         cwd=ROOT,
@@ -117,7 +117,7 @@ def test_tiny_measures_everything_with_the_packages_that_the_page_names(tiny):
     assert found["machine"]["card"] == "none"
 
 
-def test_every_recipe_and_precision_has_every_figure_or_a_reason(tiny):
+def test_every_recipe_and_precision_has_every_figure(tiny):
     recipes = gpu.published_recipes()
     assert len(recipes) == 7
     rows = tiny.found["rows"]
@@ -129,27 +129,28 @@ def test_every_recipe_and_precision_has_every_figure_or_a_reason(tiny):
         wanted |= {(part, recipe, None) for part in ("reference", "loader")}
     assert len(keys) == len(set(keys))
     assert set(keys) == wanted
-    for row in rows:
-        absent = row.get("absent", {})
-        for figure in figures.FIGURES[row["part"]]:
-            assert (figure in row) != (figure in absent), (row, figure)
-        only_on_a_gpu = {"peak_gib", "share_of_rate"} if row["part"] == "training" else set()
-        assert set(absent) == only_on_a_gpu
-    for row in figures.rows_of(tiny.found, "training"):
+    on_a_gpu = {"peak_gib", "share_of_rate"}
+    for part, _, columns in page.TABLES:
+        found = tiny.found["studies"] if part == "studies" else page.rows_of(tiny.found, part)
+        assert found
+        for row in found:
+            missing = {figure for _, figure, _ in columns} - row.keys()
+            assert missing == (on_a_gpu if part == "training" else set())
+    for row in page.rows_of(tiny.found, "training"):
         assert row["step_s"] > 0
         assert row["operations"] > 1e8
         assert row["difference"] < (1e-5 if row["precision"].endswith("32") else row["tolerance"])
-    assert all(r["headroom"] > 0 for r in figures.rows_of(tiny.found, "loader"))
-    for row in figures.rows_of(tiny.found, "inference"):
+    assert all(r["headroom"] > 0 for r in page.rows_of(tiny.found, "loader"))
+    for row in page.rows_of(tiny.found, "inference"):
         assert 0 < row["prepare_share"] < 1
         assert min(row["series_s"], row["series_flip_s"]) > 0
 
 
 def test_the_page_replaces_its_figures_and_nothing_else(tiny):
     kept = page.DOCUMENT.read_text()
-    before, after = kept.split(page.BEGIN)[0], kept.split(page.END)[1]
-    assert tiny.page.startswith(before + page.BEGIN)
-    assert tiny.page.endswith(page.END + after)
+    before, after = kept.split(common.BEGIN)[0], kept.split(common.END)[1]
+    assert tiny.page.startswith(before + common.BEGIN)
+    assert tiny.page.endswith(common.END + after)
     assert "say nothing of the published ones" in tiny.page
     for recipe in gpu.published_recipes():
         assert tiny.page.count(recipe) >= 7
@@ -301,7 +302,7 @@ def test_a_run_that_is_killed_leaves_what_it_measured(tmp_path, monkeypatch):
     def killed(session: Any, row: Any, allowance: float, clock: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(work._PARTS, "store", killed)
+    monkeypatch.setitem(work.PARTS, "store", killed)
     with pytest.raises(KeyboardInterrupt):
         gpu.main(["--tiny", "--json", str(tmp_path / "a.json"), "--page", str(tmp_path / "a.md")])
     found = json.loads((tmp_path / "a.json").read_text())
@@ -339,7 +340,7 @@ def gpu_rows() -> dict[str, Any]:
             {"part": "inference", "recipe": recipe, "precision": "fp32", "slices": 15}
             | {"series_s": 0.1, "series_flip_s": 0.18, "prepare_s": 0.02}
         )
-    about = {"device": "cuda", "card": "Card 9", "card_gib": 80.0, "driver": "1.2.3"}
+    about = {"device": "cuda", "card": "Card 9, 80 GiB", "driver": "1.2.3"}
     versions = ("processor", "python", "torch", "torchvision", "timm", "date", "command")
     return {
         "machine": about | dict.fromkeys(versions, "x"),
@@ -352,33 +353,34 @@ def gpu_rows() -> dict[str, Any]:
 
 def test_shares_and_headroom_follow_from_what_was_measured():
     found = gpu_rows()
-    figures.derive(found)
+    page.derive(found)
     assert found["complete"]
-    fp32, fp16 = figures.rows_of(found, "training")[:2]
+    fp32, fp16 = page.rows_of(found, "training")[:2]
     assert fp32["share_of_rate"] == pytest.approx(0.5)
     assert fp16["share_of_rate"] == pytest.approx(0.2)
     assert (fp16["samples_per_s"], fp16["slices_per_s"]) == (8.0, 120.0)
-    loader = figures.rows_of(found, "loader")[0]
+    loader = page.rows_of(found, "loader")[0]
     assert loader["headroom"] == pytest.approx(20 / 8)
     assert loader["fastest_step"] == "fp16"
     (study,) = found["studies"]
-    assert (study["study_s"], study["study_flip_s"]) == pytest.approx((0.2, 0.36))
+    assert (study["series_s"], study["series_flip_s"]) == pytest.approx((0.2, 0.36))
     text = page.figures(found)
-    assert "Card: Card 9 (80 GiB), driver 1.2.3" in text
-    assert "| fp16 | 4 / 60 | 500 | 120 | 20.0 | 0.20 | 0.0002 |" in text
-    assert "| 20.0 | fp16 | 2.50 |" in text
-    assert "Everything was measured, and every check passed." in " ".join(text.split())
+    assert "* card: Card 9, 80 GiB\n* driver: 1.2.3\n" in text
+    assert "| fp16 | 4 | 60 | 500 | 120 | 20.0 | 0.20 | 0.0002 | 0.01 |" in text
+    assert "| 8 | 20.0 | fp16 | 2.50 |" in text
+    assert "Complete in 300 of 450 s; every check passed." in text
 
 
 def test_a_share_needs_the_rate_of_its_precision():
     found = gpu_rows()
     found["rows"][0] |= {"state": "failed", "problems": ["no"]}
-    figures.derive(found)
-    fp16 = figures.rows_of(found, "training")[1]
+    page.derive(found)
+    fp16 = page.rows_of(found, "training")[1]
     assert "share_of_rate" not in fp16
-    assert fp16["absent"] == {"share_of_rate": "the card's fp16 rate is not known"}
     assert found["problems"] == ["rate fp16: failed: no"]
-    assert "What is wrong" in page.figures(found)
+    text = page.figures(found)
+    assert "## Wrong\n\n* rate fp16: failed: no" in text
+    assert "| fp16 | 4 | 60 | 500 | 120 | 20.0 | - |" in text
 
 
 def test_grades_of_other_points_are_not_compared():
@@ -425,7 +427,7 @@ def test_the_card_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
     monkeypatch.setenv("PATH", "")
     found = machine.about(torch.device("cuda"))
-    assert (found["card"], found["card_gib"], found["driver"]) == ("Card 9", 80.0, "unknown")
+    assert (found["card"], found["driver"]) == ("Card 9, 80 GiB", "unknown")
 
 
 def test_peak_memory_is_that_of_the_steps_after_the_warm_up(monkeypatch):

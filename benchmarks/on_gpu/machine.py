@@ -11,7 +11,7 @@ from typing import Any
 import timm
 import torch
 import torchvision
-from benchmarks.run_all import processor
+from benchmarks.common import processor
 
 
 def cores() -> int:
@@ -35,8 +35,8 @@ def about(device: torch.device) -> dict[str, Any]:
         "date": date.today().isoformat(),
     }
     if device.type == "cuda":
-        found["card"] = torch.cuda.get_device_name(device)
-        found["card_gib"] = torch.cuda.get_device_properties(device).total_memory / 2**30
+        memory = torch.cuda.get_device_properties(device).total_memory / 2**30
+        found["card"] = f"{torch.cuda.get_device_name(device)}, {memory:.0f} GiB"
         found["driver"] = _driver()
     return found
 

@@ -1,205 +1,204 @@
-"""The page that shows what ``benchmarks.gpu`` measured, and its progress in words."""
+"""Figures derived from what ``benchmarks.gpu`` measures, and their tables in docs/gpu.md."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.common import ROOT, Row, markdown_table, number, ratio, wrapped
-from benchmarks.on_gpu.figures import MEASURED, rows_of
+from benchmarks.common import ROOT, Row, markdown_table, number, ratio, with_figures
 
 DOCUMENT = ROOT / "docs" / "gpu.md"
 
-#: The part of the page between these lines is replaced by each run.
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+#: States of a row, beside *failed* and *out of memory*.
+MEASURED, LEFT_OUT, NOT_REACHED = "measured", "left out", "not reached"
+
+
+def _ms(seconds: float) -> str:
+    return number(1e3 * seconds)
+
+
+def _tera(operations: float) -> str:
+    return number(operations / 1e12)
+
+
+Column = tuple[str, str, Callable[[Any], str]]
+
+_RECIPE: tuple[Column, ...] = (("recipe", "recipe", str), ("precision", "precision", str))
+
+#: Part, title and columns of each table: heading, figure, form.
+TABLES: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
+    (
+        "rate",
+        "What the card can do",
+        (("precision", "precision", str), ("Tflop/s", "operations_per_s", _tera)),
+    ),
+    (
+        "training",
+        "A training step",
+        (
+            *_RECIPE,
+            ("volumes", "volumes", str),
+            ("slices", "slices", str),
+            ("ms", "step_s", _ms),
+            ("slices/s", "slices_per_s", number),
+            ("peak GiB", "peak_gib", number),
+            ("share", "share_of_rate", ratio),
+            ("difference", "difference", "{:.1g}".format),
+            ("allowed", "tolerance", "{:g}".format),
+        ),
+    ),
+    (
+        "loader",
+        "Loader headroom",
+        (
+            ("recipe", "recipe", str),
+            ("workers", "workers", str),
+            ("loader, samples/s", "samples_per_s", number),
+            ("step, precision", "fastest_step", str),
+            ("ratio", "headroom", ratio),
+        ),
+    ),
+    (
+        "inference",
+        "Inference of one series",
+        (
+            *_RECIPE,
+            ("slices", "slices", str),
+            ("ms", "series_s", _ms),
+            ("with mirrored volume, ms", "series_flip_s", _ms),
+            ("preparing", "prepare_share", ratio),
+        ),
+    ),
+    (
+        "studies",
+        "Inference of one study",
+        (
+            ("T1 network", "t1", str),
+            ("T2 network", "t2", str),
+            ("precision", "precision", str),
+            ("ms", "series_s", _ms),
+            ("with mirrored volumes, ms", "series_flip_s", _ms),
+            ("preparing", "prepare_share", ratio),
+        ),
+    ),
+)
+
+#: The main figure of each part, for the progress.
+_MAIN: dict[str, Column] = {
+    "rate": ("Tflop/s", "operations_per_s", _tera),
+    "store": ("series", "series", str),
+    "reference": ("volumes on the CPU", "volumes", str),
+    "training": ("ms a step", "step_s", _ms),
+    "loader": ("samples a second", "samples_per_s", number),
+    "inference": ("ms a series", "series_s", _ms),
+}
+
+
+def name_of(row: Row) -> str:
+    """Which job a row is of."""
+    return " ".join(row[k] for k in ("part", "precision", "recipe") if k in row)
 
 
 def said(row: Row) -> str:
     """The result of a job, in a few words."""
     text = row["state"]
     if text == MEASURED:
-        text = _MAIN_FIGURE[row["part"]](row)
+        unit, figure, form = _MAIN[row["part"]]
+        text = f"{form(row[figure])} {unit}"
     return ": ".join([text, *row["problems"]])
 
 
-_MAIN_FIGURE: dict[str, Callable[[Row], str]] = {
-    "rate": lambda r: f"{number(r['operations_per_s'] / 1e12)} Tflop/s",
-    "store": lambda r: f"{r['series']} series",
-    "reference": lambda r: f"loss {r['losses']['loss']:.4g} of {r['volumes']} volumes",
-    "training": lambda r: f"{number(1e3 * r['step_s'])} ms a step",
-    "loader": lambda r: f"{number(r['samples_per_s'])} samples a second",
-    "inference": lambda r: f"{number(1e3 * r['series_s'])} ms a series",
-}
+def rows_of(found: dict[str, Any], part: str) -> list[Row]:
+    """Measured rows of one part."""
+    return [r for r in found["rows"] if r["part"] == part and r["state"] == MEASURED]
+
+
+def derive(found: dict[str, Any]) -> None:
+    """Add the derived figures, in place: rates, shares, whole studies, what is wrong or missing.
+
+    A figure that needs another one that was not measured stays away.
+    """
+    rates = {r["precision"]: r["operations_per_s"] for r in rows_of(found, "rate")}
+    fastest: dict[str, Row] = {}
+    for row in rows_of(found, "training"):
+        row["samples_per_s"] = row["volumes"] / row["step_s"]
+        row["slices_per_s"] = row["slices"] / row["step_s"]
+        # a CPU runs fp16 as bf16, so its rates say nothing of a step
+        if found["machine"]["device"] == "cuda" and row["precision"] in rates:
+            rate = row["operations"] / row["step_s"]
+            row["share_of_rate"] = rate / rates[row["precision"]]
+        best = fastest.get(row["recipe"], row)
+        fastest[row["recipe"]] = min(best, row, key=lambda r: r["step_s"])
+    for row in rows_of(found, "loader"):
+        if step := fastest.get(row["recipe"]):
+            row["headroom"] = row["samples_per_s"] / step["samples_per_s"]
+            row["fastest_step"] = step["precision"]
+    found["studies"] = studies(rows_of(found, "inference"))
+    for row in (*rows_of(found, "inference"), *found["studies"]):
+        row["prepare_share"] = min(row["prepare_s"] / row["series_s"], 1.0)
+    rows = found["rows"]
+    found["left_out"] = left_out(rows)
+    found["problems"] = [
+        ": ".join([name_of(r), r["state"], *r["problems"]])
+        for r in rows
+        if r["problems"] and r["state"] not in (LEFT_OUT, NOT_REACHED)
+    ]
+    found["complete"] = all(r["state"] == MEASURED and not r["problems"] for r in rows)
+
+
+def studies(rows: Sequence[Row]) -> list[Row]:
+    """Whole studies: a T1 and a T2 series, each through a network with an encoder of one family."""
+    found = []
+    for t1 in rows:
+        folder, name = t1["recipe"].split("/")
+        family = name.split("_")[0]
+        for t2 in rows if folder == "one-stage-nfn-fixed" else ():
+            same = t1["precision"] == t2["precision"]
+            if same and t2["recipe"].startswith(f"one-stage-scs/{family}_"):
+                both = {k: t1[k] + t2[k] for k in ("series_s", "series_flip_s", "prepare_s")}
+                names = {"t1": t1["recipe"], "t2": t2["recipe"], "precision": t1["precision"]}
+                found.append({**names, **both})
+    return found
+
+
+def left_out(rows: Sequence[Row]) -> list[str]:
+    """What was not measured for lack of time, one line for each part, precision and reason."""
+    recipes: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["state"] in (LEFT_OUT, NOT_REACHED):
+            what = " ".join(row[k] for k in ("part", "precision") if k in row)
+            why = ": ".join([row["state"], *row["problems"]])
+            recipes.setdefault((what, why), []).append(row.get("recipe", ""))
+    return [
+        f"{what}: {why}" + (f" ({', '.join(names)})" if any(names) else "")
+        for (what, why), names in recipes.items()
+    ]
 
 
 def page(found: dict[str, Any]) -> str:
-    """The document with the figures of a run.
-
-    Raises:
-        ValueError: if the document has lost its markers.
-    """
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{DOCUMENT}: the lines {BEGIN} and {END} are needed")
-    return f"{before}{BEGIN}\n\n{figures(found)}\n\n{END}{after}"
+    """The document with the figures of a run."""
+    return with_figures(DOCUMENT, figures(found))
 
 
 def figures(found: dict[str, Any]) -> str:
-    """All tables of a run."""
-    parts = [_about(found)]
-    for title, words, header, cells in (
-        _rates(found),
-        _training(found),
-        _loader(found),
-        _inference(found),
-        _studies(found),
-    ):
-        if cells:
-            parts += [f"## {title}", wrapped(words), markdown_table(header, cells)]
-    if found["problems"]:
-        parts += ["## What is wrong", "\n".join(f"* {line}" for line in found["problems"])]
-    if found["left_out"]:
-        parts += ["## What was left out", "\n".join(f"* {line}" for line in found["left_out"])]
+    """The machine, all tables of a run, and what is wrong or missing."""
+    parts = ["\n".join(f"* {name}: {value}" for name, value in found["machine"].items())]
+    if found["tiny"]:
+        parts.insert(0, "**Tiny networks: these figures say nothing of the published ones.**")
+    spent = f"{found['spent_s']:.0f} of {found['budget_s']:.0f} s"
+    parts.append(
+        f"Complete in {spent}; every check passed."
+        if found["complete"]
+        else f"Incomplete or wrong after {spent}: see the lists below the tables."
+    )
+    for part, title, columns in TABLES:
+        rows = found["studies"] if part == "studies" else rows_of(found, part)
+        if rows:
+            cells = [[form(r[k]) if k in r else "-" for _, k, form in columns] for r in rows]
+            words = sum(form is str for _, _, form in columns[:2])
+            table = markdown_table([heading for heading, _, _ in columns], cells, words)
+            parts += [f"## {title}", table]
+    for title, lines in (("Wrong", found["problems"]), ("Left out", found["left_out"])):
+        if lines:
+            parts += [f"## {title}", "\n".join(f"* {line}" for line in lines)]
     return "\n\n".join(parts)
-
-
-def _about(found: dict[str, Any]) -> str:
-    machine = found["machine"]
-    memory = f" ({machine['card_gib']:.0f} GiB)" if "card_gib" in machine else ""
-    tiny = "**Tiny networks: these figures say nothing of the published ones.** "
-    return wrapped(
-        (tiny if found["tiny"] else "")
-        + f"Card: {machine['card']}{memory}, driver {machine['driver']}; {machine['processor']}; "
-        f"Python {machine['python']}, torch {machine['torch']}, torchvision "
-        f"{machine['torchvision']}, timm {machine['timm']}. Measured on {machine['date']} by "
-        f"`{machine['command']}` in {found['spent_s']:.0f} of {found['budget_s']:.0f} s. "
-        + (
-            "Everything was measured, and every check passed."
-            if found["complete"]
-            else "Something is missing or wrong: see the end of this page."
-        )
-    )
-
-
-Table = tuple[str, str, Sequence[str], list[list[str]]]
-
-
-def _rates(found: dict[str, Any]) -> Table:
-    rows = rows_of(found, "rate")
-    side = rows[0]["matrix"] if rows else 0
-    return (
-        "What the card can do",
-        f"Operations a second of a product of two {side} x {side} matrices. *fp32* forbids TF32, "
-        "*tf32* allows it everywhere. torch allows it in convolutions alone unless told otherwise, "
-        "and so does training with `--train.amp off`.",
-        ["precision", "Tflop/s"],
-        [[r["precision"], number(r["operations_per_s"] / 1e12)] for r in rows],
-    )
-
-
-_TRAINING_HEADER = (
-    "recipe",
-    "precision",
-    "volumes / slices",
-    "ms",
-    "slices/s",
-    "peak GiB",
-    "share",
-    "difference",
-)
-
-
-def _training(found: dict[str, Any]) -> Table:
-    cells, allowed = [], {}
-    for row in rows_of(found, "training"):
-        allowed[row["precision"]] = f"{row['tolerance']:g} in {row['precision']}"
-        cells.append(
-            [
-                row["recipe"],
-                row["precision"],
-                f"{row['volumes']} / {row['slices']}",
-                number(1e3 * row["step_s"]),
-                number(row["slices_per_s"]),
-                _cell(row, "peak_gib", number),
-                _cell(row, "share_of_rate", ratio),
-                _cell(row, "difference", lambda d: f"{d:.1g}"),
-            ]
-        )
-    return (
-        "A training step",
-        "At the recipe's own batch and image size: forward, loss, backward, AdamW and the averaged "
-        "weights. Median time of at least seven steps after three that warm up. *Share* is the "
-        "step's operations (counted by torch's FlopCounterMode) over its time, as a share of the "
-        "card's rate in the same precision. *Difference* is the largest relative difference of a "
-        "part of the loss from the CPU's in fp32, on the same weights and the same volumes (parts "
-        f"below 1 % of the loss count as 1 %); allowed are {', '.join(allowed.values())}.",
-        _TRAINING_HEADER,
-        cells,
-    )
-
-
-def _cell(row: Row, figure: str, form: Callable[[float], str]) -> str:
-    return form(row[figure]) if figure in row else "-"
-
-
-def _loader(found: dict[str, Any]) -> Table:
-    rows = rows_of(found, "loader")
-    workers = rows[0]["workers"] if rows else 0
-    return (
-        "Loader headroom",
-        f"Samples a second with the published augmentation and {workers} worker processes, over "
-        "what the fastest measured training step uses: above 1 the GPU is the bottleneck, below 1 "
-        "it waits for samples.",
-        ["recipe", "loader, samples/s", "step, precision", "ratio"],
-        [
-            [
-                row["recipe"],
-                number(row["samples_per_s"]),
-                row.get("fastest_step", "-"),
-                _cell(row, "headroom", ratio),
-            ]
-            for row in rows
-        ],
-    )
-
-
-def _inference(found: dict[str, Any]) -> Table:
-    return (
-        "Inference of one series",
-        "From the volume store to points and grades, one series at a time. *Preparing* is the "
-        "share of the time without the mirrored volume in which the series is read, resized and "
-        "copied to the device.",
-        ["recipe", "precision", "slices", "ms", "with mirrored volume, ms", "preparing"],
-        [
-            [
-                row["recipe"],
-                row["precision"],
-                str(row["slices"]),
-                number(1e3 * row["series_s"]),
-                number(1e3 * row["series_flip_s"]),
-                ratio(row["prepare_share"]),
-            ]
-            for row in rows_of(found, "inference")
-        ],
-    )
-
-
-def _studies(found: dict[str, Any]) -> Table:
-    return (
-        "Inference of one study",
-        "One T1 series through a foraminal network and one T2 series through a canal network: the "
-        "sums of the table above.",
-        ["networks", "precision", "ms", "with mirrored volumes, ms", "preparing"],
-        [
-            [
-                f"{row['t1']} and {row['t2']}",
-                row["precision"],
-                number(1e3 * row["study_s"]),
-                number(1e3 * row["study_flip_s"]),
-                ratio(min(row["prepare_s"] / row["study_s"], 1.0)),
-            ]
-            for row in found["studies"]
-        ],
-    )

@@ -203,7 +203,7 @@ class Session:
 def without_dropout(network: nn.Module) -> nn.Module:
     """The same network with every drop rate at 0: a CPU and a GPU draw different numbers."""
     for module in network.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
+        if isinstance(module, nn.Dropout | nn.Dropout2d | nn.Dropout3d):
             module.p = 0.0
         elif hasattr(module, "drop_prob"):  # timm's stochastic depth
             module.drop_prob = 0.0

@@ -20,7 +20,6 @@ from benchmarks.on_gpu.precision import arithmetic, precision_of
 from benchmarks.on_gpu.setup import Session, Wrong
 from benchmarks.on_gpu.training import reference, training
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lumbargrade.models.device import autocast
 from lumbargrade.models.registry import get_task
@@ -29,7 +28,7 @@ from lumbargrade.training.loader import training_loader
 
 def measure(session: Session, row: Row, allowance: float, clock: Any) -> Row:
     """The figures of a row; ``problems`` names what was measured and is wrong."""
-    return _PARTS[row["part"]](session, row, allowance, clock)
+    return PARTS[row["part"]](session, row, allowance, clock)
 
 
 def rate(session: Session, row: Row, allowance: float, clock: Any) -> Row:
@@ -112,7 +111,11 @@ def _settle(network: nn.Module, task: Any, batch: Any) -> None:
 
     Untrained statistics would let the maps grow from layer to layer, beyond what fp16 holds.
     """
-    layers = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    layers = [
+        m
+        for m in network.modules()
+        if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+    ]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.momentum = 1.0
@@ -136,7 +139,7 @@ def _timed(session: Session, work: Callable[[], Any], rounds: int, allowance: fl
     return statistics.median(seconds[session.scale.warm_up :])
 
 
-_PARTS: dict[str, Callable[[Session, Row, float, Any], Row]] = {
+PARTS: dict[str, Callable[[Session, Row, float, Any], Row]] = {
     "rate": rate,
     "store": store,
     "reference": reference,

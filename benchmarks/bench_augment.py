@@ -2,21 +2,19 @@
 
 Both flip, turn and scale in the plane, change the grey curve, and blur or add noise, as often and
 as strongly as the foraminal recipe. TorchIO moves no points and makes neither homographies nor a
-blackout, so it does less. ``python -m benchmarks.augment`` prints the section of
-docs/benchmarks.md.
+blackout, so it does less; but it interpolates in three dimensions, in floating point.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 import torch
 import torchio as tio
-from benchmarks.common import Row, Section, against, main, medians, number, one_thread, ratio
 
 from lumbargrade.config import AugmentConfig
 from lumbargrade.domain.geometry import SlicePlane
@@ -26,10 +24,10 @@ from lumbargrade.lsdc.rows import SeriesRow
 from lumbargrade.sampling.augment import draw_augmentation
 from lumbargrade.sampling.series import annotated_points, make_sample
 
-OURS, TORCHIO = "ours", "TorchIO"
+pytestmark = pytest.mark.benchmark(group="an augmented sample")
 
 
-def _series(depth: int, side: int) -> tuple[Volume, SeriesRow]:
+def series(depth: int, side: int) -> tuple[Volume, SeriesRow]:
     noise = np.random.default_rng(0).integers(0, 256, (depth, side, side), dtype=np.uint8)
     pixels = np.stack([cv2.GaussianBlur(s, (9, 9), 0) for s in noise])
     slices = tuple(
@@ -57,9 +55,9 @@ def _series(depth: int, side: int) -> tuple[Volume, SeriesRow]:
     return Volume(pixels, slices, "1", "2"), row
 
 
-def ours(depth: int, side: int) -> Callable[[int], Any]:
+def lumbargrade(depth: int, side: int) -> Callable[[int], Any]:
     """A function from a seed to a sample: image, points, grades and the map back."""
-    volume, row = _series(depth, side)
+    volume, row = series(depth, side)
     config, mean_shape = AugmentConfig(), row.points[:, :2] * 512 / side
 
     def one(seed: int) -> Any:
@@ -74,7 +72,7 @@ def ours(depth: int, side: int) -> Callable[[int], Any]:
 
 def torchio(depth: int, side: int) -> Callable[[int], Any]:
     """A function from a seed to an image; it starts from floats, whose making is not timed."""
-    volume, _ = _series(depth, side)
+    volume, _ = series(depth, side)
     image = torch.from_numpy(volume.pixels[None].astype(np.float32))
     blur, noise = tio.RandomBlur(std=(0, 0, 0, 1, 0, 1)), tio.RandomNoise(std=6)
     change = tio.Compose(
@@ -97,44 +95,25 @@ def torchio(depth: int, side: int) -> Callable[[int], Any]:
     return one
 
 
-def _several(one: Callable[[int], Any], count: int) -> None:
-    for seed in range(count):
-        one(seed)
+def _samples(benchmark: Any, one: Callable[[int], Any], seeds: range) -> None:
+    benchmark(lambda: [one(seed) for seed in seeds][-1])
 
 
-def run(quick: bool = False) -> list[Row]:
-    """One row per library, both in one thread: mean over samples, median over rounds."""
-    depth, side, count, rounds = (3, 64, 2, 1) if quick else (15, 320, 40, 5)
-    with one_thread():
-        makers = {OURS: ours(depth, side), TORCHIO: torchio(depth, side)}
-        work = {name: partial(_several, one, count) for name, one in makers.items()}
-        seconds = medians(work, rounds)
-    return [
-        {"shape": [depth, side, side], "case": name, "ms": 1e3 * s / count}
-        for name, s in seconds.items()
-    ]
+@pytest.fixture
+def size(tiny: bool) -> tuple[int, int]:
+    """Slices and side of a volume."""
+    return (3, 64) if tiny else (15, 320)
 
 
-def sections(rows: list[Row]) -> list[Section]:
-    """One table."""
-    ms = {row["case"]: row["ms"] for row in rows}
-    shape = " x ".join(map(str, rows[0]["shape"]))
-    return [
-        Section(
-            f"An augmented sample of {shape}",
-            f"Ours is {against(ms[OURS] / ms[TORCHIO], 'TorchIO')}: {number(1e3 / ms[OURS])} "
-            f"samples per second and thread against {number(1e3 / ms[TORCHIO])}.",
-            f"TorchIO {tio.__version__}",
-            "Both flip, turn, scale, change the grey curve, and blur or add noise, as often and as "
-            "strongly as the foraminal recipe. TorchIO does less: it moves no points and makes "
-            "neither homographies nor a blackout; but it interpolates in three dimensions, in "
-            "floating point. One thread each; mean over the same number of different random "
-            "samples, median of rounds that take turns.",
-            ["", "ms per sample", "samples per second", "ratio"],
-            [[name, number(t), number(1e3 / t), ratio(t / ms[TORCHIO])] for name, t in ms.items()],
-        )
-    ]
+@pytest.fixture
+def seeds(tiny: bool) -> range:
+    """Seeds of the samples of one round, the same for both."""
+    return range(2 if tiny else 40)
 
 
-if __name__ == "__main__":
-    main("benchmarks.augment", run, sections)
+def bench_torchio(benchmark: Any, size: tuple[int, int], seeds: range) -> None:
+    _samples(benchmark, torchio(*size), seeds)
+
+
+def bench_lumbargrade(benchmark: Any, size: tuple[int, int], seeds: range) -> None:
+    _samples(benchmark, lumbargrade(*size), seeds)
