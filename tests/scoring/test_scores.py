@@ -108,8 +108,10 @@ def test_any_severe_is_scikit_learns_over_the_largest_level(p: np.ndarray, y: np
     studies = [(p[i][y[i] >= 0].max(), int((y[i] == 1).any())) for i in range(6) if max(y[i]) >= 0]
     highest, label = np.array([s[0] for s in studies]), np.array([s[1] for s in studies])
     theirs = log_loss(label, highest, sample_weight=np.where(label, 4, 1), labels=[0, 1])
-    assert any_severe(p, y) == pytest.approx(theirs)
-    assert any_severe(p, np.where(y < 0, np.nan, y)) == any_severe(p, y)
+    grades = np.where(y == 1, Grade.SEVERE, y)
+    assert any_severe(p, grades) == pytest.approx(theirs)
+    assert any_severe(np.where(y < 0, np.nan, p), grades) == any_severe(p, grades)
+    assert any_severe(np.where(y < 0, np.nan, p), np.abs(grades)) == any_severe(p, grades)
 
 
 @given(
@@ -122,8 +124,8 @@ def test_any_severe_clips_where_scikit_learn_clips_the_published_float32_arrays(
     highest, label = p.max(axis=1), y.max(axis=1)
     weights = np.where(label, 4, 1)
     theirs = log_loss(label, highest, sample_weight=weights, labels=[0, 1])
-    assert any_severe(p, y) == pytest.approx(theirs, rel=1e-5, abs=1e-6)
-    assert any_severe([[0, 0], [1, 1]], [[0, 1], [0, 0]]) == pytest.approx(15.9424, abs=1e-4)
+    assert any_severe(p, 2 * y) == pytest.approx(theirs, rel=1e-5, abs=1e-6)
+    assert any_severe([[0, 0], [1, 1]], [[0, 2], [0, 1]]) == pytest.approx(15.9424, abs=1e-4)
 
 
 def test_the_local_loss_is_clipped_at_1e_15_and_not_before() -> None:

@@ -222,14 +222,13 @@ def test_any_severe_takes_the_mean_over_the_series_of_a_study(
     judged, targets = one.judged, TARGETS[Condition.CANAL]
     severe = np.array([p.probability_rows(targets)[:, 2] for p in judged.plain])
     grades = np.array([r.grades for r in judged.rows])
-    labels = np.where(grades < 0, -1, grades == 2)
-    assert any_severe_of(judged) == pytest.approx(any_severe(severe, labels))
+    assert any_severe_of(judged) == pytest.approx(any_severe(severe, grades))
 
     other = saying(judged.plain[0], targets, np.full((5, 3), (0.1, 0.1, 0.8)))
     again = replace(judged.rows[0], series_id=1)
     twice = JudgedRows([*judged.rows, again], [*judged.plain, other])
     severe[0] = (severe[0] + 0.8) / 2
-    assert any_severe_of(twice) == pytest.approx(any_severe(severe, labels))
+    assert any_severe_of(twice) == pytest.approx(any_severe(severe, grades))
 
 
 def test_the_ensemble_of_a_fold_is_the_mean_of_its_models(folds: list[FoldPredictions]) -> None:

@@ -258,8 +258,7 @@ def condition_scores(
         if known.any():
             scores[condition.name.lower()] = float(local_score(p[known], g[known]).weighted)
         if condition is Condition.CANAL and known.any():
-            severe = np.where(known, g == Grade.SEVERE, -1)
-            scores["any_severe"] = float(any_severe(np.nan_to_num(p[..., Grade.SEVERE]), severe))
+            scores["any_severe"] = any_severe(p[..., Grade.SEVERE], g)
     score = float(np.mean(list(scores.values()))) if scores else float("nan")
     return {"score": score, **scores}
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 
 from lumbargrade.domain.vocabulary import Grade
-from lumbargrade.scoring.local import OFFICIAL_CLIP, WEIGHTS, local_score
+from lumbargrade.scoring.local import OFFICIAL_CLIP, any_severe, local_score
 from lumbargrade.scoring.resampling import held_out_parts
 
 Floats = NDArray[np.float64]
@@ -127,14 +127,7 @@ def canal_parts(probabilities: ArrayLike, grades: ArrayLike) -> CanalParts:
     y = np.where(np.isfinite(p).all(axis=2), y, -1)
     known = y >= 0
     canal = local_score(p[known], y[known], OFFICIAL_CLIP).weighted
-    any_known = known.any(axis=1)
-    if not any_known.any():
-        return CanalParts(canal, float("nan"))
-    p, y, known = p[any_known], y[any_known], known[any_known]
-    highest = np.where(known, p[..., 2], -np.inf).max(axis=1)
-    highest = np.clip(highest, OFFICIAL_CLIP, 1 - OFFICIAL_CLIP)
-    losses = np.where((y == Grade.SEVERE).any(axis=1), -np.log(highest), -np.log(1 - highest))
-    return CanalParts(canal, float(np.average(losses, weights=WEIGHTS[y.max(axis=1)])))
+    return CanalParts(canal, any_severe(p[..., Grade.SEVERE], y, official=True))
 
 
 def fit_any_severe(rule: Rule, probabilities: ArrayLike, grades: ArrayLike) -> AnySevere:

@@ -14,8 +14,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
+from scipy.special import softmax
 
 from lumbargrade.domain.vocabulary import GRADE_WEIGHTS, Grade
+from lumbargrade.scoring.local import sample_losses
 
 Triple = tuple[float, float, float]
 Floats = NDArray[np.float64]
@@ -88,7 +90,8 @@ class Calibration:
         p = np.asarray(probabilities, float)
         if (self.class_weights, self.scale, self.bias) == (_ONES, _ONES, _ZEROS):
             return np.asarray(p / p.sum(axis=-1, keepdims=True), float)
-        return _softmax(_logarithms(p, self.class_weights) * self.scale + self.bias)
+        z = _logarithms(p, self.class_weights) * self.scale + self.bias
+        return np.asarray(softmax(z, axis=-1), float)
 
 
 def log_loss(probabilities: ArrayLike, grades: ArrayLike) -> float:
@@ -102,10 +105,7 @@ def log_loss(probabilities: ArrayLike, grades: ArrayLike) -> float:
 
 def row_losses(probabilities: ArrayLike, grades: ArrayLike) -> Floats:
     """Unweighted log loss of each row, (N,)."""
-    p = np.asarray(probabilities, float).reshape(-1, 3)
-    y = np.asarray(grades, int)
-    true = p[np.arange(len(y)), y] / p.sum(axis=1)
-    return np.asarray(-np.log(np.clip(true, FLOOR, 1.0)), float)
+    return sample_losses(probabilities, grades, FLOOR, 1.0)
 
 
 def fit_calibration(
@@ -173,7 +173,7 @@ def _penalty(theta: Floats, rows: int) -> tuple[float, Floats]:
 
 def _loss_and_slope(z: Floats, y: NDArray[np.int_]) -> tuple[float, Floats]:
     """Mean log loss of logits (N, 3) and its gradient by them."""
-    q = _softmax(z)
+    q = np.asarray(softmax(z, axis=-1), float)
     rows = np.arange(len(y))
     loss = float(-np.log(np.maximum(q[rows, y], 1e-300)).mean())
     slope = q.copy()
@@ -187,8 +187,3 @@ def _logarithms(p: Floats, weights: Triple) -> Floats:
     # centred on the undone probabilities' own total, so that scaling acts on log probabilities
     total = np.log(np.exp(logs).sum(axis=-1, keepdims=True))
     return np.asarray(logs - total, float)
-
-
-def _softmax(z: Floats) -> Floats:
-    e = np.exp(z - z.max(axis=-1, keepdims=True))
-    return np.asarray(e / e.sum(axis=-1, keepdims=True), float)

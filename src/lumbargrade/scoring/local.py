@@ -42,13 +42,23 @@ class LocalScore:
 
 
 def sample_losses(
-    probabilities: ArrayLike, grades: ArrayLike, clip: float = LOCAL_CLIP
+    probabilities: ArrayLike,
+    grades: ArrayLike,
+    clip: float = LOCAL_CLIP,
+    highest: float | None = None,
 ) -> np.ndarray:
-    """Log loss of each sample, (N,): rows are normalised, then clipped away from 0 and 1."""
+    """Log loss of each sample, (N,): rows are normalised, then clipped away from 0 and 1.
+
+    Args:
+        probabilities: (N, 3), non-negative.
+        grades: (N,) 0 to 2.
+        clip: the smallest probability.
+        highest: the largest one; 1 - clip where it is not given.
+    """
     p = np.asarray(probabilities, float).reshape(-1, len(Grade))
     y = np.asarray(grades, int)
-    p = p / p.sum(axis=1, keepdims=True)
-    losses: np.ndarray = -np.log(np.clip(p, clip, 1 - clip)[np.arange(len(y)), y])
+    true = p[np.arange(len(y)), y] / p.sum(axis=1)
+    losses: np.ndarray = -np.log(np.clip(true, clip, 1 - clip if highest is None else highest))
     return losses
 
 
@@ -71,27 +81,36 @@ def local_score(
     return LocalScore(weighted, (per_grade[0], per_grade[1], per_grade[2]))
 
 
-def any_severe(severe_probabilities: ArrayLike, severe: ArrayLike) -> float:
-    """Any-severe loss: per study, log loss of the largest P(severe) over levels.
+def any_severe(
+    severe_probabilities: ArrayLike, grades: ArrayLike, *, official: bool = False
+) -> float:
+    """Any-severe loss: per study, log loss of the largest P(severe) over its graded levels.
+
+    A study's label is whether any of these levels is severe. The published scripts weigh studies
+    with a severe level 4 and others 1. The official score weighs a study by its worst grade, and
+    clips elsewhere.
 
     Args:
         severe_probabilities: (S, L) probability of severe per study and level.
-        severe: (S, L) 1 where the level is severe, 0 where not, -1 or nan where not graded.
+        grades: (S, L) 0 to 2, or -1 where not graded. Levels without a grade or a probability are
+            left out, and so are studies without any level.
+        official: as the official score has it, not as the published scripts.
 
-    Studies with a severe level weigh 4, others 1; ungraded levels are left out, and studies
-    without a graded level; nan if nothing is graded. Clipped as the published scripts do.
+    Returns:
+        The mean over studies; nan if nothing is graded.
     """
-    p = np.asarray(severe_probabilities, float)
-    y = np.nan_to_num(np.asarray(severe, float), nan=-1)
+    p, y = np.asarray(severe_probabilities, float), np.asarray(grades, int)
+    y = np.where(np.isfinite(p), y, -1)
     graded = (y >= 0).any(axis=1)
     if not graded.any():
         return float("nan")
     p, y = p[graded], y[graded]
-    p = np.where(y >= 0, p, -np.inf).max(axis=1)
-    label = (y == 1).any(axis=1)
-    p = np.clip(p, ANY_SEVERE_CLIP, 1 - ANY_SEVERE_CLIP)
-    losses = np.where(label, -np.log(p), -np.log1p(-p))
-    weights = np.where(label, 4.0, 1.0)
+    highest, worst = np.where(y >= 0, p, -np.inf).max(axis=1), y.max(axis=1)
+    clip = OFFICIAL_CLIP if official else ANY_SEVERE_CLIP
+    highest = np.clip(highest, clip, 1 - clip)
+    severe = worst == Grade.SEVERE
+    losses = np.where(severe, -np.log(highest), -np.log1p(-highest))
+    weights = WEIGHTS[worst] if official else np.where(severe, WEIGHTS[Grade.SEVERE], 1.0)
     return float((losses * weights).sum() / weights.sum())
 
 

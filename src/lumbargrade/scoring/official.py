@@ -19,9 +19,9 @@ from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
+    TARGETS,
     Condition,
     Grade,
-    Level,
     Target,
     grade_from_label,
     target_from_column,
@@ -29,7 +29,6 @@ from lumbargrade.domain.vocabulary import (
 from lumbargrade.files.tables import filled, read_table, real
 from lumbargrade.scoring.local import (
     OFFICIAL_CLIP,
-    WEIGHTS,
     any_severe,
     local_score,
     prevalence,
@@ -173,24 +172,18 @@ def official_score(solution: Solution, submission: Submission) -> OfficialScore:
     return OfficialScore(float(np.mean(parts)), conditions, severe)
 
 
-def official_any_severe(solution: Solution, submission: Submission) -> float:
-    """Binary weighted log loss of any severe canal level.
+def canal_arrays(solution: Solution, submission: Submission) -> tuple[np.ndarray, np.ndarray]:
+    """Of each study and level, P(severe) and grade, (S, 5); -1 (and nan) where not graded."""
+    pairs = [(grades, submission[study]) for study, grades in solution.items()]
+    canal = TARGETS[Condition.CANAL]
+    severe = [[p[t][2] / sum(p[t]) if t in g else np.nan for t in canal] for g, p in pairs]
+    grades = [[g.get(t, -1) for t in canal] for g, _ in pairs]
+    return np.array(severe).reshape(-1, len(canal)), np.array(grades, int).reshape(-1, len(canal))
 
-    Per study over its graded levels: largest label, largest weight, largest P(severe).
-    """
-    labels, weights, predictions = [], [], []
-    canal = [Target(Condition.CANAL, level) for level in Level]
-    for study, grades in solution.items():
-        known = [t for t in canal if t in grades]
-        if not known:
-            continue
-        severe = [submission[study][t][2] / sum(submission[study][t]) for t in known]
-        labels.append(any(grades[t] is Grade.SEVERE for t in known))
-        weights.append(max(WEIGHTS[grades[t]] for t in known))
-        predictions.append(max(severe))
-    p = np.clip(np.array(predictions, float), OFFICIAL_CLIP, 1 - OFFICIAL_CLIP)
-    losses = np.where(labels, -np.log(p), -np.log(1 - p))
-    return float(np.average(losses, weights=weights)) if labels else float("nan")
+
+def official_any_severe(solution: Solution, submission: Submission) -> float:
+    """Any-severe loss of the canal, as the official score has it."""
+    return any_severe(*canal_arrays(solution, submission), official=True)
 
 
 def _probability(text: str) -> float:
@@ -236,7 +229,7 @@ def score_report(
     constants = {w: prevalence(training, weighted=w) for w in (False, True)}
     parts[ANY_SEVERE] = {
         "official": score.any_severe,
-        "local": _local_any_severe(truth, submission),
+        "local": any_severe(*canal_arrays(truth, submission)),
         "prevalence": official_any_severe(truth, _constant(truth, constants[False])),
         "weighted_prevalence": official_any_severe(truth, _constant(truth, constants[True])),
     }
@@ -247,10 +240,3 @@ def _constant(
     truth: Solution, values: Mapping[Target, Probabilities]
 ) -> dict[str, Mapping[Target, Probabilities]]:
     return dict.fromkeys(truth, values)
-
-
-def _local_any_severe(truth: Solution, submission: Submission) -> float:
-    canal = [t for t in next(iter(submission.values())) if t.condition is Condition.CANAL]
-    severe = [[submission[s][t][2] / sum(submission[s][t]) for t in canal] for s in truth]
-    labels = [[int(g[t] is Grade.SEVERE) if t in g else -1 for t in canal] for g in truth.values()]
-    return any_severe(np.array(severe), np.array(labels))

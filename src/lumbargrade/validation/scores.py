@@ -116,10 +116,7 @@ def any_severe_of(judged: JudgedRows) -> float:
         studies.setdefault(row.study_id, []).append(prediction)
     targets = judged.rows[0].targets
     severe = np.array([average(same).probability_rows(targets) for same in studies.values()])
-    severe = severe[..., Grade.SEVERE]
-    true = np.array(list(grades.values()))
-    known = (true >= 0) & np.isfinite(severe)
-    return float(any_severe(np.nan_to_num(severe), np.where(known, true == Grade.SEVERE, -1)))
+    return any_severe(severe[..., Grade.SEVERE], list(grades.values()))
 
 
 def point_columns(
