@@ -82,7 +82,7 @@ def test_what_is_not_graded_is_counted_and_not_measured(files, tmp_path, capsys,
         "spinal_canal_stenosis",
         "neural_foraminal_narrowing",
     }
-    counts = {"predicted": 0, "not_graded": 10 * STUDIES, "filled": 0, "not_in_results": 0}
+    counts = {"predicted": 0, "not_graded": 10 * STUDIES, "not_in_results": 0}
     assert said["findings"]["subarticular_stenosis"] == counts
     assert (
         run(capsys, *files, "--out", tmp_path / "out", "--score-filled")["parts"] == said["parts"]
@@ -98,7 +98,7 @@ def test_a_submission_tells_its_filled_rows_by_the_findings_beside_it(
     write_findings_table(tmp_path / "s.csv.findings.csv", kept)
     said = run(capsys, submission, files[1], "--out", tmp_path / "out")
     assert said["fills_known"]
-    assert said["findings"]["neural_foraminal_narrowing"]["filled"] == 10 * STUDIES
+    assert said["findings"]["neural_foraminal_narrowing"]["not_graded"] == 10 * STUDIES
     assert {p["condition"] for p in said["parts"]} == {"spinal_canal_stenosis"}
     all_of_it = run(capsys, submission, files[1], "--out", tmp_path / "out", "--score-filled")
     assert {p["condition"] for p in all_of_it["parts"]} == {c.value for c in Condition}

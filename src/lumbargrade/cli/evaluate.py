@@ -50,19 +50,17 @@ def run(options: Options) -> int:
 
     labels = read_labels(options.labels)
     groups = groups_of(labels, options.groups)
-    results = read_results(options.results)
+    results = read_results(options.results, score_filled=options.score_filled)
     require_writable(options.out / PAGE_FILE)
-    found = evaluate(results, labels, options.labels, groups, score_filled=options.score_filled)
+    found = evaluate(results, labels, options.labels, groups)
     log_unpaired(log, found.cohort, results, options.labels)
-    for condition, _, not_graded, filled, missing in found.counts():
-        if not_graded or filled or missing:
+    for condition, _, not_graded, missing in found.counts():
+        if not_graded or missing:
             log.warning(
-                "%s: of the findings with a reference grade %d are not graded (not measured), %d "
-                "filled by `submit` (%s), %d not in the results",
+                "%s: of the findings with a reference grade %d are not graded (not measured), "
+                "%d not in the results",
                 condition.value,
                 not_graded,
-                filled,
-                "measured all the same" if options.score_filled else "not measured",
                 missing,
             )
     write_evaluation(options.out, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lumbargrade.domain.errors import BadInput, BadTable
@@ -31,23 +31,27 @@ class Results:
     Attributes:
         path: the file.
         predictions: study -> its findings, without places, and why others are absent.
-        filled: study -> rows of a submission that no model predicted and `submit` filled.
         fills_known: whether the file says which findings no model predicted.
         recipes: names of the recipes whose models predicted, sorted; empty where not known.
+        fills_scored: whether rows that `submit` filled stand among the predictions.
     """
 
     path: Path
     predictions: Mapping[str, StudyPrediction]
     fills_known: bool
     recipes: tuple[str, ...] = ()
-    filled: Mapping[str, Mapping[Target, Finding]] = field(default_factory=dict)
+    fills_scored: bool = False
 
 
-def read_results(path: Path) -> Results:
+def read_results(path: Path, *, score_filled: bool = False) -> Results:
     """Read a folder or file written by `grade`, `submit` or `validate`.
 
     A submission does not say which of its rows were filled; the ``.findings.csv`` that `submit`
-    writes beside it does, where it is there.
+    writes beside it does, where it is there. A filled row is read as an absent finding.
+
+    Args:
+        path: the folder or file.
+        score_filled: read filled rows of a submission as predictions.
 
     Raises:
         BadInput: if nothing there holds results.
@@ -65,7 +69,7 @@ def read_results(path: Path) -> Results:
         return Results(path, {prediction.study_id: prediction}, True, recipes)
     header = set(table_header(path))
     if set(SUBMISSION_COLUMNS) <= header:
-        return _read_submission(path)
+        return _read_submission(path, score_filled)
     if set(_COLUMNS) <= header:
         found, recipes = _read_findings(path)
         return Results(path, found, True, recipes or _recipes_of_summary(path.parent))
@@ -75,21 +79,22 @@ def read_results(path: Path) -> Results:
     )
 
 
-def _read_submission(path: Path) -> Results:
+def _read_submission(path: Path, score_filled: bool) -> Results:
     beside = path.with_name(path.name + ".findings.csv")
     said, recipes = _read_findings(beside) if beside.is_file() else (None, ())
-    found, filled = {}, {}
+    found = {}
     for study, rows in read_submission(path).items():
         findings = {}
         for target, (a, b, c) in rows.items():
             total = a + b + c
             findings[target] = Finding(target, (a / total, b / total, c / total))
-        if said is not None:
-            predicted = said[study].findings if study in said else {}
-            filled[study] = {t: f for t, f in findings.items() if t not in predicted}
-            findings = {t: f for t, f in findings.items() if t in predicted}
         found[study] = StudyPrediction(study, findings)
-    return Results(path, found, said is not None, recipes, filled)
+        if said is not None and not score_filled:
+            predicted = said[study].findings if study in said else {}
+            found[study] = found[study].without(
+                {t: "filled by `submit`" for t in findings if t not in predicted}
+            )
+    return Results(path, found, said is not None, recipes, score_filled)
 
 
 def _read_findings(path: Path) -> tuple[dict[str, StudyPrediction], tuple[str, ...]]:

@@ -26,7 +26,7 @@ from lumbargrade.report.agreement import (
 from lumbargrade.report.page import Block, Section, Table, Text, write_page
 from lumbargrade.report.text import text_table, with_null
 from lumbargrade.scoring.breakdown import ALL, Groups, Part, break_down
-from lumbargrade.scoring.cohort import Cohort, GradedFindings, joined, pair
+from lumbargrade.scoring.cohort import Cohort, pair
 from lumbargrade.scoring.resampling import RESAMPLES, SEED
 
 PAGE_FILE, TABLE_FILE, SUMMARY_FILE = "index.html", "metrics.csv", "metrics.json"
@@ -37,33 +37,22 @@ class Evaluation:
     """Results measured against labels.
 
     Attributes:
-        results, labels: paths of the two.
+        results: what was predicted.
+        labels: path of the reference grades.
         cohort: what was paired, and what could not be.
-        scored: the findings that were measured.
         parts: the measures.
-        fills_known: whether the results say which findings no model predicted.
-        fills_scored: whether those were measured as if they were predictions.
     """
 
-    results: Path
+    results: Results
     labels: Path
     cohort: Cohort
-    scored: GradedFindings
     parts: Sequence[Part]
-    fills_known: bool
-    fills_scored: bool
 
-    def counts(self) -> list[tuple[Condition, int, int, int, int]]:
-        """Per condition: findings with a true grade that are predicted, absent, filled, missing."""
+    def counts(self) -> list[tuple[Condition, int, int, int]]:
+        """Per condition: findings with a true grade that are predicted, absent, missing."""
         c = self.cohort
         return [
-            (
-                k,
-                len(c.predicted.of(k)),
-                c.not_graded.get(k, 0),
-                len(c.filled.of(k)),
-                c.missing.get(k, 0),
-            )
+            (k, len(c.predicted.of(k)), c.not_graded.get(k, 0), c.missing.get(k, 0))
             for k in Condition
         ]
 
@@ -76,29 +65,24 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         return {
             "lumbargrade": __version__,
-            "results": str(self.results),
+            "results": str(self.results.path),
             "labels": str(self.labels),
             "studies": len(self.cohort.paired),
             "only_in_results": list(self.cohort.only_in_results),
             "only_in_labels": list(self.cohort.only_in_labels),
             "findings": {
-                c.value: {"predicted": p, "not_graded": n, "filled": f, "not_in_results": m}
-                for c, p, n, f, m in self.counts()
+                c.value: {"predicted": p, "not_graded": n, "not_in_results": m}
+                for c, p, n, m in self.counts()
             },
-            "fills_known": self.fills_known,
-            "fills_scored": self.fills_scored,
+            "fills_known": self.results.fills_known,
+            "fills_scored": self.results.fills_scored,
             "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "unit": "study", "level": 0.95},
             "parts": [part_as_dict(p) for p in self.parts],
         }
 
 
 def evaluate(
-    results: Results,
-    labels: CohortLabels,
-    labels_path: Path,
-    groups: Groups,
-    *,
-    score_filled: bool = False,
+    results: Results, labels: CohortLabels, labels_path: Path, groups: Groups
 ) -> Evaluation:
     """Measure results against labels.
 
@@ -107,23 +91,18 @@ def evaluate(
         labels: what is true.
         labels_path: for messages.
         groups: column -> value -> studies, from `groups_of`.
-        score_filled: measure what `submit` filled as if it were a prediction.
 
     Raises:
         NothingDone: if the two share no study, or no graded finding was predicted.
     """
     cohort = paired(results, labels, labels_path)
-    scored = joined([cohort.predicted, cohort.filled]) if score_filled else cohort.predicted
-    if not len(scored):
+    if not len(cohort.predicted):
         raise NothingDone(
             f"nothing to measure: of the graded findings of {len(cohort.paired)} studies, "
-            f"{sum(cohort.not_graded.values())} are absent, {len(cohort.filled)} were filled by "
-            f"`submit` and {sum(cohort.missing.values())} are not in {results.path}"
+            f"{sum(cohort.not_graded.values())} are not graded and "
+            f"{sum(cohort.missing.values())} are not in {results.path}"
         )
-    parts = break_down(scored, groups)
-    return Evaluation(
-        results.path, labels_path, cohort, scored, parts, results.fills_known, score_filled
-    )
+    return Evaluation(results, labels_path, cohort, break_down(cohort.predicted, groups))
 
 
 def paired(results: Results, labels: CohortLabels, labels_path: Path) -> Cohort:
@@ -132,7 +111,7 @@ def paired(results: Results, labels: CohortLabels, labels_path: Path) -> Cohort:
     Raises:
         NothingDone: if they share no study.
     """
-    cohort = pair(results.predictions, labels.grades, results.filled)
+    cohort = pair(results.predictions, labels.grades)
     if not cohort.paired:
         raise NothingDone(
             f"no study stands in both: {results.path} has {some(cohort.only_in_results, 3)}, "
@@ -147,9 +126,11 @@ def write_evaluation(out: Path, evaluation: Evaluation) -> None:
     content = with_null(evaluation.as_dict())
     write_metrics_csv(out / TABLE_FILE, evaluation.parts)
     write_text(out / SUMMARY_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    sections = agreement_sections(evaluation.scored, evaluation.parts)
+    sections = agreement_sections(evaluation.cohort.predicted, evaluation.parts)
     sections.insert(1, Section("What was measured", _coverage(evaluation)))
-    lead = f"{evaluation.results.name} against {evaluation.labels.name}: {_studies(evaluation)}."
+    lead = (
+        f"{evaluation.results.path.name} against {evaluation.labels.name}: {_studies(evaluation)}."
+    )
     write_page(out / PAGE_FILE, "Evaluation", sections, lead)
 
 
@@ -168,15 +149,17 @@ def _coverage(evaluation: Evaluation) -> list[Block]:
         [condition.value.replace("_", " "), *counts] for condition, *counts in evaluation.counts()
     ]
     note = (
-        "Not graded: no model predicted it, and the results say why. Filled: `submit` put a "
-        "constant where no model predicted; "
-    ) + ("measured with the rest here." if evaluation.fills_scored else "not measured here.")
-    if not evaluation.fills_known:
+        "Not graded: no model predicted it, and the results say why, or `submit` filled it with a "
+        "constant. It is not measured."
+    )
+    if evaluation.results.fills_scored:
+        note = "What `submit` filled with a constant is measured as a prediction."
+    if not evaluation.results.fills_known:
         note = (
             "These results do not say which findings no model predicted, so all of them are "
             "measured as predictions."
         )
-    header = ("reference grades", "predicted", "not graded", "filled", "not in the results")
+    header = ("reference grades", "predicted", "not graded", "not in the results")
     blocks: list[Block] = [Text(note), Table(header, rows)]
     for studies, where in (
         (evaluation.cohort.only_in_results, "the results"),

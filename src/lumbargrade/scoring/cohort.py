@@ -68,7 +68,6 @@ class Cohort:
 
     Attributes:
         predicted: graded findings that a model predicted.
-        filled: graded findings that no model predicted and `submit` filled with a constant.
         not_graded: condition -> graded findings that the results name as absent.
         missing: condition -> graded findings of paired studies that the results do not have.
         paired: studies in both, in order of the labels.
@@ -76,7 +75,6 @@ class Cohort:
     """
 
     predicted: GradedFindings
-    filled: GradedFindings
     not_graded: Mapping[Condition, int]
     missing: Mapping[Condition, int]
     paired: tuple[str, ...]
@@ -91,34 +89,28 @@ class Cohort:
 def pair(
     predictions: Mapping[str, StudyPrediction],
     grades: Mapping[str, Mapping[Target, Grade]],
-    filled: Mapping[str, Mapping[Target, Finding]] | None = None,
 ) -> Cohort:
     """Pair predictions with true grades by study and target.
 
     Args:
         predictions: study -> what was predicted, and what is absent.
         grades: study -> target -> true grade; a target without one is not graded.
-        filled: study -> target -> what `submit` put where no model predicted; kept apart.
     """
     predicted: list[tuple[str, Finding, Grade]] = []
-    constant: list[tuple[str, Finding, Grade]] = []
     not_graded: Counter[Condition] = Counter()
     missing: Counter[Condition] = Counter()
     paired = tuple(study for study in grades if study in predictions)
     for study in paired:
-        found, constants = predictions[study], (filled or {}).get(study, {})
+        found = predictions[study]
         for target, grade in grades[study].items():
             if target in found.findings:
                 predicted.append((study, found.findings[target], grade))
-            elif target in constants:
-                constant.append((study, constants[target], grade))
             elif target in found.absent:
                 not_graded[target.condition] += 1
             else:
                 missing[target.condition] += 1
     return Cohort(
         predicted=_arrays(predicted),
-        filled=_arrays(constant),
         not_graded=dict(not_graded),
         missing=dict(missing),
         paired=paired,
