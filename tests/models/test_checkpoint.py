@@ -292,7 +292,7 @@ def _sparse(tensor: torch.Tensor) -> torch.Tensor:
         (_sparse, "not only parameters: first"),
         (lambda t: t.to("meta"), "not only parameters: first"),
         (lambda t: t.to(torch.complex64), "not only parameters: first"),
-        (lambda t: t.to(torch.int32), "whole numbers where weights should be: first"),
+        (lambda t: t.to(torch.int32), "integers instead of real numbers in first"),
         (lambda t: t * float("nan"), "not finite in first"),
         (lambda t: torch.full_like(t, 1e300, dtype=torch.float64), "not finite in first"),
         (lambda t: t.to(torch.float16), ""),

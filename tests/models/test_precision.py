@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lumbargrade.config import TrainConfig
 from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.device import amp_dtype, predicted
+from lumbargrade.models.device import amp_dtype, run_forward
 from lumbargrade.models.registry import get_task
 from small_models import small_recipe
 
@@ -124,16 +124,16 @@ def test_an_output_that_overflows_is_computed_again_in_fp32(
 
     train = TrainConfig(amp_prediction=True)
     with caplog.at_level(logging.WARNING):
-        output = predicted(train, CPU, forward)
+        output = run_forward(train, CPU, forward)
     assert bool(output.maps[1].isfinite().all())
     overflowed = dtype is torch.float16
-    assert ("computed again in fp32" in caplog.text) == overflowed
+    assert ("computing this batch again in fp32" in caplog.text) == overflowed
     assert output.maps[1].max().item() == pytest.approx(180000, rel=0 if overflowed else 0.01)
 
     caplog.clear()
-    hidden = predicted(train, CPU, lambda: _Output((), {"m": (big @ big).float()}))
+    hidden = run_forward(train, CPU, lambda: _Output((), {"m": (big @ big).float()}))
     assert bool(hidden.named["m"].isfinite().all())
-    assert ("computed again" in caplog.text) == overflowed
+    assert ("computing this batch again" in caplog.text) == overflowed
 
 
 def test_a_network_that_overflows_in_fp16_is_graded_all_the_same(
@@ -152,7 +152,7 @@ def test_a_network_that_overflows_in_fp16_is_graded_all_the_same(
             network.head.grade[0].weight.mul_(1e7)
         rows = learner.rows(store)[:2]
         found[mixed] = learner.predict_rows(network, store, rows)
-    assert "computed again in fp32" in caplog.text
+    assert "computing this batch again in fp32" in caplog.text
     for plain, mixed_one in zip(found[False], found[True], strict=True):
         said, mixed_said = (p.probability_rows(learner.targets) for p in (plain, mixed_one))
         assert np.isfinite(mixed_said).all()

@@ -47,7 +47,7 @@ def test_names_of_a_wrapped_network_lose_what_was_put_before_them(
     caplog.set_level(logging.INFO)
     file = save(tmp_path / "w.pth", {prefix + k: t for k, t in published.items()}, epoch=3)
     import_published(file, "any", tmp_path / "model")
-    assert f"{prefix} removed from the beginning of every name" in caplog.text
+    assert f"removed the prefix {prefix} from every parameter name" in caplog.text
     network = load_model(tmp_path / "model").network
     assert isinstance(network, PlaneNetwork)
     for name, tensor in to_published(network).items():

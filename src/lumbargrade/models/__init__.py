@@ -1,1 +1,1 @@
-"""Tasks, and trained models as files: everything between a network and a finding."""
+"""Tasks, which turn network outputs into findings, and trained models as files."""

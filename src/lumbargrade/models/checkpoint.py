@@ -1,8 +1,8 @@
-"""Models as files: weights with the recipe, fold, data and scores they come from.
+"""Read and write models: weights with their recipe, fold, data and scores.
 
-A model is a folder with ``model.safetensors`` and ``model.json``. The metadata stands in the header
-of the weight file, so that one atomic write keeps both in step; the JSON file beside it holds the
-same text for people and for tools that do not read safetensors.
+A model is a folder with ``model.safetensors`` and ``model.json``. The metadata is stored in the
+header of the weight file, so that one atomic write keeps weights and metadata consistent.
+``model.json`` is a copy for people and for tools that do not read safetensors.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lumbargrade.networks.weights import require_binary, require_finite, require
 MODEL_WEIGHTS = "model.safetensors"
 MODEL_META = "model.json"
 
-#: Folder of a run with the models of chosen epochs, beside the best one (``train.keep``).
+#: Folder of a run with the models of selected epochs (``train.keep``), beside the best model.
 KEPT_FOLDER = "kept-epochs"
 
 #: Version of the model format; bumped when older programs could misread a newer model.
@@ -42,14 +42,14 @@ _HEADER = "lumbargrade"
 
 @dataclass(frozen=True)
 class ModelMeta:
-    """What a model is and where it comes from.
+    """Metadata of a model.
 
     Attributes:
-        recipe: the experiment, with every setting it was trained with.
-        fold: the fold it was validated on and has not seen; -1 where that is not known.
-        data: fingerprint of the store it was trained on; empty where not known.
+        recipe: the recipe with every setting that the model was trained with.
+        fold: the validation fold, which the model has not seen; -1 if unknown.
+        data: fingerprint of the store it was trained on; empty if unknown.
         scores: validation scores by name.
-        provenance: anything else worth knowing, as plain JSON data.
+        provenance: further information as plain JSON data.
         version: version of this package that wrote the model.
     """
 
@@ -62,12 +62,12 @@ class ModelMeta:
 
     @property
     def source(self) -> ModelSource:
-        """Which model it is."""
+        """The model's identity: recipe and fold."""
         return ModelSource(self.recipe.name, self.fold)
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Column names of what the model grades, in the order of its outputs."""
+        """Column names of the model's targets, in the order of its outputs."""
         return tuple(t.column for t in get_task(self.recipe).targets)
 
 
@@ -75,7 +75,7 @@ class Model(nn.Module):
     """A trained network with its metadata.
 
     Attributes:
-        network: the network itself.
+        network: the network without metadata.
         meta: recipe, fold, scores and provenance.
     """
 
@@ -85,10 +85,10 @@ class Model(nn.Module):
         self.meta = meta
 
     def forward(self, *inputs: Any) -> Any:
-        """What the task's network takes and gives.
+        """Run the network; inputs and output depend on the task.
 
-        For the one-stage tasks on sagittal series: uint8 slices (sum of counts, H, W) and slice
-        counts to an output with ``.grade``, ``.xy``, ``.z``.
+        One-stage tasks on sagittal series take uint8 slices (sum of counts, H, W) and slice counts,
+        and return an output with ``.grade``, ``.xy`` and ``.z``.
         """
         return self.network(*inputs)
 
@@ -96,12 +96,12 @@ class Model(nn.Module):
 def save_model(
     path: Path | str, network: nn.Module | Mapping[str, Tensor], meta: ModelMeta
 ) -> None:
-    """Write a model folder; what was there before stays whole until the new weights are.
+    """Write a model folder; an earlier model there stays usable until the new one is complete.
 
     Args:
-        path: the folder; made if absent.
+        path: the folder; created if missing.
         network: the network (or a loaded :class:`Model`), or its ``state_dict``.
-        meta: what the model is.
+        meta: the model's metadata.
 
     Raises:
         OSError: if the folder cannot be written to.
@@ -120,10 +120,10 @@ def save_model(
 
 
 def read_meta(path: Path | str) -> ModelMeta:
-    """Metadata of a model folder, without reading its weights.
+    """Read the metadata of a model folder without reading its weights.
 
     Raises:
-        BadModel: if it is not a model, is damaged, or is of a newer format.
+        BadModel: if it is not a model, is damaged or has another format.
     """
     file = _weight_file(path)
     try:
@@ -138,15 +138,15 @@ def read_meta(path: Path | str) -> ModelMeta:
 
 
 def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
-    """A model in evaluation mode, on the CPU.
+    """Load a model in evaluation mode, on the CPU.
 
     Args:
         path: model folder (or its weight file).
         expect_task: refuse a model of another task.
 
     Raises:
-        BadModel: if it is not a model, is damaged, of a newer format or of another task, or its
-            parameters are not those of its recipe (naming some) or not finite.
+        BadModel: if it is not a model, is damaged, has another format or another task, or its
+            parameters do not fit its recipe or are not finite.
 
     Examples:
         >>> model = load_model("MODELS/canal")
@@ -170,18 +170,18 @@ def _weight_file(path: Path | str) -> Path:
     path = Path(path)
     file = path / MODEL_WEIGHTS if path.is_dir() else path
     if not file.is_file():
-        raise BadModel(f"{path}: no model there (a model is a folder with {MODEL_WEIGHTS})")
+        raise BadModel(f"{path}: no model there; give a folder that holds {MODEL_WEIGHTS}")
     return file
 
 
 def fresh_network(recipe: Recipe) -> nn.Module:
-    """A network with random weights; torch's random state stays as it was."""
+    """Build a network with random weights; torch's random state is left unchanged."""
     with torch.random.fork_rng(devices=[]):
         return get_task(recipe).build_network(pretrained=False)
 
 
 def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> nn.Module:
-    # on the meta device no random weights are made only to be overwritten
+    # on the meta device, no time is spent on random weights that would be overwritten
     try:
         with torch.device("meta"):
             network = fresh_network(meta.recipe)
@@ -189,7 +189,9 @@ def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> nn.M
         raise BadModel(f"{origin}: {error}") from None
     expected = network.state_dict()
     if any(name not in expected for name, _ in network.named_buffers()):
-        network = fresh_network(meta.recipe)  # buffers that are computed, not saved, must be made
+        network = fresh_network(
+            meta.recipe
+        )  # buffers that are computed, not saved, need a real device
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     require_fit(weights, shapes, f"{origin}: not the parameters of recipe {meta.recipe.name}")
     if wrong := [n for n, tensor in expected.items() if weights[n].dtype != tensor.dtype]:
@@ -197,7 +199,7 @@ def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> nn.M
             f"{origin}: {wrong[0]} is {weights[wrong[0]].dtype}, not {expected[wrong[0]].dtype} "
             f"({len(wrong)} such parameters)"
         )
-    require_finite(weights, origin)  # else a prediction is silently none
+    require_finite(weights, origin)  # otherwise findings would be skipped without an error
     network.load_state_dict(weights, strict=True, assign=True)
     return channels_last(network)
 
@@ -217,7 +219,7 @@ def _meta_to_dict(meta: ModelMeta) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Content:
-    """The keys of the metadata."""
+    """Metadata as it is stored."""
 
     format: int
     lumbargrade: str

@@ -1,4 +1,4 @@
-"""Where a network computes, and in which precision, in training and in prediction."""
+"""Choose the device and the precision in which networks run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lumbargrade.domain.errors import UsageError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device named, or CUDA where there is one.
+    """Return the named device; ``auto`` is CUDA if available, otherwise the CPU.
 
     Raises:
         UsageError: if there is no such device.
@@ -26,14 +26,19 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"--device {name!r}: no such device; auto, cpu, cuda or cuda:N") from None
+        raise UsageError(
+            f"--device {name!r}: no such device; use auto, cpu, cuda or cuda:N"
+        ) from None
     if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name!r}: the device is auto, cpu, cuda or cuda:N")
+        raise UsageError(
+            f"--device {name!r}: unknown kind of device; use auto, cpu, cuda or cuda:N"
+        )
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("no CUDA device is available; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
-            f"--device {name!r}: CUDA devices are 0 to {torch.cuda.device_count() - 1}"
+            f"--device {name!r}: no such CUDA device; use cuda:0 to "
+            f"cuda:{torch.cuda.device_count() - 1}"
         )
     return device
 
@@ -44,7 +49,10 @@ Output = TypeVar("Output")
 
 
 def amp_dtype(train: TrainConfig, device: torch.device) -> torch.dtype | None:
-    """Mixed-precision type, or None for fp32 (always on a CPU: bf16 without hardware crawls)."""
+    """Return the mixed-precision type, or None for fp32.
+
+    A CPU always uses fp32, because bf16 without hardware support is very slow.
+    """
     if device.type != "cuda" or train.amp == "off":
         return None
     if train.amp == "fp16":
@@ -55,23 +63,23 @@ def amp_dtype(train: TrainConfig, device: torch.device) -> torch.dtype | None:
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
-    """Autocast context for a forward pass; nothing where ``dtype`` is None."""
+    """Return the autocast context for a forward pass; it does nothing if ``dtype`` is None."""
     if dtype is None:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
 
 
-def predicted(train: TrainConfig, device: torch.device, forward: Callable[[], Output]) -> Output:
-    """A network's output, computed in the recipe's precision for predictions.
+def run_forward(train: TrainConfig, device: torch.device, forward: Callable[[], Output]) -> Output:
+    """Run a network in the recipe's precision for predictions and return its output.
 
-    Mixed precision (``train.amp_prediction`` on CUDA) can overflow: fp16 ends at 65,504. A batch
-    whose output is not finite is computed again in fp32, with a warning, because findings with NaN
-    probabilities are skipped. Networks compute heatmaps, coordinates and probabilities in fp32 in
-    any case (:mod:`lumbargrade.networks.heatmap`).
+    Mixed precision (``train.amp_prediction`` on CUDA) can overflow: fp16 ends at 65,504. If the
+    output of a batch is not finite, the batch is computed again in fp32 with a warning, because
+    findings with NaN probabilities are skipped. Networks always compute heatmaps, coordinates and
+    probabilities in fp32 (:mod:`lumbargrade.networks.heatmap`).
 
     Args:
         train: the recipe's settings.
-        device: where the network and its input are.
+        device: the device of the network and its input.
         forward: runs the network on one batch.
     """
     dtype = amp_dtype(train, device) if train.amp_prediction else None
@@ -79,12 +87,12 @@ def predicted(train: TrainConfig, device: torch.device, forward: Callable[[], Ou
         output = forward()
     if dtype is None or all(bool(t.isfinite().all()) for t in _floats(output)):
         return output
-    log.warning("a prediction in %s is not finite; this batch is computed again in fp32", dtype)
+    log.warning("the output in %s is not finite; computing this batch again in fp32", dtype)
     return forward()
 
 
 def _floats(value: Any) -> Iterator[Tensor]:
-    """All floating-point tensors in nested dataclasses, mappings and sequences."""
+    """Yield all floating-point tensors in nested dataclasses, mappings and sequences."""
     if isinstance(value, Tensor):
         if value.is_floating_point():
             yield value

@@ -1,7 +1,7 @@
-"""The first of two stages: points of one view, without grades.
+"""The first of two stages: tasks that find the points of one view, without grades.
 
-The view is a recipe key: ten foramina on sagittal T1, five canal points on sagittal T2, ten
-recesses on the axial slices that cut each level.
+The recipe key ``data.view`` selects the view: ten foramina on sagittal T1, five canal points on
+sagittal T2, or ten recesses on the axial slices that cut each level.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from lumbargrade.networks.crop_network import CropOutput
 from lumbargrade.networks.one_stage import OneStageOutput
 from lumbargrade.sampling.study_rows import StudyRow
 
-#: A point further off than this is on another level; how much further does not matter.
+#: Errors are clipped at these distances: a point further away lies on another level, and how much
+#: further does not matter.
 FAR_PIXELS, FAR_SLICES, FAR_MM = 20.0, 5.0, 20.0
 
 
 class SagittalKeypoints(OneStageTask):
-    """Points of a whole sagittal series by softmax over the volume."""
+    """Find the points of a whole sagittal series by softmax over the volume."""
 
     decoder: Literal["2d", "3d"] = "3d"
 
@@ -44,7 +45,7 @@ class SagittalKeypoints(OneStageTask):
         return ()
 
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
-        """Squared errors of xy and z, and heatmap divergence."""
+        """Add the squared errors of xy and z and the heatmap divergence."""
         config = self.recipe.loss
         parts = self._volume_points(output, batch)
         total = config.coordinate * (parts["xy"] + parts["z"]) + config.heatmap * parts["heatmap"]
@@ -53,7 +54,7 @@ class SagittalKeypoints(OneStageTask):
     def evaluate(
         self, rows: Sequence[SeriesRow], predictions: Sequence[StudyPrediction]
     ) -> dict[str, float]:
-        """Mean distance in the plane (pixels) and across it (slices) as ``score``, and medians."""
+        """Return as ``score`` the mean of in-plane (px) plus slice distance, and medians."""
         off = point_errors_of(rows, predictions)
         plane = np.minimum(np.linalg.norm(off[:, :2], axis=1), FAR_PIXELS)
         across = np.minimum(np.abs(off[:, 2]), FAR_SLICES)
@@ -61,14 +62,14 @@ class SagittalKeypoints(OneStageTask):
 
 
 class AxialKeypoints(SubarticularTask):
-    """Recesses in axial crops."""
+    """Find the recesses in axial crops."""
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
         return ()
 
     def loss(self, output: CropOutput, batch: CropBatch) -> LossTerms:
-        """Squared error of the point and heatmap divergence."""
+        """Add the squared error of the point and the heatmap divergence."""
         terms = super().loss(output, batch)
         config = self.recipe.loss
         parts = {k: v for k, v in terms.parts.items() if k != "grade"}
@@ -78,18 +79,18 @@ class AxialKeypoints(SubarticularTask):
     def evaluate(
         self, rows: Sequence[StudyRow], predictions: Sequence[StudyPrediction]
     ) -> dict[str, float]:
-        """Mean distance in mm as ``score``, and medians along the patient axes."""
+        """Return the mean distance (mm) as ``score``, and medians along the patient axes."""
         off = point_errors_of(rows, predictions)
         score = _mean(np.minimum(np.linalg.norm(off, axis=1), FAR_MM))
         return {"score": score, **point_medians(rows, predictions)}
 
 
 def keypoint_task(recipe: Recipe) -> SagittalKeypoints | AxialKeypoints:
-    """The task of the view that a recipe names."""
+    """Return the keypoint task for the recipe's view."""
     axial = recipe.data.view == "axial_t2"
     return AxialKeypoints(recipe) if axial else SagittalKeypoints(recipe)
 
 
 def _mean(values: np.ndarray) -> float:
-    """NaN, in silence, where nothing was placed."""
+    """Return the mean; NaN without a warning if there are no values."""
     return float(values.mean()) if len(values) else float("nan")

@@ -1,4 +1,4 @@
-"""Tasks whose network sees a whole series: all that they share, everything but the loss."""
+"""Base class of tasks whose network sees a whole series: everything but the loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lumbargrade.domain.volume import Volume
 from lumbargrade.lsdc.mean_shape import read_mean_shape
 from lumbargrade.lsdc.rows import SeriesRow
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.device import predicted
+from lumbargrade.models.device import run_forward
 from lumbargrade.models.task import (
     MASK_STRIDE,
     Json,
@@ -48,10 +48,10 @@ class Batch:
     Attributes:
         slices: uint8 (sum of counts, S, S), sample after sample.
         counts: slices of each sample.
-        xy: float32 (B, P, 2) mask pixels; 0 where not annotated.
-        z: float32 (B, P) slice index; 0 where not annotated.
+        xy: float32 (B, P, 2) mask pixels; 0 if not annotated.
+        z: float32 (B, P) slice index; 0 if not annotated.
         annotated: bool (B, P).
-        grade: int64 (B, P), -1 where not graded.
+        grade: int64 (B, P), -1 if not graded.
         samples: one per sample.
     """
 
@@ -64,7 +64,7 @@ class Batch:
     samples: list[SampleMeta]
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch with its tensors on another device."""
+        """Return the batch with its tensors on another device."""
         return replace(
             self,
             slices=self.slices.to(device, non_blocking=True),
@@ -76,7 +76,7 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples of any slice counts; nothing is padded."""
+    """Join samples of any slice counts into a batch, without padding."""
     points = np.nan_to_num(np.stack([s.points for s in samples]))
     annotated = np.stack([s.annotated for s in samples])
     points[~annotated] = 0
@@ -93,12 +93,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 @dataclass(frozen=True, eq=False)
 class SeriesScores:
-    """What a network says of a batch of series, as numbers.
+    """A network's output for a batch of series, as numbers.
 
     Attributes:
         probabilities: float64 (B, P, 3), each row sums to 1.
         xy: float64 (B, P, 2) input pixels.
-        z: float64 (B, P) slice of the input.
+        z: float64 (B, P) slice index in the input.
     """
 
     probabilities: FloatArray
@@ -110,7 +110,7 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
     """A task whose network sees a whole series of one kind.
 
     Args:
-        recipe: the experiment.
+        recipe: the task's recipe.
 
     Raises:
         UsageError: if the recipe's decoder or class weights do not fit the task.
@@ -139,15 +139,15 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
 
     @property
     def mirrors(self) -> bool:
-        """Whether left and right are outputs of their own."""
+        """Whether left and right are separate outputs."""
         return self.condition.sided
 
     @property
     def flips(self) -> bool:
         """Whether predictions may be averaged with those of the mirrored series.
 
-        False if the condition has no sides, or if the network was trained on flips that did not
-        exchange left and right: the published runs never averaged such networks.
+        False if the condition has no sides, or if flips in training did not exchange left and
+        right: the published runs never averaged such networks.
         """
         return self.mirrors and self.recipe.augment.flip_exchanges_sides
 
@@ -156,21 +156,21 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         return TARGETS[self.condition]
 
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
-        """A fresh network; ``pretrained`` None does as the recipe says."""
+        """Build an untrained network; ``pretrained`` None follows the recipe."""
         recipe = self.recipe
         return build_network(recipe.encoder, recipe.network, len(self.targets), pretrained)
 
     @cached_property
     def _given_shape(self) -> FloatArray | None:
-        """The mean shape in the recipe's file; None if that of the store is used.
+        """The mean shape from the recipe's file; None if the store's mean shape is used.
 
-        Only training needs it, so a model predicts without the file.
+        Only training needs the file.
         """
         file = self.recipe.data.mean_shape
         return read_mean_shape(Path(file), self.condition) if file else None
 
     def read_files(self) -> dict[str, str]:
-        """Read the mean shape that the recipe names, and return the digests of its files.
+        """Read the recipe's mean shape, and return the digests of the recipe's files.
 
         Raises:
             BadInput: if a file cannot be used.
@@ -179,7 +179,7 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         return super().read_files()
 
     def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[SeriesRow]:
-        """Labelled series of a store, of all folds or of some."""
+        """Return the labelled series of a store, from all folds or some."""
         wrong = self.recipe.data.include_wrong_left_points
         rows = store.rows(self.condition, include_wrong_left_points=wrong)
         return [row for row in rows if folds is None or row.fold in folds]
@@ -187,7 +187,7 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
     def sample(
         self, store: VolumeStore, row: SeriesRow, rng: np.random.Generator | None = None
     ) -> Sample:
-        """One network input; augmented where a source of randomness is given."""
+        """Make one network input; it is augmented if ``rng`` is given."""
         volume = store.volume(row.study_id, row.series_id)
         size = self.recipe.data.size
         draw = None
@@ -207,22 +207,22 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         return make_sample(volume, row, size=size, draw=draw, frame=self.recipe.data.frame)
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
-        """Samples to a batch."""
+        """Join samples into a batch."""
         return collate(samples)
 
     def forward(self, network: nn.Module, batch: Batch) -> OneStageOutput:
-        """A network's output for a batch."""
+        """Run the network on a batch and return its output."""
         result: OneStageOutput = network(batch.slices, batch.counts)
         return result
 
     def _volume_points(self, output: OneStageOutput, batch: Batch) -> dict[str, Tensor]:
-        """Loss parts of points that are found by softmax over the volume: xy, z and heatmap.
+        """Return the loss parts xy, z and heatmap of points found by softmax over the volume.
 
         Raises:
             UsageError: if the network has no such heatmaps.
         """
         if output.volume_heatmaps is None:
-            raise UsageError(f"{self.recipe.name}: the network gives no volume heatmaps")
+            raise UsageError(f"{self.recipe.name}: the network has no volume heatmaps")
         config = self.recipe.loss
         return {
             "xy": losses.coordinate_error(output.xy, batch.xy, batch.annotated),
@@ -238,7 +238,7 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         }
 
     def decode(self, output: OneStageOutput, batch: Batch) -> SeriesScores:
-        """A network's output as numbers, points in input pixels."""
+        """Convert a network's output to numbers, with points in input pixels."""
         probabilities = _numpy(output.grade)
         xy, z = self._points(output)
         return SeriesScores(
@@ -248,9 +248,9 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         )
 
     def _points(self, output: OneStageOutput) -> tuple[Tensor, Tensor]:
-        """Points as xy (B, P, 2) in mask pixels and z (B, P): the heatmaps' means, or peaks.
+        """Return points as xy (B, P, 2) in mask pixels and z (B, P): heatmap means or peaks.
 
-        Peaks are read level by level in order: see :mod:`lumbargrade.networks.heatmap`.
+        Peaks are read so that levels stay in order: see :mod:`lumbargrade.networks.heatmap`.
         """
         radius = self.recipe.network.peak_radius
         if radius and output.volume_heatmaps is not None:
@@ -265,14 +265,14 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
 
     @property
     def _chains(self) -> list[list[int]]:
-        """Targets of each side, top to bottom."""
+        """Indices of the targets of each side, top to bottom."""
         chains: dict[Side | None, list[int]] = {}
         for i, target in enumerate(self.targets):
             chains.setdefault(target.side, []).append(i)
         return list(chains.values())
 
     def run(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
-        """Run a network (in eval mode); with ``flip``, average with the mirrored volumes."""
+        """Run a network in eval mode; with ``flip``, average with the mirrored volumes."""
         scores = self._run(network, batch.slices, batch)
         if not flip:
             return scores
@@ -285,12 +285,12 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         )
 
     def undo_flip(self, scores: SeriesScores, counts: Sequence[int]) -> SeriesScores:
-        """Map scores of series with reversed slices back to the series themselves.
+        """Map scores of series with reversed slices back to the original series.
 
-        Slice z becomes D - 1 - z; x and y of a sagittal slice stay. Left and right are exchanged
-        if the flips in training exchanged them (``augment.flip_exchanges_sides``): then the network
-        takes reversed slices for a mirrored patient. A network trained without the exchange follows
-        the patient's side, whatever the order of the slices.
+        Slice z becomes D - 1 - z; x and y stay. Left and right are exchanged if the flips in
+        training exchanged them (``augment.flip_exchanges_sides``), because such a network sees
+        reversed slices as a mirrored patient. Other networks name the patient's true side in either
+        slice order.
         """
         exchange = self.recipe.augment.flip_exchanges_sides
         order = list(mirror(self.targets)) if exchange else slice(None)
@@ -303,7 +303,9 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
 
     @torch.inference_mode()
     def _run(self, network: nn.Module, slices: Tensor, batch: Batch) -> SeriesScores:
-        output = predicted(self.recipe.train, slices.device, lambda: network(slices, batch.counts))
+        output = run_forward(
+            self.recipe.train, slices.device, lambda: network(slices, batch.counts)
+        )
         return self.decode(output, batch)
 
     def predict(
@@ -315,22 +317,22 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         *,
         flip: bool = False,
     ) -> list[StudyPrediction]:
-        """What a network finds in each series of the task's kind."""
-        mine = [(self._unlabelled(v), v) for v in volumes if v.kind is self.kind]
-        found = [one for pair in mine for one in self._predict(network, [pair], flip=flip)]
-        return [replace(one, study_id=study_id) for one in found]
+        """Predict each series of the task's kind."""
+        pairs = [(self._unlabelled(v), v) for v in volumes if v.kind is self.kind]
+        found = [p for pair in pairs for p in self._predict(network, [pair], flip=flip)]
+        return [replace(p, study_id=study_id) for p in found]
 
     def predict_chunk(
         self, network: nn.Module, store: VolumeStore, rows: Sequence[SeriesRow], *, flip: bool
     ) -> list[StudyPrediction]:
-        """Predict a few rows of a store in one batch."""
+        """Predict some rows of a store in one batch."""
         volumes = [(row, store.volume(row.study_id, row.series_id)) for row in rows]
         return self._predict(network, volumes, flip=flip)
 
     def _predict(
         self, network: nn.Module, volumes: Sequence[tuple[SeriesRow, Volume]], *, flip: bool
     ) -> list[StudyPrediction]:
-        """Predictions of a few volumes in one batch; labels of the rows are not used."""
+        """Predict some volumes in one batch; the labels of the rows are not used."""
         data, name = self.recipe.data, self.recipe.name
         samples = [make_sample(v, row, size=data.size, frame=data.frame) for row, v in volumes]
         scores = self.run(network, self.collate(samples).to(device_of(network)), flip=flip)
@@ -343,7 +345,7 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         return found
 
     def _unlabelled(self, volume: Volume) -> SeriesRow:
-        """A row for a series without labels, so that it can be predicted like any other."""
+        """Make a row without labels, so that an unlabelled series can be predicted."""
         count = len(self.targets)
         return SeriesRow(
             study_id=int(volume.study_id) if volume.study_id.isdecimal() else -1,
@@ -358,7 +360,7 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
     def notes(
         self, network: nn.Module, store: VolumeStore, rows: Sequence[SeriesRow]
     ) -> dict[str, Json]:
-        """The mean shape, (P, 2) pixels of a 512 frame, if the recipe takes it from a file."""
+        """Return the mean shape from the recipe's file, if any: (P, 2) pixels of a 512 frame."""
         given = self._given_shape
         return {} if given is None else {"mean_shape": given.tolist()}
 

@@ -1,4 +1,4 @@
-"""Models as published .pth files and back: names of parameters there and here."""
+"""Import and export published .pth checkpoints, which name their parameters differently."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lumbargrade.models.checkpoint import (
 from lumbargrade.networks.one_stage import OneStageNetwork, PlaneNetwork, VolumeNetwork
 from lumbargrade.networks.weights import read_weights, require_finite, require_fit, write_torch
 
-#: (published beginning, our beginning) of parameter names; the rest of a name is the same.
+#: (published prefix, our prefix) of parameter names; the rest of a name is the same.
 _COMMON_PARTS = (
     ("encoder.", "encoder.model."),
     ("decoder.block.{i}.conv1.", "decoder.blocks.{i}.first."),
@@ -39,26 +39,26 @@ _PLANE = (
     ("grade_mask.", "head.grade."),
 )
 
-#: Buffers in published files that no computation uses; each is the integer 0.
+#: Unused buffers in published files; each is the integer 0.
 _UNUSED = ("D",)
 
 
 def published_names(network: OneStageNetwork) -> dict[str, str]:
-    """Published name of every parameter and buffer of a network: {ours: published}."""
+    """Map every parameter and buffer name of a network to its published name."""
     heads = _VOLUME if isinstance(network, VolumeNetwork) else _PLANE
     pairs = [
         (published.format(i=i), ours.format(i=i))
         for published, ours in _COMMON_PARTS + heads
         for i in range(len(network.decoder.blocks))
     ]
-    # a whole timm model sits one attribute deeper in our encoder
+    # our encoder holds a whole timm model one attribute deeper
     if any(name.startswith("encoder.model.model.") for name in network.state_dict()):
         pairs.insert(0, ("encoder.", "encoder.model.model."))
     return {name: _rename(name, pairs) for name in network.state_dict()}
 
 
 def published_shapes(network: OneStageNetwork) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor a published file of this network holds, by its published name."""
+    """Return the shape of every tensor in a published file of this network, by published name."""
     state = network.state_dict()
     shapes = {
         published: _published_shape(ours, tuple(state[ours].shape))
@@ -68,11 +68,11 @@ def published_shapes(network: OneStageNetwork) -> dict[str, tuple[int, ...]]:
 
 
 def fill_from_published(network: OneStageNetwork, weights: Mapping[str, Tensor]) -> None:
-    """Load published weights into a network: every parameter, and nothing else.
+    """Load published weights into a network; every parameter must be there, and no other.
 
     Raises:
-        BadModel: naming missing, unknown and misshapen parameters, and those that are not finite
-            or not of the type that they should be.
+        BadModel: if parameters are missing, unknown, not finite, or of the wrong shape or type;
+            the text names them.
     """
     require_fit(weights, published_shapes(network), "parameters do not fit the network")
     state, names = network.state_dict(), published_names(network)
@@ -80,19 +80,21 @@ def fill_from_published(network: OneStageNetwork, weights: Mapping[str, Tensor])
         p for n, p in names.items() if state[n].is_floating_point() > weights[p].is_floating_point()
     ]
     if whole:
-        raise BadModel(f"whole numbers where weights should be: {', '.join(whole[:5])}")
+        raise BadModel(f"integers instead of real numbers in {', '.join(whole[:5])}")
     ours = {n: weights[p].reshape(state[n].shape) for n, p in names.items()}
     network.load_state_dict(ours, strict=True)
-    # of what was loaded: a float64 can be beyond what a float32 holds
+    # checked after loading, because a float64 can overflow in float32
     filled = network.state_dict()
     require_finite({p: filled[n] for n, p in names.items()}, "parameters cannot be used")
 
 
 def to_published(network: OneStageNetwork) -> dict[str, Tensor]:
-    """The weights of a network under their published names; :func:`fill_from_published` reads them.
+    """Return the weights of a network under their published names.
+
+    :func:`fill_from_published` reads them back.
 
     Returns:
-        Published name -> tensor on the CPU that shares no memory; real numbers are float32.
+        Published name -> independent copy of the tensor on the CPU; real numbers are float32.
     """
     state, shapes = network.state_dict(), published_shapes(network)
     found = {name: torch.tensor(0) for name in _UNUSED}
@@ -111,13 +113,13 @@ def _rename(name: str, pairs: list[tuple[str, str]]) -> str:
 
 
 def _published_shape(ours: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    # we project pooled vectors with a linear layer where the published code convolves 1x1x1
+    # our linear layer on pooled vectors is a 1x1x1 convolution in the published code
     return (*shape, 1, 1, 1) if ours == "head.project.weight" else shape
 
 
 log = logging.getLogger(__name__)
 
-#: Recipe keys that decide the parameters, beside the encoder's name: of every network, and by
+#: Recipe keys that determine the parameters, besides the encoder's name: of all networks, and by
 #: decoder.
 _COMMON = ("encoder.stages", "encoder.whole_model", "network.decoder", "network.widths")
 _STRUCTURE = {
@@ -125,7 +127,7 @@ _STRUCTURE = {
     "2d": (*_COMMON, "network.hidden"),
 }
 
-#: Recipe keys that change how a network's output is read, but not its parameters.
+#: Recipe keys that change how a network's output is decoded, but not its parameters.
 _DECODING = (
     *("data.size", "data.frame", "network.neighbours", "network.peak_radius"),
     "augment.flip_exchanges_sides",
@@ -135,33 +137,35 @@ _DECODING = (
 def import_published(
     file: Path | str, recipe_name: str, out: Path | str, fold: int = -1
 ) -> ModelMeta:
-    """Write a published checkpoint as one of our models.
+    """Convert a published checkpoint to a model folder.
 
     Args:
-        file: ``.pth`` with ``state_dict`` (or the parameters themselves), of which nothing is run;
-            names may begin with what DataParallel or torch.compile puts before them.
-        recipe_name: the experiment it comes from.
+        file: ``.pth`` with ``state_dict`` (or only the parameters); no code in it is executed.
+            Prefixes of DataParallel and torch.compile are removed from the names.
+        recipe_name: the recipe of the checkpoint.
         out: model folder to write.
-        fold: the fold it was validated on; -1 where that is not known.
+        fold: the validation fold; -1 if unknown.
 
     Raises:
-        BadModel: if the file is damaged or its parameters are not exactly the recipe's.
+        BadModel: if the file is damaged or its parameters do not fit the recipe exactly.
         UsageError: if there is no such recipe, or the fold is not 0 to 4.
     """
     if not -1 <= fold <= 4:
-        raise UsageError(f"fold {fold}: the published folds are 0 to 4")
+        raise UsageError(f"fold {fold}: no such published fold; use 0 to 4")
     recipe = load_recipe(recipe_name)
     file = Path(file)
     content = read_weights(file)
     network = fresh_network(recipe)
     if not isinstance(network, PlaneNetwork | VolumeNetwork):
-        raise UsageError(f"{recipe.name}: published checkpoints are of one-stage networks only")
+        raise UsageError(
+            f"{recipe.name}: not a one-stage network, and only these have published checkpoints"
+        )
     try:
         fill_from_published(network, content.tensors)
     except BadModel as error:
         raise BadModel(f"{file} is not a checkpoint of {recipe.name}: {error}") from None
     if content.removed:
-        log.info("%s: %s removed from the beginning of every name", file, content.removed)
+        log.info("%s: removed the prefix %s from every parameter name", file, content.removed)
     origin = {**content.notes, "imported_from": file.name, "sha256": sha256_of(file)}
     if content.removed:
         origin["removed_prefix"] = content.removed
@@ -173,24 +177,24 @@ def import_published(
 def export_published(path: Path | str, file: Path | str) -> Recipe:
     """Write a model as a published-style checkpoint, which :func:`import_published` reads back.
 
-    The file holds ``state_dict`` with the published names and shapes, and ``iteration`` and
-    ``epoch``, each 0 where the model does not know it.
+    The file holds ``state_dict`` with the published names and shapes, ``iteration`` and ``epoch``;
+    the two numbers are 0 if unknown.
 
     Args:
         path: model folder (or its weight file).
         file: the ``.pth`` file to write, atomically.
 
     Returns:
-        The published experiment whose code reads the file.
+        The published recipe whose code reads the file.
 
     Raises:
-        BadModel: if it is no model.
+        BadModel: if ``path`` is not a model.
         UsageError: if no published network has its structure, or the file is not named ``.pth``.
         OSError: if the file cannot be written.
     """
     file = Path(file)
     if file.suffix != ".pth":
-        raise UsageError(f"{file}: a published-style checkpoint is a .pth file; name it so")
+        raise UsageError(f"{file}: not a .pth file name; a published-style checkpoint needs one")
     counterpart = published_counterpart(read_meta(path).recipe)
     require_writable(file)
     model = load_model(path)
@@ -202,17 +206,17 @@ def export_published(path: Path | str, file: Path | str) -> Recipe:
 
 
 def published_counterpart(recipe: Recipe) -> Recipe:
-    """The published experiment whose checkpoints hold the parameters of a recipe's network.
+    """Return the published recipe whose checkpoints fit a recipe's network.
 
     Raises:
-        UsageError: if there is none; it lists the settings that differ.
+        UsageError: if there is none; the text lists the settings that differ.
     """
     everything = [load_recipe(name) for name in recipe_names()]
     known = [r for r in everything if r.task == recipe.task and r.published.score is not None]
     if not known:
         raise UsageError(
-            f"{recipe.name}: a {recipe.task} model; published checkpoints are of one-stage "
-            "foraminal and canal networks only"
+            f"{recipe.name}: a {recipe.task} model cannot be exported; published checkpoints exist "
+            "only for one-stage foraminal and canal networks"
         )
     same = [r for r in known if _architecture(r) == _architecture(recipe)]
     if not same:
@@ -227,16 +231,16 @@ def published_counterpart(recipe: Recipe) -> Recipe:
 
 
 def unsaved_settings(recipe: Recipe, published: Recipe) -> list[str]:
-    """Settings by which a recipe reads its network's output differently from a published one.
+    """List the settings with which a recipe decodes its network's output differently.
 
-    A published file does not hold them: a program that reads it uses those of the published
-    experiment.
+    A published file does not hold these settings: a program that reads it uses those of the
+    published recipe.
     """
     return _differences(recipe, published, _DECODING)
 
 
 def _architecture(recipe: Recipe) -> str:
-    """timm's name of the encoder without the tag of its pretrained weights."""
+    """Return timm's name of the encoder without the tag of its pretrained weights."""
     return recipe.encoder.name.split(".")[0]
 
 

@@ -1,4 +1,4 @@
-"""Which task a recipe is for."""
+"""Find the task of a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lumbargrade.models.subarticular import SubarticularTask
 from lumbargrade.models.task import Task
 from lumbargrade.models.two_stage import TwoStageTask
 
-#: A task of any kind: its rows, samples, batches and outputs are its own affair.
+#: A task with any types of rows, samples, batches and outputs.
 AnyTask = Task[Any, Any, Any, Any]
 
 _TASKS: dict[TaskName, Callable[[Recipe], AnyTask]] = {
@@ -25,7 +25,7 @@ _TASKS: dict[TaskName, Callable[[Recipe], AnyTask]] = {
 
 
 def get_task(recipe: Recipe) -> AnyTask:
-    """The task of a recipe.
+    """Return the task of a recipe.
 
     Raises:
         UsageError: if the recipe does not fit its task.

@@ -1,4 +1,4 @@
-"""The graded one-stage tasks on sagittal series: foramina on T1, the canal on T2."""
+"""One-stage tasks that grade sagittal series: foramina on T1, the canal on T2."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lumbargrade.networks.one_stage import OneStageOutput
 
 
 class ForaminalTask(OneStageTask):
-    """Ten foramina in a sagittal T1 series."""
+    """Grade the ten foramina of a sagittal T1 series."""
 
     condition = Condition.FORAMINAL
     kind = SeriesKind.SAGITTAL_T1
     decoder: Literal["2d", "3d"] = "3d"
 
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
-        """Squared errors of xy and z, heatmap divergence, and grades by dynamic matching."""
+        """Add squared errors of xy and z, heatmap divergence, and grades by dynamic matching."""
         config = self.recipe.loss
         matching = losses.match_grades(
             output.xy[..., 1],
@@ -52,20 +52,21 @@ class ForaminalTask(OneStageTask):
 
 
 class CanalTask(OneStageTask):
-    """Five levels of the canal in a sagittal T2/STIR series."""
+    """Grade the five canal levels of a sagittal T2/STIR series."""
 
     condition = Condition.CANAL
     kind = SeriesKind.SAGITTAL_T2
     decoder: Literal["2d", "3d"] = "2d"
 
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
-        """Slice likelihood, squared error of xy, heatmap divergence, grades pooled and on the map.
+        """Add slice likelihood, squared error of xy, heatmap divergence and two grade losses.
 
-        Grades of levels without a point train the pooled grade only.
+        One grade loss is on the pooled grade, the other on the grade map around the point. Levels
+        without a point train only the pooled grade.
         """
         maps = output.slice_log_probs, output.plane_heatmaps, output.grade_map
         if maps[0] is None or maps[1] is None or maps[2] is None:
-            raise UsageError(f"{self.recipe.name}: the network gives no slices, planes and grades")
+            raise UsageError(f"{self.recipe.name}: the network has no slice, plane and grade maps")
         slices, heatmaps, grade_map = maps[0], maps[1], maps[2]
         config = self.recipe.loss
         weights = self._class_weights(output.xy)

@@ -1,4 +1,4 @@
-"""What the tasks have in common that look at levels one by one, in crops of several series."""
+"""Base class of tasks whose network sees crops around the levels of a study."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from lumbargrade.sampling.study_rows import DEFAULT_JITTER, StudyRow, study_rows
 
 @dataclass(frozen=True, eq=False)
 class StudySample:
-    """One study as a network sees it.
+    """Crops and labels of one study.
 
     Attributes:
-        study_id: where it comes from; -1 where it is no number.
+        study_id: the study; -1 if its id is not a number.
         crops: crops of every view.
-        grades: int8 (P,), -1 where not graded.
-        truth: (P, 3) labelled points, patient LPS mm; NaN where there is none.
+        grades: int8 (P,), -1 if not graded.
+        truth: (P, 3) labelled points, patient LPS mm; NaN if there is none.
         volumes: the series, by id.
     """
 
@@ -47,7 +47,7 @@ class StudySample:
     volumes: Mapping[str, Volume]
 
     def point_in(self, kind: SeriesKind, place: int, target: int) -> NDArray[np.float64] | None:
-        """A target's labelled point in pixels and slice of a crop; None where it is outside."""
+        """Return a target's labelled point in pixels and slice of a crop; None if outside."""
         crop = self.crops.views[kind][place]
         if not crop.valid.any() or not np.isfinite(self.truth[target]).all():
             return None
@@ -57,18 +57,18 @@ class StudySample:
 class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
     """A task whose network sees crops around the levels of a study.
 
-    Crops are cut around guide points: labels, or the out-of-fold points of a first stage
-    (``data.points``) in training, and what the first stage finds in prediction.
+    Crops are cut around guide points. In training these are labels or the out-of-fold points of a
+    first stage (``data.points``); in prediction they are the points that the first stage finds.
 
     Args:
-        recipe: the experiment.
+        recipe: the task's recipe.
 
     Raises:
-        UsageError: if the recipe's class weights do not fit, or it names a mean shape.
+        UsageError: if the recipe does not have three class weights, or names a mean shape.
     """
 
     needs_guides: ClassVar[bool] = True
-    #: Conditions whose targets are looked at.
+    #: Conditions whose targets the crops show.
     shown: ClassVar[tuple[Condition, ...]]
     #: Kinds of series that crops are cut from.
     views: ClassVar[tuple[SeriesKind, ...]]
@@ -77,8 +77,8 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         super().__init__(recipe)
         if recipe.data.mean_shape:
             raise UsageError(
-                f"{recipe.name}: data.mean_shape {recipe.data.mean_shape!r}: only tasks that see "
-                "a whole sagittal series align points to a mean shape; leave it out"
+                f"{recipe.name}: data.mean_shape {recipe.data.mean_shape!r} is only for tasks that "
+                "see a whole sagittal series; remove it from the recipe"
             )
 
     @property
@@ -94,7 +94,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         return tuple(t for c in self.shown for t in TARGETS[c])
 
     def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[StudyRow]:
-        """Studies with a grade and a point to start from, of all folds or of some.
+        """Return the studies with a grade and a guide point, from all folds or some.
 
         Raises:
             BadTable: if the file of points cannot be read.
@@ -113,9 +113,9 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         fold: int,
         guides: Mapping[int, Sequence[Point]] | None = None,
     ) -> list[StudyRow]:
-        """Rows of a fold, with crops around ``guides`` alone, never around labels.
+        """Return the rows of a fold with ``guides`` as their only guide points, never labels.
 
-        The points that the model was trained with may be elsewhere, and are not needed.
+        The file of points that the model was trained with is not needed.
         """
         rows = self._rows(store, {fold}, {})
         if guides is None:
@@ -144,7 +144,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
     def sample(
         self, store: VolumeStore, row: StudyRow, rng: np.random.Generator | None = None
     ) -> StudySample:
-        """One network input; augmented where a source of randomness is given."""
+        """Make one network input; it is augmented if ``rng`` is given."""
         volumes = [
             store.volume(s.study_id, s.series_id)
             for s in row.series
@@ -165,7 +165,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         jitter: tuple[float, float, float] = (DEFAULT_JITTER,) * 3,
         dropped: Collection[SeriesKind] = (),
     ) -> StudySample:
-        """A sample from volumes and guide points; ``dropped`` views are taken away."""
+        """Make a sample from volumes and guide points, without the ``dropped`` views."""
         draw = None
         if rng is not None:
             draw = draw_crops(rng, self.recipe.augment, jitter, self.kinds)
@@ -178,11 +178,11 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
     def _trainable(
         self, row: StudyRow, crops: StudyCrops, volumes: Mapping[str, Volume]
     ) -> NDArray[np.int8]:
-        """Grades that a crop can be trained with: not those of a level the guide missed.
+        """Return the grades to train with; those of levels that the guide missed become -1.
 
-        A first stage that counts from the wrong disc puts the crops of a label on another level;
-        what is seen there says nothing of that label. A sagittal crop shows the next level too, so
-        the label must also be the nearest to its middle.
+        If a first stage counts from the wrong disc, the crop of a label shows another level, so its
+        image does not fit the label. A sagittal crop shows the next level too, so the label must
+        also be the one nearest to the centre of the crop.
         """
         grades = row.grades.copy()
         for i, target in enumerate(row.targets):
@@ -206,12 +206,12 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
     def predict_samples(
         self, network: nn.Module, samples: Sequence[StudySample]
     ) -> list[StudyPrediction]:
-        """Predictions of samples by a network in eval mode."""
+        """Predict samples with a network in eval mode."""
 
     def predict_chunk(
         self, network: nn.Module, store: VolumeStore, rows: Sequence[StudyRow], *, flip: bool
     ) -> list[StudyPrediction]:
-        """Predict a few rows of a store in one batch."""
+        """Predict some rows of a store in one batch."""
         return self.predict_samples(network, [self.sample(store, row) for row in rows])
 
     def predict(
@@ -223,7 +223,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         *,
         flip: bool = False,
     ) -> list[StudyPrediction]:
-        """What a network finds in crops around the points of a first stage.
+        """Predict a study from crops around the points of a first stage.
 
         A target that no view shows is absent, with the reason of each view.
         """
@@ -237,7 +237,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
     def _not_shown(
         self, target: Target, crops: StudyCrops, there: Collection[SeriesKind | None]
     ) -> str:
-        """Why no view shows a target; empty where one does."""
+        """Return why no view shows a target; empty if a view does."""
         level = tuple(Level).index(target.level)
         sides = [place_of(target)] if target.side else [level, level + len(Level)]
         reasons = []
@@ -261,7 +261,10 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
     def notes(
         self, network: nn.Module, store: VolumeStore, rows: Sequence[StudyRow]
     ) -> dict[str, Json]:
-        """How the validation studies were guided: labels know more than a first stage does."""
+        """Count the validation studies by the origin of their guide points.
+
+        Scores around labels are better than those around the points of a first stage.
+        """
         labelled = sum(row.guided_by_labels for row in rows)
         return {
             "validated_around_labels": labelled,
@@ -270,14 +273,14 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
 
 
 def place_of(target: Target) -> int:
-    """Which of a view's ten crops shows a target (the left one for a target without a side)."""
+    """Return which of a view's ten crops shows a target (the left one if it has no side)."""
     return TARGETS[target.condition].index(target)
 
 
 def locate_in(
     crop: Crop, voxel: Sequence[float] | NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
-    """A native voxel of a crop's series in pixels and slice of the crop; None where outside."""
+    """Convert a native voxel of a crop's series to pixels and slice of the crop, or None."""
     x, y, z = voxel
     away = np.where(crop.valid, np.abs(crop.zs - z), np.inf)
     at = int(away.argmin())
@@ -290,13 +293,13 @@ def locate_in(
 
 
 def native_voxel(crop: Crop, x: float, y: float, at: int) -> tuple[float, float, float]:
-    """A pixel of slice ``at`` of a crop as native voxel of its series."""
+    """Convert a pixel of slice ``at`` of a crop to a native voxel of its series."""
     u, v = apply_homography(crop.to_native[at], np.array([x, y]))
     return float(u), float(v), float(crop.zs[at])
 
 
 def _middle_of(crop: Crop, volume: Volume) -> NDArray[np.float64]:
-    """The middle of a crop, patient LPS mm."""
+    """Return the centre of a crop, patient LPS mm."""
     centre = (crop.image.shape[-1] - 1) / 2
     return volume.to_patient(native_voxel(crop, centre, centre, len(crop.zs) // 2))
 
@@ -304,12 +307,12 @@ def _middle_of(crop: Crop, volume: Volume) -> NDArray[np.float64]:
 def found_in(
     crop: Crop, target: Target, xyz: Sequence[float], volumes: Mapping[str, Volume]
 ) -> dict[Target, Point]:
-    """A point that a network found in a crop, in the series that the crop is cut from.
+    """Convert a point that a network found in a crop to a point of the crop's series.
 
     Args:
-        crop: with at least one slice.
-        target: what was found.
-        xyz: mask pixels and slice of the crop; the nearest slice that is there counts.
+        crop: a crop with at least one slice.
+        target: the target of the point.
+        xyz: mask pixels and slice of the crop; the nearest valid slice is used.
         volumes: the study's series, by id.
     """
     x, y, z = xyz

@@ -1,4 +1,4 @@
-"""Subarticular stenosis on axial slices: a crop for each recess, its point and its grade."""
+"""The subarticular task: find and grade each recess in a crop of axial slices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Condition, SeriesKind, Target
-from lumbargrade.models.device import predicted
+from lumbargrade.models.device import run_forward
 from lumbargrade.models.study_task import StudySample, StudyTask, found_in
 from lumbargrade.models.task import (
     MASK_STRIDE,
@@ -28,15 +28,15 @@ from lumbargrade.networks.heatmap import peak_index
 
 @dataclass(frozen=True, eq=False)
 class CropBatch:
-    """N crops of B studies; only crops with at least one slice.
+    """N crops of B studies; every crop has at least one slice.
 
     Attributes:
         slices: uint8 (N, D, S, S).
         valid: bool (N, D).
-        xyz: float32 (N, 3) true point: mask pixels and slice of the crop; 0 where not annotated.
+        xyz: float32 (N, 3) true point: mask pixels and slice of the crop; 0 if not annotated.
         annotated: bool (N,) whether the true point lies in the crop.
-        grade: int64 (N,), -1 where not graded.
-        owner: (study in the batch, place in the study) of each crop.
+        grade: int64 (N,), -1 if not graded.
+        owner: (index of the study in the batch, index of the target) of each crop.
         samples: one per study.
     """
 
@@ -49,7 +49,7 @@ class CropBatch:
     samples: list[SampleMeta]
 
     def to(self, device: torch.device | str) -> CropBatch:
-        """The same batch with its tensors on another device."""
+        """Return the batch with its tensors on another device."""
         return replace(
             self,
             slices=self.slices.to(device, non_blocking=True),
@@ -61,21 +61,21 @@ class CropBatch:
 
 
 class SubarticularTask(StudyTask[CropBatch, CropOutput]):
-    """Ten recesses in the axial slices that cut each level.
+    """Find and grade ten recesses in the axial slices that cut each level.
 
-    A crop lies beside the projected canal centre; crops of the right side are mirrored, so that
-    both sides share the network.
+    Crops lie beside the projected canal centre. Crops of the right side are mirrored, so that one
+    network serves both sides.
     """
 
     shown = (Condition.SUBARTICULAR,)
     views = (SeriesKind.AXIAL_T2,)
 
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
-        """A fresh network; ``pretrained`` None does as the recipe says."""
+        """Build an untrained network; ``pretrained`` None follows the recipe."""
         return build_crop_network(self.recipe.encoder, self.recipe.network, pretrained)
 
     def collate(self, samples: Sequence[StudySample]) -> CropBatch:
-        """Crops of all studies; those that could not be cut are left out."""
+        """Join the crops of all studies into a batch, without crops that have no slice."""
         slices, valid, xyz, annotated, grades, owner = [], [], [], [], [], []
         for study, sample in enumerate(samples):
             for place, crop in enumerate(sample.crops.views[SeriesKind.AXIAL_T2]):
@@ -101,12 +101,12 @@ class SubarticularTask(StudyTask[CropBatch, CropOutput]):
         )
 
     def forward(self, network: nn.Module, batch: CropBatch) -> CropOutput:
-        """A network's output for a batch."""
+        """Run the network on a batch and return its output."""
         result: CropOutput = network(batch.slices, batch.valid)
         return result
 
     def loss(self, output: CropOutput, batch: CropBatch) -> LossTerms:
-        """Squared error of the point, heatmap divergence, weighted grade."""
+        """Add the squared error of the point, heatmap divergence and weighted grade loss."""
         config = self.recipe.loss
         weights = torch.tensor(config.class_weights, device=output.grade.device)
         annotated = batch.annotated
@@ -135,13 +135,13 @@ class SubarticularTask(StudyTask[CropBatch, CropOutput]):
     def predict_samples(
         self, network: nn.Module, samples: Sequence[StudySample]
     ) -> list[StudyPrediction]:
-        """Predictions of samples; a level that no axial slice cuts has neither grade nor point."""
+        """Predict samples; a level that no axial slice cuts gets neither grade nor point."""
         device = device_of(network)
         batch = self.collate(samples).to(device)
         probabilities = np.full((len(samples), len(self.targets), 3), np.nan)
         points: list[dict[Target, Point]] = [{} for _ in samples]
         if batch.owner:
-            output = predicted(self.recipe.train, device, lambda: self.forward(network, batch))
+            output = run_forward(self.recipe.train, device, lambda: self.forward(network, batch))
             grade = output.grade.double().cpu().numpy()
             found = self._points(output).double().cpu().numpy()
             for (study, place), p, xyz in zip(batch.owner, grade, found, strict=True):

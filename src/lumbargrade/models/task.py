@@ -1,4 +1,4 @@
-"""What a task is: the one interface that training, validation and grading know."""
+"""The task interface that training, validation and grading use."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from lumbargrade.scoring.local import local_score
 #: Mask pixels per input pixel: ``x_mask = x_input / MASK_STRIDE``.
 MASK_STRIDE = 4
 
-#: What a model keeps beside its weights: anything JSON can hold.
+#: Anything that JSON can hold, to be stored beside a model's weights.
 Json = Mapping[str, "Json"] | Sequence["Json"] | str | float | int | bool | None
 
 
 class Row(Protocol):
-    """A labelled series, or a labelled study: what is trained on and judged."""
+    """A labelled series or study, for training and validation."""
 
     @property
     def study_id(self) -> int: ...
     @property
     def key(self) -> tuple[int, ...]:
-        """Study and series, or the study alone."""
+        """Study and series, or only the study."""
 
     @property
     def fold(self) -> int: ...
@@ -46,11 +46,11 @@ class Row(Protocol):
     def targets(self) -> tuple[Target, ...]: ...
     @property
     def grades(self) -> NDArray[np.int8]:
-        """(P,), -1 where not graded."""
+        """(P,), -1 if not graded."""
 
     @property
     def points(self) -> NDArray[np.floating]:
-        """Labelled points (P, 3) in ``frame``, NaN where there is none."""
+        """Labelled points (P, 3) in ``frame``, NaN if there is none."""
 
     @property
     def labelled(self) -> Sequence[Point]:
@@ -58,16 +58,16 @@ class Row(Protocol):
 
     @property
     def frame(self) -> Literal["voxel", "patient"]:
-        """Whether points are native voxels of one series, or patient LPS mm."""
+        """Whether ``points`` are native voxels of one series or patient LPS mm."""
 
 
 @dataclass(frozen=True, eq=False)
 class SampleMeta:
-    """What is known of a sample beside its tensors.
+    """Metadata of a sample.
 
     Attributes:
-        study_id, series_id: where it comes from.
-        maps: of one series, input pixels and slices to native voxels; None for a study.
+        study_id, series_id: the sample's study and series.
+        maps: maps from input pixels and slices to native voxels of a series; None for a study.
     """
 
     study_id: int
@@ -76,23 +76,23 @@ class SampleMeta:
 
 
 class TaskBatch(Protocol):
-    """What training knows of a batch."""
+    """The interface of a batch that training uses."""
 
     @property
     def samples(self) -> list[SampleMeta]: ...
 
     def to(self, device: torch.device | str) -> Self:
-        """The same batch with its tensors on another device."""
+        """Return the batch with its tensors on another device."""
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """A loss and what it is made of.
+    """A loss and its parts.
 
     Attributes:
-        total: what is minimised.
-        parts: each part by name, before its weight.
-        counts: how many points took part, by name.
+        total: the value that training minimises.
+        parts: the unweighted parts by name.
+        counts: numbers of points used, by name.
     """
 
     total: Tensor
@@ -107,18 +107,18 @@ OutputT = TypeVar("OutputT")
 
 
 class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
-    """All that one group of conditions needs: rows, samples, network, loss, findings, score.
+    """Rows, samples, network, loss, findings and score for a group of conditions.
 
     Args:
-        recipe: the experiment.
+        recipe: the task's recipe.
 
     Raises:
         UsageError: if the recipe does not fit the task.
     """
 
-    #: Whether it looks at crops, and so starts from the points of a task that needs none.
+    #: Whether the task sees crops, so that it needs guide points of another task.
     needs_guides: ClassVar[bool]
-    #: Whether its points are its own, found in the images, and not those that it started from.
+    #: Whether the task finds points in the images itself, instead of returning its guide points.
     places_points: ClassVar[bool] = True
 
     def __init__(self, recipe: Recipe) -> None:
@@ -129,21 +129,21 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
     @property
     @abstractmethod
     def conditions(self) -> tuple[Condition, ...]:
-        """What is graded; empty for a task that only places points."""
+        """The conditions that the task grades; empty if it only places points."""
 
     @property
     @abstractmethod
     def kinds(self) -> tuple[SeriesKind, ...]:
-        """The kinds of series it looks at."""
+        """The kinds of series that the task uses."""
 
     @property
     @abstractmethod
     def targets(self) -> tuple[Target, ...]:
-        """P targets in the order of the network's outputs."""
+        """The P targets in the order of the network's outputs."""
 
     @property
     def mirrors(self) -> bool:
-        """Whether the mirrored study is another input to the network, with left and right in it."""
+        """Whether the network has separate left and right outputs, which a mirrored study swaps."""
         return False
 
     @property
@@ -153,13 +153,13 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
 
     @abstractmethod
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
-        """A fresh network; ``pretrained`` None does as the recipe says."""
+        """Build an untrained network; ``pretrained`` None follows the recipe."""
 
     def read_files(self) -> dict[str, str]:
-        """Read the files that only training needs, once, so that a later change has no effect.
+        """Read the files that only training needs, so that later changes to them have no effect.
 
         Returns:
-            Keys of ``recipe.data`` that name a file -> sha256 of its content.
+            SHA-256 of each file, by the key of ``recipe.data`` that names it.
 
         Raises:
             BadInput: if a file cannot be used.
@@ -175,7 +175,7 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
 
     @abstractmethod
     def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[RowT]:
-        """Labelled rows of a store to train on, of all folds or of some."""
+        """Return the labelled rows of a store to train on, from all folds or some."""
 
     def rows_to_judge(
         self,
@@ -183,13 +183,13 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
         fold: int,
         guides: Mapping[int, Sequence[Point]] | None = None,
     ) -> list[RowT]:
-        """Labelled rows of a fold, which a model of that fold is judged on.
+        """Return the labelled rows on which a model of a fold is validated.
 
         Args:
             store: volumes and labels.
             fold: the fold.
-            guides: study -> points that crops are cut around, of a model that has not seen the
-                study; None where they are not known yet.
+            guides: study -> guide points for crops, from models that have not seen the study; None
+                if they are not known yet.
         """
         return self.rows(store, {fold})
 
@@ -197,19 +197,19 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
     def sample(
         self, store: VolumeStore, row: RowT, rng: np.random.Generator | None = None
     ) -> SampleT:
-        """One network input; augmented where a source of randomness is given."""
+        """Make one network input; it is augmented if ``rng`` is given."""
 
     @abstractmethod
     def collate(self, samples: Sequence[SampleT]) -> BatchT:
-        """Samples to a batch."""
+        """Join samples into a batch."""
 
     @abstractmethod
     def forward(self, network: nn.Module, batch: BatchT) -> OutputT:
-        """A network's output for a batch."""
+        """Run the network on a batch and return its output."""
 
     @abstractmethod
     def loss(self, output: OutputT, batch: BatchT) -> LossTerms:
-        """The training loss of a batch."""
+        """Compute the training loss of a batch."""
 
     @abstractmethod
     def predict(
@@ -221,24 +221,24 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
         *,
         flip: bool = False,
     ) -> list[StudyPrediction]:
-        """What a network in eval mode finds in a study.
+        """Predict a study with a network in eval mode.
 
         Args:
-            network: on its device.
+            network: the network, on its device.
             study_id: the study.
             volumes: its series; those of other kinds are ignored.
-            guides: points that crops are cut around, for a task that needs them.
+            guides: guide points for crops, for a task that needs them.
             flip: average with the mirrored series, for a task with `flips`.
 
         Returns:
-            One prediction for each series that is looked at by itself, or one for the study.
+            One prediction per series from tasks on whole series, or one for the study.
         """
 
     @abstractmethod
     def predict_chunk(
         self, network: nn.Module, store: VolumeStore, rows: Sequence[RowT], *, flip: bool
     ) -> list[StudyPrediction]:
-        """Predict a few rows of a store in one batch."""
+        """Predict some rows of a store in one batch."""
 
     def predict_rows(
         self,
@@ -249,7 +249,7 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
         flip: bool = False,
         batch_size: int = 4,
     ) -> list[StudyPrediction]:
-        """Predict rows of a store with a network in eval mode, a few at a time."""
+        """Predict rows of a store with a network in eval mode, ``batch_size`` at a time."""
         return [
             prediction
             for chunk in chunks(rows, batch_size)
@@ -259,27 +259,27 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
     def evaluate(
         self, rows: Sequence[RowT], predictions: Sequence[StudyPrediction]
     ) -> dict[str, float]:
-        """Scores of predictions against labels; ``score`` is what training minimises.
+        """Score predictions against labels; training keeps the epoch with the lowest ``score``.
 
-        Here the weighted log loss, and median errors of the points.
+        By default ``score`` is the weighted log loss; median errors of the points are added.
         """
         return {"score": weighted_log_loss(rows, predictions), **point_medians(rows, predictions)}
 
     def notes(
         self, network: nn.Module, store: VolumeStore, rows: Sequence[RowT]
     ) -> dict[str, Json]:
-        """What is worth keeping beside a trained model."""
+        """Return further information to store with a trained model."""
         return {}
 
 
 def chunks(rows: Sequence[RowT], size: int) -> Iterator[Sequence[RowT]]:
-    """Rows a few at a time."""
+    """Yield rows in chunks of ``size``."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network is; the CPU for one without parameters."""
+    """Return the device of a network; the CPU if it has no parameters."""
     return next((p.device for p in network.parameters()), torch.device("cpu"))
 
 
@@ -290,16 +290,16 @@ def as_prediction(
     probabilities: NDArray[np.float64] | None,
     points: Mapping[Target, Point],
 ) -> StudyPrediction:
-    """A network's numbers as findings.
+    """Convert a network's numbers to findings.
 
-    Targets with NaN probabilities are absent, because the output is not finite; a task that knows a
-    better reason says so itself.
+    Targets with NaN probabilities are absent because the output is not finite; a task may replace
+    this reason by a better one.
 
     Args:
         model: name of the recipe, for the reason.
         study_id: the study.
-        targets: in the order of the network's outputs.
-        probabilities: (P, 3); None where only points are found.
+        targets: the targets in the order of the network's outputs.
+        probabilities: (P, 3); None if the task only places points.
         points: where targets were found.
     """
     findings, absent = {}, {}
@@ -316,9 +316,9 @@ def as_prediction(
 def locate(
     volume: Volume, targets: Sequence[Target], voxels: NDArray[np.floating]
 ) -> dict[Target, Point]:
-    """Points of a volume from native voxels (P, 3), with patient mm and the nearest instance.
+    """Make points of a volume from native voxels (P, 3).
 
-    NaN voxels get no point.
+    They carry patient LPS mm and the nearest instance. NaN voxels get no point.
     """
     known = np.flatnonzero(np.isfinite(voxels).all(axis=1)).tolist()
     patient = volume.to_patient(voxels[known])
@@ -336,13 +336,13 @@ def locate(
 
 
 def triple(values: Sequence[float] | NDArray[np.floating]) -> Probabilities:
-    """Three numbers as plain floats."""
+    """Return three numbers as plain floats."""
     a, b, c = (float(v) for v in values)
     return a, b, c
 
 
 def weighted_log_loss(rows: Sequence[Row], predictions: Sequence[StudyPrediction]) -> float:
-    """Local score over the grades that are known and predicted."""
+    """Return the weighted log loss over all grades that are both known and predicted."""
     grades = np.concatenate([row.grades for row in rows])
     pairs = zip(rows, predictions, strict=True)
     probabilities = np.concatenate([p.probability_rows(row.targets) for row, p in pairs])
@@ -353,7 +353,7 @@ def weighted_log_loss(rows: Sequence[Row], predictions: Sequence[StudyPrediction
 def point_errors_of(
     rows: Sequence[Row], predictions: Sequence[StudyPrediction]
 ) -> NDArray[np.float64]:
-    """Predicted minus labelled points that are both known, (N, 3), in the frame of the rows."""
+    """Return predicted minus labelled points, if both are known, (N, 3) in the rows' frame."""
     found = [
         p.point_rows(row.targets, patient=row.frame == "patient") - row.points
         for row, p in zip(rows, predictions, strict=True)
@@ -363,7 +363,7 @@ def point_errors_of(
 
 
 def point_medians(rows: Sequence[Row], predictions: Sequence[StudyPrediction]) -> dict[str, float]:
-    """Median absolute errors along x, y and z over labelled points that were placed."""
+    """Return the median absolute errors along x, y and z over labelled points that were found."""
     errors = np.abs(point_errors_of(rows, predictions))
     if not len(errors):
         return {}

@@ -1,4 +1,4 @@
-"""The second stage: all 25 findings of a study from crops of all its views."""
+"""The second stage: grade all 25 findings of a study from crops of all its views."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, Grade, SeriesKind, Target
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.device import predicted
+from lumbargrade.models.device import run_forward
 from lumbargrade.models.study_task import (
     StudySample,
     StudyTask,
@@ -38,7 +38,7 @@ from lumbargrade.sampling.study import PLACES
 from lumbargrade.sampling.study_rows import StudyRow
 from lumbargrade.scoring.local import any_severe, local_score
 
-#: Places are read within this many mask pixels of a heatmap's peak where a recipe does not say.
+#: Points are read within this many mask pixels of a heatmap's peak, unless the recipe sets it.
 PEAK_RADIUS = 2
 
 
@@ -50,8 +50,8 @@ class StudyBatch:
         images: kind's name -> uint8 (B, 10, D, S, S).
         valid: kind's name -> bool (B, 10, D).
         xyz: kind's name -> float32 (B, 10, 3) true point of each crop: mask pixels and slice.
-        annotated: kind's name -> bool (B, 10) whether the crop holds a true point.
-        grade: int64 (B, 25) in the order of the task's targets, -1 where not graded.
+        annotated: kind's name -> bool (B, 10) whether the true point lies in the crop.
+        grade: int64 (B, 25) in the order of the task's targets, -1 if not graded.
         samples: one per study.
     """
 
@@ -63,7 +63,7 @@ class StudyBatch:
     samples: list[SampleMeta]
 
     def to(self, device: torch.device | str) -> StudyBatch:
-        """The same batch with its tensors on another device."""
+        """Return the batch with its tensors on another device."""
         return replace(
             self,
             images={k: v.to(device, non_blocking=True) for k, v in self.images.items()},
@@ -75,19 +75,19 @@ class StudyBatch:
 
 
 class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
-    """Crops of T1, T2 and axial around every level, to all 25 findings."""
+    """Grade all 25 findings from T1, T2 and axial crops around every level."""
 
     places_points: ClassVar[bool] = False
     shown = tuple(Condition)
     views = tuple(SeriesKind)
 
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
-        """A fresh network; ``pretrained`` None does as the recipe says."""
+        """Build an untrained network; ``pretrained`` None follows the recipe."""
         recipe = self.recipe
         return build_level_network(recipe.encoder, recipe.network, pretrained)
 
     def collate(self, samples: Sequence[StudySample]) -> StudyBatch:
-        """Samples to a batch; what could not be cut stays, masked."""
+        """Join samples into a batch; crops without slices are masked."""
         images = {k.name: np.stack([s.crops.images(k) for s in samples]) for k in SeriesKind}
         valid = {k.name: np.stack([s.crops.valid(k) for s in samples]) for k in SeriesKind}
         points = {k.name: np.stack([self._points(s, k) for s in samples]) for k in SeriesKind}
@@ -102,25 +102,26 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
         )
 
     def _points(self, sample: StudySample, kind: SeriesKind) -> NDArray[np.float32]:
-        """True points of a view's ten crops, (10, 3): mask pixels and slice; NaN where none."""
+        """Return the true points of a view's ten crops, (10, 3) mask pixels and slice, or NaN."""
         condition = next(c for c in Condition if KIND_OF[c] is kind)
-        mine = [i for i, t in enumerate(self.targets) if t.condition is condition]
+        targets = [i for i, t in enumerate(self.targets) if t.condition is condition]
         found = np.full((len(PLACES), 3), np.nan, np.float32)
         for place in range(len(PLACES)):
-            point = sample.point_in(kind, place, mine[place % len(mine)])
+            point = sample.point_in(kind, place, targets[place % len(targets)])
             if point is not None:
                 found[place] = point / [MASK_STRIDE, MASK_STRIDE, 1]
         return found
 
     def forward(self, network: nn.Module, batch: StudyBatch) -> LevelOutput:
-        """A network's output for a batch."""
+        """Run the network on a batch and return its output."""
         result: LevelOutput = network(batch.images, batch.valid)
         return result
 
     def loss(self, output: LevelOutput, batch: StudyBatch) -> LossTerms:
-        """Weighted cross-entropy by condition, fused and of its own view; any severe; heatmaps.
+        """Add weighted cross-entropy (fused and per view), any-severe and heatmap losses.
 
-        The heatmaps are where features are pooled; labelled points of each view teach them.
+        Features are pooled over the heatmaps, which are trained with the labelled points of each
+        view.
         """
         config = self.recipe.loss
         weights = torch.tensor(config.class_weights, device=batch.grade.device)
@@ -131,7 +132,7 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
         }
         total = config.grade * torch.stack(list(parts.values())).sum()
         if config.view_alone:
-            parts["view_alone"] = self._alone(output, batch, weights)
+            parts["view_alone"] = self._view_loss(output, batch, weights)
             total = total + config.grade * config.view_alone * parts["view_alone"]
         parts["heatmap"] = torch.stack(
             [
@@ -153,10 +154,10 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
         graded = sum(int((g >= 0).sum()) for g in grades.values())
         return LossTerms(total, parts, {"graded": graded})
 
-    def _alone(self, output: LevelOutput, batch: StudyBatch, weights: Tensor) -> Tensor:
-        """Weighted cross-entropy of each condition by the view where it is shown, summed.
+    def _view_loss(self, output: LevelOutput, batch: StudyBatch, weights: Tensor) -> Tensor:
+        """Sum the weighted cross-entropy of each condition, graded from its own view only.
 
-        It gives every encoder a short way to its own labels, past fusion and sequence.
+        This trains every encoder directly on its own labels, without fusion and sequence model.
         """
         split = torch.split(batch.grade, [len(TARGETS[c]) for c in self.shown], dim=1)
         terms = []
@@ -168,7 +169,7 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
         return torch.stack(terms).sum()
 
     def _seen_grades(self, output: LevelOutput, grade: Tensor) -> dict[Condition, Tensor]:
-        """Grades by condition; -1 where no view shows the level."""
+        """Return the grades by condition; -1 if no view shows the level."""
         split = torch.split(grade, [len(TARGETS[c]) for c in self.shown], dim=1)
         found = {}
         for condition, grades in zip(self.shown, split, strict=True):
@@ -179,10 +180,10 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
     def predict_samples(
         self, network: nn.Module, samples: Sequence[StudySample]
     ) -> list[StudyPrediction]:
-        """Predictions of samples; a level that no view shows has no grade."""
+        """Predict samples; a level that no view shows gets no grade."""
         device = device_of(network)
         batch = self.collate(samples).to(device)
-        output = predicted(self.recipe.train, device, lambda: self.forward(network, batch))
+        output = run_forward(self.recipe.train, device, lambda: self.forward(network, batch))
         parts = []
         for condition, log_probs in _by_condition(output).items():
             p = log_probs.double().exp().cpu().numpy()
@@ -205,7 +206,7 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
     def _found(
         self, sample: StudySample, peaks: Mapping[str, NDArray[np.float32]]
     ) -> dict[Target, Point]:
-        """Each target's point, in the view where its condition is shown."""
+        """Return each target's point in the view of its condition."""
         points: dict[Target, Point] = {}
         for target in self.targets:
             kind, place = KIND_OF[target.condition], place_of(target)
@@ -217,13 +218,13 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
     def evaluate(
         self, rows: Sequence[StudyRow], predictions: Sequence[StudyPrediction]
     ) -> dict[str, float]:
-        """Local score of each condition, any severe, and as ``score`` the mean of the four."""
+        """Return the weighted log loss per condition, any severe, and their mean as ``score``."""
         return condition_scores(rows, predictions)
 
     def notes(
         self, network: nn.Module, store: VolumeStore, rows: Sequence[StudyRow]
     ) -> dict[str, Json]:
-        """What each view is worth: scores on the validation studies without it."""
+        """Measure the value of each view: scores on the validation studies without it."""
         without: dict[str, Json] = {}
         for kind in self.kinds:
             found: list[StudyPrediction] = []
@@ -243,17 +244,17 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
 def condition_scores(
     rows: Sequence[StudyRow], predictions: Sequence[StudyPrediction]
 ) -> dict[str, float]:
-    """Weighted log loss by condition, any severe, and their mean as ``score``.
+    """Return the weighted log loss per condition, any severe, and their mean as ``score``.
 
-    What was not predicted is left out.
+    Findings without a prediction are skipped.
     """
     grades = np.stack([row.grades for row in rows])
     targets = rows[0].targets
     probabilities = np.stack([p.probability_rows(targets) for p in predictions])
     scores: dict[str, float] = {}
     for condition in Condition:
-        mine = [i for i, t in enumerate(targets) if t.condition is condition]
-        g, p = grades[:, mine], probabilities[:, mine]
+        columns = [i for i, t in enumerate(targets) if t.condition is condition]
+        g, p = grades[:, columns], probabilities[:, columns]
         known = (g >= 0) & np.isfinite(p).all(axis=-1)
         if known.any():
             scores[condition.name.lower()] = float(local_score(p[known], g[known]).weighted)
@@ -272,7 +273,7 @@ def _by_condition(output: LevelOutput) -> dict[Condition, Tensor]:
 
 
 def _seen(seen: Tensor, condition: Condition) -> Tensor:
-    """Which targets of a condition any view shows, from (B, 10) to (B, P)."""
+    """Return which targets of a condition are shown by any view, from (B, 10) to (B, P)."""
     if condition.sided:
         return seen
     return seen.view(len(seen), 2, -1).any(dim=1)
