@@ -113,7 +113,7 @@ def test_duplicate_instance_numbers_are_reported_and_every_slice_keeps_its_place
 
 def test_one_slice_is_a_volume_with_a_note(tmp_path):
     study = read_study(save_stack(tmp_path / "s", 1, SeriesDescription="T1 sag"))
-    (volume,) = next(iter(study.series.values()))
+    (volume,) = study.volumes
     assert volume.pixels.shape == (1, 24, 20)
     assert "has one slice" in [p.what for p in study.problems]
 
@@ -213,7 +213,7 @@ def test_damaged_files_are_read_or_refused_but_never_crash(
     if study is None:
         assert "x.dcm" in refusal
         return
-    volumes = [v for found in study.series.values() for v in found]
+    volumes = study.volumes
     assert volumes or study.problems
     for volume in volumes:
         assert np.isfinite(volume.pixels).all()

@@ -12,12 +12,12 @@ from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 
 import hospital_exports as made
-from lumbargrade.dicom.collection import find_studies
 from lumbargrade.dicom.inspect import summarise_folder
 from lumbargrade.dicom.reader import read_series
 from lumbargrade.dicom.rules import EXPORT, LSDC
+from lumbargrade.dicom.scan import find_studies
 from lumbargrade.dicom.slices import read_headers
-from lumbargrade.dicom.study import read_study
+from lumbargrade.dicom.study import read_found, read_study
 from lumbargrade.domain.errors import BadDicom, NothingDone, Problem
 
 #: Values that are no number, as they stand in the file.
@@ -63,7 +63,7 @@ def read_all(folder: Path) -> list[tuple[Problem, ...]]:
         lambda: read_series(folder, rules=EXPORT),
         lambda: read_study(folder),
         lambda: summarise_folder(folder),
-        lambda: find_studies([folder]).studies[0].read(),
+        lambda: read_found(find_studies([folder]).studies[0]),
     ):
         try:
             told.append(read().problems)

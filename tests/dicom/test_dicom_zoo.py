@@ -87,7 +87,7 @@ def zoo(shared):
 
 
 def volumes(study: Study):
-    return [v for vs in study.series.values() for v in vs] + list(study.other)
+    return [*study.volumes, *study.other]
 
 
 def test_the_tables_name_every_folder_and_file(zoo):

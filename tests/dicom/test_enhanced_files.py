@@ -14,10 +14,10 @@ from pydicom.uid import RLELossless
 
 import hospital_exports as made
 from hospital_exports import Study as Datasets
-from lumbargrade.dicom.collection import find_studies
 from lumbargrade.dicom.inspect import summarise_folder
 from lumbargrade.dicom.reader import read_series
-from lumbargrade.dicom.study import Study, read_study
+from lumbargrade.dicom.scan import find_studies
+from lumbargrade.dicom.study import Study, read_found, read_study
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
@@ -45,10 +45,11 @@ def assert_same(volume: Volume, expected: Volume) -> None:
 @pytest.mark.parametrize("compressed", [False, True])
 def test_an_enhanced_file_is_the_series_of_its_frames(base, plain, tmp_path, name, compressed):
     path = written(made.enhanced(base[name], compressed=compressed), tmp_path / "IM1")
-    for study in (read_study(path), find_studies([tmp_path]).studies[0].read()):
-        ((kind, (volume,)),) = study.series.items()
-        assert_same(volume, plain.series[kind][0])
-        numbers = [s.instance_number for s in plain.series[kind][0].slices]
+    for study in (read_study(path), read_found(find_studies([tmp_path]).studies[0])):
+        (volume,) = study.volumes
+        kind = volume.kind
+        assert_same(volume, plain.of(kind)[0])
+        numbers = [s.instance_number for s in plain.of(kind)[0].slices]
         assert [s.instance_number for s in volume.slices] == numbers
         assert {s.file for s in volume.slices} == {"IM1"}
         (note,) = study.problems
@@ -68,8 +69,8 @@ def test_a_legacy_converted_file_is_the_series_that_it_was_made_of(base, plain, 
     )
     converted.SeriesDescription = "T2 TSE SAG"
     study = read_study(written(converted, tmp_path / "1.dcm"))
-    (volume,) = study.series[T2]
-    assert_same(volume, plain.series[T2][0])
+    (volume,) = study.of(T2)
+    assert_same(volume, plain.of(T2)[0])
 
 
 def test_every_frame_has_its_own_slope(base, tmp_path):
@@ -79,7 +80,7 @@ def test_every_frame_has_its_own_slope(base, tmp_path):
         data.RescaleSlope, data.RescaleIntercept = slope, 0
     single = read_study(made.save(tmp_path / "single", {"sagt2": scaled}))
     whole = read_study(written(made.enhanced(base["sagt2"], slopes=slopes), tmp_path / "whole"))
-    assert_same(whole.series[T2][0], single.series[T2][0])
+    assert_same(whole.of(T2)[0], single.of(T2)[0])
     assert len(set(slopes)) > 1
 
 
@@ -89,14 +90,14 @@ def test_two_echoes_of_one_file_are_two_volumes(base, plain, tmp_path):
         data.EchoTime = "120"
     both = [d for pair in zip(base["sagt2"], second, strict=True) for d in pair]
     study = read_study(written(made.enhanced(both), tmp_path / "both"))
-    first, other = study.series[T2]
-    assert_same(first, plain.series[T2][0])
+    first, other = study.of(T2)
+    assert_same(first, plain.of(T2)[0])
     assert [s.instance_number % 2 for s in other.slices] == [0] * 15
 
 
 def test_frames_that_are_there_twice_count_once(base, plain, tmp_path):
     study = read_study(written(made.enhanced(base["sagt2"] * 2), tmp_path / "both"))
-    assert_same(study.series[T2][0], plain.series[T2][0])
+    assert_same(study.of(T2)[0], plain.of(T2)[0])
     assert [p.what for p in study.problems].count("is a copy of another file") == 15
 
 
@@ -104,8 +105,8 @@ def test_a_frame_without_a_place_is_named_and_the_others_are_read(base, tmp_path
     data = made.enhanced(base["sagt2"])
     del data.PerFrameFunctionalGroupsSequence[4].PlanePositionSequence
     path = written(data, tmp_path / "1.dcm")
-    for study in (read_study(path), find_studies([path]).studies[0].read()):
-        assert len(study.series[T2][0].slices) == 14
+    for study in (read_study(path), read_found(find_studies([path]).studies[0])):
+        assert len(study.of(T2)[0].slices) == 14
         (problem,) = [p for p in study.problems if p.fatal]
         assert problem.file == str(path)
         assert problem.what.startswith("frame 5: has no ImagePositionPatient (0020,0032)")
@@ -118,7 +119,7 @@ def test_a_frame_that_is_cut_short_is_named_and_the_others_are_read(base, tmp_pa
     study = read_study(written(data, tmp_path / "1.dcm"))
     lost = [p.what for p in study.problems if p.fatal]
     assert [what.split(":")[0] for what in lost] == ["frame 15"]
-    assert len(study.series[T2][0].slices) == 14
+    assert len(study.of(T2)[0].slices) == 14
 
 
 @pytest.mark.parametrize("count", [3, 14, 200_000])
@@ -132,7 +133,7 @@ def test_frames_and_their_groups_must_be_as_many(base, tmp_path, count):
 def test_an_enhanced_file_is_read_as_a_series_folder_too(base, plain, tmp_path):
     written(made.enhanced(base["axt2"]), tmp_path / "1.dcm")
     volume = read_series(tmp_path, kind=AXIAL).volume
-    np.testing.assert_array_equal(volume.pixels, plain.series[AXIAL][0].pixels)
+    np.testing.assert_array_equal(volume.pixels, plain.of(AXIAL)[0].pixels)
     assert sorted(s.instance_number for s in volume.slices) == list(range(1, 22))
 
 

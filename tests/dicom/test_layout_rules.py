@@ -281,7 +281,7 @@ def test_a_study_is_read_by_the_rules_of_its_layout(tmp_path, layout):
             SeriesDescription="T2",
         )
         save(data, tmp_path / study / name / f"{number}.dcm")
-    (volume,) = read_study(tmp_path / study).series[SeriesKind.AXIAL_T2]
+    (volume,) = read_study(tmp_path / study).of(SeriesKind.AXIAL_T2)
     found = [(s.instance_number, s.group) for s in volume.slices]
     if layout == "LSDC":
         assert found == [(1, 0), (3, 0), (2, 1)]

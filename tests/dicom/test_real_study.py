@@ -78,12 +78,10 @@ def test_each_tilted_axial_stack_has_its_own_plane(shared):
 def test_the_whole_study_is_read_and_its_kinds_told_from_the_headers(shared):
     study = lumbargrade.read_study(shared / "realdata/rsna2024/train_images" / STUDY)
     assert study.study_id == STUDY
-    assert {k: [v.series_id for v in vs] for k, vs in study.series.items()} == {
-        kind: [series] for series, kind in SERIES.items()
-    }
+    assert {v.series_id: v.kind for v in study.volumes} == SERIES
     assert not study.other
     assert not any(p.fatal for p in study.problems)
-    axial = study.series[SeriesKind.AXIAL_T2][0]
+    axial = study.of(SeriesKind.AXIAL_T2)[0]
     assert axial.pixels.shape == (60, 320, 320)
 
 

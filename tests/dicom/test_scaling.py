@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lumbargrade.dicom.pixels import to_uint8
+from lumbargrade.dicom.reader import to_uint8
 
 
 def published(stack: list[np.ndarray]) -> list[np.ndarray]:

@@ -81,7 +81,7 @@ def test_a_series_scanned_twice_is_two_volumes(base, tmp_path, value, numbers):
             one.InstanceNumber, two.InstanceNumber = 2 * i + 1, 2 * i + 2
     study["sagt2"] = second + first
     read = read_study(made.save(tmp_path, study))
-    volumes = read.series[T2]
+    volumes = read.of(T2)
     assert sorted(map(images_of, volumes), key=sorted) == sorted(
         [uids(first), uids(second)], key=sorted
     )
@@ -97,7 +97,7 @@ def test_each_slice_at_a_time_of_its_own_twice_is_two_volumes(base, tmp_path):
         data.InstanceNumber = 1 + i % len(first)
     study["sagt2"] = first + second
     random.Random(1).shuffle(study["sagt2"])
-    volumes = read_study(made.save(tmp_path, study)).series[T2]
+    volumes = read_study(made.save(tmp_path, study)).of(T2)
     assert sorted(map(len, map(images_of, volumes))) == [15, 15]
     assert uids(first) in [images_of(v) for v in volumes]
 
@@ -110,7 +110,7 @@ def test_an_acquisition_that_was_broken_off_is_set_aside(base, tmp_path):
         data.InstanceNumber = i
     study["sagt2"] = begun + whole
     read = read_study(made.save(tmp_path, study))
-    (volume,) = read.series[T2]
+    (volume,) = read.of(T2)
     assert images_of(volume) == uids(whole)
     assert [images_of(v) for v in read.other] == [uids(begun)]
     assert "of no known kind (repeats 3 of 15 slices)" in told(read)
@@ -131,7 +131,7 @@ def test_stations_of_one_series_are_volumes(base, tmp_path):
     study["sagt2"] = [d for pair in zip(lower, upper, strict=True) for d in pair]
     for i, data in enumerate(study["sagt2"], start=1):
         data.InstanceNumber = i
-    volumes = read_study(made.save(tmp_path, study)).series[T2]
+    volumes = read_study(made.save(tmp_path, study)).of(T2)
     assert sorted(map(images_of, volumes), key=sorted) == sorted(
         [uids(lower), uids(upper)], key=sorted
     )
@@ -141,7 +141,7 @@ def test_repeated_images_that_nothing_tells_apart_are_named(base, tmp_path):
     study = made.export_of(base, "twice")
     study["sagt2"] += made.again(study["sagt2"], "second", made.brighter)
     read = read_study(made.save(tmp_path, study))
-    assert T2 not in read.series
+    assert not read.of(T2)
     (problem,) = [p for p in read.problems if p.fatal]
     assert "with nothing to tell them apart" in problem.what
 
@@ -158,7 +158,7 @@ def test_a_copy_is_an_original_image_if_there_is_one(base, tmp_path):
     study["sagt2"] = copies + study["sagt2"]
     originals = uids(study["sagt2"]) - uids(copies)
     read = read_study(made.save(tmp_path, study))
-    (volume,) = read.series[T2]
+    (volume,) = read.of(T2)
     assert images_of(volume) == originals
     assert told(read).count("is a copy of another file") == len(copies)
 
@@ -176,7 +176,7 @@ def test_missing_slices_are_no_scouts(tmp_path):
     for number in (11, 12, 13, 14):
         (folder / f"{number}.dcm").unlink()
     read = read_study(folder)
-    (volume,) = read.series[T2]
+    (volume,) = read.of(T2)
     assert len(volume.slices) == 11
     assert any("missing between instances 10 and 15" in what for what in told(read))
 
@@ -185,7 +185,7 @@ def test_an_unevenly_spaced_stack_stays_whole(tmp_path):
     gaps = [4.0, 3.1, 4.6, 3.9, 5.2, 2.7, 4.1, 3.3]
     for i, x in enumerate(np.cumsum(gaps)):
         save(made_slice(i, (float(-x), 0, 0), SeriesDescription="T2"), tmp_path / f"{i}.dcm")
-    (volume,) = read_study(tmp_path).series[T2]
+    (volume,) = read_study(tmp_path).of(T2)
     assert len(volume.slices) == len(gaps)
 
 
@@ -199,7 +199,7 @@ def test_parallel_axial_stacks_of_three_slices_stay_one_series(tmp_path, distanc
             data = made_slice(number, place, AXIAL, SeriesDescription="T2")
             save(data, tmp_path / f"{number}.dcm")
     read = read_study(tmp_path)
-    (volume,) = read.series[AXIAL_T2]
+    (volume,) = read.of(AXIAL_T2)
     assert [s.instance_number for s in volume.slices] == list(range(15))
     assert not read.other
 
@@ -210,7 +210,7 @@ def test_images_far_off_at_either_end_are_set_aside(tmp_path, places):
     for i, x in enumerate([*places, *stack]):
         save(made_slice(i, (x, 0.0, 0.0), SeriesDescription="T2"), tmp_path / f"{i}.dcm")
     read = read_study(tmp_path)
-    (volume,) = read.series[T2]
+    (volume,) = read.of(T2)
     assert sorted(s.plane.position[0] for s in volume.slices) == stack
     assert sum(len(v.slices) for v in read.other) == len(places)
 
@@ -236,7 +236,7 @@ def test_single_images_of_two_echo_times_are_two_series(base, tmp_path):
     one_by_one([*study["sagt2"], *second], "echoes")
     for data in (*study["sagt2"], *second):
         del data.SeriesNumber
-    volumes = read_study(made.save(tmp_path, study)).series[T2]
+    volumes = read_study(made.save(tmp_path, study)).of(T2)
     assert sorted(map(images_of, volumes), key=sorted) == sorted(
         [uids(study["sagt2"]), uids(second)], key=sorted
     )
@@ -247,7 +247,7 @@ def test_stacks_that_overlap_under_one_description_stay_two_series(base, tmp_pat
     study["second"] = made.again(study["axt2"], "second", made.brighter)
     for data in study["second"]:
         data.SeriesInstanceUID, data.SeriesNumber = made.uid("second series"), 9
-    volumes = read_study(made.save(tmp_path, study)).series[AXIAL_T2]
+    volumes = read_study(made.save(tmp_path, study)).of(AXIAL_T2)
     assert [len(v.slices) for v in volumes] == [21, 21]
 
 
@@ -256,7 +256,7 @@ def test_single_images_that_only_look_alike_are_not_joined(tmp_path):
     for i, x in enumerate((0.0, 7.0, 90.0)):
         data = made_slice(1, (x, 0, 0), series=f"s{i}", SeriesNumber=i, SeriesDescription="T2")
         save(data, tmp_path / f"{i}.dcm")
-    assert [len(v.slices) for v in read_study(tmp_path).series[T2]] == [1, 1, 1]
+    assert [len(v.slices) for v in read_study(tmp_path).of(T2)] == [1, 1, 1]
 
 
 def test_images_that_are_joined_are_told(base, tmp_path):
@@ -295,7 +295,7 @@ def test_a_steep_lumbosacral_stack_belongs_to_its_axial_series(base, tmp_path, t
     now = np.degrees(np.arctan2(column[2], column[1]))
     for data in low:
         made.turned(data, row, tilt - now)
-    (volume,) = read_study(made.save(tmp_path, study)).series[AXIAL_T2]
+    (volume,) = read_study(made.save(tmp_path, study)).of(AXIAL_T2)
     assert len(volume.slices) == 21
     assert len({s.group for s in volume.slices}) == len(stacks)
     columns = np.array([s.plane.column for s in volume.slices])
@@ -358,7 +358,7 @@ def test_slices_whose_axes_jitter_are_one_stack_in_order(tmp_path, jitter):
             SeriesDescription="T2",
         )
         save(data, tmp_path / f"{i}.dcm")
-    (volume,) = read_study(tmp_path).series[T2]
+    (volume,) = read_study(tmp_path).of(T2)
     assert [s.group for s in volume.slices] == [0] * 12
     assert [s.instance_number for s in volume.slices] == list(range(12, 0, -1))
     (alone,) = {tuple(s.instance_number for s in read_series(tmp_path, rules=EXPORT).volume.slices)}

@@ -42,7 +42,7 @@ def slices(tmp_path_factory: pytest.TempPathFactory) -> list[FileDataset]:
 
 
 def read(folder: Path) -> Volume:
-    (volume,) = read_study(folder).series[SeriesKind.SAGITTAL_T2]
+    (volume,) = read_study(folder).of(SeriesKind.SAGITTAL_T2)
     return volume
 
 

@@ -35,10 +35,10 @@ def slices(tmp_path_factory) -> dict[SeriesKind, list[FileDataset]]:
     study = read_study(folder)
     return {
         kind: [
-            pydicom.dcmread(folder / volumes[0].series_id / s.file)
-            for s in volumes[0].slices[:: 1 if kind.sagittal else 4]
+            pydicom.dcmread(folder / study.of(kind)[0].series_id / s.file)
+            for s in study.of(kind)[0].slices[:: 1 if kind.sagittal else 4]
         ]
-        for kind, volumes in study.series.items()
+        for kind in SeriesKind
     }
 
 
@@ -64,13 +64,11 @@ def plain(slices, tmp_path_factory) -> Study:
 
 def assert_same(study: Study, plain: Study) -> None:
     """Every kind has the same volumes, so that every model finds the same."""
-    assert study.series.keys() == plain.series.keys() == set(SeriesKind)
-    for kind, volumes in study.series.items():
-        assert len(volumes) == 1
-        np.testing.assert_array_equal(volumes[0].pixels, plain.series[kind][0].pixels)
-        assert [s.plane for s in volumes[0].slices] == [
-            s.plane for s in plain.series[kind][0].slices
-        ]
+    assert [v.kind for v in study.volumes] == list(SeriesKind)
+    for volume, same in zip(study.volumes, plain.volumes, strict=True):
+        assert volume.kind is same.kind
+        np.testing.assert_array_equal(volume.pixels, same.pixels)
+        assert [s.plane for s in volume.slices] == [s.plane for s in same.slices]
 
 
 def words(**tags: str) -> Spoil:
@@ -119,7 +117,7 @@ def test_words_that_mislead_give_the_same_volumes(spoil, slices, plain, tmp_path
 def test_a_contradiction_of_words_and_times_is_said(slices, tmp_path):
     study = read_study(export(tmp_path, slices, descriptions(SAGITTAL_T1="T2 TSE SAG")))
     (problem,) = study.problems
-    assert problem.series == study.series[T1][0].series_id
+    assert problem.series == study.of(T1)[0].series_id
     assert problem.what == (
         "SeriesDescription 'T2 TSE SAG' says T2, but echo time 10 ms, repetition time 550 ms is "
         "that of T1; the times decide"
@@ -131,7 +129,7 @@ def test_an_operated_spine_is_said(slices, tmp_path):
     study = read_study(export(tmp_path, slices, spoil))
     said = {p.series: p.what for p in study.problems}
     for kind in (T2, AXIAL):
-        assert "the spine may be operated" in said[study.series[kind][0].series_id]
+        assert "the spine may be operated" in said[study.of(kind)[0].series_id]
     assert len(study.problems) == 2
 
 
@@ -152,7 +150,7 @@ def test_an_operated_spine_is_said(slices, tmp_path):
 )
 def test_a_series_that_must_not_be_graded_has_no_kind(spoil, reason, slices, tmp_path):
     study = read_study(export(tmp_path, slices, spoil))
-    assert not study.series
+    assert not study.volumes
     assert len(study.reasons) == len(study.other) == len(slices)
     assert all(reason in r for r in study.reasons if "axial T1" not in r)
 
@@ -170,7 +168,7 @@ def test_the_region_may_stand_in_a_sequence(slices, tmp_path):
             data.RequestAttributesSequence = [request]
 
     study = read_study(export(tmp_path, slices, knee))
-    assert not study.series
+    assert not study.volumes
     assert {r.split(" names")[0] for r in study.reasons} == {
         "BodyPartExamined 'Knee joint'",
         "RequestedProcedureDescription 'MRI knee right'",

@@ -68,7 +68,7 @@ def test_a_place_is_in_the_patient_where_its_voxel_is(
     graded = grade_unchecked(phantom, members)
     kinds = {Condition.FORAMINAL: T1, Condition.CANAL: T2}
     for condition, kind in kinds.items():
-        volumes = {v.series_id: v for v in phantom.series[kind]}
+        volumes = {v.series_id: v for v in phantom.of(kind)}
         for target in TARGETS[condition]:
             place = graded.findings[target].point
             assert place is not None
@@ -95,11 +95,10 @@ def test_paths_give_what_loaded_studies_and_models_give(
 
 def test_several_series_of_a_kind_are_averaged(noise: Path, members: list[Member]) -> None:
     study = lumbargrade.read_study(noise)
-    assert len(study.series[T1]) == 2
+    assert len(study.of(T1)) == 2
     both = grade_unchecked(study, members[:1])
     alone = [
-        grade_unchecked(Study(study.study_id, {T1: [volume]}), members[:1])
-        for volume in study.series[T1]
+        grade_unchecked(Study(study.study_id, (volume,)), members[:1]) for volume in study.of(T1)
     ]
     for target in TARGETS[Condition.FORAMINAL]:
         mean = np.mean([one.findings[target].probabilities for one in alone], axis=0)
@@ -110,7 +109,7 @@ def test_a_kind_that_is_missing_is_named_and_its_findings_are_absent(
     noise: Path, members: list[Member]
 ) -> None:
     study = lumbargrade.read_study(noise)
-    graded = grade_unchecked(Study(study.study_id, {T1: study.series[T1]}), members)
+    graded = grade_unchecked(Study(study.study_id, study.of(T1)), members)
     assert {t.condition for t in graded.findings} == {Condition.FORAMINAL}
     reasons = {graded.absent[t] for t in TARGETS[Condition.CANAL]}
     assert reasons == {"no usable Sagittal T2/STIR series"}
@@ -121,9 +120,9 @@ def test_a_kind_that_is_missing_is_named_and_its_findings_are_absent(
 
 def test_a_single_slice_is_graded(tmp_path: Path, members: list[Member]) -> None:
     study = lumbargrade.read_study(write_noise_study(tmp_path / "s", depth=2))
-    one = study.series[T1][0]
+    one = study.of(T1)[0]
     thin = type(one)(one.pixels[:1], one.slices[:1], one.study_id, one.series_id, one.kind)
-    graded = grade_unchecked(Study(study.study_id, {T1: [thin]}), members)
+    graded = grade_unchecked(Study(study.study_id, (thin,)), members)
     for target in TARGETS[Condition.FORAMINAL]:
         assert np.isfinite(graded.findings[target].probabilities).all()
 
@@ -161,7 +160,7 @@ def two_stages(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
 
 
 def only(study: Study, *kinds: SeriesKind) -> Study:
-    return replace(study, series={k: v for k, v in study.series.items() if k in kinds})
+    return replace(study, volumes=tuple(v for v in study.volumes if v.kind in kinds))
 
 
 def test_what_is_graded_from_other_series_is_not_called_absent(

@@ -68,7 +68,7 @@ class Blended(Scripted):
 
 
 def study(volumes: Sequence[Volume] = VOLUMES) -> Study:
-    return Study("1", {kind: [v for v in volumes if v.kind is kind] for kind in SeriesKind})
+    return Study("1", tuple(v for kind in SeriesKind for v in volumes if v.kind is kind))
 
 
 def lowest_on_the_next(points: Points) -> Points:

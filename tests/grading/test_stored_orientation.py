@@ -86,7 +86,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def labelled(data: Path) -> list[Point]:
     """The labelled points of the phantom, in the patient; series as in the export."""
     (study,) = (data / "train_images").iterdir()
-    kinds = {v.series_id: k for k, vs in read_lsdc(data, study).series.items() for v in vs}
+    kinds = {v.series_id: v.kind for v in read_lsdc(data, study).volumes}
     points = labelled_points(data, read_lsdc(data, study))
     return [replace(p, series_id=series_uid(kinds[p.series_id].name)) for p in points]
 
@@ -102,8 +102,7 @@ def labelled_points(data: Path, study: Study) -> list[Point]:
     points = read_tables(data).points
     return [
         Point(p.target, volume.series_id, -1, p.voxel, p.patient)
-        for volumes in study.series.values()
-        for volume in volumes
+        for volume in study.volumes
         for p in true_points(points, volume)
     ]
 
@@ -202,7 +201,7 @@ def seeing(volumes: Sequence[Volume], points: list[Point]) -> list[Member]:
 
 @pytest.fixture(scope="module")
 def guides(first_study: Study, labelled: list[Point]) -> list[Member]:
-    return seeing([v for vs in first_study.series.values() for v in vs], labelled)
+    return seeing(first_study.volumes, labelled)
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ class Outcome:
         guides: list[Member],
         points: list[Point],
     ) -> Outcome:
-        volumes = [v for vs in study.series.values() for v in vs]
+        volumes = study.volumes
         alone = {}
         for name, m in members.items():
             for found in m.predict(study.study_id, volumes, points, flip=True):
@@ -249,7 +248,7 @@ def assert_in_place(finding: Finding, study: Study) -> None:
     """The voxel and the instance of a finding are those of the files as they are stored."""
     place = finding.point
     assert place is not None
-    (volume,) = [v for vs in study.series.values() for v in vs if v.series_id == place.series_id]
+    (volume,) = [v for v in study.volumes if v.series_id == place.series_id]
     z = volume.slice_of_instance(place.instance_number)
     assert abs(z - place.z) <= 0.5 + 1e-6
     np.testing.assert_allclose(
@@ -345,7 +344,7 @@ def real(shared: Path, members: dict[str, Member]) -> RealStudy:
     folder = data / "train_images" / REAL
     study = read_lsdc(data, folder)
     points = labelled_points(data, study)
-    guides = seeing([v for vs in study.series.values() for v in vs], points)
+    guides = seeing(study.volumes, points)
     slices = {f.name: read_series_files(f) for f in sorted(folder.iterdir())}
     return RealStudy(data, slices, points, guides, Outcome.of(study, members, guides, points))
 

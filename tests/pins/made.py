@@ -105,7 +105,7 @@ def volumes_of_store(path: Path) -> dict[str, Any]:
 def volumes_of_study(path: Path) -> dict[str, Any]:
     """Every series of a study in any layout, and what was said of its files."""
     study = read_study(path)
-    read = [*(v for same in study.series.values() for v in same), *study.other]
+    read = [*study.volumes, *study.other]
     # ids of parts of split series are kept; file names are not
     found: dict[str, Any] = {v.series_id: _volume(v) for v in read}
     return found | {"reasons": list(study.reasons), "problems": [p.what for p in study.problems]}

@@ -51,8 +51,7 @@ def store(phantom_store: Path) -> VolumeStore:
 def study(store: VolumeStore) -> Study:
     number = store.series[0].study_id
     volumes = [store.volume(number, s.series_id) for s in store.series if s.study_id == number]
-    series = {k: [v for v in volumes if v.kind is k] for k in SeriesKind}
-    return Study(str(number), series)
+    return Study(str(number), tuple(v for k in SeriesKind for v in volumes if v.kind is k))
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +68,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Member]:
 
 
 def without(study: Study, *kinds: SeriesKind) -> Study:
-    return replace(study, series={k: v for k, v in study.series.items() if k not in kinds})
+    return replace(study, volumes=tuple(v for v in study.volumes if v.kind not in kinds))
 
 
 def upper_axial(study: Study, store: VolumeStore) -> Study:
     """The study with an axial stack that ends between L2/L3 and L3/L4."""
-    (axial,) = study.series[AXIAL]
+    (axial,) = study.of(AXIAL)
     known = {p.target: p.patient for p in store.points if str(p.study_id) == study.study_id}
     near = [cut_level(known[t], [axial]).stacks[0].nearest.z for t in CANAL[1:3]]
     z = np.arange(len(axial.slices))
     upwards = axial.slices[-1].plane.position[2] > axial.slices[0].plane.position[2]
     kept = z[z > np.mean(near)] if upwards else z[z < np.mean(near)]
     short = replace(axial, pixels=axial.pixels[kept], slices=tuple(axial.slices[i] for i in kept))
-    return replace(study, series={**study.series, AXIAL: [short]})
+    return replace(study, volumes=(*without(study, AXIAL).volumes, short))
 
 
 class NoNumber(nn.Module):
@@ -176,7 +175,7 @@ def levels_missed(m: Made) -> tuple[StudyPrediction, Reasons]:
     for target in SUBARTICULAR:
         if target.level not in (Level.L1_L2, Level.L2_L3):
             centre = known[Target(Condition.CANAL, target.level)]
-            away = cut_level(centre, study.series[AXIAL]).nearest
+            away = cut_level(centre, study.of(AXIAL)).nearest
             expected[target] = (
                 f"no axial slice cuts {target.level.label} "
                 f"(the nearest slice is {away:.1f} mm away)"
@@ -362,8 +361,6 @@ def test_a_study_in_which_nothing_is_graded_names_every_reason(made: Made) -> No
 
 
 def test_the_volumes_of_a_situation_are_what_it_says(made: Made) -> None:
-    (whole,), (short,) = (
-        s.series[AXIAL] for s in (made.study, upper_axial(made.study, made.store))
-    )
+    (whole,), (short,) = (s.of(AXIAL) for s in (made.study, upper_axial(made.study, made.store)))
     assert isinstance(short, Volume)
     assert 0 < len(short.slices) < len(whole.slices)

@@ -160,10 +160,9 @@ def test_series_of_the_real_study_are_seen_as_they_are_stored(shared: Path) -> N
     data = shared / "realdata" / "rsna2024"
     kinds = {str(s.series_id): s.kind for s in read_tables(data).series}
     study = read_study(data / "train_images" / "100206310", kinds=kinds)
-    assert len(study.series) == 3
-    for volumes in study.series.values():
-        for volume in volumes:
-            assert_seen_as_stored(volume)
+    assert len(study.volumes) == 3
+    for volume in study.volumes:
+        assert_seen_as_stored(volume)
 
 
 def test_mean_shapes_and_patient_points_are_the_same(

@@ -41,7 +41,8 @@ class Options(ModelOptions):
 
 
 def run(options: Options) -> int:
-    from lumbargrade.dicom.collection import find_studies
+    from lumbargrade.dicom.scan import find_studies
+    from lumbargrade.dicom.study import read_found
     from lumbargrade.domain.errors import BadDicom, NothingDone
     from lumbargrade.grading.predictor import recalibrated
     from lumbargrade.grading.study import grade_study
@@ -60,7 +61,7 @@ def run(options: Options) -> int:
     results = ResultFolder(options.out, found, how, restart=options.restart)
     for one in results.waiting():
         try:
-            study = one.study.read()
+            study = read_found(one.study)
             prediction = grade_study(study, predictor, check_points=options.check_points)
             results.write(one, study, prediction, flip=flip)
         except (BadDicom, NothingDone) as error:

@@ -103,8 +103,9 @@ def split_repeats(headers: Sequence[SliceHeader]) -> Parts | None:
         parts = partition(headers, key)
         if 1 < len(parts) <= most and _single(parts, plane_of):
             return parts
-    for order in (_by_time, _by_number):
-        if (ordered := order(headers, plane_of)) is not None:
+    by_number = _by_number(headers, plane_of)
+    for ordered in (_by_time(headers, plane_of), by_number):
+        if ordered is not None:
             runs = _runs(ordered, plane_of)
             if len(runs) == most:
                 return runs
@@ -113,8 +114,7 @@ def split_repeats(headers: Sequence[SliceHeader]) -> Parts | None:
         # more parts than images of a plane: some parts lie apart from others
         if len(parts) > 1 and min(map(len, parts)) > 1 and _single(parts, plane_of):
             return parts
-    ordered = _by_number(headers, plane_of)
-    return None if ordered is None else _ranks(ordered, plane_of)
+    return None if by_number is None else _ranks(by_number, plane_of)
 
 
 def _single(parts: Parts, plane_of: Mapping[SliceHeader, int]) -> bool:
@@ -150,11 +150,8 @@ def _by_time(
     headers: Sequence[SliceHeader], plane_of: Mapping[SliceHeader, int]
 ) -> list[SliceHeader] | None:
     """Images in the order of their acquisition, where times tell those of each plane apart."""
-    return _in_order(headers, plane_of, lambda h: (h.acquired,)) if _timed(headers) else None
-
-
-def _timed(headers: Iterable[SliceHeader]) -> bool:
-    return all(h.acquired for h in headers)
+    timed = all(h.acquired for h in headers)
+    return _in_order(headers, plane_of, lambda h: (h.acquired,)) if timed else None
 
 
 def _by_number(

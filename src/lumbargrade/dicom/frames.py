@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
-from lumbargrade.dicom.decode_errors import DECODE_ERRORS
 from lumbargrade.dicom.header import Header
+from lumbargrade.dicom.opening import DECODE_ERRORS
 
 _SHARED, _EACH = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 

@@ -18,7 +18,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import IS, DSdecimal, DSfloat
 
-from lumbargrade.dicom.decode_errors import DECODE_ERRORS, one_line
+from lumbargrade.dicom.opening import DECODE_ERRORS, one_line
 from lumbargrade.domain.errors import BadDicom
 
 T = TypeVar("T")

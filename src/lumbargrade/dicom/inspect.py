@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from lumbargrade.dicom.places import orientation_of
-from lumbargrade.dicom.study import read_all, scan
+from lumbargrade.dicom.scan import scan
+from lumbargrade.dicom.study import read_all
 from lumbargrade.domain.errors import NothingDone, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
@@ -127,11 +128,10 @@ def summarise_folder(
     if not found.series and not found.problems:
         raise NothingDone(f"{path}: no DICOM files")
     summaries, problems = [], list(found.problems)
-    for result in read_all(sorted(found.series, key=lambda s: (s.study_id, s.series_id)), kinds):
-        problems += result.problems
-        summaries += [
-            summarise_volume(v, why) for v, why in zip(result.volumes, result.reasons, strict=True)
-        ]
+    ordered = sorted(found.series, key=lambda s: (s.study_id, s.series_id))
+    for volumes, wrong in read_all(ordered):
+        problems += wrong
+        summaries += [summarise_volume(volume, why) for volume, why in volumes]
     return FolderSummary(str(path), tuple(summaries), tuple(problems))
 
 

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lumbargrade.dicom.decode_errors import DECODE_ERRORS, one_line
+from lumbargrade.dicom.opening import DECODE_ERRORS, one_line
 
 _PLUGIN = "gdcm"
 _OK = "ok"

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
+from collections.abc import Hashable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar, cast
 
 import pydicom
-from pydicom.dataset import FileDataset
+from PIL.Image import DecompressionBombError
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import generate_fragments
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -31,6 +39,32 @@ from pydicom.uid import (
 from pydicom.values import converters
 
 from lumbargrade.domain.errors import BadDicom, Problem
+
+T = TypeVar("T", bound=Hashable)
+
+#: What pydicom and its decoders raise for files that are damaged or of an unknown syntax.
+DECODE_ERRORS = (
+    BytesLengthException,
+    DecompressionBombError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text on one line, or its name where it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
 
 #: Names that file systems and DICOM media leave behind; they never hold an image.
 _FURNITURE = frozenset({"dicomdir", "thumbs.db", "desktop.ini", "lockfile", "version", "__macosx"})
@@ -122,8 +156,108 @@ _JPEG_FRAMES = {
 }
 
 
-def open_file(path: Path) -> tuple[FileDataset, list[str]]:
-    """Parse a file, its long values deferred, and say what was unusual about it.
+#: Elements beside the pixels that decoding needs.
+_PIXEL_MODULE = frozenset(
+    tag_for_keyword(k)
+    for k in (
+        *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
+        *("BitsAllocated", "BitsStored", "PixelRepresentation", "PlanarConfiguration"),
+    )
+)
+#: The pixels and their offset tables.
+_PIXELS = frozenset(
+    tag_for_keyword(k)
+    for k in (
+        *("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
+        *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    )
+)
+
+_Element = DataElement | RawDataElement
+
+
+@dataclass(eq=False, slots=True)
+class PixelFile:
+    """What decoding needs of a parsed file: little enough to be kept for every file of a run.
+
+    Attributes:
+        path: the file.
+        syntax: UID of its transfer syntax; None where it has none.
+        implicit, little: how its elements are encoded.
+        modified: when it was last changed, as of its parsing.
+        module: what describes its pixels; files with the same share it.
+        pixels: where they are; None for a deflated file, which must be parsed again.
+        kept: the file as `dataset` gives it, while its frames are decoded.
+    """
+
+    path: Path
+    syntax: UID | None
+    implicit: bool
+    little: bool
+    modified: float | None
+    module: tuple[_Element, ...]
+    pixels: tuple[_Element, ...] | None
+    kept: FileDataset | None = None
+
+    def dataset(self, *, keep: bool = False) -> FileDataset:
+        """A data set that pydicom can decode; its pixels are read when they are asked for.
+
+        Args:
+            keep: hold it until `close`, with the pixels once they are read.
+        """
+        dataset = self.kept or self._dataset()
+        if keep:
+            self.kept = dataset
+        return dataset
+
+    def close(self) -> None:
+        """Free what was kept."""
+        self.kept = None
+
+    def _dataset(self) -> FileDataset:
+        if self.pixels is None:
+            return pydicom.dcmread(self.path, force=True)
+        meta = FileMetaDataset()
+        if self.syntax is not None:
+            meta.TransferSyntaxUID = self.syntax
+        elements = {e.tag: e for e in (*self.module, *self.pixels)}
+        dataset = FileDataset(
+            self.path,
+            elements,
+            file_meta=meta,
+            is_implicit_VR=self.implicit,
+            is_little_endian=self.little,
+        )
+        dataset.timestamp = self.modified
+        return dataset
+
+
+def shared(value: T) -> T:
+    """The first of equal values, so that the images of a series have them once."""
+    return cast(T, _first(value))
+
+
+@lru_cache(maxsize=1024)
+def _first(value: Hashable) -> Hashable:
+    return value
+
+
+def _pixel_module(dataset: FileDataset) -> tuple[_Element, ...]:
+    found: list[_Element] = []
+    for tag in sorted(dataset.keys() & _PIXEL_MODULE):
+        element: _Element = dataset.get_item(tag, keep_deferred=True)
+        if isinstance(element, RawDataElement) and (
+            element.value is not None or not element.length
+        ):
+            # its place in the file does not matter, and is all in which the slices differ
+            element = element._replace(value_tell=0)
+        found.append(element)
+    whole = all(isinstance(e, RawDataElement) for e in found)  # else one is a sequence, by damage
+    return shared(tuple(found)) if whole else tuple(found)
+
+
+def open_file(path: Path) -> tuple[FileDataset, PixelFile, list[str]]:
+    """Parse a file, its long values deferred; with what decoding needs, and what was unusual.
 
     A file without preamble is read if it begins as a data set does. Where the file meta has no
     transfer syntax, or one that cannot be that of the pixels, it is found from the data.
@@ -139,11 +273,27 @@ def open_file(path: Path) -> tuple[FileDataset, list[str]]:
     if bare and not _begins_as_dataset(start):
         raise InvalidDicomError
     dataset = pydicom.dcmread(path, defer_size=_DEFER, force=bare)
-    if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+    deflated = dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    if deflated:
         # deferred values cannot be found again inside a deflated file
         dataset = pydicom.dcmread(path, force=bare)
+    # as the file has them, before any is converted
+    module = _pixel_module(dataset)
+    own = dataset.keys() & _PIXELS
+    pixels = tuple(dataset.get_item(tag, keep_deferred=True) for tag in own)
     remarks = ["has no DICOM preamble"] if bare else []
-    return dataset, remarks + _settle_syntax(path, dataset)
+    remarks += _settle_syntax(path, dataset)
+    implicit, little = dataset.original_encoding
+    kept = PixelFile(
+        path,
+        dataset.file_meta.get("TransferSyntaxUID"),
+        bool(implicit),
+        bool(little),
+        dataset.timestamp,
+        module,
+        None if deflated else pixels,
+    )
+    return dataset, kept, remarks
 
 
 def _begins_as_dataset(start: bytes) -> bool:
@@ -173,7 +323,7 @@ def _settle_syntax(path: Path, dataset: FileDataset) -> list[str]:
         found = _compression(path, dataset)
     else:
         found = _plain_syntax(dataset)
-        if stated is not None and len(stored_pixels(dataset)) != _plain_length(dataset):
+        if stated is not None and len(dataset["PixelData"].value) != _plain_length(dataset):
             return []
     dataset.file_meta.TransferSyntaxUID = found
     said = "is absent" if stated is None else f"'{stated}' cannot be right"
@@ -197,7 +347,7 @@ def _plain_length(dataset: FileDataset) -> int:
 
 def _compression(path: Path, dataset: FileDataset) -> UID:
     """The syntax of encapsulated pixels, by how their first frame begins."""
-    fragments = generate_fragments(stored_pixels(dataset))
+    fragments = generate_fragments(dataset["PixelData"].value)
     next(fragments, b"")  # the offset table
     first = next(fragments, b"")
     if (found := _compression_of(first)) is None:
@@ -228,15 +378,3 @@ def _jpeg(frame: bytes) -> UID | None:
             return found
         at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
     return None
-
-
-def stored_pixels(dataset: FileDataset) -> bytes:
-    """The pixel data as the file stores them; the data set does not keep them.
-
-    Raises:
-        one of `DECODE_ERRORS`: if they cannot be read.
-    """
-    deferred = dataset.get_item("PixelData", keep_deferred=True)
-    content: bytes = dataset["PixelData"].value
-    dataset["PixelData"] = deferred
-    return content

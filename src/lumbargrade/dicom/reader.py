@@ -1,9 +1,11 @@
-"""A series folder to one volume, by the rules for its layout, with geometry for every slice."""
+"""The images of a series to one volume, by the rules for its layout, with every slice's geometry.
+
+Scaling to uint8 is bit for bit that of the published system, by table where values are integers.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.dicom.copies import split_same_file
-from lumbargrade.dicom.opening import file_problem, image_files
-from lumbargrade.dicom.pixels import Pixels, read_pixels, release, to_uint8
-from lumbargrade.dicom.places import partition
-from lumbargrade.dicom.rules import LSDC, ReadingRules
-from lumbargrade.dicom.slice_order import Stack, oddities, single_place, spatial_stacks
-from lumbargrade.dicom.slices import SliceHeader, read_headers
+from lumbargrade.dicom.opening import file_problem
+from lumbargrade.dicom.pixels import Pixels, read_pixels, release
+from lumbargrade.dicom.rules import (
+    LSDC,
+    ReadingRules,
+    Stack,
+    oddities,
+    single_place,
+    spatial_stacks,
+)
+from lumbargrade.dicom.scan import FoundSeries, scan_folder
+from lumbargrade.dicom.slices import SliceHeader
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume, VolumeSlice, padded
@@ -36,44 +44,6 @@ class SeriesResult:
     volume: Volume
     problems: tuple[Problem, ...]
     digest: bytes = b""
-
-
-@dataclass(frozen=True)
-class SeriesName:
-    """Who a series is, in volumes and in problems.
-
-    Attributes:
-        study_id, series_id: as in the tables, or DICOM UIDs.
-        kind: which of the three kinds, or None where unknown.
-        origin: the folder, for messages.
-    """
-
-    study_id: str
-    series_id: str
-    kind: SeriesKind | None
-    origin: Path
-
-    def file_problem(self, path: Path, error: BadDicom) -> Problem:
-        return file_problem(path, error, self.study_id, self.series_id)
-
-    def copies(self, headers: Iterable[SliceHeader]) -> list[Problem]:
-        """Notes on images that count once because others are the same."""
-        return [self.note("is a copy of another file", h.path) for h in headers]
-
-    def remarks(self, headers: Sequence[SliceHeader]) -> list[Problem]:
-        """What is unusual about files that could be read, once for all of them."""
-        files: dict[str, dict[Path, None]] = {}
-        for header in headers:
-            for what in header.remarks:
-                files.setdefault(what, {})[header.path] = None
-        return [
-            self.note(f"{what} ({len(paths)} files)" if len(paths) > 1 else what, next(iter(paths)))
-            for what, paths in files.items()
-        ]
-
-    def note(self, what: str, path: Path | None = None, *, fatal: bool = False) -> Problem:
-        file = "" if path is None else str(path)
-        return Problem(what, self.study_id, self.series_id, file, fatal=fatal)
 
 
 def read_series(
@@ -104,84 +74,65 @@ def read_series(
         BadDicom: if there is no usable slice, or if all slices lie in one place.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise BadDicom(f"{folder}: no such series folder")
-    name = SeriesName(study_id or folder.parent.name, series_id or folder.name, kind, folder)
-    headers: list[SliceHeader] = []
-    problems: list[Problem] = []
-    for path in image_files(folder, recursive=False):
-        usable, errors = read_headers(path)
-        headers += usable
-        problems += [name.file_problem(path, error) for error in errors]
-    headers, strangers = _own_series(headers)
-    problems += [
-        name.note(f"belongs to another series ({h.series_uid})", h.path, fatal=True)
-        for h in strangers
-    ]
-    result = build_series(rules.numbered(headers), problems, name, rules)
-    release_all(headers)
+    found = scan_folder(
+        folder,
+        study_id=study_id or folder.parent.name,
+        series_id=series_id or folder.name,
+        kind=kind,
+        rules=rules,
+    )
+    result = build_volume(found)
+    release(found.headers)
     return result
 
 
-def release_all(headers: Iterable[SliceHeader]) -> None:
-    """Free what was kept of multi-frame files, when all their frames are decoded."""
-    for header in headers:
-        release(header)
-
-
-def _own_series(headers: list[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:
-    """Files of the series that most files belong to, and the others."""
-    counts = Counter(h.series_uid for h in headers)
-    if len(counts) < 2:
-        return headers, []
-    own = counts.most_common(1)[0][0]
-    parts = partition(headers, lambda h: h.series_uid == own)
-    return (parts[0], parts[1]) if parts[0][0].series_uid == own else (parts[1], parts[0])
-
-
-def build_series(
-    headers: Sequence[SliceHeader],
-    problems: Sequence[Problem],
-    name: SeriesName,
-    rules: ReadingRules,
-) -> SeriesResult:
-    """Group, order, decode and scale slices to one volume.
-
-    Args:
-        headers: numbered by the rules.
-        problems: found so far; they come first in the result.
-        name: ids and kind of the series.
-        rules: how slices are grouped and scaled.
+def build_volume(found: FoundSeries) -> SeriesResult:
+    """Group, order, decode and scale the images of a series to one volume.
 
     Raises:
         BadDicom: if no slice can be used, or if all slices lie in one place.
     """
-    noted = list(problems)
-    kept, copies = split_same_file(headers)
-    noted += name.copies(copies)
-    noted += name.remarks(kept)
+    kept, copies = split_same_file(found.headers)
+    noted = [*found.problems, *copy_notes(found, copies), *_remarks(found, kept)]
     if single_place(kept):
-        raise BadDicom(f"{name.origin}: {len(kept)} images at one place are not a volume")
-    stacks, pixels = _decode(spatial_stacks(kept, name.kind, rules), noted, name)
+        raise BadDicom(f"{found.origin}: {len(kept)} images at one place are not a volume")
+    stacks, pixels = _decode(spatial_stacks(kept, found.kind, found.rules), noted, found)
     if not stacks:
         lost = [p.what for p in noted if p.fatal] or [p.what for p in noted]
         reasons = "; ".join(dict.fromkeys(lost)) or "it has no files"
-        raise BadDicom(f"{name.origin}: no usable slice ({reasons[:300]})")
-    noted += [name.note(what) for what in oddities(stacks, name.kind, rules)]
+        raise BadDicom(f"{found.origin}: no usable slice ({reasons[:300]})")
+    noted += [found.note(what) for what in oddities(stacks, found.kind, found.rules)]
     slices = [
         VolumeSlice(h.instance_number, h.plane, group, h.shape, h.path.name, h.sop_uid)
         for group, stack in enumerate(stacks)
         for h in stack
     ]
     volume = Volume(
-        _scaled(pixels, rules),
+        _scaled(pixels, found.rules),
         tuple(slices),
-        name.study_id,
-        name.series_id,
-        name.kind,
+        found.study_id,
+        found.series_id,
+        found.kind,
         stacks[0][0].frame_of_reference,
     )
     return SeriesResult(volume, tuple(noted), _digest(pixels))
+
+
+def copy_notes(found: FoundSeries, copies: Iterable[SliceHeader]) -> list[Problem]:
+    """Notes on images that count once because others are the same."""
+    return [found.note("is a copy of another file", h.path) for h in copies]
+
+
+def _remarks(found: FoundSeries, headers: Sequence[SliceHeader]) -> list[Problem]:
+    """What is unusual about files that could be read, once for all of them."""
+    files: dict[str, dict[Path, None]] = {}
+    for header in headers:
+        for what in header.remarks:
+            files.setdefault(what, {})[header.path] = None
+    return [
+        found.note(f"{what} ({len(paths)} files)" if len(paths) > 1 else what, next(iter(paths)))
+        for what, paths in files.items()
+    ]
 
 
 def _digest(groups: Sequence[Sequence[Pixels]]) -> bytes:
@@ -193,7 +144,7 @@ def _digest(groups: Sequence[Sequence[Pixels]]) -> bytes:
 
 
 def _decode(
-    stacks: Sequence[Stack], noted: list[Problem], name: SeriesName
+    stacks: Sequence[Stack], noted: list[Problem], found: FoundSeries
 ) -> tuple[list[Stack], list[list[Pixels]]]:
     """The slices whose pixels can be read, with them; the others are added to ``noted``."""
     kept: list[Stack] = []
@@ -206,7 +157,7 @@ def _decode(
             try:
                 image, warnings = read_pixels(header)
             except BadDicom as error:
-                noted.append(name.file_problem(header.path, error))
+                noted.append(file_problem(header.path, error, found.study_id, found.series_id))
                 continue
             headers.append(header)
             images.append(image)
@@ -215,7 +166,7 @@ def _decode(
         if headers:
             kept.append(headers)
             decoded.append(images)
-    noted += [name.note(f"decoder: {text}", path) for text, path in warned.items()]
+    noted += [found.note(f"decoder: {text}", path) for text, path in warned.items()]
     return kept, decoded
 
 
@@ -227,3 +178,60 @@ def _scaled(groups: Sequence[Sequence[Pixels]], rules: ReadingRules) -> NDArray[
     # otherwise padding comes after scaling: invented pixels must not change the contrast
     images = [padded(i, height, width) for group in groups for i in to_uint8(group)]
     return np.stack(images)
+
+
+#: Percentiles that become 0 and 255.
+PERCENTILES = (0.1, 99.9)
+
+
+def to_uint8(stack: Sequence[Pixels]) -> list[NDArray[np.uint8]]:
+    """Clip images to their common 0.1 and 99.9 percentiles and scale to 0..255, truncating.
+
+    Percentiles interpolate linearly. Images that are all one value become 0.
+    """
+    kinds = {p.dtype for p in stack}
+    kind = kinds.pop()
+    if not kinds and kind.kind in "iu" and kind.itemsize <= 2:
+        return _by_table(stack, kind)
+    values = np.concatenate([p.ravel() for p in stack])
+    low, high = np.percentile(values, PERCENTILES)
+    return [_scale(p, low, high) for p in stack]
+
+
+def _scale(values: Pixels, low: float, high: float) -> NDArray[np.uint8]:
+    span = high - low
+    if span <= 0:
+        return np.zeros(values.shape, np.uint8)
+    scaled: NDArray[np.float64] = (np.clip(values, low, high) - low) / span * 255
+    return scaled.astype(np.uint8)
+
+
+def _by_table(stack: Sequence[Pixels], kind: np.dtype[np.generic]) -> list[NDArray[np.uint8]]:
+    unsigned = np.dtype(f"u{kind.itemsize}")
+    size = 1 << (8 * kind.itemsize)
+    # seen as unsigned, negative values follow the positive ones; `order` puts them first again
+    views = [p.astype(kind.newbyteorder("="), copy=False).view(unsigned) for p in stack]
+    possible = np.arange(size, dtype=unsigned).view(kind.newbyteorder("="))
+    counts = np.zeros(size, np.int64)
+    for view in views:
+        counts += np.bincount(view.ravel(), minlength=size)
+    order = np.argsort(possible, kind="stable")
+    low, high = _percentiles(possible[order], np.cumsum(counts[order]))
+    table = _scale(possible, low, high)
+    return [np.take(table, v) for v in views]
+
+
+def _percentiles(values: Pixels, below: NDArray[np.int64]) -> tuple[float, float]:
+    """As ``numpy.percentile``, from sorted values and the count of pixels up to each."""
+    last = int(below[-1]) - 1
+    found = []
+    for q in PERCENTILES:
+        at = (q / 100) * last
+        i = int(at)
+        a, b = (
+            float(values[np.searchsorted(below, k, side="right")]) for k in (i, min(i + 1, last))
+        )
+        # both branches as numpy has them: they differ in the last bit
+        t = at - i
+        found.append(b - (b - a) * (1 - t) if t >= 0.5 else a + (b - a) * t)
+    return found[0], found[1]

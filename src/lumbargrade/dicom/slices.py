@@ -9,14 +9,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
-from lumbargrade.dicom.decode_errors import DECODE_ERRORS, one_line
 from lumbargrade.dicom.frames import frame_headers, is_enhanced
 from lumbargrade.dicom.header import Acquisition, Header, acquisition_of, if_usable
-from lumbargrade.dicom.opening import NotDicom, NotImage, is_resource_fork, open_file
+from lumbargrade.dicom.opening import (
+    DECODE_ERRORS,
+    NotDicom,
+    NotImage,
+    PixelFile,
+    is_resource_fork,
+    one_line,
+    open_file,
+    shared,
+)
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.geometry import SlicePlane
 
@@ -47,7 +54,7 @@ class SliceHeader:
         rescale: (slope, intercept), (1, 0) where absent.
         inverse: whether larger values are darker (MONOCHROME1).
         about: how it was acquired.
-        dataset: the parsed file (pixel data deferred), for decoding.
+        file: what decoding needs of the file.
         series_number, description: SeriesNumber and SeriesDescription, empty where absent.
         acquired: date and time of acquisition as text that sorts, empty where absent.
         frame: number of the frame in a multi-frame file, from 1; 0 for a file of one image.
@@ -67,7 +74,7 @@ class SliceHeader:
     rescale: tuple[float, float]
     inverse: bool
     about: Acquisition
-    dataset: FileDataset
+    file: PixelFile
     series_number: str
     description: str
     acquired: str
@@ -87,7 +94,7 @@ class SliceHeader:
     @property
     def syntax(self) -> str:
         """The transfer syntax of its pixels."""
-        return str(self.dataset.file_meta.get("TransferSyntaxUID", ""))
+        return str(self.file.syntax or "")
 
 
 def read_headers(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
@@ -101,9 +108,9 @@ def read_headers(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
     usable: list[SliceHeader] = []
     errors: list[BadDicom] = []
     try:
-        for header, dataset in _images(path):
+        for header, file in _images(path):
             try:
-                usable.append(_checked(header, dataset))
+                usable.append(_checked(header, file))
             except BadDicom as error:
                 errors.append(error)
     except BadDicom as error:
@@ -116,8 +123,8 @@ def read_headers(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
     return usable, errors
 
 
-def _images(path: Path) -> Iterator[tuple[Header, FileDataset]]:
-    """The unchecked header of every image of a file, and the file.
+def _images(path: Path) -> Iterator[tuple[Header, PixelFile]]:
+    """The unchecked header of every image of a file, and what decoding needs of the file.
 
     Raises:
         BadDicom: if the file is empty, or is not meant to hold an image.
@@ -128,15 +135,15 @@ def _images(path: Path) -> Iterator[tuple[Header, FileDataset]]:
         # Values that break the standard's formatting rules are usual in real files; those that
         # matter here are checked.
         warnings.simplefilter("ignore")
-        dataset, remarks = open_file(path)
+        dataset, kept, remarks = open_file(path)
         file = Header(path, dataset, remarks=remarks)
         _check_purpose(file)
         if not is_enhanced(dataset):
-            yield file, dataset
+            yield file, kept
             return
         file.remarks.append("has many frames; its slices go by the number of their frame")
         for frame in frame_headers(file):
-            yield frame, dataset
+            yield frame, kept
 
 
 def _check_purpose(file: Header) -> None:
@@ -153,7 +160,7 @@ def _check_purpose(file: Header) -> None:
         raise NotImage(f"{file.path}: holds no image (modality {modality or 'unknown'}, {kind})")
 
 
-def _checked(header: Header, dataset: FileDataset) -> SliceHeader:
+def _checked(header: Header, file: PixelFile) -> SliceHeader:
     shape, inverse = _checked_image(header)
     orientation = header.numbers("ImageOrientationPatient", 6)
     plane = _plane(header, orientation)
@@ -162,10 +169,10 @@ def _checked(header: Header, dataset: FileDataset) -> SliceHeader:
     number = if_usable(header.whole, "InstanceNumber", None)
     return SliceHeader(
         path=header.path,
-        series_uid=header.text("SeriesInstanceUID"),
-        study_uid=header.text("StudyInstanceUID"),
+        series_uid=shared(header.text("SeriesInstanceUID")),
+        study_uid=shared(header.text("StudyInstanceUID")),
         sop_uid=header.text("SOPInstanceUID"),
-        frame_of_reference=header.text("FrameOfReferenceUID"),
+        frame_of_reference=shared(header.text("FrameOfReferenceUID")),
         header_number=number,
         instance_number=number or 0,
         orientation=tuple(orientation),
@@ -173,8 +180,8 @@ def _checked(header: Header, dataset: FileDataset) -> SliceHeader:
         shape=shape,
         rescale=rescale,
         inverse=inverse,
-        about=acquisition_of(header),
-        dataset=dataset,
+        about=shared(acquisition_of(header)),
+        file=file,
         series_number=if_usable(header.text, "SeriesNumber", ""),
         description=if_usable(header.text, "SeriesDescription", ""),
         acquired=_acquired(header),

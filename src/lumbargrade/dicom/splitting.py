@@ -1,79 +1,23 @@
-"""Series of an export to the volumes in them.
-
-A series that holds several volumes is split; series of one image each are joined.
-"""
+"""Series of an export to the volumes in them, and images that are no slices of any: scouts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from lumbargrade.dicom.copies import split_repeats
 from lumbargrade.dicom.places import Orientation, orientation_of, parallel, partition, projections
-from lumbargrade.dicom.slice_order import single_place
+from lumbargrade.dicom.rules import single_place
 from lumbargrade.dicom.slices import SliceHeader
-from lumbargrade.dicom.strays import FEW, by_sequence, by_size, minor, off_the_stack
-
-#: Fewest slices that can be told to be a stack by their gaps, and by how much these may differ.
-_STACK, _EVEN = 4, 0.1
-
-Headers = list[SliceHeader]
-
-
-def join_single_images(parts: Iterable[Sequence[SliceHeader]]) -> list[Headers]:
-    """The series that are made of several series of one place each.
-
-    They must agree in study, description, anatomical plane, matrix, spacing, echo, repetition and
-    inversion time, sequence and kind of image, and in frame of reference unless each has its own.
-    That is not enough, since scouts agree in all this too: their series numbers or instance
-    numbers must be those of one series, or the images a regular stack.
-
-    Args:
-        parts: the images of every series, none of them empty.
-    """
-    single = {p[0]: p for p in parts if len(p) == 1 or single_place(p)}
-    return [
-        [h for first in own for h in single[first]]
-        for alike in partition(single, _looks)
-        for frame in _divided(alike, [h.frame_of_reference for h in alike])
-        for own in _divided(frame, [h.series_number for h in frame])
-        if _is_series(own)
-    ]
-
-
-def _looks(header: SliceHeader) -> Hashable:
-    about = header.about
-    return (
-        (header.study_uid, header.description, about.description, about.modality),
-        (orientation_of(header.plane.normal), header.shape, *np.round(header.plane.spacing, 4)),
-        (about.echo_time, about.repetition_time, about.inversion_time),
-        (about.sequence, about.image_type),
-    )
-
-
-def _divided(headers: Headers, values: Iterable[str]) -> list[Headers]:
-    """Headers by a value of a series; together where each has its own, which tells nothing."""
-    of = dict(zip(headers, values, strict=True))
-    parts = partition(headers, of.__getitem__)
-    return [headers] if len(parts) == len(headers) else parts
-
-
-def _is_series(images: Headers) -> bool:
-    if len(images) < 2:
-        return False
-    series, numbers = {h.series_number for h in images}, {h.instance_number for h in images}
-    if (len(series) == 1 and "" not in series) or len(numbers) == len(images):
-        return True
-    stack = max(parallel(images), key=len)
-    gaps = np.diff(np.sort(projections(stack)))
-    return len(stack) >= _STACK and bool(np.ptp(gaps) <= _EVEN * gaps.mean())
-
+from lumbargrade.domain.geometry import FloatArray
 
 #: Fewest frames of reference in a series that are taken for those of its images.
 _FRAMES = 3
 
+Headers = list[SliceHeader]
 Key = Callable[[SliceHeader], Hashable]
 
 
@@ -87,7 +31,7 @@ class Part:
         error: for what reason they are no volume at all.
     """
 
-    headers: list[SliceHeader]
+    headers: Headers
     aside: str = ""
     error: str = ""
 
@@ -117,15 +61,15 @@ def split_series(headers: Sequence[SliceHeader]) -> list[Part]:
     return sorted(parts, key=lambda p: (bool(p.aside or p.error), first[p.headers[0]]))
 
 
-def _volumes(headers: list[SliceHeader], series: list[SliceHeader]) -> list[Part]:
+def _volumes(headers: Headers, series: Headers) -> list[Part]:
     """The volumes among images of one kind; ``series`` are all images beside them."""
     parts: list[Part] = []
     planes = partition(headers, _patient_plane)
     for plane in planes:
-        for sequence in by_sequence(plane):
-            for size in by_size(sequence):
+        for sequence in _by_sequence(plane):
+            for size in _by_size(sequence):
                 rest = [h for h in series if h not in set(size)]
-                if minor(size, rest):
+                if _minor(size, rest):
                     what = _difference(size, rest)
                     parts.append(Part(size, f"scout: {len(size)} images of another {what}"))
                 else:
@@ -133,7 +77,7 @@ def _volumes(headers: list[SliceHeader], series: list[SliceHeader]) -> list[Part
     return parts
 
 
-def _difference(part: list[SliceHeader], rest: list[SliceHeader]) -> str:
+def _difference(part: Headers, rest: Headers) -> str:
     """In what a part differs from the other images of its series."""
     differences: dict[str, Key] = {
         "plane": _patient_plane,
@@ -147,7 +91,7 @@ def _difference(part: list[SliceHeader], rest: list[SliceHeader]) -> str:
     return "sequence"
 
 
-def _acquisitions(headers: list[SliceHeader]) -> list[Part]:
+def _acquisitions(headers: Headers) -> list[Part]:
     if single_place(headers):
         return [Part(headers, error=f"{len(headers)} images at one place are not a volume")]
     runs = split_repeats(headers)
@@ -157,7 +101,7 @@ def _acquisitions(headers: list[SliceHeader]) -> list[Part]:
     parts: list[Part] = []
     main = max(runs, key=len)
     for run in runs:
-        if run is not main and minor(run, main):
+        if run is not main and _minor(run, main):
             what = f"repeats {len(run)} of {len(main)} slices"
             parts.append(Part(run, what))
         else:
@@ -165,23 +109,23 @@ def _acquisitions(headers: list[SliceHeader]) -> list[Part]:
     return parts
 
 
-def _without_strays(headers: list[SliceHeader]) -> list[Part]:
+def _without_strays(headers: Headers) -> list[Part]:
     groups = parallel(headers)
     main = max(groups, key=len)
     axial = orientation_of(main[0].plane.normal) is Orientation.AXIAL
     # the stacks of an axial series may be of few slices each
-    tilted = [g for g in groups if g is not main and minor(g, main) and not axial]
+    tilted = [g for g in groups if g is not main and _minor(g, main) and not axial]
     parts = [Part(g, f"scout: {len(g)} images at another angle") for g in tilted]
     # so may be parallel stacks of an axial series, each at its disc
-    few = 1 if axial else FEW
-    off = [h for g in groups if g not in tilted for h in off_the_stack(g, few)]
+    few = 1 if axial else _FEW
+    off = [h for g in groups if g not in tilted for h in _off_the_stack(g, few)]
     if off:
         parts.append(Part(off, f"scout: {len(off)} images off the stack of the others"))
     gone = {h for p in parts for h in p.headers}
     return [Part([h for h in headers if h not in gone]), *parts]
 
 
-def _one_frame(headers: list[SliceHeader]) -> list[SliceHeader]:
+def _one_frame(headers: Headers) -> Headers:
     """The images without their frames of reference, where every place has its own.
 
     An anonymiser has replaced UIDs one by one then, and they tell nothing.
@@ -196,7 +140,7 @@ def _patient_plane(header: SliceHeader) -> Hashable:
     return (header.frame_of_reference, orientation_of(header.plane.normal))
 
 
-def _by_series(headers: list[SliceHeader]) -> list[list[SliceHeader]]:
+def _by_series(headers: Headers) -> list[Headers]:
     """Images that belong to one series by number and description, whatever their UID.
 
     A value that is another for every image tells of the image, not of the series.
@@ -225,3 +169,118 @@ def _image_class(header: SliceHeader) -> tuple[bool, frozenset[str]]:
 
 def _computed(header: SliceHeader) -> bool:
     return any(_image_class(header))
+
+
+#: As many images, or fewer, may be scouts, if there are at least `_MAIN` times as many others.
+_FEW, _MAIN = 3, 3
+#: Echo times that differ by more than this factor are of different sequences.
+_OTHER_ECHO = 1.5
+#: Pixel spacings that differ by more than this share of them are different.
+_OTHER_SPACING = 1e-3
+#: A slice this many times the usual gap away from all others is not one of a stack with gaps.
+_FAR = 6.0
+#: A gap smaller than this share of the usual one means that a slice lies off the stack's grid.
+_SHORT = 0.75
+#: Gaps that differ by more than this share of the usual one (or of a multiple) are irregular.
+_UNEVEN = 0.15
+#: Fewest slices in which a usual gap can be told.
+_ENOUGH = 5
+
+
+def _minor(part: Sequence[SliceHeader], main: Sequence[SliceHeader]) -> bool:
+    """Whether images beside others are so few that they may be scouts."""
+    return len(part) <= _FEW and len(part) * _MAIN <= len(main)
+
+
+def _by_sequence(headers: Sequence[SliceHeader]) -> list[Headers]:
+    """Images by echo time and whether they are gradient echoes: what no one sequence mixes."""
+    times = sorted({h.about.echo_time for h in headers if h.about.echo_time})
+    steps = [b for a, b in pairwise(times) if b > a * _OTHER_ECHO]
+    return partition(
+        headers,
+        lambda h: (sum((h.about.echo_time or 0.0) >= s for s in steps), "GR" in h.about.sequence),
+    )
+
+
+def _by_size(headers: Sequence[SliceHeader]) -> list[Headers]:
+    """Images of one matrix and pixel spacing each, where parallel images differ in them.
+
+    A stack that differs from the others in orientation too stays with them: the stacks of an
+    axial series may be of different size. Too few images for a stack do not.
+    """
+    sizes = sorted(_sizes(headers), key=len, reverse=True)
+    apart = []
+    main = sizes[0]
+    for size in sizes[1:]:
+        angles = parallel([*main, *size])
+        same_angle = [h for group in angles if not set(group) <= set(size) for h in group]
+        within = set(same_angle) & set(size)
+        if within or (len(size) < _FEW and _minor(size, main)):
+            apart.append(size)
+        else:
+            main = main + size
+    order = {h: i for i, h in enumerate(headers)}
+    return [sorted(part, key=order.__getitem__) for part in (main, *apart)]
+
+
+def _sizes(headers: Sequence[SliceHeader]) -> list[Headers]:
+    sizes: list[Headers] = []
+    for shape in partition(headers, lambda h: h.shape):
+        left = sorted(shape, key=lambda h: h.plane.spacing)
+        while left:
+            spacing = left[0].plane.spacing
+            near = [h for h in left if np.allclose(h.plane.spacing, spacing, rtol=_OTHER_SPACING)]
+            sizes.append(near)
+            left = [h for h in left if h not in near]
+    return sizes
+
+
+def _off_the_stack(group: Sequence[SliceHeader], few: int = _FEW) -> Headers:
+    """Parallel slices, each in a plane of its own, that do not belong to the regular rest.
+
+    Those are slices far off at an end, and slices between the others without which all gaps are
+    regular. None, where the rest would not be regular, or they are too many to be scouts.
+
+    Args:
+        group: the slices.
+        few: how many together may be far off.
+    """
+    if len(group) < _ENOUGH:
+        return []
+    along = projections(group)
+    order = np.argsort(along, kind="stable")
+    usual = float(np.median(np.diff(along[order])))
+    kept = _without_far_ends(order.tolist(), along, usual, few)
+    kept = _without_short_gaps(kept, along, usual)
+    lost = [group[i] for i in order if i not in set(kept)]
+    rest = [group[i] for i in kept]
+    return lost if lost and _minor(lost, rest) else []
+
+
+def _without_far_ends(kept: list[int], along: FloatArray, usual: float, few: int) -> list[int]:
+    far = np.flatnonzero(np.diff(along[kept]) > _FAR * usual)
+    if not far.size:
+        return kept
+    begin, end = int(far[0]) + 1, int(far[-1]) + 1
+    begin, end = (begin if begin <= few else 0), (end if len(kept) - end <= few else len(kept))
+    return kept[begin:end]
+
+
+def _without_short_gaps(kept: list[int], along: FloatArray, usual: float) -> list[int]:
+    """The slices left when each short gap has lost the slice without which gaps are regular."""
+    left = list(kept)
+    for _ in range(_FEW):
+        short = np.flatnonzero(np.diff(along[left]) < _SHORT * usual)
+        if not short.size:
+            break
+        at = int(short[0])
+        choices = [left[:i] + left[i + 1 :] for i in (at, at + 1)]
+        left = min(choices, key=lambda c: _irregular(along[c], usual))
+    return left if _irregular(along[left], usual) == 0 else kept
+
+
+def _irregular(along: FloatArray, usual: float) -> int:
+    """How many gaps are no multiple of the usual one."""
+    steps = np.diff(along) / usual
+    whole = np.maximum(np.rint(steps), 1)
+    return int((np.abs(steps - whole) > _UNEVEN * whole).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,21 +76,21 @@ def grade_study(
         members = _members(given, device)
         models = Ensemble(members, flip, _members(guides, device, needed=False))
     kinds = models.kinds
-    volumes = [v for kind in SeriesKind for v in study.series.get(kind, ())]
-    if not kinds & set(study.series):
+    present = {v.kind for v in study.volumes}
+    if not kinds & present:
         raise NothingDone(
             f"study {study.study_id}: {no_series(kinds)}, which the models look at"
             f" (it has {_content(study)})"
         )
-    found = models.predict(study.study_id, volumes)
+    found = models.predict(study.study_id, study.volumes)
     if check_points:
-        found = only_plausible(found, volumes)
+        found = only_plausible(found, study.volumes)
     found = explained(found, models.members)
     if not found.findings:
         told = [p.what for p in found.problems]
         told += [f"{named(targets)}: {why}" for why, targets in by_reason(found.absent).items()]
         raise NothingDone(f"study {study.study_id}: no finding could be graded: {'; '.join(told)}")
-    missing = [_missing(found, kind) for kind in SeriesKind if kind in kinds - set(study.series)]
+    missing = [_missing(found, kind) for kind in SeriesKind if kind in kinds - present]
     return replace(found, problems=(*found.problems, *study.problems, *missing))
 
 
@@ -141,7 +142,8 @@ def _missing(found: StudyPrediction, kind: SeriesKind) -> Problem:
 
 
 def _content(study: Study) -> str:
-    parts = [f"{len(vs)} {kind}" for kind, vs in study.series.items()]
+    counts = Counter(str(v.kind) for v in study.volumes)
+    parts = [f"{count} {kind}" for kind, count in counts.items()]
     if study.other:
         reasons = "; ".join(dict.fromkeys(study.reasons))
         parts.append(f"{len(study.other)} that cannot be used: {reasons}")

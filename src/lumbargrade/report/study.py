@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.findings import Finding, StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade
+from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.findings_file import (
     NOTICE,
@@ -74,8 +74,8 @@ def write_study(
 def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[SeriesLine]:
     """Pictures of every series with findings: one per condition and side that is seen in it."""
     lines = []
-    for kind, volumes in study.series.items():
-        for number, volume in enumerate(volumes, start=1):
+    for kind in SeriesKind:
+        for number, volume in enumerate(study.of(kind), start=1):
             pictures: dict[str, str] = {}
             for condition, marks in _marks(prediction, volume.series_id).items():
                 # series ids may hold what neither a file name nor a link can

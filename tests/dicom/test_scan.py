@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
+import pydicom
 import pytest
 
-from lumbargrade.dicom.collection import find_studies
-from lumbargrade.dicom.study import read_study
+from lumbargrade.dicom.scan import find_studies
+from lumbargrade.dicom.slices import SliceHeader, read_headers
+from lumbargrade.dicom.study import read_found, read_study
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.vocabulary import SeriesKind
 from small_studies import write_noise_study
@@ -28,15 +31,12 @@ def test_a_study_found_among_others_is_the_study_read_alone(two: Path) -> None:
     assert not found.problems
     assert [s.folder for s in found.studies] == [two / "anna", two / "ben"]
     for one in found.studies:
-        ours, alone = one.read(), read_study(one.folder)
+        ours, alone = read_found(one), read_study(one.folder)
         assert ours.study_id == one.study_id == alone.study_id
-        assert {k: len(v) for k, v in ours.series.items()} == {
-            k: len(v) for k, v in alone.series.items()
-        }
-        for kind, volumes in ours.series.items():
-            for volume, same in zip(volumes, alone.series[kind], strict=True):
-                assert (volume.pixels == same.pixels).all()
-                assert volume.slices == same.slices
+        for volume, same in zip(ours.volumes, alone.volumes, strict=True):
+            assert volume.kind is same.kind
+            assert (volume.pixels == same.pixels).all()
+            assert volume.slices == same.slices
 
 
 def test_a_broken_file_goes_to_the_study_around_it_and_else_to_none(two: Path) -> None:
@@ -75,12 +75,48 @@ def test_a_study_is_the_same_until_a_file_changes(two: Path) -> None:
     assert len({before, touched, fingerprint()}) == 3
 
 
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
+    """How often each file's header is read."""
+    counts: Counter[Path] = Counter()
+
+    def counted(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
+        counts[path] += 1
+        return read_headers(path)
+
+    monkeypatch.setattr("lumbargrade.dicom.scan.read_headers", counted)
+    return counts
+
+
+def test_each_header_is_read_once_even_below_several_paths(two: Path, reads: Counter[Path]) -> None:
+    found = find_studies([two, two / "anna", two / "ben" / "ben-0" / "1.dcm"])
+    assert [len(read_found(one).volumes) for one in found.studies] == [2, 2]
+    assert set(reads) == {f for one in found.studies for f in one.files}
+    assert set(reads.values()) == {1}
+
+
+def test_headers_of_a_study_that_changes_after_the_scan_are_read_again(
+    two: Path, reads: Counter[Path]
+) -> None:
+    anna, ben = find_studies([two]).studies
+    file = anna.files[0]
+    data = pydicom.dcmread(file)
+    data.ImagePositionPatient = [500.0, 0.0, 0.0]
+    data.save_as(file)
+    os.utime(file, (0, 0))
+    places = [s.plane.position for v in read_found(anna).volumes for s in v.slices]
+    assert (500.0, 0.0, 0.0) in places
+    read_found(ben)
+    assert {reads[f] for f in anna.files} == {2}
+    assert {reads[f] for f in ben.files} == {1}
+
+
 def test_a_file_that_has_vanished_is_named(two: Path) -> None:
     (study,) = find_studies([two / "anna"]).studies
     study.files[0].unlink()
     with pytest.raises(BadDicom, match=study.files[0].name):
         study.fingerprint()
-    assert [p.file for p in study.read().problems if p.fatal] == [str(study.files[0])]
+    assert [p.file for p in read_found(study).problems if p.fatal] == [str(study.files[0])]
 
 
 def test_one_file_is_a_path_too(two: Path) -> None:
