@@ -13,7 +13,7 @@ from lumbargrade.domain.vocabulary import Condition, Grade
 from lumbargrade.grading.blend_file import read_blend
 from lumbargrade.grading.predictions_file import read_predictions
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.scoring.official import read_submission
+from lumbargrade.scoring.submissions import read_submission
 from oof_files import write_oof
 from small_models import save_small_model
 from small_studies import write_noise_study

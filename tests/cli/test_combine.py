@@ -14,12 +14,8 @@ import pytest
 
 from lumbargrade.cli.main import main
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade
-from lumbargrade.scoring.official import (
-    SUBMISSION_COLUMNS,
-    official_score,
-    read_solution,
-    read_submission,
-)
+from lumbargrade.scoring.official import official_score
+from lumbargrade.scoring.submissions import SUBMISSION_COLUMNS, read_solution, read_submission
 
 STUDIES = ("1000", "99", "200")
 Lines = list[list[object]]

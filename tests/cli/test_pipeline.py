@@ -30,7 +30,7 @@ from lumbargrade.grading.predictions_file import read_predictions
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import MODEL_WEIGHTS, read_meta
 from lumbargrade.scoring.fill import fill_constants
-from lumbargrade.scoring.official import read_solution, read_submission
+from lumbargrade.scoring.submissions import read_solution, read_submission
 from published_files import published_weights, write_published
 from small_models import save_small_model
 

@@ -13,7 +13,7 @@ import pytest
 from lsdc_layout import write_lsdc, write_table
 from lumbargrade.cli.main import main
 from lumbargrade.domain.vocabulary import FINDINGS
-from lumbargrade.scoring.official import read_submission
+from lumbargrade.scoring.submissions import read_submission
 from small_models import save_small_model
 
 

@@ -25,7 +25,7 @@ from lumbargrade.grading.members import Member
 from lumbargrade.grading.predictor import Predictor, Recalibrated
 from lumbargrade.grading.study import grade_study, only_plausible
 from lumbargrade.report.study import write_study
-from lumbargrade.scoring.blending import Origin
+from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.scoring.calibration import Calibration, Method
 from made_spines import T1, T2, VOLUMES, Points, axial, places, rotation, sagittal, spine
 from small_models import save_small_model

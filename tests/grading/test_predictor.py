@@ -36,7 +36,7 @@ from lumbargrade.grading.predictor import (
 from lumbargrade.models.checkpoint import ModelMeta, read_meta, save_model
 from lumbargrade.models.registry import get_task
 from lumbargrade.scoring.any_severe import AnySevere, Rule
-from lumbargrade.scoring.blending import Origin
+from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.scoring.calibration import COMPETITION_WEIGHTS, Calibration, Method
 from made_series import make_volume
 from small_models import save_small_model

@@ -184,7 +184,7 @@ def test_a_grade_that_was_changed_since_is_trusted(contradicted):
 def test_a_list_that_cannot_be_read_and_a_weight_that_is_no_share_stop_training(tmp_path):
     bad = tmp_path / "contradicted.csv"
     bad.write_text("study_id,finding,grade\n1,spinal_canal_stenosis_l1_l2,Awful\n")
-    with pytest.raises(BadTable, match=r"row 2, grade: 'Awful'"):
+    with pytest.raises(BadTable, match=r"row 2, grade: unknown grade .Awful."):
         grades_of(0.0, 1, bad)
     with pytest.raises(BadTable, match="no such file"):
         grades_of(0.0, 1, tmp_path / "none.csv")

@@ -30,7 +30,7 @@ from lumbargrade.grading.results import read_results
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.report.collection import GradingSummary, write_summary
 from lumbargrade.report.study import grade_counts, write_study
-from lumbargrade.scoring.blending import Origin
+from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.scoring.calibration import Calibration, Method
 from small_models import grade_unchecked, save_small_model
 

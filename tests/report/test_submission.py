@@ -15,7 +15,7 @@ from lumbargrade.domain.errors import BadTable, Problem
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target
 from lumbargrade.report.submission import complete, write_submission
-from lumbargrade.scoring.official import check_complete, read_submission
+from lumbargrade.scoring.submissions import check_complete, read_submission
 
 CONSTANTS = dict.fromkeys(FINDINGS, (0.7, 0.2, 0.1))
 CANAL = TARGETS[Condition.CANAL]

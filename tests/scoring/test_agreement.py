@@ -20,8 +20,7 @@ from sklearn.metrics import (
 
 from cohorts import drawn
 from lumbargrade.domain.vocabulary import Condition, Grade, Level, Side
-from lumbargrade.scoring.agreement import CALIBRATED, MEASURES, agreement
-from lumbargrade.scoring.breakdown import break_down
+from lumbargrade.scoring.agreement import CALIBRATED, MEASURES, agreement, break_down
 from lumbargrade.scoring.cohort import GradedFindings
 from lumbargrade.scoring.local import local_score
 from lumbargrade.scoring.measures import auroc, confusion, quadratic_kappa, reliability_curve

@@ -19,10 +19,10 @@ from lumbargrade.scoring.calibration import (
     COMPETITION_WEIGHTS,
     Calibration,
     Method,
+    choose_calibration,
     fit_calibration,
     log_loss,
 )
-from lumbargrade.scoring.fit_calibration import choose_calibration
 from lumbargrade.scoring.resampling import PARTS, held_out_parts
 
 positive = st.floats(0.1, 8)

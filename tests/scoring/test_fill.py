@@ -23,7 +23,8 @@ from lumbargrade.domain.vocabulary import (
 from lumbargrade.grading.members import published_fill
 from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.scoring.local import Grades, prevalence
-from lumbargrade.scoring.official import OfficialScore, Solution, official_score, read_solution
+from lumbargrade.scoring.official import OfficialScore, official_score
+from lumbargrade.scoring.submissions import Solution, read_solution
 
 CANAL = TARGETS[Condition.CANAL]
 Constants = Mapping[Target, Probabilities]

@@ -11,7 +11,7 @@ from cohorts import drawn
 from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.scoring.agreement import CALIBRATED
 from lumbargrade.scoring.calibration import COMPETITION_WEIGHTS, log_loss
-from lumbargrade.scoring.fit_calibration import recalibrate
+from lumbargrade.scoring.recalibration import recalibrate
 
 
 def test_a_small_set_is_refused_with_its_numbers() -> None:

@@ -10,7 +10,8 @@ import pytest
 from lumbargrade.cli.main import main
 from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.vocabulary import FINDINGS, Grade
-from lumbargrade.scoring.official import read_solution, read_submission, score_report
+from lumbargrade.scoring.official import score_report
+from lumbargrade.scoring.submissions import read_solution, read_submission
 
 HEADER = "row_id,normal_mild,moderate,severe"
 COLUMNS = [t.column for t in FINDINGS]

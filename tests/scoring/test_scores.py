@@ -22,13 +22,8 @@ from lumbargrade.scoring.local import (
     prevalence,
     prevalence_loss,
 )
-from lumbargrade.scoring.official import (
-    condition_arrays,
-    official_any_severe,
-    official_score,
-    read_solution,
-    read_submission,
-)
+from lumbargrade.scoring.official import condition_arrays, official_any_severe, official_score
+from lumbargrade.scoring.submissions import read_solution, read_submission
 
 CANAL = [Target(Condition.CANAL, level) for level in Level]
 

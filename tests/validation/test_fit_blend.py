@@ -11,7 +11,7 @@ import pytest
 from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level
 from lumbargrade.grading.model_record import origin_path
-from lumbargrade.scoring.blending import Origin, fixed_weights
+from lumbargrade.scoring.blend_weights import Origin, fixed_weights
 from lumbargrade.scoring.calibration import Method
 from lumbargrade.validation.fit_blend import (
     by_level,

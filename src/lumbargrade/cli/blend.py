@@ -37,7 +37,7 @@ def run(options: Options) -> int:
     from lumbargrade.grading.blend_file import write_blend
     from lumbargrade.report.blend import blend_as_dict, blend_text
     from lumbargrade.report.text import json_line
-    from lumbargrade.scoring.blending import fixed_weights
+    from lumbargrade.scoring.blend_weights import fixed_weights
     from lumbargrade.validation.fit_blend import find_member, fit_blend, read_member
 
     if not options.oof:

@@ -41,9 +41,13 @@ def run(options: Options) -> int:
     from lumbargrade.files.writing import require_writable
     from lumbargrade.report.combined import score_combined, write_combined
     from lumbargrade.report.text import json_line
-    from lumbargrade.scoring.blending import fixed_weights
-    from lumbargrade.scoring.combining import combine, condition_weights, read_submissions
-    from lumbargrade.scoring.official import read_solution
+    from lumbargrade.scoring.blend_weights import fixed_weights
+    from lumbargrade.scoring.submissions import (
+        condition_weights,
+        mean_submission,
+        read_solution,
+        read_submissions,
+    )
 
     if len(options.files) < 2:
         raise UsageError(f"give two or more submissions, not {len(options.files)}")
@@ -60,7 +64,7 @@ def run(options: Options) -> int:
         if given and condition not in given:
             words = condition.value.replace("_", " ")
             log.info("%s: no weights given, taken from %s alone", words, files[0].path)
-    rows = combine([f.rows for f in files], weights)
+    rows = mean_submission([f.rows for f in files], weights)
     scores = None
     if options.truth is not None:
         truth = read_solution(options.truth)

@@ -50,7 +50,7 @@ def run(options: Options) -> int:
     )
     from lumbargrade.report.evaluation import log_unpaired, paired
     from lumbargrade.report.text import json_line
-    from lumbargrade.scoring.fit_calibration import recalibrate
+    from lumbargrade.scoring.recalibration import recalibrate
 
     if options.minimum < 1 or options.minimum_studies < 2:
         raise UsageError("--minimum must be at least 1 and --minimum-studies at least 2")

@@ -32,7 +32,8 @@ class Options:
 
 def run(options: Options) -> int:
     from lumbargrade.report.text import json_line, text_table
-    from lumbargrade.scoring.official import read_solution, read_submission, score_report
+    from lumbargrade.scoring.official import score_report
+    from lumbargrade.scoring.submissions import read_solution, read_submission
 
     truth = read_solution(options.truth)
     submission = read_submission(options.submission)

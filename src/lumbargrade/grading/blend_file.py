@@ -18,7 +18,7 @@ from lumbargrade.files.structures import plain, read_plain, structured
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.model_record import ModelRecord
 from lumbargrade.scoring.any_severe import AnySevere
-from lumbargrade.scoring.blending import Origin
+from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.scoring.calibration import Calibration
 
 #: Version of the layout; raised when older programs could misread a newer file.

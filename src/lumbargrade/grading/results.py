@@ -13,7 +13,7 @@ from lumbargrade.domain.vocabulary import Grade, Target, target_from_column
 from lumbargrade.files.tables import Row, filled, listed, read_table, table_header
 from lumbargrade.grading.findings_file import read_findings
 from lumbargrade.grading.predictions_file import distribution
-from lumbargrade.scoring.official import SUBMISSION_COLUMNS, read_submission
+from lumbargrade.scoring.submissions import SUBMISSION_COLUMNS, read_submission
 
 #: Files that hold a folder's results, the first that is there.
 FOLDER_FILES = ("findings.csv", "findings.json", "oof.csv", "submission.csv")

@@ -24,7 +24,7 @@ from lumbargrade.domain.vocabulary import (
     target_from_labels,
 )
 from lumbargrade.files.tables import filled, read_table, table_header
-from lumbargrade.scoring.breakdown import OWN_PARTS
+from lumbargrade.scoring.agreement import OWN_PARTS
 
 NOT_GIVEN = "(not given)"
 #: A numeric property with more values than this is cut into bands at its quartiles.

@@ -12,7 +12,7 @@ from lumbargrade.domain.errors import BadTable, Problem
 from lumbargrade.domain.vocabulary import FINDINGS, Target
 from lumbargrade.files.tables import read_table, whole
 from lumbargrade.lsdc.tables import LsdcTables
-from lumbargrade.scoring.official import split_row_id
+from lumbargrade.scoring.submissions import split_row_id
 
 
 @dataclass(frozen=True)

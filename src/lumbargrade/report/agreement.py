@@ -18,14 +18,17 @@ from lumbargrade.report.plots import (
     plain_name,
 )
 from lumbargrade.scoring.agreement import (
+    ALL,
+    BY_LEVEL,
+    BY_SIDE,
     CALIBRATED,
     MEASURES,
     OF_CALIBRATION,
     Agreement,
     Measure,
+    Part,
     human_agreement,
 )
-from lumbargrade.scoring.breakdown import ALL, BY_LEVEL, BY_SIDE, Part
 from lumbargrade.scoring.cohort import GradedFindings
 from lumbargrade.scoring.measures import CURVE_BINS, ECE_BINS, ReliabilityBin, reliability_curve
 from lumbargrade.scoring.resampling import FEWEST_STUDIES, RESAMPLES

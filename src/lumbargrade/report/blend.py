@@ -8,7 +8,7 @@ from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.files.structures import plain
 from lumbargrade.report.text import text_table
 from lumbargrade.scoring.any_severe import AnySevereChoice
-from lumbargrade.scoring.blending import Origin
+from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.validation.fit_blend import BlendFit, ConditionFit
 
 _WEIGHTS = ("condition", "", "weight", "findings", "own loss", "loss", "nested")

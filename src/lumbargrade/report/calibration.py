@@ -22,7 +22,7 @@ from lumbargrade.report.plots import plain_name
 from lumbargrade.report.text import text_table
 from lumbargrade.scoring.agreement import CALIBRATED, OF_CALIBRATION
 from lumbargrade.scoring.cohort import joined
-from lumbargrade.scoring.fit_calibration import Recalibration
+from lumbargrade.scoring.recalibration import Recalibration
 
 LINES = (
     *("studies", "findings", *(g.label.lower() for g in Grade), "method"),

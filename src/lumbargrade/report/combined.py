@@ -15,8 +15,8 @@ from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target
 from lumbargrade.files.writing import write_text
 from lumbargrade.report.submission_file import summary_path, write_rows
 from lumbargrade.report.text import text_table, with_null
-from lumbargrade.scoring.combining import SubmissionFile
-from lumbargrade.scoring.official import Solution, Submission, check_complete, score_report
+from lumbargrade.scoring.official import score_report
+from lumbargrade.scoring.submissions import Solution, Submission, SubmissionFile, check_complete
 
 
 @dataclass(frozen=True)

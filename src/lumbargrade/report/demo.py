@@ -32,8 +32,9 @@ from lumbargrade.report.page import (
 )
 from lumbargrade.report.submission import findings_path
 from lumbargrade.report.text import text_table
-from lumbargrade.scoring.official import Solution, read_solution, read_submission, score_report
+from lumbargrade.scoring.official import score_report
 from lumbargrade.scoring.points import WITHIN, PointErrors
+from lumbargrade.scoring.submissions import Solution, read_solution, read_submission
 from lumbargrade.validation.held_out import TruePoint, distance_errors, true_points
 
 SCORES = ("condition", "log loss", "prevalence baseline", "ratio", "best constant", "predicted by")

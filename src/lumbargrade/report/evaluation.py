@@ -25,7 +25,7 @@ from lumbargrade.report.agreement import (
 )
 from lumbargrade.report.page import Block, Section, Table, Text, write_page
 from lumbargrade.report.text import text_table, with_null
-from lumbargrade.scoring.breakdown import ALL, Groups, Part, break_down
+from lumbargrade.scoring.agreement import ALL, Groups, Part, break_down
 from lumbargrade.scoring.cohort import Cohort, pair
 from lumbargrade.scoring.resampling import RESAMPLES, SEED
 

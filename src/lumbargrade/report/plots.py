@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from lumbargrade.domain.vocabulary import Condition, Grade
-from lumbargrade.scoring.agreement import HumanBand
-from lumbargrade.scoring.breakdown import ALL, BY_LEVEL, Part
+from lumbargrade.scoring.agreement import ALL, BY_LEVEL, HumanBand, Part
 from lumbargrade.scoring.measures import ReliabilityBin
 
 _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}

@@ -9,7 +9,7 @@ from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Target
 from lumbargrade.files.tables import table_text
 from lumbargrade.files.writing import atomic_path
-from lumbargrade.scoring.official import SUBMISSION_COLUMNS, check_complete, read_submission
+from lumbargrade.scoring.submissions import SUBMISSION_COLUMNS, check_complete, read_submission
 
 
 def in_order(study_id: str) -> tuple[int, str]:

@@ -31,7 +31,7 @@ from lumbargrade.report.drawing import (
 )
 from lumbargrade.report.page import Block, Figure, Section, Table, Text, write_page
 from lumbargrade.report.text import text_table
-from lumbargrade.scoring.breakdown import ALL, Part, break_down
+from lumbargrade.scoring.agreement import ALL, Part, break_down
 from lumbargrade.scoring.cohort import pair
 from lumbargrade.scoring.points import WITHIN, PointErrors
 from lumbargrade.validation.judged import (

@@ -1,4 +1,4 @@
-"""The competition's score: tables read strictly, weighted log losses, any-severe canal.
+"""The competition's score: weighted log losses and any-severe canal.
 
 Mean of the weighted log losses of the canal, the foramina, the recesses, and of a binary loss on
 whether any canal level is severe. Sample weights are 1, 2, 4 by true grade; rows are normalised
@@ -7,8 +7,7 @@ and clipped to the float64 epsilon, as scikit-learn's ``log_loss`` does.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,10 @@ import numpy as np
 from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import (
-    FINDINGS,
     TARGETS,
     Condition,
-    Grade,
     Target,
-    grade_from_label,
-    target_from_column,
 )
-from lumbargrade.files.tables import filled, read_table, real
 from lumbargrade.scoring.local import (
     OFFICIAL_CLIP,
     any_severe,
@@ -34,14 +28,7 @@ from lumbargrade.scoring.local import (
     prevalence,
     prevalence_loss,
 )
-
-GRADE_COLUMNS = tuple(g.column for g in Grade)
-SUBMISSION_COLUMNS = ("row_id", *GRADE_COLUMNS)
-
-#: Study -> target -> grade; an ungraded target is absent.
-Solution = Mapping[str, Mapping[Target, Grade]]
-#: Study -> target -> probabilities.
-Submission = Mapping[str, Mapping[Target, Probabilities]]
+from lumbargrade.scoring.submissions import Solution, Submission, check_complete
 
 
 @dataclass(frozen=True)
@@ -57,84 +44,6 @@ class OfficialScore:
     score: float
     conditions: Mapping[Condition, float]
     any_severe: float
-
-
-def read_solution(path: Path | str) -> dict[str, dict[Target, Grade]]:
-    """Read true grades in the layout of ``train.csv``; empty cells are left out.
-
-    Raises:
-        BadTable: for missing columns, unknown grades or repeated studies, naming the row.
-    """
-    solution: dict[str, dict[Target, Grade]] = {}
-    seen: dict[str, int] = {}
-    for row in read_table(path, ("study_id", *(t.column for t in FINDINGS))):
-        study = row.read(filled, "study_id")
-        row.require_first(seen, study, f"study_id {study}")
-        solution[study] = {
-            t: row.read(grade_from_label, t.column) for t in FINDINGS if row[t.column]
-        }
-    return solution
-
-
-def split_row_id(text: str) -> tuple[str, Target]:
-    """Study and finding of a submission's row.
-
-    Raises:
-        ValueError: if it does not name both.
-    """
-    study, _, column = text.partition("_")
-    if not study:
-        raise ValueError(f"{text!r} names no study")
-    return study, target_from_column(column)
-
-
-def read_submission(path: Path | str) -> dict[str, dict[Target, Probabilities]]:
-    """Read a submission: ``row_id`` and a probability for each grade.
-
-    Raises:
-        BadTable: for missing columns, unknown or repeated rows, and values that are no
-            probabilities, naming the row and the reason.
-    """
-    submission: dict[str, dict[Target, Probabilities]] = {}
-    seen: dict[tuple[str, Target], int] = {}
-    for row in read_table(path, SUBMISSION_COLUMNS):
-        study, target = row.read(split_row_id, "row_id")
-        row.require_first(seen, (study, target), f"row_id {row['row_id']}")
-        a, b, c = (row.read(_probability, column) for column in GRADE_COLUMNS)
-        if not math.isfinite(a + b + c):
-            raise row.error("probabilities too large to normalise")
-        if a + b + c <= 0:
-            raise row.error("all three probabilities are zero")
-        submission.setdefault(study, {})[target] = (a, b, c)
-    return submission
-
-
-def check_complete(
-    submission: Submission,
-    studies: Sequence[str],
-    path: Path | str,
-    reference: Path | str = "the solution",
-) -> None:
-    """Make sure that a submission has all 25 rows of every study and of no other.
-
-    Args:
-        submission: predictions.
-        studies: the studies that it must have.
-        path: its file, for messages.
-        reference: where the studies come from, for messages.
-
-    Raises:
-        BadTable: naming the first missing or unknown row.
-    """
-    wanted = set(studies)
-    for study, found in submission.items():
-        if study not in wanted:
-            row = f"{study}_{next(iter(found)).column}"
-            raise BadTable(f"{path}: row {row}: study {study} is not in {reference}")
-    for study in studies:
-        for target in FINDINGS:
-            if target not in submission.get(study, {}):
-                raise BadTable(f"{path}: row {study}_{target.column} is missing")
 
 
 def condition_arrays(
@@ -157,6 +66,7 @@ def official_score(solution: Solution, submission: Submission) -> OfficialScore:
     Examples:
         One study that is normal everywhere, and a submission that is 90 % sure of that.
 
+        >>> from lumbargrade.domain.vocabulary import FINDINGS, Grade
         >>> solution = {"1": {target: Grade.NORMAL_MILD for target in FINDINGS}}
         >>> submission = {"1": {target: (0.9, 0.06, 0.04) for target in FINDINGS}}
         >>> score = official_score(solution, submission)
@@ -184,13 +94,6 @@ def canal_arrays(solution: Solution, submission: Submission) -> tuple[np.ndarray
 def official_any_severe(solution: Solution, submission: Submission) -> float:
     """Any-severe loss of the canal, as the official score has it."""
     return any_severe(*canal_arrays(solution, submission), official=True)
-
-
-def _probability(text: str) -> float:
-    value = real(text)
-    if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{text} is not a probability")
-    return value
 
 
 ANY_SEVERE = "any_severe_canal"

@@ -15,8 +15,8 @@ from lumbargrade.grading.blend_file import FORMAT, Blend, BlendMember, Condition
 from lumbargrade.grading.model_record import OofRecord, origin_path, read_origin
 from lumbargrade.grading.predictions_file import PredictionRow, read_rows
 from lumbargrade.scoring.any_severe import AnySevere, AnySevereChoice, choose_any_severe
-from lumbargrade.scoring.blending import FixedWeights, WeightChoice, choose_weights
-from lumbargrade.scoring.fit_calibration import CalibrationChoice, choose_calibration
+from lumbargrade.scoring.blend_weights import FixedWeights, WeightChoice, choose_weights
+from lumbargrade.scoring.calibration import CalibrationChoice, choose_calibration
 
 #: What `validate` calls its out-of-fold file.
 OOF_FILE = "oof.csv"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from lumbargrade.scoring.blending import Origin, blend_loss, choose_weights, fit_weights, mix
+from lumbargrade.scoring.blend_weights import Origin, blend_loss, choose_weights, fit_weights, mix
 from lumbargrade.scoring.local import local_score
 
 
