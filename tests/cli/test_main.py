@@ -28,7 +28,9 @@ def test_help_and_light_commands_never_import_torch(arguments: list[str]) -> Non
     assert not {"torch", "timm", "torchvision"} & loaded
 
 
-@pytest.mark.parametrize("module", ["report.evaluation", "report.calibration", "grading.results"])
+@pytest.mark.parametrize(
+    "module", ["report.submission", "report.evaluation", "report.calibration", "grading.results"]
+)
 def test_measuring_what_was_predicted_needs_no_torch(module: str) -> None:
     loaded = modules_after(f"import lumbargrade.{module}")
     assert not {"torch", "timm", "torchvision"} & loaded

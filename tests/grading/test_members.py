@@ -9,17 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
+from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.grading.members import (
     find_models,
     load_member,
-    published_fill,
-    training_fill,
 )
 from lumbargrade.grading.stages import predict_study
-from lumbargrade.models.checkpoint import KEPT_FOLDER, MODEL_WEIGHTS, ModelMeta
+from lumbargrade.models.checkpoint import KEPT_FOLDER, MODEL_WEIGHTS
 from made_series import make_volume
 from small_models import save_small_model
 
@@ -105,36 +102,6 @@ def test_a_volume_is_mirrored_only_for_what_has_sides(
         assert len(seen) == (calls if flip else 1)
         assert calls == 1 or not flip or torch.equal(seen[1], seen[0].flip(0))
         seen.clear()
-
-
-def carrying(share: float, *keys: str) -> ModelMeta:
-    table = {t.column: (share, 0.9 - share, 0.1) for t in FINDINGS}
-    return ModelMeta(Recipe("r", "canal"), provenance=dict.fromkeys(keys or ("prevalence",), table))
-
-
-def test_a_submission_is_filled_with_the_mean_of_the_constants_that_models_carry() -> None:
-    imported = ModelMeta(Recipe("imported", "canal"))
-    found = training_fill([carrying(0.5, "prevalence", "fill"), carrying(0.7, "fill"), imported])
-    assert list(found) == list(FINDINGS)
-    for constant in found.values():
-        assert constant == pytest.approx((0.6, 0.3, 0.1))
-
-
-def test_a_model_that_carries_only_prevalence_is_filled_by_its_weighted_shares() -> None:
-    older = [0.5 / 1.7, 0.8 / 1.7, 0.4 / 1.7]  # 0.5, 0.4, 0.1 with the weights 1, 2, 4
-    for constant in training_fill([carrying(0.5)]).values():
-        assert constant == pytest.approx(older)
-    both = training_fill([carrying(0.5), carrying(0.7, "fill")])
-    for constant in both.values():
-        assert constant == pytest.approx(
-            [(a + b) / 2 for a, b in zip(older, (0.7, 0.2, 0.1), strict=True)]
-        )
-
-
-def test_published_models_are_filled_with_the_constants_of_the_lsdc_table() -> None:
-    found = training_fill([ModelMeta(Recipe("r", "canal"))])
-    for target, constant in found.items():
-        assert constant == pytest.approx(published_fill()[target.column], abs=2e-6)
 
 
 def test_runs_on_another_disk_are_found_through_links(runs: Path, tmp_path: Path) -> None:

@@ -20,14 +20,12 @@ from lumbargrade.domain.vocabulary import (
     Target,
     target_from_column,
 )
-from lumbargrade.grading.members import published_fill
-from lumbargrade.scoring.fill import fill_constants
+from lumbargrade.scoring.fill import Constants, fill_constants, published_fill, training_fill
 from lumbargrade.scoring.local import Grades, prevalence
 from lumbargrade.scoring.official import OfficialScore, official_score
 from lumbargrade.scoring.submissions import Solution, read_solution
 
 CANAL = TARGETS[Condition.CANAL]
-Constants = Mapping[Target, Probabilities]
 
 
 def score(truth: Solution, constants: Constants) -> OfficialScore:
@@ -202,3 +200,33 @@ def test_filling_the_lsdc_table_is_within_a_ten_thousandth_of_the_optimum(lsdc: 
         best = min(best, canal_parts(lsdc, constants))  # type: ignore[arg-type]
     assert canal_parts(lsdc, ours) <= best + 1e-6
     assert canal_parts(lsdc, ours) == pytest.approx(best, abs=1e-4)
+
+
+def carrying(share: float, *keys: str) -> dict[str, dict[str, Probabilities]]:
+    """Provenance of a model that carries the same row for every finding."""
+    table = {t.column: (share, 0.9 - share, 0.1) for t in FINDINGS}
+    return dict.fromkeys(keys or ("prevalence",), table)
+
+
+def test_a_submission_is_filled_with_the_mean_of_the_constants_that_models_carry() -> None:
+    found = training_fill([carrying(0.5, "prevalence", "fill"), carrying(0.7, "fill"), {}])
+    assert list(found) == list(FINDINGS)
+    for constant in found.values():
+        assert constant == pytest.approx((0.6, 0.3, 0.1))
+
+
+def test_a_model_that_carries_only_prevalence_is_filled_by_its_weighted_shares() -> None:
+    older = [0.5 / 1.7, 0.8 / 1.7, 0.4 / 1.7]  # 0.5, 0.4, 0.1 with the weights 1, 2, 4
+    for constant in training_fill([carrying(0.5)]).values():
+        assert constant == pytest.approx(older)
+    both = training_fill([carrying(0.5), carrying(0.7, "fill")])
+    for constant in both.values():
+        assert constant == pytest.approx(
+            [(a + b) / 2 for a, b in zip(older, (0.7, 0.2, 0.1), strict=True)]
+        )
+
+
+def test_published_models_are_filled_with_the_constants_of_the_lsdc_table() -> None:
+    found = training_fill([{}])
+    for target, constant in found.items():
+        assert constant == pytest.approx(published_fill()[target.column], abs=2e-6)

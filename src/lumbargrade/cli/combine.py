@@ -39,9 +39,10 @@ def run(options: Options) -> int:
     from lumbargrade.domain.errors import UsageError
     from lumbargrade.domain.vocabulary import Condition
     from lumbargrade.files.writing import require_writable
-    from lumbargrade.report.combined import score_combined, write_combined
+    from lumbargrade.report.submission import write_combined
     from lumbargrade.report.text import json_line
     from lumbargrade.scoring.blend_weights import fixed_weights
+    from lumbargrade.scoring.official import score_combined
     from lumbargrade.scoring.submissions import (
         condition_weights,
         mean_submission,
@@ -81,7 +82,7 @@ def run(options: Options) -> int:
 def _require_free(out: Path, inputs: Sequence[Path]) -> None:
     """Refuse an output that would replace an input, or lie beside another submission's findings."""
     from lumbargrade.domain.errors import UsageError
-    from lumbargrade.report.submission_file import findings_path, summary_path
+    from lumbargrade.report.submission import findings_path, summary_path
 
     for path in (out, summary_path(out)):
         if path.resolve() in [p.resolve() for p in inputs]:

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import ModelSource, Probabilities, StudyPrediction
+from lumbargrade.domain.findings import ModelSource, StudyPrediction
 from lumbargrade.domain.point import Point
-from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
 from lumbargrade.domain.volume import Volume
-from lumbargrade.files.tables import finite, parse_table
 from lumbargrade.models.checkpoint import KEPT_FOLDER, MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.models.registry import AnyTask, get_task
-from lumbargrade.scoring.local import WEIGHTS
-
-#: What `submit` writes for a finding that no model predicts.
-Constants = Mapping[Target, Probabilities]
-#: Column name of a finding -> the same, as models and packaged files hold it.
-ConstantsByColumn = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -114,47 +104,3 @@ def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Membe
     meta = read_meta(path)
     network = load_model(path).to(device).eval()
     return Member(path, meta, get_task(meta.recipe), network, flip)
-
-
-def training_fill(metas: Iterable[ModelMeta]) -> Constants:
-    """Constants that minimise the official score on the data the models were trained on.
-
-    For the rows of a submission that no model predicts; nothing else is ever filled.
-
-    They are computed in training (`scoring.fill`) and averaged over the models. A model that was
-    trained before they were recorded carries only the shares P(k) of its grades; w(k)P(k),
-    normalised, is used instead, which neglects the any-severe part. If no model carries either
-    (imported published files), the constants of the LSDC data are used.
-    """
-    carried = [m.provenance for m in metas if {"fill", "prevalence"} & m.provenance.keys()]
-    return _mean_by_target(
-        [p.get("fill") or _weighted(p["prevalence"]) for p in carried] or [published_fill()]
-    )
-
-
-def published_fill() -> ConstantsByColumn:
-    """Constants that minimise the official score on the 1,975 LSDC training studies, by column."""
-    return _packaged("lsdc_fill.csv")
-
-
-def _mean_by_target(tables: Sequence[ConstantsByColumn]) -> dict[Target, Probabilities]:
-    result = {}
-    for target in FINDINGS:
-        mean = np.mean([table[target.column] for table in tables], axis=0)
-        a, b, c = (mean / mean.sum()).tolist()  # tables are rounded
-        result[target] = (a, b, c)
-    return result
-
-
-def _weighted(prevalence: ConstantsByColumn) -> dict[str, list[float]]:
-    weighted = {column: np.array(shares) * WEIGHTS for column, shares in prevalence.items()}
-    return {column: (w / w.sum()).tolist() for column, w in weighted.items()}
-
-
-def _packaged(name: str) -> dict[str, tuple[float, ...]]:
-    text = (resources.files("lumbargrade") / "scoring/data" / name).read_text("utf-8")
-    columns = [g.column for g in Grade]
-    return {
-        row["finding"]: tuple(row.read(finite, c) for c in columns)
-        for row in parse_table(text, ("finding", *columns), name)
-    }

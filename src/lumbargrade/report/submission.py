@@ -1,4 +1,4 @@
-"""The submission: 25 rows per study; rows that no model predicts are filled, counted and named."""
+"""Submission files: 25 rows per study, with a summary beside them; of `submit` and `combine`."""
 
 from __future__ import annotations
 
@@ -10,36 +10,73 @@ from pathlib import Path
 from typing import Any
 
 from lumbargrade.domain.errors import Problem
-from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.findings import Probabilities, StudyPrediction
 from lumbargrade.domain.reasons import by_reason, named
-from lumbargrade.domain.vocabulary import FINDINGS, Target, target_from_column
-from lumbargrade.files.writing import write_text
-from lumbargrade.grading.members import Constants
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target, target_from_column
+from lumbargrade.files.tables import table_text
+from lumbargrade.files.writing import atomic_path, write_text
 from lumbargrade.grading.predictions_file import write_predictions
-from lumbargrade.report.submission_file import (
-    findings_path,
-    in_order,
-    summary_path,
-    write_rows,
+from lumbargrade.report.text import text_table, with_null
+from lumbargrade.scoring.fill import Constants
+from lumbargrade.scoring.official import CombinedScores
+from lumbargrade.scoring.submissions import (
+    SUBMISSION_COLUMNS,
+    SubmissionFile,
+    check_complete,
+    read_submission,
 )
 
-__all__ = ["SubmissionSummary", "complete", "findings_path", "write_submission"]
 
-Triple = tuple[float, float, float]
+def in_order(study_id: str) -> tuple[int, str]:
+    """Sort key: numbers ascending, whatever their length."""
+    return len(study_id), study_id
+
+
+def summary_path(submission: Path) -> Path:
+    """The JSON file beside a submission with its summary."""
+    return submission.with_name(submission.name + ".json")
+
+
+def findings_path(submission: Path) -> Path:
+    """The CSV file beside a submission with its findings and places."""
+    return submission.with_name(submission.name + ".findings.csv")
+
+
+def write_rows(path: Path, rows: Sequence[tuple[str, Mapping[Target, Probabilities]]]) -> None:
+    """Write a submission; its numbers read back exactly.
+
+    Args:
+        path: the CSV; written atomically.
+        rows: study id and the probabilities of its 25 findings, studies in any order.
+
+    Raises:
+        BadTable: if the written rows are no complete submission (for example, a study occurs
+            twice); an earlier file of that name is kept.
+        OSError: if the file cannot be written.
+    """
+    lines = (
+        [f"{study}_{t.column}", *found[t]]
+        for study, found in sorted(rows, key=lambda row: in_order(row[0]))
+        for t in FINDINGS
+        if t in found
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(table_text(SUBMISSION_COLUMNS, lines), "utf-8", newline="\n")
+        check_complete(read_submission(temporary), [study for study, _ in rows], path)
 
 
 @dataclass(frozen=True)
 class SubmissionSummary:
-    """What stands in a submission; also written beside it as JSON.
+    """Summary of a submission of `submit`; also written beside it as JSON.
 
     Attributes:
         path: the submission.
         studies, rows: how many.
-        filled: rows that no model predicted, filled with the constant that minimises the official
-            score on the training grades.
-        filled_by_condition: the same per condition with its side.
-        filled_studies: study -> findings filled although a model predicts them for other studies.
-        filled_because: the reason for each of these, where it is known.
+        filled: number of rows that no model predicted; they hold the constant that minimises the
+            official score on the training grades.
+        filled_by_condition: the same number per condition and side.
+        filled_studies: study -> filled findings that a model predicts for other studies.
+        filled_because: study -> finding -> reason, where it is known.
         models: every model that took part.
         problems: what was wrong with the input.
     """
@@ -74,8 +111,8 @@ class SubmissionSummary:
         return "\n".join(lines)
 
 
-def complete(prediction: StudyPrediction, constants: Constants) -> dict[Target, Triple]:
-    """Probabilities for all 25 rows of a study; findings that are absent get their constant."""
+def complete(prediction: StudyPrediction, constants: Constants) -> dict[Target, Probabilities]:
+    """Probabilities for all 25 rows of a study; an absent finding gets its constant."""
     found = prediction.findings
     return {t: found[t].probabilities if t in found else constants[t] for t in FINDINGS}
 
@@ -88,17 +125,16 @@ def write_submission(
 ) -> SubmissionSummary:
     """Write a submission and two files beside it, each atomically.
 
-    ``<name>.json`` is its summary; ``<name>.findings.csv`` what the models said, with places.
+    ``<name>.json`` holds its summary, ``<name>.findings.csv`` the models' findings with places.
 
     Args:
         path: the CSV.
         predictions: one per study.
-        constants: stand in for what is not predicted (see `grading.members.training_fill`).
-        problems: of the data set as a whole, for the summary.
+        constants: probabilities for absent findings (see `scoring.fill.training_fill`).
+        problems: problems of the data set as a whole, for the summary.
 
     Raises:
-        BadTable: if what was written does not read back as a complete submission (for example
-            with two predictions of one study); an earlier file of that name stays.
+        BadTable: if two predictions are of one study; an earlier file of that name is kept.
     """
     studies = sorted(predictions, key=lambda p: in_order(p.study_id))
     write_rows(path, [(p.study_id, complete(p, constants)) for p in studies])
@@ -133,3 +169,74 @@ def _summary(
         models=list(sources),
         problems=[q.as_dict() for q in (*problems, *(q for p in studies for q in p.problems))],
     )
+
+
+@dataclass(frozen=True)
+class CombinedSummary:
+    """Summary of a submission of `combine`; also written beside it as JSON.
+
+    Attributes:
+        path: the submission.
+        files: path and sha256 of each blended file.
+        weights: condition -> one weight per file, summing to 1.
+        studies, rows: how many.
+        scores: None if no true grades were given.
+    """
+
+    path: str
+    files: Sequence[Mapping[str, str]]
+    weights: Mapping[str, Sequence[float]]
+    studies: int
+    rows: int
+    scores: CombinedScores | None
+
+    def as_dict(self) -> dict[str, Any]:
+        found: dict[str, Any] = with_null(asdict(self))
+        return found
+
+    def text(self) -> str:
+        """The weights as a table, and the scores if there are any."""
+        names = _short([Path(f["path"]) for f in self.files])
+        rows = [[_words(condition), *weights] for condition, weights in self.weights.items()]
+        parts = [text_table(["weights", *names], rows)]
+        if self.scores is not None:
+            columns = [*self.scores.files, self.scores.combined]
+            lines = [[_words(k), *(s[k] for s in columns)] for k in self.scores.combined]
+            parts.append(text_table(["loss, lower is better", *names, "combined"], lines))
+        return "\n\n".join(parts)
+
+
+def write_combined(
+    path: Path,
+    files: Sequence[SubmissionFile],
+    weights: Mapping[Condition, Sequence[float]],
+    rows: Mapping[str, Mapping[Target, Probabilities]],
+    scores: CombinedScores | None = None,
+) -> CombinedSummary:
+    """Write a blended submission and its summary, ``<name>.json``, each atomically.
+
+    Raises:
+        BadTable: if the rows are no complete submission; an earlier file of that name is kept.
+        OSError: if a file cannot be written.
+    """
+    write_rows(path, list(rows.items()))
+    summary = CombinedSummary(
+        path=str(path),
+        files=[{"path": str(f.path), "sha256": f.sha256} for f in files],
+        weights={c.value: list(weights[c]) for c in Condition},
+        studies=len(rows),
+        rows=len(rows) * len(FINDINGS),
+        scores=scores,
+    )
+    write_text(summary_path(path), json.dumps(summary.as_dict(), indent=1))
+    return summary
+
+
+def _words(name: str) -> str:
+    return "official score" if name == "official" else name.replace("_", " ")
+
+
+def _short(paths: Sequence[Path]) -> list[str]:
+    """File names; whole paths if two files have the same name."""
+    count = Counter(p.name for p in paths)
+    return [p.name if count[p.name] == 1 else str(p) for p in paths]

@@ -1,8 +1,11 @@
-"""The constant that minimises the official score, for findings that no model predicts."""
+"""Constants that minimise the official score, for findings that no model predicts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +13,13 @@ from scipy.optimize import isotonic_regression
 
 from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Target
+from lumbargrade.files.tables import finite, parse_table
 from lumbargrade.scoring.local import WEIGHTS, Grades
+
+#: Target -> probabilities that `submit` writes if no model predicts it.
+Constants = Mapping[Target, Probabilities]
+#: The same by column name of the finding, as models and packaged files hold it.
+ConstantsByColumn = Mapping[str, Sequence[float]]
 
 Floats = NDArray[np.float64]
 
@@ -90,3 +99,42 @@ def best_canal_severe(weighted: Floats, grades: NDArray[np.int_]) -> Floats:
 def _row(weighted: Floats, severe: float) -> Probabilities:
     a, b = ((1 - severe) * weighted[: Grade.SEVERE] / weighted[: Grade.SEVERE].sum()).tolist()
     return a, b, severe
+
+
+def training_fill(provenances: Iterable[Mapping[str, Any]]) -> Constants:
+    """Constants that minimise the official score on the data the models were trained on.
+
+    Training computes them (`fill_constants`) and stores them in the model as ``fill``; here they
+    are averaged over the models. An older model has only the share P(k) of each grade as
+    ``prevalence``; w(k)P(k), normalised, replaces its constants, which neglects the any-severe
+    part. If no model has either (imported published files), the constants of the LSDC data are
+    used.
+
+    Args:
+        provenances: `ModelMeta.provenance` of each model.
+    """
+    tables: list[ConstantsByColumn] = [
+        p.get("fill") or _weighted(p["prevalence"])
+        for p in provenances
+        if {"fill", "prevalence"} & p.keys()
+    ]
+    tables = tables or [published_fill()]
+    result = {}
+    for target in FINDINGS:
+        mean = np.mean([table[target.column] for table in tables], axis=0)
+        a, b, c = (mean / mean.sum()).tolist()  # tables are rounded
+        result[target] = (a, b, c)
+    return result
+
+
+def published_fill() -> ConstantsByColumn:
+    """Constants that minimise the official score on the 1,975 LSDC training studies, by column."""
+    name, columns = "lsdc_fill.csv", [g.column for g in Grade]
+    text = (resources.files("lumbargrade") / "scoring/data" / name).read_text("utf-8")
+    rows = parse_table(text, ("finding", *columns), name)
+    return {row["finding"]: [row.read(finite, c) for c in columns] for row in rows}
+
+
+def _weighted(prevalence: ConstantsByColumn) -> dict[str, list[float]]:
+    weighted = {column: np.array(shares) * WEIGHTS for column, shares in prevalence.items()}
+    return {column: (w / w.sum()).tolist() for column, w in weighted.items()}

@@ -7,7 +7,7 @@ and clipped to the float64 epsilon, as scikit-learn's ``log_loss`` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,15 @@ from lumbargrade.scoring.local import (
     prevalence,
     prevalence_loss,
 )
-from lumbargrade.scoring.submissions import Solution, Submission, check_complete
+from lumbargrade.scoring.submissions import (
+    Solution,
+    Submission,
+    SubmissionFile,
+    check_complete,
+    dataclass,
+)
 
 
-@dataclass(frozen=True)
 class OfficialScore:
     """The official score and its four parts, lower is better.
 
@@ -143,3 +148,47 @@ def _constant(
     truth: Solution, values: Mapping[Target, Probabilities]
 ) -> dict[str, Mapping[Target, Probabilities]]:
     return dict.fromkeys(truth, values)
+
+
+@dataclass(frozen=True)
+class CombinedScores:
+    """Official scores on true grades; lower is better.
+
+    Attributes:
+        truth: path of the true grades.
+        studies: how many studies were scored.
+        files: per file ``official``, its official score, and the official loss of each part.
+        combined: the same for the blended submission.
+    """
+
+    truth: str
+    studies: int
+    files: Sequence[Mapping[str, float]]
+    combined: Mapping[str, float]
+
+
+def score_combined(
+    truth: Solution, origin: Path, files: Sequence[SubmissionFile], rows: Submission
+) -> CombinedScores:
+    """Score each file and the blended submission on the studies that the files have.
+
+    Args:
+        truth: true grades, possibly of more studies.
+        origin: where the true grades were read from, for messages.
+        files: the submissions.
+        rows: the blended submission.
+
+    Raises:
+        BadTable: if a study of the files has no true grades at `origin`.
+    """
+    check_complete(rows, [s for s in rows if s in truth], files[0].path, origin)
+    known = {study: grades for study, grades in truth.items() if study in rows}
+    if not any(known.values()):
+        raise BadTable(f"{origin}: no study of the submissions has a grade")
+
+    def score(submission: Submission) -> dict[str, float]:
+        report = score_report(known, submission, known, origin)
+        parts = {name: part["official"] for name, part in report["parts"].items()}
+        return {**parts, "official": report["official"]}
+
+    return CombinedScores(str(origin), len(known), [score(f.rows) for f in files], score(rows))
