@@ -33,10 +33,10 @@ from lumbargrade.scoring.submissions import (
     Submission,
     SubmissionFile,
     check_complete,
-    dataclass,
 )
 
 
+@dataclass(frozen=True)
 class OfficialScore:
     """The official score and its four parts, lower is better.
 
