@@ -114,7 +114,7 @@ def test_a_kind_that_is_missing_is_named_and_its_findings_are_absent(
     reasons = {graded.absent[t] for t in TARGETS[Condition.CANAL]}
     assert reasons == {"no usable Sagittal T2/STIR series"}
     (problem,) = graded.problems
-    assert problem.what == "no usable Sagittal T2/STIR series; what is seen in it is not graded"
+    assert problem.what == "no usable Sagittal T2/STIR series; what it shows is not graded"
     assert not problem.fatal
 
 
@@ -170,7 +170,7 @@ def test_what_is_graded_from_other_series_is_not_called_absent(
     assert set(graded.findings) == set(FINDINGS)
     assert graded.absent == {}
     said = [str(p) for p in graded.problems if AXIAL.value in str(p)]
-    assert any("what is seen in it is graded from the others" in text for text in said)
+    assert any("what it shows is graded from the other series" in text for text in said)
     assert not any("not graded" in text for text in said)
 
 

@@ -61,7 +61,7 @@ def test_what_is_no_data_set_is_a_usage_error(data: Path, tmp_path: Path) -> Non
         LsdcStudies.open(tmp_path / "nowhere")
     with pytest.raises(UsageError, match=r"train_series_descriptions\.csv with train_images"):
         LsdcStudies.open(data, "train")
-    with pytest.raises(UsageError, match="it is test, train or auto"):
+    with pytest.raises(UsageError, match="use test, train or auto"):
         LsdcStudies.open(data, "tset")
     (data / "test_series_descriptions.csv").write_text("study_id,series_id\n1,2\n")
     with pytest.raises(BadTable, match="series_description"):

@@ -293,7 +293,7 @@ def test_models_of_whole_series_guide_those_of_crops_even_without_weight(
     two = load_blend(path, CPU).ensembles["two"]
     assert [m.path for m in two.members] == [folder]
     assert [m.path.name for m in two.guides] == ["c0", "f0"]
-    with pytest.raises(UsageError, match="a blend file names its guides"):
+    with pytest.raises(UsageError, match="which names its guides"):
         open_predictor([], path, CPU, flip=True, guides=[folder])
 
 

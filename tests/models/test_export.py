@@ -173,7 +173,11 @@ def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
-        ("one-stage-subarticular/pvt_v2_b4-01", {}, "a subarticular model; .* foraminal and canal"),
+        (
+            "one-stage-subarticular/pvt_v2_b4-01",
+            {},
+            "a subarticular model cannot be exported; .* foraminal and canal",
+        ),
         ("two-stage/pvt_v2_b4-01", {}, "a two_stage model"),
         ("keypoints/pvt_v2_b2-sagittal-t1-01", {}, "a keypoints model"),
         (

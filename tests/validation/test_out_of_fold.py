@@ -118,7 +118,7 @@ def test_a_model_of_unknown_training_is_judged_on_the_published_folds_only(
     store: VolumeStore, shared: Path
 ) -> None:
     rows = [r for r in store.rows(Condition.CANAL) if r.fold == 4]
-    with pytest.raises(UsageError, match="not known which studies"):
+    with pytest.raises(UsageError, match="the training studies of this model are unknown"):
         refuse_seen_studies(meta(4), store, rows)
     table = pd.read_csv(shared / "realdata" / "rsna2024" / "train.csv")
     published = assign_folds(table["study_id"].tolist())
@@ -126,12 +126,12 @@ def test_a_model_of_unknown_training_is_judged_on_the_published_folds_only(
     refuse_seen_studies(meta(4), replace(store, folds=published), rows)
     one = next(iter(published))
     moved = published | {one: (published[one] + 1) % 5}
-    with pytest.raises(UsageError, match="not known which studies"):
+    with pytest.raises(UsageError, match="the training studies of this model are unknown"):
         refuse_seen_studies(meta(4), replace(store, folds=moved), rows)
 
 
 def test_a_model_of_unknown_fold_is_not_judged(store: VolumeStore) -> None:
-    with pytest.raises(UsageError, match=r"not known which fold.*import-weights --fold"):
+    with pytest.raises(UsageError, match=r"unknown.*import-weights --fold"):
         refuse_seen_studies(meta(-1, trained_on=[]), store, [])
 
 

@@ -1,1 +1,1 @@
-"""A study through models: stages, averages, blends, calibration, 25 findings."""
+"""Grade studies with trained models: stages, averages, blends and calibration."""

@@ -1,4 +1,4 @@
-"""From many predictions of a study to one: averaged, or blended by weights."""
+"""Combine several predictions of a study into one, by averaging or by a blend's weights."""
 
 from __future__ import annotations
 
@@ -16,34 +16,33 @@ from lumbargrade.grading.blend_file import Blend, ConditionBlend
 from lumbargrade.models.task import locate, triple
 from lumbargrade.scoring.any_severe import AnySevere
 
-#: Points further apart than this mark different levels, mm: less than half of the smallest usual
-#: distance from disc to disc.
+#: Points further apart than this, mm, mark different levels: it is less than half of the smallest
+#: usual distance between discs.
 AGREE = 12.0
 
 
-#: If a mean of voxels in several stacks lies this far, mm, from the mean of their patient points,
-#: the patient points count.
-ELSEWHERE = 0.01
+#: If the mean voxel of points in several stacks is further than this, mm, from the mean of their
+#: patient points, the patient points are used.
+STACK_TOLERANCE = 0.01
 
 
 def average_points(points: Sequence[Mapping[Target, Point]]) -> dict[Target, Point]:
-    """One point for each target from several: see `average`."""
+    """Average the points of each target: see `average`."""
     found = {}
     for target in FINDINGS:
-        mine = [p[target] for p in points if target in p]
-        if mine:
-            found[target] = _average_point(mine)
+        candidates = [p[target] for p in points if target in p]
+        if candidates:
+            found[target] = _average_point(candidates)
     return found
 
 
 def average(predictions: Sequence[StudyPrediction]) -> StudyPrediction:
-    """The mean of several predictions of one study: models, folds, flips, series of one kind.
+    """Average several predictions of one study: of models, folds, flips, or series of one kind.
 
-    Probabilities are averaged target by target over the predictions that have it; where none has
-    it, it is absent for the reasons of all of them. The place is
-    the mean in the series that most predictions point to (the first of them on a tie), of those
-    points that agree with the most others: a mean over points on different levels would lie
-    between the levels. `settle` then finds its slice.
+    The probabilities of a target are averaged over the predictions that have it. If none has it,
+    it is absent, with all their reasons. Its point is a mean in the series with most points (the
+    first on a tie). Only the largest group of points that agree is used, because a mean of points
+    on different levels would lie between the levels. `settle` then finds the slice.
 
     Raises:
         ValueError: if there is no prediction, or they are of different studies.
@@ -70,13 +69,13 @@ def average(predictions: Sequence[StudyPrediction]) -> StudyPrediction:
 
 
 def settle(prediction: StudyPrediction, volumes: Mapping[str, Volume]) -> StudyPrediction:
-    """Points as their own volumes have them: the slice nearest to the voxel, its patient point.
+    """Recompute the nearest slice and the patient mm of averaged points from their volumes.
 
-    A mean of points knows the slices of its members only, and may lie nearest to another.
+    An averaged point carries the slice of one averaged point, but may be nearest to another slice.
 
     Args:
-        prediction: of a study, averaged.
-        volumes: series id -> volume; a point in any other series is left as it is.
+        prediction: averaged prediction of a study.
+        volumes: series id -> volume; points in other series are left unchanged.
     """
     settled = {
         target: replace(finding, point=_settled(point, volumes[point.series_id]))
@@ -87,13 +86,13 @@ def settle(prediction: StudyPrediction, volumes: Mapping[str, Volume]) -> StudyP
 
 
 def _settled(point: Point, volume: Volume) -> Point:
-    one = locate(volume, [point.target], np.array([point.voxel]))[point.target]
+    settled = locate(volume, [point.target], np.array([point.voxel]))[point.target]
     mean, stacks = point.patient, {s.group for s in volume.slices}
     if len(stacks) == 1 or mean is None:
-        return one
-    if np.abs(np.subtract(mean, one.patient or mean)).max() <= ELSEWHERE:
-        return one
-    # slice coordinates of different stacks have no mean
+        return settled
+    if np.abs(np.subtract(mean, settled.patient or mean)).max() <= STACK_TOLERANCE:
+        return settled
+    # a mean of slice coordinates from different stacks has no meaning
     return locate(volume, [point.target], volume.from_patient([mean]))[point.target]
 
 
@@ -125,7 +124,7 @@ def _average_point(points: Sequence[Point]) -> Point:
 
 
 def _agreeing(points: Sequence[Point]) -> Sequence[Point]:
-    """The largest set of points within ``AGREE`` of one of them; the tightest on a tie."""
+    """Return the largest set of points within ``AGREE`` of one of them; the tightest on a tie."""
     patients = [p.patient for p in points]
     if len(points) < 2 or any(p is None for p in patients):
         return points
@@ -137,18 +136,18 @@ def _agreeing(points: Sequence[Point]) -> Sequence[Point]:
     return [p for p, close in zip(points, near[best], strict=True) if close]
 
 
-def combine(blend: Blend, said: Mapping[str, StudyPrediction]) -> StudyPrediction:
-    """One prediction of a study from those of a blend's members.
+def combine(blend: Blend, predictions: Mapping[str, StudyPrediction]) -> StudyPrediction:
+    """Combine the predictions of a blend's members.
 
-    Probabilities are weighted means over the members that predict a finding (equal ones where none
-    of these has a weight); calibrated ones stand beside them. The place is that of the heaviest
-    member that has one. A condition that the blend does not know is absent.
+    Probabilities are weighted means over the members that predict a finding (equal weights if none
+    of these members has a weight), and calibrated probabilities are added. The point is that of the
+    member with the largest weight that has one. Conditions that the blend lacks are absent.
 
     Args:
         blend: weights and calibrations.
-        said: member -> its prediction.
+        predictions: member -> its prediction.
     """
-    base = average(list(said.values()))
+    base = average(list(predictions.values()))
     unweighted = {
         t: f"the blend has no weights for {t.condition.value.replace('_', ' ')}"
         for t in (*base.findings, *base.absent)
@@ -157,27 +156,28 @@ def combine(blend: Blend, said: Mapping[str, StudyPrediction]) -> StudyPredictio
     base = base.without(unweighted)
     findings = {}
     for target in base.findings:
-        one = blend.conditions[target.condition]
-        mine = [(name, p.findings[target]) for name, p in said.items() if target in p.findings]
-        weights = _shares(one, [name for name, _ in mine])
-        p = weights @ np.array([f.probabilities for _, f in mine])
-        heavy_first = [mine[i][1] for i in np.argsort(-weights, kind="stable")]
+        condition = blend.conditions[target.condition]
+        graded = {n: p.findings[target] for n, p in predictions.items() if target in p.findings}
+        members = list(graded.values())
+        weights = _shares(condition, list(graded))
+        p = weights @ np.array([f.probabilities for f in members])
+        heavy_first = [members[i] for i in np.argsort(-weights, kind="stable")]
         placed = [f.point for f in heavy_first if f.point is not None]
-        used = [f for (_, f), w in zip(mine, weights, strict=True) if w > 0]
+        used = [f for f, w in zip(members, weights, strict=True) if w > 0]
         findings[target] = Finding(
             target,
             triple(p / p.sum()),
             placed[0] if placed else None,
             sources=tuple(dict.fromkeys(s for f in used for s in f.sources)),
-            calibrated=triple(one.calibration.apply(p)),
+            calibrated=triple(condition.calibration.apply(p)),
         )
     return replace(base, findings=findings)
 
 
 def correct_any_severe(prediction: StudyPrediction, correction: AnySevere) -> StudyPrediction:
-    """Canal probabilities as the any-severe part of the official score wants them.
+    """Correct the canal probabilities for the any-severe part of the official score.
 
-    Only for a submission: calibrated probabilities stay as they are.
+    This is only for submissions. Calibrated probabilities are left unchanged.
     """
     targets: Sequence[Target] = TARGETS[Condition.CANAL]
     missing = (np.nan,) * 3
@@ -192,8 +192,8 @@ def correct_any_severe(prediction: StudyPrediction, correction: AnySevere) -> St
     return replace(prediction, findings={**known, **changed})
 
 
-def _shares(one: ConditionBlend, names: Sequence[str]) -> np.ndarray:
-    weights = np.array([one.weights.get(name, 0.0) for name in names])
+def _shares(condition: ConditionBlend, names: Sequence[str]) -> np.ndarray:
+    weights = np.array([condition.weights.get(name, 0.0) for name in names])
     if weights.sum() <= 0:
         weights = np.ones(len(names))
     return np.asarray(weights / weights.sum())

@@ -1,4 +1,4 @@
-"""Whole data sets through the models, one study in memory at a time."""
+"""Predict all studies of a data set in the LSDC layout, with one study in memory at a time."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LsdcStudies:
-    """The studies of a data set in the LSDC layout, read on demand.
+    """The studies of a data set in the LSDC layout; images are read on demand.
 
     Attributes:
         images: folder ``train_images`` or ``test_images``.
-        series: study id -> its (series id, kind) pairs, by the descriptions table. The studies are
-            those of the sample submission, where one lies beside a test table, and have no pair
-            if the table does not list them; otherwise those of the table.
-        problems: studies that sample, table and image folder do not all have.
+        series: study id -> its (series id, kind) pairs from the descriptions table. If a test table
+            has a sample submission beside it, the studies are those of the sample submission, with
+            no pairs if the table does not list them. Otherwise they are those of the table.
+        problems: studies that are missing from the sample submission, the table or the images.
     """
 
     images: Path
@@ -42,14 +42,14 @@ class LsdcStudies:
 
     @classmethod
     def open(cls, data: Path, split: str = "auto") -> LsdcStudies:
-        """Find images and table of a split.
+        """Find the images and the table of a split.
 
         Raises:
-            UsageError: for an unknown split, or if ``data`` has no such split.
+            UsageError: if the split is unknown, or missing in ``data``.
             BadTable: if the descriptions table or the sample submission cannot be used.
         """
         if split not in ("auto", "test", "train"):
-            raise UsageError(f"--split {split!r}: it is test, train or auto")
+            raise UsageError(f"--split {split!r}: unknown split; use test, train or auto")
         if not data.is_dir():
             raise UsageError(f"{data} is not a folder")
         wanted = ("test", "train") if split == "auto" else (split,)
@@ -73,7 +73,7 @@ class LsdcStudies:
         return cls(images, {s: listed.get(s, []) for s in wanted}, tuple(problems))
 
     def read(self, study_id: str, kinds: set[SeriesKind]) -> tuple[list[Volume], list[Problem]]:
-        """The volumes of a study's series of some kinds, and what was wrong with them."""
+        """Read the series of some kinds of a study; return volumes and problems."""
         volumes, problems = [], []
         for series_id, kind in self.series[study_id]:
             if kind not in kinds:
@@ -92,7 +92,7 @@ class LsdcStudies:
 
 
 def predict_studies(studies: LsdcStudies, predictor: Predictor) -> Iterator[StudyPrediction]:
-    """One prediction per study, each of the 25 targets graded or absent with a reason.
+    """Predict every study; each of its 25 targets is graded or absent with a reason.
 
     Raises:
         NothingDone: if the table lists no study.

@@ -1,4 +1,4 @@
-"""The models that take part: found in folders, loaded, and asked about volumes."""
+"""Find and load models, and predict studies with them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Member:
     Attributes:
         path: the model's folder.
         meta: recipe, fold, scores and provenance.
-        task: samples and decoding.
-        network: in eval mode, on its device.
-        flip: False: this model is never averaged with flips.
+        task: the model's task.
+        network: the network in eval mode, on its device.
+        flip: if False, the model is never averaged with flips.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class Member:
 
     @property
     def flips(self) -> bool:
-        """Whether it may be averaged with the mirrored volume: see `Task.flips`."""
+        """Whether predictions may be averaged with the mirrored volume: see `Task.flips`."""
         return self.flip and self.task.flips
 
     @property
@@ -53,13 +53,13 @@ class Member:
         *,
         flip: bool = False,
     ) -> list[StudyPrediction]:
-        """What it finds in a study: see `Task.predict`."""
+        """Predict a study: see `Task.predict`."""
         both = flip and self.flips
         return self.task.predict(self.network, study_id, volumes, guides, flip=both)
 
 
 def find_models(paths: Iterable[Path | str]) -> list[Path]:
-    """Model folders at or below the paths, each once however often it is reached.
+    """Find the model folders at or below the paths, without duplicates.
 
     Kept epochs of a run (``train.keep``) are included only if a path is the folder of one, or the
     folder of all of them. Links to folders are followed.
@@ -75,22 +75,24 @@ def find_models(paths: Iterable[Path | str]) -> list[Path]:
         here = [m for m in models if KEPT_FOLDER not in m.relative_to(path).parts]
         if models and not here:
             raise UsageError(
-                f"{path} holds no model but kept epochs; to use one, give its folder, such as "
-                f"{models[0]}"
+                f"{path} holds no model except kept epochs; to use one, give its folder, for "
+                f"example {models[0]}"
             )
         if not here:
-            raise UsageError(f"{path} holds no model (no {MODEL_META} in it or below)")
+            raise UsageError(
+                f"{path} holds no model; give a folder that has {MODEL_META} in it or below it"
+            )
         for folder in here:
             found.setdefault(folder.resolve(), folder)
     return list(found.values())
 
 
 def _below(path: Path) -> Iterator[Path]:
-    """Model folders at or below a path. Runs may lie on other disks, so links are followed."""
+    """Yield model folders at or below a path; links are followed, as runs may be on other disks."""
     seen = set()
     for folder, inside, files in os.walk(path, followlinks=True):
         real = Path(folder).resolve()
-        if real in seen:  # a link to a folder above it, or to one that was met before
+        if real in seen:  # a link to a parent folder, or to a folder already visited
             inside.clear()
             continue
         seen.add(real)
@@ -100,7 +102,7 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Member:
-    """Load one model folder; without ``flip`` it is never averaged with the mirrored volume."""
+    """Load a model folder; if ``flip`` is False, it is never averaged with the mirrored volume."""
     meta = read_meta(path)
     network = load_model(path).to(device).eval()
     return Member(path, meta, get_task(meta.recipe), network, flip)

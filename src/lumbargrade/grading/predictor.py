@@ -1,4 +1,4 @@
-"""What `submit` and `grade` ask for a study's findings: models averaged, blended, recalibrated."""
+"""Predictors that `submit` and `grade` use: averaged, blended or recalibrated models."""
 
 from __future__ import annotations
 
@@ -38,35 +38,35 @@ class Predictor(Protocol):
 
     @property
     def kinds(self) -> set[SeriesKind]:
-        """Kinds of series that are looked at."""
+        """Kinds of series that the models use."""
 
     @property
     def flip(self) -> bool:
-        """Whether predictions are averaged with the mirrored volumes where a model allows it."""
+        """Whether predictions are averaged with mirrored volumes if a model allows it."""
 
     @property
     def calibrated(self) -> bool:
-        """Whether findings carry calibrated probabilities too."""
+        """Whether findings also have calibrated probabilities."""
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
-        """What the models say of a study.
+        """Predict a study.
 
-        What they would grade and cannot is absent with the reason; what none of them grades is
-        neither graded nor absent (`pipeline.explained`).
+        Targets that the models should grade but cannot are absent with a reason. Targets that no
+        model grades are neither graded nor absent (see `stages.explained`).
         """
 
     def fingerprint(self) -> str:
-        """Changes when the models or how they are combined do."""
+        """Return a text that changes if the models or their combination change."""
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Models that are averaged.
+    """Models whose predictions are averaged (a `Predictor`).
 
     Attributes:
-        members: of any task; each sees the series of its kinds.
-        flip: average with the mirrored volume where the model allows it (`Member.flips`).
-        guides: models that place points and grade nothing.
+        members: models of any task; each uses the series of its kinds.
+        flip: average with the mirrored volume if the model allows it (`Member.flips`).
+        guides: models that only place points.
     """
 
     members: Sequence[Member]
@@ -91,11 +91,11 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class BlendedEnsembles:
-    """Members of a blend, each an ensemble of its models (a `Predictor`).
+    """The members of a blend, each an ensemble of its models (a `Predictor`).
 
     Attributes:
         blend: weights and calibrations.
-        ensembles: member -> those of its models that are needed.
+        ensembles: member -> the models that it needs.
     """
 
     blend: Blend
@@ -116,8 +116,8 @@ class BlendedEnsembles:
         return any(e.flip for e in self.ensembles.values())
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
-        said = {name: e.predict(study_id, volumes) for name, e in self.ensembles.items()}
-        return settle(combine(self.blend, said), {v.series_id: v for v in volumes})
+        found = {name: e.predict(study_id, volumes) for name, e in self.ensembles.items()}
+        return settle(combine(self.blend, found), {v.series_id: v for v in volumes})
 
     def fingerprint(self) -> str:
         parts = [f"{name}|{e.fingerprint()}" for name, e in self.ensembles.items()]
@@ -126,11 +126,11 @@ class BlendedEnsembles:
 
 @dataclass(frozen=True)
 class Recalibrated:
-    """Another predictor, with the calibrations of a file in place of its own (a `Predictor`).
+    """A predictor whose calibrations are replaced by those of a file (a `Predictor`).
 
     Attributes:
-        base: the models.
-        local: calibrations; a condition without one stays as ``base`` has it.
+        base: the predictor.
+        local: calibrations; conditions without one are left as in ``base``.
     """
 
     base: Predictor
@@ -168,25 +168,27 @@ def open_predictor(
     guides: Sequence[Path] = (),
     unflipped: Sequence[Path] = (),
 ) -> Predictor:
-    """The models of a blend file, or those of model and run folders, averaged, beside guides.
+    """Load the models of a blend file, or those of model and run folders with guides.
 
     Args:
-        models: model and run folders.
-        blend: a blend file, instead of models.
-        device: where the networks will be.
-        flip: average with the mirrored volume where a model allows it.
-        guides: models that only place points; those that grade too do so once.
-        unflipped: further model and run folders, whose models are used without flip averaging;
-            takes priority for a model that ``models`` contains too.
+        models: model and run folders, whose models are averaged.
+        blend: a blend file, instead of ``models``.
+        device: device of the networks.
+        flip: average with the mirrored volume if a model allows it.
+        guides: models that only place points; models that are also in ``models`` are loaded once.
+        unflipped: further model and run folders, whose models are used without flip averaging,
+            even if ``models`` contains them too.
 
     Raises:
         UsageError: if both or neither are given, or models cannot be used (see `load_blend`).
     """
     if bool(models or unflipped) == (blend is not None):
-        raise UsageError("give either --models, the folders of the models to use, or --blend FILE")
+        raise UsageError("give either --models with model folders, or --blend with a blend file")
     if blend is not None:
         if guides:
-            raise UsageError("a blend file names its guides; leave --guides out")
+            raise UsageError(
+                "--guides cannot be used with --blend, which names its guides; omit it"
+            )
         blended = load_blend(blend, device, flip=flip)
         _log([m for e in blended.ensembles.values() for m in (*e.members, *e.guides)])
         return blended
@@ -208,16 +210,16 @@ def _log(members: Iterable[Member]) -> None:
 
 
 def load_blend(path: Path, device: torch.device, *, flip: bool = True) -> BlendedEnsembles:
-    """A blend with its models, each loaded once; a model that no weight asks for is not loaded.
+    """Load a blend and its models; models that no weight needs are not loaded.
 
     Args:
         path: the blend file.
-        device: where the networks will be.
-        flip: False leaves flip averaging out also for members that were measured with it.
+        device: device of the networks.
+        flip: if False, members are not averaged with flips, even if they were measured with them.
 
     Raises:
-        UsageError: if the file is not a blend, or a model is missing or not the one that the blend
-            was fitted with.
+        UsageError: if the file is not a blend, or if a model is missing or has changed since the
+            blend was fitted.
         BadModel: if a model is damaged.
     """
     blend = read_blend(path)
@@ -237,26 +239,26 @@ def load_blend(path: Path, device: torch.device, *, flip: bool = True) -> Blende
 
     ensembles = {}
     for member in blend.members:
-        graded = {c for c, one in blend.conditions.items() if one.needs(member.name)}
+        graded = {c for c, entry in blend.conditions.items() if entry.needs(member.name)}
         needed = [r for r in member.models if graded & set(task_of(r).conditions)]
         if needed:
             guides = []
             if any(task_of(r).needs_guides for r in needed):
-                # crops are cut around the points of all models of whole series, graded or not
+                # crops are cut around the points of all models of whole series, with weight or not
                 others = (r for r in (*member.models, *member.guides) if r not in needed)
                 guides = [r for r in others if not task_of(r).needs_guides]
             on = member.flip and flip
             ensembles[member.name] = Ensemble(load(needed), on, load(guides))
     if not ensembles:
-        raise UsageError(f"{path}: no member has a weight")
+        raise UsageError(f"{path}: no member has a weight; fit the blend again")
     return BlendedEnsembles(blend, ensembles)
 
 
 def recalibrated(base: Predictor, path: Path | None) -> Predictor:
-    """The predictor with a calibration file applied, or as it is without one.
+    """Apply a calibration file to a predictor; without a file, return the predictor unchanged.
 
-    A file that was fitted to results of other recipes is used all the same, with a warning: only
-    the user knows whether one stands for the other.
+    A file that was fitted to results of other recipes is used with a warning, because only the user
+    knows whether the recipes are comparable.
 
     Raises:
         UsageError: if the file cannot be used.
@@ -267,25 +269,25 @@ def recalibrated(base: Predictor, path: Path | None) -> Predictor:
     ours = tuple(sorted({m.meta.recipe.name for m in base.members}))
     if local.recipes and local.recipes != ours:
         log.warning(
-            "%s was fitted to results of %s, not of %s: its calibration may not hold",
+            "%s was fitted to results of %s, not of %s: its calibration may be wrong",
             path,
             ", ".join(local.recipes),
             ", ".join(ours),
         )
-    for condition, one in local.conditions.items():
-        log.info("%s calibrated on %d studies (%s)", condition.value, one.studies, path)
+    for condition, entry in local.conditions.items():
+        log.info("%s calibrated on %d studies (%s)", condition.value, entry.studies, path)
     return Recalibrated(base, local)
 
 
 def for_submission(prediction: StudyPrediction, predictor: Predictor) -> StudyPrediction:
-    """A prediction as the official score wants it, where a blend says how."""
+    """Apply a blend's any-severe correction for the official score; otherwise change nothing."""
     if isinstance(predictor, BlendedEnsembles):
         return correct_any_severe(prediction, predictor.blend.any_severe)
     return prediction
 
 
 def files_fingerprint(models: Iterable[Path]) -> str:
-    """Of model folders, by place, size and time of their weights."""
+    """Return a digest of the path, size and modification time of the models' weights."""
     parts = []
     for path in models:
         weights = (path / MODEL_WEIGHTS).resolve()

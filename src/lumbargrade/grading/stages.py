@@ -1,4 +1,4 @@
-"""One study through models of every kind: whole series first, then crops around what they found."""
+"""Predict a study in two stages: models of whole series, then models of crops around points."""
 
 from __future__ import annotations
 
@@ -25,23 +25,22 @@ def predict_study(
     flip: bool = False,
     guides: Sequence[Member] = (),
 ) -> StudyPrediction:
-    """All that the members say of a study, averaged over models and series of one kind.
+    """Predict a study with all members and average over models and series of one kind.
 
-    Models of whole series come first. The points that they and the guides find are what the
-    others, which look at crops around each level, start from; so those need a model beside them,
-    or a guide, that finds points on a sagittal series.
+    Models of whole series run first. Models of crops then use the points that these and the guides
+    found, so they need at least one model or guide that finds points on a sagittal series.
 
     Args:
         study_id: the study.
         volumes: its series.
-        members: models of any task; each sees the series of its kinds.
-        flip: average with the mirrored volume where the model allows it (`Member.flips`).
-        guides: models that place points and grade nothing here.
+        members: models of any task; each uses the series of its kinds.
+        flip: average with the mirrored volume if the model allows it (`Member.flips`).
+        guides: models that only place points here.
 
     Returns:
-        Findings with the sources of every model behind them, guides included. What a member would
-        grade and could not is absent, with the reason; what none grades is in neither: see
-        `explained`.
+        Findings with all their models as sources, guides included. Targets that a member should
+        grade but could not are absent with a reason. Targets that no member grades are in neither:
+        see `explained`.
     """
     paths = {m.path for m in members}
     guides = [g for g in guides if g.path not in paths]
@@ -50,11 +49,12 @@ def predict_study(
     sources: list[ModelSource] = []
     for member in (*guides, *members):
         if not member.task.needs_guides:
-            mine = member.predict(study_id, volumes, flip=flip)
-            placed += mine
-            sources += [member.source] if mine else []
-            found += [one.with_sources([member.source]) for one in mine if member not in guides]
-    points = average_points([one.points for one in placed])
+            results = member.predict(study_id, volumes, flip=flip)
+            placed += results
+            sources += [member.source] if results else []
+            if member not in guides:
+                found += [result.with_sources([member.source]) for result in results]
+    points = average_points([result.points for result in placed])
     found += _around(study_id, volumes, (guides, members), tuple(points.values()), sources)
     there = {volume.kind for volume in volumes}
     blind = [m for m in members if not there.intersection(m.task.kinds)]
@@ -64,11 +64,11 @@ def predict_study(
 
 
 def explained(prediction: StudyPrediction, members: Sequence[Member]) -> StudyPrediction:
-    """The prediction with each of the 25 targets either graded or absent with a reason.
+    """Give every target that is neither graded nor absent a reason for being absent.
 
     Args:
-        prediction: by all models together.
-        members: every model that grades.
+        prediction: the prediction of all models together.
+        members: all models that grade.
     """
     graded = {c for m in members for c in m.task.conditions}
     unknown = [t for t in FINDINGS if t not in prediction.findings and t not in prediction.absent]
@@ -80,7 +80,7 @@ def explained(prediction: StudyPrediction, members: Sequence[Member]) -> StudyPr
 
 
 def _without_evidence(study_id: str, member: Member, reason: str) -> StudyPrediction:
-    """What a member that can see nothing says: all that it grades is absent."""
+    """Return a prediction in which everything that a member grades is absent."""
     targets = (t for t in FINDINGS if t.condition in member.task.conditions)
     return StudyPrediction(study_id, {}, absent=dict.fromkeys(targets, reason))
 
@@ -92,21 +92,21 @@ def _around(
     points: Sequence[Point],
     sources: Sequence[ModelSource],
 ) -> list[StudyPrediction]:
-    """What the models of crops say."""
+    """Predict a study with the models of crops."""
     guides, members = models
     around = [m for m in (*guides, *members) if m.task.needs_guides]
     if not around:
         return []
     if not points:
-        what = "no point of any level was found, so nothing can be cut around the levels"
-        told = StudyPrediction(study_id, {}, problems=(Problem(what, study_id),))
+        what = "no point of any level was found, so no crops can be cut"
+        note = StudyPrediction(study_id, {}, problems=(Problem(what, study_id),))
         reason = _no_level(models, {volume.kind for volume in volumes})
-        return [told, *(_without_evidence(study_id, m, reason) for m in around)]
+        return [note, *(_without_evidence(study_id, m, reason) for m in around)]
     found = [
-        one.with_sources([member.source, *sources] if one.findings else ())
+        result.with_sources([member.source, *sources] if result.findings else ())
         for member in around
         if member not in guides
-        for one in member.predict(study_id, volumes, points)
+        for result in member.predict(study_id, volumes, points)
     ]
     notes = coverage_notes(study_id, volumes, points, around)
     return [*found, StudyPrediction(study_id, {}, problems=notes)] if notes else found
@@ -115,7 +115,7 @@ def _around(
 def _no_level(
     models: tuple[Sequence[Member], Sequence[Member]], there: set[SeriesKind | None]
 ) -> str:
-    """Why there is no point to cut crops around."""
+    """Return why there is no point to cut crops around."""
     guides, members = models
     first = [m for m in (*guides, *members) if not m.task.needs_guides]
     kinds = {kind for m in first for kind in m.task.kinds}
@@ -127,9 +127,9 @@ def _no_level(
 def coverage_notes(
     study_id: str, volumes: Sequence[Volume], points: Sequence[Point], around: Sequence[Member]
 ) -> tuple[Problem, ...]:
-    """What a reader must know of the views that models of crops had, level by level.
+    """Note the views and levels that the crops do not show.
 
-    Missing views come with what their absence cost on the studies a model was validated on.
+    Notes on missing views include their cost: the models' losses without them in validation.
     """
     notes = list(find_spaces(volumes).problems)
     tasks = [m.task for m in around]
@@ -148,7 +148,7 @@ def coverage_notes(
 
 
 def _cost_of_absence(kind: SeriesKind, members: Sequence[Member]) -> str:
-    """How much more the models lose without a view, as measured when they were trained."""
+    """Word how much higher the models' log loss is without a view, as measured in training."""
     parts = []
     for condition in Condition:
         name = condition.name.lower()

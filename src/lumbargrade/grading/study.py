@@ -1,4 +1,4 @@
-"""One study of any origin through the models: 25 findings, each graded or absent with a reason."""
+"""Grade one study of any origin: each of the 25 findings is graded or absent with a reason."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ def grade_study(
     guides: Iterable[Member | Path | str] = (),
     check_points: bool = True,
 ) -> StudyPrediction:
-    """Grade a study: models and several series of one kind are averaged.
+    """Grade a study; predictions are averaged over models and over series of one kind.
 
-    A finding that no model predicts from the study's images is never filled: it is in ``absent``
-    of the result, with the reason.
+    A finding that no model predicts from the study's images is never filled: the result has it in
+    ``absent``, with the reason.
 
     Args:
-        study: from `read_study`, or where its DICOM files are.
-        models: model or run folders (every model below them takes part), or loaded members; or a
-            predictor such as a loaded blend, which brings its own guides, device and flips.
-        flip: average with the mirrored volume where the model allows it (`Member.flips`).
-        guides: models or their folders that only place points, for models of crops to start from.
-        device: where models are loaded and run; CUDA where there is one, when None. Loaded
-            members must be there already.
-        check_points: leave out findings whose points cannot be those of a lumbar spine
-            (`domain.plausible`); False is for models that were not trained to place points.
+        study: a study from `read_study`, or the path of its DICOM files.
+        models: model or run folders (all models below them are used), or loaded members; or a
+            predictor such as a loaded blend, which has its own guides, device and flips.
+        flip: average with the mirrored volume if the model allows it (`Member.flips`).
+        guides: models (or their folders) that only place points, as guide points for crop models.
+        device: device of the models; None chooses CUDA if available. Loaded members must already be
+            on it.
+        check_points: skip findings whose points cannot belong to a lumbar spine
+            (`domain.plausible`); use False for models that were not trained to place points.
 
     Returns:
-        The findings, why the rest of the 25 are absent, the models that took part, and what was
-        wrong with the images.
+        The findings, the reasons for absent targets, the models used, and the problems of the
+        images.
 
     Raises:
         BadDicom: if a path holds no usable series, or several studies.
         BadModel: if a model is damaged.
-        NothingDone: if the study has no series of a kind that the models look at, or none of its
-            findings could be graded, as where the points found are not those of a lumbar spine.
+        NothingDone: if the study has no series of a kind that the models use, or if no finding
+            could be graded, for example because the points do not form a lumbar spine.
         UsageError: if there are no models, or a path holds none.
 
     Examples:
-        The models of this example are untrained, so that their points are not checked.
+        The models of this example are untrained, so their points are not checked.
 
         >>> found = grade_study("STUDY", "MODELS", check_points=False)
         >>> len(found.findings), len(found.absent)
@@ -79,7 +79,7 @@ def grade_study(
     present = {v.kind for v in study.volumes}
     if not kinds & present:
         raise NothingDone(
-            f"study {study.study_id}: {no_series(kinds)}, which the models look at"
+            f"study {study.study_id}: {no_series(kinds)}, which the models need"
             f" (it has {_content(study)})"
         )
     found = models.predict(study.study_id, study.volumes)
@@ -87,21 +87,21 @@ def grade_study(
         found = only_plausible(found, study.volumes)
     found = explained(found, models.members)
     if not found.findings:
-        told = [p.what for p in found.problems]
-        told += [f"{named(targets)}: {why}" for why, targets in by_reason(found.absent).items()]
-        raise NothingDone(f"study {study.study_id}: no finding could be graded: {'; '.join(told)}")
+        why = [p.what for p in found.problems]
+        why += [f"{named(targets)}: {r}" for r, targets in by_reason(found.absent).items()]
+        raise NothingDone(f"study {study.study_id}: no finding could be graded: {'; '.join(why)}")
     missing = [_missing(found, kind) for kind in SeriesKind if kind in kinds - present]
     return replace(found, problems=(*found.problems, *study.problems, *missing))
 
 
 def only_plausible(prediction: StudyPrediction, volumes: Sequence[Volume]) -> StudyPrediction:
-    """A prediction without the findings whose points cannot be right, and with what that means.
+    """Make findings absent if their points cannot be right, and add notes about this.
 
-    Points of models of whole series are judged where there are any, otherwise those that the
-    findings have; a study whose points are no lumbar spine loses all its findings.
+    Points of models of whole series are checked if there are any, otherwise the points of the
+    findings. If the points of a study do not form a lumbar spine, all its findings become absent.
 
     Args:
-        prediction: of a study.
+        prediction: the prediction of a study.
         volumes: its series.
     """
     own = {t: f.point for t, f in prediction.findings.items() if f.point is not None}
@@ -125,18 +125,18 @@ def _members(
     paths = find_models(m for m in given if not isinstance(m, Member))
     members += [load_member(path, torch.device(device)) for path in paths]
     if needed and not members:
-        raise UsageError("no models to grade with")
+        raise UsageError("no models given; name at least one model folder")
     return members
 
 
 def _missing(found: StudyPrediction, kind: SeriesKind) -> Problem:
     seen = [t for t in FINDINGS if KIND_OF[t.condition] is kind]
     absent = any(t in found.absent for t in seen)
-    rest = "is not graded" if absent else "is graded from the others"
+    rest = "is not graded" if absent else "is graded from the other series"
     return Problem(
-        f"{no_series([kind])}; what is seen in it {rest}",
+        f"{no_series([kind])}; what it shows {rest}",
         study=found.study_id,
-        advice="`lumbargrade inspect` tells the kind of every series, and why",
+        advice="`lumbargrade inspect` shows the kind of every series and why",
         fatal=False,
     )
 

@@ -1,1 +1,1 @@
-"""Models judged on studies they have not seen, and what is fitted to that."""
+"""Validate models on studies they have not seen, and fit blends to the results."""

@@ -1,4 +1,4 @@
-"""From out-of-fold files to a blend: weights, calibration, any-severe correction."""
+"""Fit a blend to out-of-fold files: weights, calibration, any-severe correction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lumbargrade.scoring.any_severe import AnySevere, AnySevereChoice, choose_an
 from lumbargrade.scoring.blend_weights import FixedWeights, WeightChoice, choose_weights
 from lumbargrade.scoring.calibration import CalibrationChoice, choose_calibration
 
-#: What `validate` calls its out-of-fold file.
+#: Name of the out-of-fold file that `validate` writes.
 OOF_FILE = "oof.csv"
 
 Key = tuple[str, Target]
@@ -29,10 +29,10 @@ class OofMember:
     """One out-of-fold file.
 
     Attributes:
-        name: what the blend calls it.
+        name: its name in the blend.
         path: the file.
-        rows: by study and target.
-        record: the models that made it.
+        rows: predictions by study and target.
+        record: the models that made the file.
     """
 
     name: str
@@ -43,13 +43,13 @@ class OofMember:
 
 @dataclass(frozen=True)
 class ConditionTable:
-    """Predictions of one condition by the members that grade it, row by row the same finding.
+    """Predictions of one condition by all members that grade it, with one row per finding.
 
     Attributes:
-        names: of the members, M.
-        keys: study and target of each of N rows.
-        probabilities: (M, N, 3), nan where a member lacks a row; no row lacks all.
-        grades: (N,) true grade, -1 where not graded.
+        names: names of the M members.
+        keys: study and target of each of the N rows.
+        probabilities: (M, N, 3), NaN if a member lacks a row; every row has a prediction.
+        grades: (N,) reference grades, -1 if not graded.
         studies: (N,) study ids.
         folds: (N,) their folds.
     """
@@ -63,10 +63,10 @@ class ConditionTable:
 
 
 def find_member(text: str) -> tuple[str, Path]:
-    """Name and file of a member given as ``FILE``, ``FOLDER``, ``NAME=FILE`` or ``NAME=FOLDER``.
+    """Return name and file of ``FILE``, ``FOLDER``, ``NAME=FILE`` or ``NAME=FOLDER``.
 
     Raises:
-        UsageError: if there is no such file, or no name can be made.
+        UsageError: if there is no such file, or no name can be derived.
     """
     name, equals, rest = text.partition("=")
     if not equals or Path(text).exists():
@@ -77,7 +77,7 @@ def find_member(text: str) -> tuple[str, Path]:
         raise UsageError(f"{path}: no such file (`lumbargrade validate` writes {OOF_FILE})")
     name = name.strip() or path.resolve().parent.name
     if not name:
-        raise UsageError(f"{text}: name it, as NAME={text}")
+        raise UsageError(f"{text}: no name can be derived for this member; give NAME={text}")
     return name, path
 
 
@@ -85,9 +85,9 @@ def read_member(path: Path, name: str) -> OofMember:
     """Read an out-of-fold file and the record beside it.
 
     Raises:
-        BadTable: with the row, if a model took part in it that was trained on its study, or if the
-            file does not say which fold the study is in or which models took part.
-        UsageError: if there is no record beside it.
+        BadTable: if a row used a model that was trained on its study, or lacks its fold or models;
+            the text names the row.
+        UsageError: if there is no record beside the file.
     """
     record = read_origin(path)
     known = {m.source for m in (*record.models, *record.guides)}
@@ -96,17 +96,17 @@ def read_member(path: Path, name: str) -> OofMember:
     for row in read_rows(path):
         where = f"{path}, row {row.number}: study {row.study}"
         if row.fold is None:
-            raise BadTable(f"{where} has no fold, so this is not an out-of-fold prediction")
+            raise BadTable(f"{where} has no fold, so it is not an out-of-fold prediction")
         fold, first = fold_of.setdefault(row.study, (row.fold, row.number))
         if fold != row.fold:
             raise BadTable(f"{where} is in fold {row.fold}, but in fold {fold} in row {first}")
         if not row.finding.sources:
-            raise BadTable(f"{where}: no models named")
+            raise BadTable(f"{where}: no models in column models")
         for source in row.finding.sources:
             if source.fold != row.fold:
                 raise BadTable(
                     f"{where} of fold {row.fold} was predicted by {source.recipe} fold "
-                    f"{source.fold}, which was trained on it"
+                    f"{source.fold}, which was trained on this study"
                 )
             if source not in known:
                 raise BadTable(
@@ -119,21 +119,25 @@ def read_member(path: Path, name: str) -> OofMember:
 
 
 def require_same_folds(members: Sequence[OofMember]) -> None:
-    """Make sure that members can be blended: same folds, same truth, names of their own.
+    """Check that members can be blended: same folds, same reference grades, different names.
 
     Raises:
-        UsageError: if two members have one name, or come from stores with other folds.
-        BadTable: if two files disagree on a study's fold or on a true grade, naming both rows.
+        UsageError: if two members have the same name, or come from stores with different folds.
+        BadTable: if two files disagree on a study's fold or on a reference grade; the text names
+            both rows.
     """
     first: dict[Key, tuple[OofMember, PredictionRow]] = {}
     fold_of: dict[str, tuple[OofMember, PredictionRow]] = {}
     for number, member in enumerate(members):
         if member.name in {m.name for m in members[:number]}:
-            raise UsageError(f"two members are called {member.name}; give NAME=FILE")
+            raise UsageError(
+                f"two members are called {member.name}; give one another name with NAME=FILE"
+            )
         if member.record.folds != members[0].record.folds:
             raise UsageError(
-                f"{member.path} and {members[0].path} are from stores with other folds; a model of "
-                "one may have been trained on what a model of the other is judged on"
+                f"{member.path} and {members[0].path} are from stores with different folds, so "
+                "models of one may have been trained on validation studies of the other; validate "
+                "all models on one store"
             )
         for key, row in member.rows.items():
             here = f"{member.path}, row {row.number}: study {row.study}"
@@ -146,31 +150,31 @@ def require_same_folds(members: Sequence[OofMember]) -> None:
             other, same = first.setdefault(key, (member, row))
             if same.truth != row.truth:
                 raise BadTable(
-                    f"{here}: true grade of {key[1].column} is not that of {other.path}, "
+                    f"{here}: reference grade of {key[1].column} differs from that in {other.path}, "
                     f"row {same.number}"
                 )
 
 
 def condition_table(members: Sequence[OofMember], condition: Condition) -> ConditionTable | None:
-    """What the members say of a condition; None where none grades it."""
+    """Collect the members' predictions of a condition; None if no member grades it."""
     targets = set(TARGETS[condition])
-    mine = [m for m in members if any(t in targets for _, t in m.rows)]
-    if not mine:
+    graders = [m for m in members if any(t in targets for _, t in m.rows)]
+    if not graders:
         return None
     found: dict[Key, PredictionRow] = {}
-    for member in mine:
+    for member in graders:
         for key, row in member.rows.items():
             if key[1] in targets:
                 found.setdefault(key, row)
     keys = sorted(found, key=lambda key: (len(key[0]), key[0], key[1].column))
-    probabilities = np.full((len(mine), len(keys), 3), np.nan)
-    for m, member in enumerate(mine):
+    probabilities = np.full((len(graders), len(keys), 3), np.nan)
+    for m, member in enumerate(graders):
         for n, key in enumerate(keys):
             if key in member.rows:
                 probabilities[m, n] = member.rows[key].finding.probabilities
     rows = [found[key] for key in keys]
     return ConditionTable(
-        names=tuple(m.name for m in mine),
+        names=tuple(m.name for m in graders),
         keys=tuple(keys),
         probabilities=probabilities,
         grades=np.array([-1 if r.truth is None else int(r.truth) for r in rows], int),
@@ -181,13 +185,13 @@ def condition_table(members: Sequence[OofMember], condition: Condition) -> Condi
 
 @dataclass(frozen=True)
 class ConditionFit:
-    """What was found for one condition.
+    """The fit of one condition.
 
     Attributes:
-        members: names of those that grade it.
-        weights: with losses per member, in that order.
-        calibration: of the blend's probabilities.
-        spare: members without weight that predict what no member with weight does.
+        members: names of the members that grade it.
+        weights: weights and losses of these members, in the same order.
+        calibration: calibration of the blend's probabilities.
+        spare: members with weight 0 that predict findings that no member with a weight predicts.
     """
 
     members: tuple[str, ...]
@@ -198,12 +202,12 @@ class ConditionFit:
 
 @dataclass(frozen=True)
 class BlendFit:
-    """A blend with everything that was measured on the way.
+    """A fitted blend with its measurements.
 
     Attributes:
         members: the out-of-fold files.
-        conditions: those that a member grades and that have true grades.
-        any_severe: correction of the canal; None where no member grades it.
+        conditions: fits of the conditions that a member grades and that have reference grades.
+        any_severe: correction of the canal; None if no member grades the canal.
     """
 
     members: tuple[OofMember, ...]
@@ -211,7 +215,7 @@ class BlendFit:
     any_severe: AnySevereChoice | None
 
     def blend(self) -> Blend:
-        """What a blend file holds of it."""
+        """Return the content of the blend file."""
         correction = AnySevere() if self.any_severe is None else self.any_severe.correction
         return Blend(
             format=FORMAT,
@@ -230,11 +234,11 @@ def fit_blend(members: Sequence[OofMember], fixed: FixedWeights | None = None) -
 
     Args:
         members: out-of-fold files; a member may lack conditions or single findings.
-        fixed: conditions whose weights are given.
+        fixed: weights of conditions that are not fitted.
 
     Raises:
-        UsageError: if the files are of other folds, one name, or without any true grade.
-        BadTable: if they disagree on a fold or a true grade.
+        UsageError: if the files have different folds, equal names, or no reference grade.
+        BadTable: if they disagree on a fold or a reference grade.
     """
     require_same_folds(members)
     fits: dict[Condition, ConditionFit] = {}
@@ -260,18 +264,18 @@ def fit_blend(members: Sequence[OofMember], fixed: FixedWeights | None = None) -
         if condition is Condition.CANAL:
             any_severe = choose_any_severe(*by_level(table, weights.mixed))
     if not fits:
-        raise UsageError("no true grades in the out-of-fold files, so there is nothing to fit to")
+        raise UsageError("no reference grades in the out-of-fold files, so no blend can be fitted")
     return BlendFit(tuple(members), fits, any_severe)
 
 
 def by_level(
     table: ConditionTable, mixed: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int_], NDArray[np.str_], NDArray[np.int_]]:
-    """Canal rows by study and level.
+    """Arrange canal rows by study and level.
 
     Returns:
-        Probabilities (S, 5, 3), nan where missing; grades (S, 5), -1 where not graded; study ids
-        (S,); folds (S,).
+        Probabilities (S, 5, 3), NaN if missing; grades (S, 5), -1 if not graded; study ids (S,);
+        folds (S,).
     """
     levels = {t: n for n, t in enumerate(TARGETS[Condition.CANAL])}
     studies, first, number = np.unique(table.studies, return_index=True, return_inverse=True)
@@ -292,7 +296,10 @@ def _of_those_present(
     by_name = dict(zip((m.name for m in members), given, strict=True))
     weights = [by_name[name] for name in table.names]
     if sum(weights) <= 0:
-        raise UsageError(f"{condition}: no weight is left for {', '.join(table.names)}")
+        raise UsageError(
+            f"{condition}: the weights of {', '.join(table.names)}, which grade it, sum to 0; "
+            "give one of them a weight"
+        )
     return weights
 
 
@@ -301,8 +308,8 @@ def _spare(table: ConditionTable, weights: Sequence[float]) -> tuple[str, ...]:
     lacking = ~present[[w > 0 for w in weights]].any(axis=0)
     return tuple(
         name
-        for name, weight, mine in zip(table.names, weights, present, strict=True)
-        if weight == 0 and (mine & lacking).any()
+        for name, weight, has in zip(table.names, weights, present, strict=True)
+        if weight == 0 and (has & lacking).any()
     )
 
 

@@ -1,4 +1,4 @@
-"""How far predicted points are from the true ones of studies that no model was trained on."""
+"""Measure distances from predicted to labelled points of studies that no model has seen."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TruePoint:
 
 
 def true_points(points: Sequence[TablePoint], volume: Volume) -> list[TruePoint]:
-    """The labelled points of a series; a point on an instance the volume lacks is left out."""
+    """Return the labelled points of a series; points on instances missing in it are skipped."""
     index = {s.instance_number: z for z, s in enumerate(volume.slices)}
     found = []
     for point in points:
@@ -41,13 +41,13 @@ def true_points(points: Sequence[TablePoint], volume: Volume) -> list[TruePoint]
 def distance_errors(
     truth: Mapping[str, Sequence[TruePoint]], predictions: Mapping[str, StudyPrediction]
 ) -> dict[Condition, PointErrors]:
-    """Distances in patient space, per condition; a point that nothing predicts is never within.
+    """Return distances in patient space, mm, per condition; missing points count as misses.
 
-    The shares per axis are of patient x, y and z in mm.
+    The shares per axis are for patient x, y and z.
 
     Args:
-        truth: study -> its true points.
-        predictions: study -> what was predicted.
+        truth: study -> its labelled points.
+        predictions: study -> its prediction.
     """
     pairs: dict[Condition, list[tuple[Sequence[float], TruePoint]]] = {}
     for study, points in truth.items():
@@ -61,7 +61,7 @@ def distance_errors(
         predicted = np.array([at for at, _ in listed])
         true = np.array([p.patient for _, p in listed])
         normals = np.array([p.normal for _, p in listed])
-        # a point that was not found is infinitely far; inf - inf along the slice would be nan
+        # a finite stand-in for missing points, because inf - inf along the slice would be NaN
         predicted = np.where(np.isfinite(predicted), predicted, NOT_FOUND)
         found[condition] = point_errors(predicted, true, predicted, true, normals)
     return found

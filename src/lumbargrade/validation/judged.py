@@ -1,4 +1,4 @@
-"""Rows with their out-of-fold predictions: of one model fold by fold, and averaged over models."""
+"""Rows with their out-of-fold predictions, per model and fold and averaged over models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lumbargrade.models.checkpoint import ModelMeta
 from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.models.task import Row
 
-#: Name of the mean over several models, in tables.
+#: Name of the mean over several models in tables.
 ENSEMBLE = "ensemble"
 
 Predictions = Sequence[StudyPrediction]
@@ -33,7 +33,7 @@ class JudgedRows:
     Attributes:
         rows: series or studies with their labels.
         plain: one prediction per row.
-        flipped: the same averaged with the mirrored volume; None if flips were not asked for, or
+        flipped: predictions averaged with the mirrored volume; None if flips were not requested or
             the model is never averaged with them.
     """
 
@@ -43,43 +43,43 @@ class JudgedRows:
 
     @classmethod
     def of(cls, member: Member, store: VolumeStore, rows: Sequence[Row]) -> JudgedRows:
-        """What a model says of rows."""
+        """Predict rows with a model."""
 
-        def predicted(*, flip: bool) -> Predictions:
+        def predict(*, flip: bool) -> Predictions:
             return member.task.predict_rows(member.network, store, rows, flip=flip)
 
-        return cls(rows, predicted(flip=False), predicted(flip=True) if member.flips else None)
+        return cls(rows, predict(flip=False), predict(flip=True) if member.flips else None)
 
     @classmethod
     def together(cls, parts: Sequence[JudgedRows]) -> JudgedRows:
-        """Several folds as one; ``flipped`` is None unless every fold has it."""
+        """Join several folds; ``flipped`` is None unless every fold has it."""
         flips = [p.flipped for p in parts if p.flipped is not None]
         return cls(
             [row for p in parts for row in p.rows],
-            [one for p in parts for one in p.plain],
-            [one for f in flips for one in f] if len(flips) == len(parts) else None,
+            [prediction for p in parts for prediction in p.plain],
+            [prediction for f in flips for prediction in f] if len(flips) == len(parts) else None,
         )
 
     @property
     def used(self) -> Predictions:
-        """The predictions that findings, points, their tables and pictures are taken from."""
+        """The predictions used for findings, points, tables and pictures."""
         return self.plain if self.flipped is None else self.flipped
 
     def narrowed(self, condition: Condition) -> JudgedRows:
-        """The same with the targets of one condition alone."""
+        """Return the rows with only the targets of one condition."""
         return JudgedRows([_narrowed(r, condition) for r in self.rows], self.plain, self.flipped)
 
 
 @dataclass(frozen=True)
 class FoldPredictions:
-    """What one model says of the rows of its validation fold.
+    """The predictions of one model for the rows of its validation fold.
 
     Attributes:
         meta: the model.
         judged: rows with their predictions.
-        sources: every model behind the predictions, those that placed the points included.
+        sources: all models behind the predictions, including those that placed guide points.
         guide: whether the model only places points here.
-        path: the model's folder, where it has one.
+        path: the model's folder, if it has one.
     """
 
     meta: ModelMeta
@@ -95,7 +95,7 @@ class FoldPredictions:
 
 @dataclass(frozen=True)
 class PartOfRow:
-    """Some targets of a row."""
+    """A row with only some of its targets."""
 
     study_id: int
     key: tuple[int, ...]
@@ -108,38 +108,38 @@ class PartOfRow:
 
 
 def _narrowed(row: Row, condition: Condition) -> Row:
-    mine = [i for i, t in enumerate(row.targets) if t.condition is condition]
-    targets = tuple(row.targets[i] for i in mine)
-    points, grades = row.points[mine], row.grades[mine]
+    kept = [i for i, t in enumerate(row.targets) if t.condition is condition]
+    targets = tuple(row.targets[i] for i in kept)
+    points, grades = row.points[kept], row.grades[kept]
     labelled = [p for p in row.labelled if p.target.condition is condition]
     ids = row.study_id, row.key, row.fold
     return PartOfRow(*ids, targets, points, grades, labelled, row.frame)
 
 
 def grouped_by_rows(folds: Iterable[FoldPredictions]) -> dict[str, list[FoldPredictions]]:
-    """Models grouped by the rows that they predict, so that each group can be averaged row by row.
+    """Group models by the rows that they predict, so that each group can be averaged row by row.
 
-    The models of whole series are the first group; models of studies are grouped by their targets.
+    Models of whole series are the first group. Models of studies are grouped by their targets.
 
     Returns:
         Name of the ensemble -> its models.
     """
     groups: dict[tuple[Target, ...], list[FoldPredictions]] = {}
-    for one in sorted(folds, key=lambda f: f.task.needs_guides):
-        groups.setdefault(one.task.targets if one.task.needs_guides else (), []).append(one)
+    for fold in sorted(folds, key=lambda f: f.task.needs_guides):
+        groups.setdefault(fold.task.targets if fold.task.needs_guides else (), []).append(fold)
     names = (f"{ENSEMBLE} {i + 1}" if i else ENSEMBLE for i in range(len(groups)))
     return dict(zip(names, groups.values(), strict=True))
 
 
 def ensemble_of(folds: Sequence[FoldPredictions]) -> dict[int, JudgedRows]:
-    """Mean over models that predict the same rows, fold by fold.
+    """Average models that predict the same rows, fold by fold.
 
-    Only rows that every model predicted are kept. If some of the models are averaged with flips and
-    others never are, ``flipped`` is the mean of the predictions that each model is used with.
+    Only rows that every model predicted are kept. ``flipped`` averages each model's `used`
+    predictions, so that models that are never flipped contribute their plain predictions.
     """
     by_fold: dict[int, list[JudgedRows]] = {}
-    for one in folds:
-        by_fold.setdefault(one.meta.fold, []).append(one.judged)
+    for fold in folds:
+        by_fold.setdefault(fold.meta.fold, []).append(fold.judged)
     return {fold: _mean(members) for fold, members in sorted(by_fold.items())}
 
 
@@ -149,7 +149,7 @@ def _mean(members: Sequence[JudgedRows]) -> JudgedRows:
 
     def averaged(predictions: Sequence[Predictions]) -> Predictions:
         by_row = [dict(zip(k, p, strict=True)) for k, p in zip(rows, predictions, strict=True)]
-        return [average([one[key] for one in by_row]) for key in common]
+        return [average([by_key[key] for by_key in by_row]) for key in common]
 
     flips = any(m.flipped is not None for m in members)
     return JudgedRows(

@@ -1,4 +1,4 @@
-"""Out-of-fold predictions: each model on the studies of its fold, and what they say together."""
+"""Predict the validation fold of every model, and average models out of fold."""
 
 from __future__ import annotations
 
@@ -32,36 +32,37 @@ PUBLISHED_FOLDS = "7469186af81fa0c6c9343ffb2d89d526c44dd00bb3ec61e1e9faa97a3ee55
 
 
 def fold_fingerprint(folds: Mapping[int, int]) -> str:
-    """SHA-256 of which study is in which fold."""
+    """Return the SHA-256 of the assignment of studies to folds."""
     return hashlib.sha256(json.dumps(sorted(folds.items())).encode()).hexdigest()
 
 
 def refuse_seen_studies(meta: ModelMeta, store: VolumeStore, rows: Sequence[Row]) -> None:
-    """Make sure that a model was not trained on what it is about to be judged on.
+    """Check that a model was not trained on the rows on which it will be validated.
 
     Raises:
-        UsageError: if it was, or if nothing is known of its fold or of what it was trained on.
+        UsageError: if it was, or if its fold or its training studies are unknown.
     """
     name = f"{meta.recipe.name} fold {meta.fold}"
     if meta.fold < 0:
         raise UsageError(
-            f"{meta.recipe.name}: it is not known which fold this model was validated on "
-            "(import-weights --fold says so); it cannot be evaluated out of fold"
+            f"{meta.recipe.name}: the validation fold of this model is unknown, so it cannot be "
+            "evaluated out of fold; import it again with import-weights --fold"
         )
     trained_on = meta.provenance.get("trained_on")
     if trained_on is None:
         if fold_fingerprint(store.folds) == PUBLISHED_FOLDS:
             return
         raise UsageError(
-            f"{name}: it is not known which studies this model was trained on, and the store's "
-            "folds are not the published ones; it cannot be evaluated out of fold here"
+            f"{name}: the training studies of this model are unknown and the store's folds are not "
+            "the published ones, so it cannot be evaluated out of fold; use a store with the "
+            "published folds"
         )
     seen = sorted({row.study_id for row in rows} & set(trained_on))
     if seen:
         some = ", ".join(map(str, seen[:5]))
         raise UsageError(
-            f"{name} was trained on {len(seen)} of the studies it would be judged on ({some}...); "
-            "its folds are not the store's"
+            f"{name} was trained on {len(seen)} of the studies it would be validated on "
+            f"({some}...); use the store with the folds it was trained with"
         )
 
 
@@ -73,21 +74,21 @@ def predict_out_of_fold(
     flip: bool,
     guides: Sequence[Path] = (),
 ) -> list[FoldPredictions]:
-    """Every model on its own validation fold.
+    """Predict with every model its own validation fold.
 
-    Models of crops start from the points that the models and guides of whole series of the same
-    fold predict; so nothing that has seen a study takes part in what is said of it.
+    Models of crops use the points that models and guides of whole series of the same fold predict,
+    so no model that has seen a study contributes to its prediction.
 
     Args:
         paths: model folders.
         store: volumes and labels.
-        device: where networks run.
-        flip: also predict with flip averaging, where that can change anything.
+        device: device of the networks.
+        flip: also predict with flip averaging, for models that allow it.
         guides: models that only place points; their predictions are marked as guides.
 
     Raises:
         UsageError: if a model has seen a study of its fold, two models are the same fold of one
-            recipe, or a model of crops has no model of its fold that places points.
+            recipe, or no model of the same fold places points for a model of crops.
         NothingDone: if the store has no labelled rows for any of the models.
     """
     own = {p.resolve() for p in paths}
@@ -97,7 +98,7 @@ def predict_out_of_fold(
     _refuse_doubles(metas)
     found = []
     points = FoldPoints(store)
-    # whole series first, then the crops around what was found in them
+    # models of whole series first: their points are the guide points of crops
     order = sorted(metas, key=lambda p: get_task(metas[p].recipe).needs_guides)
     for path in tqdm(order, desc="models", unit="model", disable=None):
         meta, member = metas[path], load_member(path, device, flip=flip)
@@ -121,7 +122,7 @@ def predict_out_of_fold(
 
 
 class FoldPoints:
-    """Out-of-fold points of every study, from models of whole series, fold by fold."""
+    """Out-of-fold points of all studies, from models of whole series, by fold."""
 
     def __init__(self, store: VolumeStore) -> None:
         self.store = store
@@ -129,7 +130,7 @@ class FoldPoints:
         self._sources: dict[int, list[ModelSource]] = {}
 
     def add(self, member: Member, judged: JudgedRows, *, flip: bool) -> None:
-        """Take the points of a model for all series of its fold, labelled in full or not."""
+        """Add the points of a model for all series of its fold, with or without labels."""
         fold = member.meta.fold
         mine = self._found.setdefault(fold, {})
         self._sources.setdefault(fold, []).append(member.source)
@@ -148,16 +149,16 @@ class FoldPoints:
         return tuple(self._sources.get(fold, ()))
 
     def guides(self, meta: ModelMeta) -> dict[int, tuple[Point, ...]]:
-        """Study -> its points, for a model of crops of the same fold.
+        """Return study -> guide points, for a model of crops of the same fold.
 
         Raises:
             UsageError: if no model of the fold places points.
         """
         if meta.fold not in self._found:
             raise UsageError(
-                f"{meta.recipe.name} fold {meta.fold} reads crops around points that a first stage "
-                f"finds, and none of the models is a fold {meta.fold} of one; give such models "
-                "too, or name them with --guides"
+                f"{meta.recipe.name} fold {meta.fold} needs points of a first stage, and none of "
+                f"the models is a first stage of fold {meta.fold}; add such models, or give them "
+                "with --guides"
             )
         found = self._found[meta.fold]
         return {study: tuple(average_points(points).values()) for study, points in found.items()}
@@ -175,7 +176,7 @@ def _refuse_doubles(metas: Mapping[Path, ModelMeta]) -> None:
 def out_of_fold_studies(
     folds: Sequence[FoldPredictions], store: VolumeStore
 ) -> list[StudyPrediction]:
-    """One prediction per study: the mean over its fold's models, flip-averaged where that is."""
+    """Return one prediction per study: the mean over its fold's models, with flips if available."""
     by_study: dict[str, list[StudyPrediction]] = {}
     for fold in folds:
         if not fold.guide:
@@ -186,10 +187,9 @@ def out_of_fold_studies(
 
 
 def out_of_fold_points(folds: Sequence[FoldPredictions], store: VolumeStore) -> list[PointRow]:
-    """Where the models, guides included, put each target of a study of their fold.
+    """Average the points that models and guides find for each study of their fold.
 
-    Points of models that look at crops count only where they find them themselves: a second stage
-    gives back those of the first.
+    Models that return their guide points as they are, such as a second stage, are skipped.
     """
     found: dict[int, list[Mapping[Target, Point]]] = {}
     sources: dict[tuple[int, Target], list[ModelSource]] = {}
@@ -209,7 +209,7 @@ def out_of_fold_points(folds: Sequence[FoldPredictions], store: VolumeStore) -> 
 
 
 def origin_of(folds: Sequence[FoldPredictions], store: VolumeStore) -> OofRecord:
-    """Which models these predictions come from, with a digest of each."""
+    """Record the models behind these predictions, with a digest of each."""
 
     def records(*, guides: bool) -> tuple[ModelRecord, ...]:
         found = [(f.path, f.meta) for f in folds if f.guide is guides]

@@ -1,7 +1,7 @@
-"""Scores and point errors of out-of-fold predictions: per model and fold, and for the ensemble.
+"""Scores and point errors of out-of-fold predictions, per model and fold and for ensembles.
 
-Figures over several folds are given twice: as the mean of the folds' figures, which is what the
-published system calls its average, and pooled over the studies of all folds together.
+Figures over several folds are given twice: as the mean over folds, which the published system calls
+its average, and pooled over the studies of all folds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FILE = "validation/data/published_ensembles.toml"
 
 @dataclass(frozen=True)
 class PublishedEnsemble:
-    """Recipes whose probabilities were averaged, with the figures of their mean."""
+    """Recipes whose probabilities were averaged, with the published figures of the mean."""
 
     recipes: tuple[str, ...]
     figures: Published
@@ -44,13 +44,13 @@ class _Ensembles:
 
 @cache
 def published_ensembles() -> tuple[PublishedEnsemble, ...]:
-    """All published ensembles, as ``data/published_ensembles.toml`` lists them."""
+    """Read all published ensembles from ``data/published_ensembles.toml``."""
     text = (resources.files("lumbargrade") / _FILE).read_text("utf-8")
     return structured(parse_plain(text, _FILE), _Ensembles, _FILE, "ensembles").ensemble
 
 
 def figures_of(recipes: Collection[Recipe]) -> Published:
-    """Published figures of one recipe, or of exactly these recipes averaged; empty if none."""
+    """Return the published figures of a recipe or of exactly these recipes averaged, if any."""
     if len(recipes) == 1:
         return next(iter(recipes)).published
     names = {r.name for r in recipes}
@@ -69,14 +69,14 @@ class ScoreLine:
         condition: what is scored.
         model: recipe name, or ``ensemble``.
         fold: fold number; ``mean`` of the folds' figures; ``pooled`` over all folds' studies.
-        series: how many series.
+        series: number of series.
         score: weighted log loss (weights 1, 2, 4), without flip averaging.
-        score_flip: the same with flip averaging; None where no model is averaged with flips.
-        any_severe: any-severe loss per study; None where the condition has sides.
-        published: the published score of the same recipe or ensemble: of the fold, the mean of
-            its five folds' scores, or pooled; None where it is not known.
-        published_flip: likewise with flip averaging.
-        published_any_severe: likewise of the any-severe loss.
+        score_flip: the same with flip averaging; None if no model is averaged with flips.
+        any_severe: any-severe loss per study; None if the condition has sides.
+        published: the published score of the same recipe or ensemble (of the fold, mean over its
+            five folds, or pooled); None if unknown.
+        published_flip: the published score with flip averaging.
+        published_any_severe: the published any-severe loss.
     """
 
     condition: Condition
@@ -96,9 +96,9 @@ class PointLine:
     """One line of the table of points.
 
     Attributes:
-        condition: whose points.
+        condition: condition of the points.
         model, fold: as in `ScoreLine`.
-        errors: of the predictions that findings are taken from.
+        errors: errors of the points that findings carry.
     """
 
     condition: Condition
@@ -108,7 +108,7 @@ class PointLine:
 
 
 def any_severe_of(judged: JudgedRows) -> float:
-    """Any-severe loss over studies; several series of a study are averaged."""
+    """Return the any-severe loss over studies; several series of a study are averaged."""
     grades: dict[int, NDArray[np.int8]] = {}
     studies: dict[int, list[StudyPrediction]] = {}
     for row, prediction in zip(judged.rows, judged.used, strict=True):
@@ -122,15 +122,15 @@ def any_severe_of(judged: JudgedRows) -> float:
 def point_columns(
     judged: JudgedRows, store: VolumeStore, size: int
 ) -> tuple[NDArray[np.float64], ...]:
-    """Annotated points of all rows as :func:`point_errors` takes them, (N, 3) each.
+    """Return the arguments of :func:`point_errors` for the annotated points of all rows.
 
-    Predicted and true points, x and y in mask pixels and z in slices, then both in patient mm, and
-    the normals of the true points' slices. If a row's points lie in several series, patient mm
-    stand in for mask pixels and slices, and its normals are NaN.
+    These are arrays (N, 3): predicted and true points with x and y in mask pixels and z in slices,
+    predicted and true points in patient mm, and the normals of the true points' slices. If a row's
+    points lie in several series, patient mm replace mask pixels and slices, and normals are NaN.
 
     Args:
         judged: rows with their predictions.
-        store: gives true patient points and image sizes.
+        store: volumes, for patient coordinates and image sizes.
         size: side of the network input; a mask pixel is four input pixels.
     """
     pairs = zip(judged.rows, judged.used, strict=True)
@@ -150,7 +150,7 @@ def _point_pairs(
         return patient, truth, patient, truth, nowhere
     volume = store.volume(*row.key)
     voxels = prediction.point_rows(row.targets, patient=False)[marked]
-    # upright, so that x runs along the patient's front and back, whatever way a series is stored
+    # upright, so that x runs from front to back, however a series is stored
     upright = Upright.of(volume)
     factor = np.full((int(marked.sum()), 1), size / max(upright.shape) / 4)
     on = volume.nearest_slices(row.points[marked, 2])
@@ -170,11 +170,11 @@ def _mask_units(voxels: NDArray[np.floating], factor: NDArray[np.float64]) -> ND
 
 @dataclass(frozen=True)
 class _Block:
-    """What a block of lines is about: a model or an ensemble, fold by fold.
+    """A model or an ensemble with its folds, which makes one block of lines.
 
     Attributes:
-        name: recipe name, or that of the ensemble.
-        recipes: of all folds.
+        name: name of the recipe or ensemble.
+        recipes: recipes of all folds.
         folds: fold -> its rows with their predictions.
         whole: whether every fold has a model of every recipe.
     """
@@ -186,10 +186,10 @@ class _Block:
 
 
 def _blocks(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[_Block]:
-    """Every model over its folds, then ensembles of several models, narrowed to a condition."""
+    """Yield every model over its folds, then the ensembles, for one condition."""
     names: dict[str, list[FoldPredictions]] = {}
-    for one in folds:
-        names.setdefault(one.meta.recipe.name, []).append(one)
+    for fold in folds:
+        names.setdefault(fold.meta.recipe.name, []).append(fold)
     for name, members in names.items():
         by_fold = {m.meta.fold: m.judged.narrowed(condition) for m in members}
         yield _Block(name, [members[0].meta.recipe], dict(sorted(by_fold.items())))
@@ -202,15 +202,15 @@ def _blocks(condition: Condition, folds: Sequence[FoldPredictions]) -> Iterator[
 
 
 def score_table(condition: Condition, folds: Sequence[FoldPredictions]) -> list[ScoreLine]:
-    """Lines for every model and fold, each model over its folds, and the ensemble.
+    """Return score lines of every model and fold, of each model over its folds, and of ensembles.
 
-    Models of whole series and models of studies are averaged separately, as their rows differ.
+    Models of whole series and models of studies are averaged separately because their rows differ.
     """
-    return [line for one in _blocks(condition, folds) for line in _score_lines(condition, one)]
+    return [line for block in _blocks(condition, folds) for line in _score_lines(condition, block)]
 
 
 def _score_lines(condition: Condition, block: _Block) -> list[ScoreLine]:
-    # an ensemble that lacks a network in some fold is not the published one
+    # published figures do not apply to an ensemble that lacks a model in some fold
     published = figures_of(block.recipes) if block.whole else Published()
     scores, with_flip = (
         dict(enumerate(f)) for f in (published.score_folds, published.score_flip_folds)
@@ -267,15 +267,15 @@ def _mean_if_all(values: Sequence[float | None]) -> float | None:
 def point_table(
     condition: Condition, folds: Sequence[FoldPredictions], store: VolumeStore
 ) -> list[PointLine]:
-    """Errors of the points that findings are taken from, in the lines of `score_table`.
+    """Return the errors of the findings' points, with the same lines as `score_table`.
 
-    Mask pixels of an ensemble are those of its first model, whose input size may differ from the
-    others'.
+    Mask pixels of an ensemble are those of its first model; other models may have another input
+    size.
     """
     lines = []
-    for one in _blocks(condition, folds):
-        size = next(iter(one.recipes)).data.size
-        columns = {f: point_columns(judged, store, size) for f, judged in one.folds.items()}
+    for block in _blocks(condition, folds):
+        size = next(iter(block.recipes)).data.size
+        columns = {f: point_columns(judged, store, size) for f, judged in block.folds.items()}
         errors = {f: point_errors(*c) for f, c in columns.items()}
         whole = point_errors(*map(np.concatenate, zip(*columns.values(), strict=True)))
         named = [
@@ -283,5 +283,5 @@ def point_table(
             (MEAN, mean_errors(list(errors.values()))),
             (POOLED, whole),
         ]
-        lines += [PointLine(condition, one.name, fold, e) for fold, e in named]
+        lines += [PointLine(condition, block.name, fold, e) for fold, e in named]
     return lines
