@@ -162,7 +162,9 @@ def test_members_of_other_folds_or_truth_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadTable, match=r"b/oof.csv, row 2: study 1 is in fold 2, but in fold 1 in"):
         pair(fold_of=lambda study: (study + 1) % 5)
     a, b = write_oof(tmp_path / "a"), damaged(write_oof(tmp_path / "b"), 2, true_grade="severe")
-    with pytest.raises(BadTable, match=r"b/oof.csv, row 2: study 1: reference grade of left_neural"):
+    with pytest.raises(
+        BadTable, match=r"b/oof.csv, row 2: study 1: reference grade of left_neural"
+    ):
         fit_blend([read_member(a, "a"), read_member(b, "b")])
     with pytest.raises(UsageError, match=r"two members are called a; give .* NAME=FILE"):
         fit_blend([read_member(a, "a"), read_member(a, "a")])

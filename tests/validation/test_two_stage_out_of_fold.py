@@ -71,7 +71,9 @@ def test_crops_need_a_first_stage_of_the_same_fold(
     store: VolumeStore, models: Mapping[str, Path]
 ) -> None:
     for guides in ([], [models["other"]]):
-        with pytest.raises(UsageError, match=r"small/two_stage fold 4 .*none of .*first stage of fold 4"):
+        with pytest.raises(
+            UsageError, match=r"small/two_stage fold 4 .*none of .*first stage of fold 4"
+        ):
             predict_out_of_fold([models["two"]], store, device=CPU, flip=False, guides=guides)
 
 

@@ -150,7 +150,7 @@ def require_same_folds(members: Sequence[OofMember]) -> None:
             other, same = first.setdefault(key, (member, row))
             if same.truth != row.truth:
                 raise BadTable(
-                    f"{here}: reference grade of {key[1].column} differs from that in {other.path}, "
+                    f"{here}: reference grade of {key[1].column} differs from {other.path}, "
                     f"row {same.number}"
                 )
 
