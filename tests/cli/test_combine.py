@@ -230,8 +230,8 @@ def test_a_study_that_only_the_first_file_has_is_named(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "give two or more submissions, not 0"),
-        (["a.csv"], 2, "give two or more submissions, not 1"),
+        ([], 2, "0 submissions given; give two or more"),
+        (["a.csv"], 2, "1 submissions given; give two or more"),
         (["a.csv", "absent.csv"], 3, "absent.csv: no such file"),
         (["a.csv", "b.csv", "--weights", "1"], 2, "1 weights for 2 files"),
         (["a.csv", "b.csv", "--weights", "canal=1,2,3"], 2, "3 weights for 2 files"),
@@ -244,7 +244,7 @@ def test_a_study_that_only_the_first_file_has_is_named(capsys: pytest.CaptureFix
         (["a.csv", "b.csv", "--weights", "left_subarticular=1,1"], 2, "'left_subarticular' is not"),
         (["a.csv", "b.csv", "--out", "../here/b.csv"], 2, "would replace the input ../here/b.csv"),
         (["a.csv", "s.csv.json", "--out", "s.csv"], 2, "would replace the input s.csv.json"),
-        (["a.csv", "b.csv", "--out", "t.csv"], 2, "t.csv.findings.csv belongs to an earlier"),
+        (["a.csv", "b.csv", "--out", "t.csv"], 2, "t.csv.findings.csv holds the findings of an earlier"),
         (["a.csv", "b.csv", "--truth", "few.csv"], 3, "study 1000 is not in few.csv"),
         (["a.csv", "b.csv", "--truth", "b.csv"], 3, "b.csv: missing columns: study_id"),
     ],

@@ -46,7 +46,7 @@ def test_a_bad_table_is_named_without_a_traceback(tmp_path, capsys):
 def test_usage(tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "nowhere")]) == 2
     assert main(["inspect", str(tmp_path), "--split", "train"]) == 2
-    assert "no LSDC data set" in capsys.readouterr().err
+    assert "not an LSDC data set" in capsys.readouterr().err
 
 
 def test_a_test_split(tmp_path, capsys):

@@ -1,12 +1,15 @@
-"""Which labels are wrong: suspects ranked, pictured on a page, with proposed corrections.
+"""Find labels that are probably wrong, rank them, and propose corrections.
 
-From the tables alone: points that do not fit the others of their series, levels out of order or
-one disc off, left against right, stray slices, missing points with a place for each. OUT gets
-index.html to work through, suspects.csv, and corrections.csv: rows that `prepare --label-fixes`
-reads once those that you do not agree with are deleted. With a store: pictures of the slices, image
-bounds, axial against sagittal in patient millimetres. With out-of-fold predictions: grades that
-every file contradicts, also in contradicted.csv, which training can weigh less (recipe keys
-data.suspects and data.suspect_weight). Exit code 1 says that something could not be checked.
+The tables alone show: points that do not fit the other points of their series, levels out of order
+or named one level too high or too low, left and right exchanged, points on the wrong slice, and
+missing points, for which a place is proposed. With --store, pictures show the slices, and points
+are also compared with the image bounds and, in patient millimetres, with other series. With --oof,
+grades that the out-of-fold predictions of every file contradict are listed.
+
+OUT gets a page (index.html), suspects.csv, corrections.csv and contradicted.csv. Review the page,
+delete the rows of corrections.csv that you do not agree with, and give the file to
+`prepare --label-fixes`. Training can give contradicted.csv a lower weight (recipe keys
+data.suspects and data.suspect_weight). The exit code is 1 if something could not be checked.
 """
 
 from __future__ import annotations
@@ -25,18 +28,18 @@ class Options:
     """Options of `lumbargrade audit`."""
 
     data: tyro.conf.Positional[Path]
-    """folder with train.csv, train_series_descriptions.csv and train_label_coordinates.csv; no
-    images are needed"""
+    """folder with train.csv, train_series_descriptions.csv and train_label_coordinates.csv; images
+    are not needed"""
     out: Path = Path("audit")
     """folder for the page, the tables and the pictures"""
     label_fixes: str | None = None
-    """corrections that are applied before the audit; takes the same values as for `prepare`"""
+    """corrections to apply before the audit; same values as for `prepare`"""
     store: Path | None = None
-    """volume store of the same labels: slices behind the points, image bounds, patient mm"""
+    """volume store made from the same labels; give it to see slices and to use all checks"""
     oof: tuple[Path, ...] = ()
-    """oof.csv files that `validate` wrote; a grade is contradicted where all of them agree on it"""
+    """oof.csv files of `validate`; a grade is flagged if all of these files contradict it"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -54,7 +57,9 @@ def run(options: Options) -> int:
     fixes = corrections_file(options.label_fixes)
     tables = read_tables(options.data, split="train", label_fixes=fixes)
     if not tables.points:
-        raise NothingDone(f"{options.data}: the tables hold no labelled point")
+        raise NothingDone(
+            f"{options.data}: no labelled point in the tables; give a folder with point labels"
+        )
     store = VolumeStore.open(options.store) if options.store is not None else None
     predictions = {path: read_predictions(path) for path in options.oof}
     require_writable(options.out / "index.html")
@@ -62,7 +67,7 @@ def run(options: Options) -> int:
     log_problems(log, found.problems)
     write_audit(options.out, found, tables, store)
     print(found.text())
-    log.info("page in %s", options.out / "index.html")
+    log.info("wrote the page %s", options.out / "index.html")
     if options.json:
         print(json_line(found.as_dict()))
     return 1 if any(p.fatal for p in found.problems) else 0

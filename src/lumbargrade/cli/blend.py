@@ -1,9 +1,10 @@
-"""Blend out-of-fold predictions: weights per condition, calibration, one file for submit and grade.
+"""Fit the weights and calibration of a blend of models, from their out-of-fold predictions.
 
-Each OOF is an oof.csv that `validate` wrote (or its folder), with oof.json beside it; it becomes a
-member of the blend, called by its folder's name or as NAME=OOF says. Weights minimise the weighted
-log loss; they are kept only where predictions of studies that they were not fitted to are better
-than the best member. Files in which a model took part that was trained on the study are refused.
+Each OOF is an oof.csv that `validate` wrote, or its folder; oof.json must lie beside it. It becomes
+a member of the blend, named after its folder, or NAME with NAME=OOF. The weights of each condition
+minimise the weighted log loss. They are kept only if they beat the best member on studies that they
+were not fitted to. A file is refused if it holds predictions by a model that was trained on the
+predicted study. `submit --blend` and `grade --blend` use the result.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ class Options:
     """Options of `lumbargrade blend`."""
 
     oof: tyro.conf.Positional[tuple[str, ...]]
-    """out-of-fold files, or the folders of `validate`; NAME=FILE names a member"""
+    """out-of-fold files, or result folders of `validate`; NAME=FILE names the member"""
     out: Path = Path("blend.toml")
-    """the blend file"""
+    """blend file to write"""
     weights: list[str] = field(default_factory=list)
-    """fixed weights, one per member (0.75 0.25), or for some conditions (foraminal=0.7,0.3)"""
+    """use these weights instead of fitting them: one per member for all conditions (0.75 0.25), or
+    for one condition (foraminal=0.7,0.3)"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -41,7 +43,7 @@ def run(options: Options) -> int:
     from lumbargrade.validation.fit_blend import find_member, fit_blend, read_member
 
     if not options.oof:
-        raise UsageError("give at least one out-of-fold file")
+        raise UsageError("no out-of-fold file; give at least one")
     found = [find_member(text) for text in options.oof]
     fixed = fixed_weights(options.weights, len(found))
     require_writable(options.out)
@@ -52,7 +54,7 @@ def run(options: Options) -> int:
     fit = fit_blend(members, fixed)
     write_blend(options.out, fit.blend())
     print(blend_text(fit))
-    log.info("blend in %s", options.out)
+    log.info("wrote the blend %s", options.out)
     if options.json:
         print(json_line(blend_as_dict(fit, str(options.out))))
     return 0

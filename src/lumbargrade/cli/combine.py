@@ -1,9 +1,9 @@
-"""Blend submission files by condition: weighted means of their probabilities, row by row.
+"""Average submission files: weighted means of their probabilities, row by row.
 
-The files may come from anywhere, for example from another team's notebook. They are checked as by
-the command `score`: 25 rows of every study, and the same studies in all files. If no weights are
-given, all files count the same; if some conditions have weights, the others are taken from the
-first file alone. OUT.json holds the names and sha256 of the files, and the weights.
+The files may come from anywhere, for example from another team's notebook. They must hold the same
+studies, with 25 valid rows each. Without weights, all files count the same. If only some conditions
+have weights, the other conditions are taken from the first file alone. OUT.json records the names
+and sha256 of the files, and the weights.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ class Options:
     """two or more submissions of the same studies"""
     weights: list[str] = field(default_factory=list)
     """one weight per file for all conditions (0.75 0.25), or for one condition
-    (foraminal=0.75,0.25); the latter has priority; weights need not add up to 1"""
+    (foraminal=0.75,0.25), which has priority; weights need not add up to 1"""
     out: Path = Path("combined.csv")
-    """the submission"""
+    """submission to write"""
     truth: Path | None = None
-    """true grades in the layout of train.csv: also print the official score of every file"""
+    """reference grades in the layout of train.csv; give them to print the official scores of all
+    files and of the result"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -51,7 +52,7 @@ def run(options: Options) -> int:
     )
 
     if len(options.files) < 2:
-        raise UsageError(f"give two or more submissions, not {len(options.files)}")
+        raise UsageError(f"{len(options.files)} submissions given; give two or more")
     given = fixed_weights(options.weights, len(options.files), "files")
     _require_free(options.out, [*options.files, *([options.truth] if options.truth else [])])
     require_writable(options.out)
@@ -80,7 +81,7 @@ def run(options: Options) -> int:
 
 
 def _require_free(out: Path, inputs: Sequence[Path]) -> None:
-    """Refuse an output that would replace an input, or lie beside another submission's findings."""
+    """Raise if the output would replace an input, or lie beside another submission's findings."""
     from lumbargrade.domain.errors import UsageError
     from lumbargrade.report.submission import findings_path, summary_path
 
@@ -89,6 +90,6 @@ def _require_free(out: Path, inputs: Sequence[Path]) -> None:
             raise UsageError(f"--out {out} would replace the input {path}; choose another --out")
     if findings_path(out).exists():
         raise UsageError(
-            f"{findings_path(out)} belongs to an earlier submission of that name and would be taken"
-            " for the findings of this one; choose another --out"
+            f"{findings_path(out)} holds the findings of an earlier submission and would be read as"
+            " those of this one; choose another --out"
         )

@@ -1,10 +1,10 @@
-"""The whole system at small scale on synthetic studies.
+"""Run the whole system at small scale on synthetic studies.
 
-Makes phantom studies, prepares a store, trains the two-stage system over folds (points on both
-sagittal views, then all 25 grades from crops of every view around them), validates it out of fold,
-predicts held-out studies, scores the submission against the prevalence baseline and writes an HTML
-page with pictures. Each step is one of the other commands,
-printed as it runs. A demo that was interrupted goes on where it stopped.
+The demo makes phantom studies, prepares a store and trains the two-stage system on the folds: one
+model places points on the sagittal views, another gives all 25 grades from crops around them. It
+then validates the models out of fold, predicts held-out studies, scores the submission against the
+prevalence baseline and writes an HTML page with pictures. Each step is one of the other commands
+and is printed. If interrupted, rerun it to resume.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 RECIPES = ("cpu-small/two-stage", "cpu-small/keypoints-t1", "cpu-small/keypoints-t2")
 
-#: Held-out phantoms are numbered from here, far from the training studies of the same seed.
+#: Number of the first held-out phantom: far from the training studies of the same seed.
 HELD_OUT_FIRST = 100_000
 
 
@@ -33,19 +33,19 @@ class Options:
     """Options of `lumbargrade demo`."""
 
     out: Path = Path("demo")
-    """folder for everything the demo makes"""
+    """folder for all results of the demo"""
     studies: int = 200
-    """phantom studies to train and validate on"""
+    """number of phantom studies for training and validation"""
     held_out: int = 40
-    """phantom studies that only the finished models see"""
+    """number of phantom studies that are predicted but not used in training"""
     folds: str = "0,1"
-    """folds to train"""
+    """folds to train, comma-separated"""
     epochs: int = 0
-    """epochs per fold; 0 leaves it to the recipes"""
+    """epochs per fold; 0 takes the number of the recipes"""
     seed: int = 1
-    """seed of the phantoms"""
+    """random seed of the phantoms"""
     jobs: int = 2
-    """trainings at the same time, one thread each"""
+    """number of trainings at the same time, with one thread each"""
 
 
 def run(options: Options) -> int:
@@ -92,20 +92,22 @@ def _line(*arguments: object) -> str:
 
 
 def _step(*arguments: object) -> None:
-    """Run one command in a process of its own.
+    """Run one command in its own process.
 
     Raises:
-        LumbargradeError: if it fails; what it said stands above.
+        LumbargradeError: if it fails; the command has already printed why.
     """
     line = _line(*arguments)
     log.info("\n$ %s", line)
     done = subprocess.run(_command(*arguments))
     if done.returncode > 1 or done.returncode < 0:
-        raise LumbargradeError(f"`{line}` failed with exit code {done.returncode}")
+        raise LumbargradeError(
+            f"`{line}` failed with exit code {done.returncode}; see its message above"
+        )
 
 
 def _trainings(options: Options, store: Path, runs: Path) -> list[tuple[object, ...]]:
-    """One training per fold and recipe, the longer recipe first."""
+    """One training per fold and recipe; the recipe that takes longest comes first."""
     epochs = ("--train.epochs", options.epochs) if options.epochs else ()
     common = ("--store", store, "--out", runs, "--train.threads", 1, "--train.workers", 0)
     return [

@@ -1,14 +1,15 @@
-"""Agreement of results with the true grades of a cohort of one's own.
+"""Measure the agreement of results with the reference grades of your own cohort.
 
-RESULTS is what `grade`, `submit` or `validate` wrote; LABELS is a table like train.csv, or one with
-a row per finding. Log loss, weighted kappa, AUROC, calibration and confusion, with bootstrap
-intervals by study, by condition, level, side and any other column of LABELS, beside the published
-agreement of human readers. OUT gets a page, metrics.csv and metrics.json.
+RESULTS were written by `grade`, `submit` or `validate`. LABELS is a table like train.csv, or one
+with a row per finding. The page shows log loss, weighted kappa, AUROC, calibration and confusion
+with bootstrap intervals over studies, for each condition, level and side and for other columns of
+LABELS (--groups), beside the published agreement of human readers. OUT gets the page, metrics.csv
+and metrics.json.
 
-Where the results have calibrated probabilities, both these and the models' own are measured, and
-the grade is the one that is shown, by the calibrated ones. What is not graded, or was filled by
-`submit`, is counted and not measured. Studies that only one of the two has are named, and the exit
-code is 1.
+If the results have calibrated probabilities, these and the models' own are both measured, and the
+grades are those of the calibrated ones. Findings that are not graded or that `submit` filled are
+counted but not measured. Studies that only RESULTS or only LABELS have are named, and the exit code
+is then 1.
 """
 
 from __future__ import annotations
@@ -27,18 +28,19 @@ class Options:
     """Options of `lumbargrade evaluate`."""
 
     results: tyro.conf.Positional[Path]
-    """folder or file of results: findings.csv, findings.json, a submission, or oof.csv"""
+    """folder or file of results: findings.csv, findings.json, a submission or oof.csv"""
     labels: tyro.conf.Positional[Path]
-    """CSV with study_id and any of the 25 columns of train.csv, or study_id, condition, level,
-    side, grade; other columns are properties of the study"""
+    """CSV of reference grades: study_id and any of the 25 columns of train.csv, or study_id,
+    condition, level, side and grade; other columns describe the study, for --groups"""
     out: Path = Path("evaluation")
     """folder for the page and the tables"""
     groups: list[str] = field(default_factory=list)
-    """columns of LABELS to measure by, such as vendor; numbers such as ages are cut at quartiles"""
+    """columns of LABELS, such as vendor, each value of which is also measured alone; numbers, such
+    as ages, are grouped by quartile"""
     score_filled: bool = False
-    """measure the rows of a submission that `submit` filled as well"""
+    """also measure the rows that `submit` filled with a constant"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -57,8 +59,8 @@ def run(options: Options) -> int:
     for condition, _, not_graded, missing in found.counts():
         if not_graded or missing:
             log.warning(
-                "%s: of the findings with a reference grade %d are not graded (not measured), "
-                "%d not in the results",
+                "%s: of the findings with reference grades, %d are not graded (not measured) and "
+                "%d are not in the results",
                 condition.value,
                 not_graded,
                 missing,

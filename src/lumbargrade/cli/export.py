@@ -1,9 +1,9 @@
-"""Write a model as a file that other programs read.
+"""Write a model to a file that other programs read.
 
 `--to pth` writes a checkpoint with the parameter names of the published system, for its code or
-for `lumbargrade import-weights`. Only one-stage foraminal and canal models with the structure of a
-published network can be written so. The file holds weights but no settings: settings that change
-how the network's output is read are logged if they differ from the published ones.
+for `lumbargrade import-weights`. This works only for one-stage foraminal and canal models with the
+structure of a published network. The file holds weights but no settings: settings that change how
+the network's output is read are logged if they differ from the published ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Options:
     """Options of `lumbargrade export`."""
 
     model: tyro.conf.Positional[Path]
-    """model folder"""
+    """folder of the model to export"""
     out: Path
     """file to write"""
     to: Literal["pth"] = "pth"
@@ -31,14 +31,17 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Export one model."""
     from lumbargrade.models.checkpoint import read_meta
     from lumbargrade.models.published import export_published, unsaved_settings
 
     published = export_published(options.model, options.out)
     meta = read_meta(options.model)
     log.info("%s: weights of %s, fold %d", options.out, meta.recipe.name, meta.fold)
-    log.info("to read it: import-weights --recipe %s --fold %d", published.name, meta.fold)
+    log.info("to read it, use import-weights --recipe %s --fold %d", published.name, meta.fold)
     for setting in unsaved_settings(meta.recipe, published):
-        log.warning("not stored in the file, and different in %s: %s", published.name, setting)
+        log.warning(
+            "this setting is not stored in the file and differs from that of %s: %s",
+            published.name,
+            setting,
+        )
     return 0

@@ -1,10 +1,10 @@
-"""Grade any DICOM studies: findings as JSON and CSV, pictures and a page for each.
+"""Grade DICOM studies; write findings as JSON and CSV, pictures, and a page for each study.
 
-A path may hold one study or many, in any layout; what is what is read from the headers. Several
-models are averaged, and several series of one kind; with a blend file, probabilities are calibrated
-ones beside those of the models. A finding that no model predicts from the study's images is not
-graded, and the reason is given. A study that was graded before from the same images by the same
-models is kept as it is.
+A path may hold one study or many, in any layout: studies and series are identified from their DICOM
+headers. Several models are averaged, and so are several series of one kind. With a blend file or
+--calibration, findings have calibrated probabilities beside those of the models. A finding that no
+model predicts from the study's images is not graded, and the reason is given. A study that the same
+models graded before from the same images is skipped; its results are kept.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class Options(ModelOptions):
     studies: tyro.conf.Positional[tuple[Path, ...]]
     """DICOM folders or files; a folder may hold several studies"""
     out: Path
-    """folder for the results: one folder per study, a page and a table of all"""
+    """folder for the results: a folder per study, a page and a table of all studies"""
     calibration: Path | None = None
-    """file from `recalibrate`; its conditions are calibrated by it"""
+    """calibration file of `recalibrate`, used for the conditions that it holds"""
     restart: bool = False
-    """grade again what was graded before"""
+    """also grade studies again that were graded before"""
     check_points: bool = True
-    """leave out findings whose points cannot be those of a lumbar spine; turning it off is for
-    tests with models that were not trained to place points"""
+    """do not grade findings whose points cannot be those of a lumbar spine; turn this off only to
+    test models that were not trained to place points"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -76,15 +76,15 @@ def run(options: Options) -> int:
 
 
 def _check(options: Options) -> None:
-    """Refuse what cannot be meant, before anything is read.
+    """Check the options before anything is read.
 
     Raises:
-        UsageError: saying what to give instead.
+        UsageError: if they contradict each other or name no input.
     """
     from lumbargrade.domain.errors import UsageError
 
     if not options.studies:
-        raise UsageError("give at least one DICOM folder or file")
+        raise UsageError("no study given; give at least one DICOM folder or file")
     options.require_models()
     if not any(path.exists() for path in options.studies):
         raise UsageError(f"{' and '.join(map(str, options.studies))}: no such file or folder")

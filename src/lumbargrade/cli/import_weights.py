@@ -1,9 +1,8 @@
-"""Turns a published checkpoint into one of our models.
+"""Convert a published checkpoint to a model folder.
 
-Every parameter of the file must fit the recipe's network, by name and shape; otherwise nothing is
-written, and up to ten parameters of each kind that do not fit are named, with the count of the
-others. Prefixes `module.` (DataParallel) and `_orig_mod.` (torch.compile) are removed from the
-names.
+Every parameter of the file must fit the recipe's network in name and shape. Otherwise nothing is
+written: the first ten missing, unknown and misshapen parameters are named, and the others counted.
+The prefixes `module.` (DataParallel) and `_orig_mod.` (torch.compile) are removed from the names.
 """
 
 from __future__ import annotations
@@ -24,16 +23,15 @@ class Options:
     file: tyro.conf.Positional[Path]
     """checkpoint file (.pth) with a state_dict"""
     recipe: str
-    """the experiment it comes from; see `lumbargrade recipes`"""
+    """recipe of the checkpoint; `lumbargrade recipes` lists them"""
     out: Path
     """model folder to write"""
     fold: int = -1
-    """the fold it was validated on, 0 to 4; -1 if not known (it can then grade and submit, but
-    not be validated)"""
+    """fold that the model was not trained on, 0 to 4; -1 if not known: `grade` and `submit` can use
+    such a model, `validate` cannot"""
 
 
 def run(options: Options) -> int:
-    """Import one checkpoint."""
     from lumbargrade.models.published import import_published
 
     meta = import_published(options.file, options.recipe, options.out, options.fold)

@@ -1,10 +1,9 @@
-"""What is in a data set or DICOM folder, and what is wrong with it.
+"""Describe a data set or DICOM folder, and list what is wrong with it.
 
-A folder with the LSDC tables is described from its tables, with the images that are missing and
-those that no table lists; --read decodes every image too, and lists all that cannot be used or is
-odd. Any other folder (or file) is searched for DICOM series, which are always read. Exit code 1
-says that something is wrong: images missing, tables that do not fit together, files that cannot be
-read.
+A folder with the LSDC tables is described from its tables; images that are missing and images that
+no table lists are named. --read also decodes every image and lists those that cannot be used or are
+unusual. Any other folder or file is searched for DICOM series, which are always read. The exit code
+is 1 if something is wrong: missing images, contradictory tables, unreadable files.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ class Options:
     path: tyro.conf.Positional[Path]
     """data set in the LSDC layout, or any DICOM folder or file"""
     label_fixes: str | None = None
-    """`published`: the canal points that the published runs corrected (./published is a file); or a
-    table of corrections as `audit` writes it (column fix holds add, move or drop), which changes
-    the points it names; or a complete corrected table, whose canal points replace all of ours"""
+    """corrections of point labels: `published`, the canal points that the published runs corrected
+    (./published is a file of that name); a table as `audit` writes it, with add, move or drop in
+    column fix; or a complete corrected table, whose canal points replace those of the data set"""
     split: Literal["auto", "train", "test"] = "auto"
-    """which tables of an LSDC data set; auto takes train where there is one"""
+    """which tables of an LSDC data set to read; auto: train if there are train tables, else test"""
     read: bool = False
-    """decode every image of an LSDC data set too; nothing is written"""
+    """also decode every image of an LSDC data set"""
     workers: int = 0
-    """processes for --read; 0 takes one per CPU core"""
+    """number of processes for --read; 0: one per CPU core"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -44,11 +43,13 @@ def run(options: Options) -> int:
     if options.workers < 0:
         raise UsageError(f"--workers {options.workers}: give 0 or more")
     if not options.path.exists():
-        raise UsageError(f"{options.path} does not exist")
+        raise UsageError(f"no such file or folder: {options.path}")
     if is_lsdc_folder(options.path):
         return _inspect_lsdc(options)
     if options.label_fixes is not None or options.split != "auto":
-        raise UsageError(f"{options.path} is no LSDC data set; --label-fixes and --split need one")
+        raise UsageError(
+            f"{options.path} is not an LSDC data set; leave out --label-fixes and --split"
+        )
     return _inspect_dicom(options)
 
 

@@ -1,7 +1,7 @@
 """The `lumbargrade` command: finds the subcommand, parses options, turns errors into exit codes.
 
-Only the module of the command that was asked for is imported, so that `--help` and the light
-commands start at once.
+Only the module of the given command is imported, so that `--help` and the light commands start at
+once.
 """
 
 from __future__ import annotations
@@ -17,25 +17,28 @@ from types import ModuleType
 from lumbargrade import __version__
 from lumbargrade.domain.errors import LumbargradeError, UsageError
 
-#: Commands in the order of a project's life: name -> (module, one line).
+#: Commands in the order of use: name -> (module, summary).
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "the whole system at small scale on synthetic studies"),
+    "demo": ("demo", "run the whole system at small scale on synthetic studies"),
     "phantom": ("phantom", "write a synthetic data set in the LSDC layout"),
-    "inspect": ("inspect", "what is in a data set or DICOM folder, and what is wrong with it"),
-    "audit": ("audit", "which labels are wrong: ranked, pictured, with corrections to accept"),
-    "prepare": ("prepare", "DICOM to a volume store with training tables; resumable"),
-    "recipes": ("recipes", "list the experiments, or show one"),
-    "train": ("train", "train a recipe on one or more folds; resumable"),
-    "validate": ("validate", "out-of-fold predictions, scores, point errors, ensemble table"),
-    "blend": ("blend", "weights and calibration from out-of-fold predictions"),
-    "submit": ("submit", "predict a data set and write the 25-rows-per-study submission"),
-    "combine": ("combine", "blend submission files by condition"),
-    "score": ("score", "official and local scores of a submission"),
-    "grade": ("grade", "grade any DICOM study: findings, pictures, report"),
-    "evaluate": ("evaluate", "results against the true grades of your own cohort"),
-    "recalibrate": ("recalibrate", "fit the calibration to local graded studies, without training"),
-    "import-weights": ("import_weights", "a published checkpoint as one of our models"),
-    "export": ("export", "a model as a file that other programs read"),
+    "inspect": ("inspect", "describe a data set or DICOM folder, and list what is wrong with it"),
+    "audit": ("audit", "find labels that are probably wrong, and propose corrections"),
+    "prepare": ("prepare", "convert a DICOM data set to a volume store with training tables"),
+    "recipes": ("recipes", "list the recipes, or show one"),
+    "train": ("train", "train a recipe on one or more folds"),
+    "validate": ("validate", "predict out of fold; report scores, point errors and ensembles"),
+    "blend": ("blend", "fit weights and calibration to out-of-fold predictions"),
+    "submit": ("submit", "predict an LSDC data set and write the submission"),
+    "combine": ("combine", "average submission files"),
+    "score": ("score", "compute the official and local scores of a submission"),
+    "grade": ("grade", "grade DICOM studies: findings, pictures and a page for each"),
+    "evaluate": ("evaluate", "measure results against the reference grades of your own cohort"),
+    "recalibrate": (
+        "recalibrate",
+        "fit the calibration to your own graded studies, without training",
+    ),
+    "import-weights": ("import_weights", "convert a published checkpoint to a model folder"),
+    "export": ("export", "write a model to a file that other programs read"),
 }
 
 OK, SOME_FAILED, USAGE, NOTHING_DONE = 0, 1, 2, 3
@@ -49,8 +52,9 @@ def help_text() -> str:
         "Grades lumbar-spine MRI: canal, foraminal and subarticular stenosis at five levels.\n"
         "Research software, not a medical device.\n\n"
         f"commands:\n{rows}\n\n"
-        "`lumbargrade COMMAND --help` explains one.\n"
-        "exit codes: 0 all good, 1 some inputs failed (named), 2 usage, 3 nothing could be done\n"
+        "`lumbargrade COMMAND --help` explains a command.\n"
+        "exit codes: 0 success, 1 some inputs failed (they are named), 2 wrong usage, "
+        "3 nothing could be done\n"
     )
 
 
@@ -73,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # names of files may hold bytes that are no text, and a terminal may know no other letters
+        # File names may hold bytes that are not text, or characters that the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
     return _run(name, importlib.import_module(f"lumbargrade.cli.{COMMANDS[name][0]}"), rest)
 
@@ -107,7 +111,10 @@ def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
         print(f"lumbargrade {name}: {error.strerror or error}{where}", file=sys.stderr)
         return NOTHING_DONE
     except KeyboardInterrupt:
-        print(f"lumbargrade {name}: interrupted; finished work is kept", file=sys.stderr)
+        print(
+            f"lumbargrade {name}: interrupted; finished work is kept, rerun to resume",
+            file=sys.stderr,
+        )
         return 130
 
 

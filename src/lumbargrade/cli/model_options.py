@@ -1,4 +1,4 @@
-"""Options that name models, for the commands that predict with them."""
+"""Options that name models, shared by the commands that predict."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ class ModelOptions:
     """Which models predict, and how."""
 
     models: list[Path] = field(default_factory=list)
-    """model or run folders; every model below them takes part"""
+    """model or run folders; every model in them takes part"""
     guides: list[Path] = field(default_factory=list)
-    """models that only place points, for models of crops (two_stage, subarticular) to start from"""
+    """keypoint models that tell crop models (two_stage, subarticular) where to look"""
     blend: Path | None = None
-    """instead of both: a blend file, which names all models, their weights and calibration"""
+    """blend file of `blend`, which names all models, their weights and calibration; give it instead
+    of model folders"""
     flip: bool = True
-    """average with the mirrored volume; only models of sided conditions are averaged, and only if
-    flips in their training exchanged left and right"""
+    """also predict the mirrored volume and average; this applies only to models of sided conditions
+    whose training exchanged left and right with flips"""
     unflipped: list[Path] = field(default_factory=list)
     """further model or run folders, whose models are used without flip averaging"""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
+    """device of the models: auto, cpu, cuda or cuda:N"""
 
     def require_models(self) -> None:
-        """Refuse what names no models, or names them twice.
+        """Check that either models or a blend is given.
 
         Raises:
-            UsageError: saying what to give.
+            UsageError: if neither or both are given.
         """
         from lumbargrade.domain.errors import UsageError
 

@@ -1,8 +1,8 @@
-"""Writes a synthetic data set in the LSDC layout.
+"""Write a synthetic data set in the LSDC layout.
 
-Sagittal T1, sagittal T2/STIR and axial T2 series of random spines, with grades that follow from
-the geometry, points, and the same things missing as in the real tables. The same seed and study
-number give the same study, whatever the number of workers.
+Each study shows a random spine in sagittal T1, sagittal T2 or STIR, and axial T2 series. The grades
+follow from its geometry. Series, points and grades are missing as often as in the real tables. The
+same seed and study number always give the same study. If interrupted, rerun it to start again.
 """
 
 from __future__ import annotations
@@ -24,21 +24,20 @@ class Options:
     out: tyro.conf.Positional[Path]
     """folder to write: new, empty, or an unfinished phantom data set with the same settings"""
     studies: int = 12
-    """how many studies"""
+    """number of studies"""
     seed: int = 1
-    """seed of the data set"""
+    """random seed of the data set"""
     first: int = 0
-    """number of the first study; studies of other numbers share nothing"""
+    """number of the first study; give different ranges to make sets without common studies"""
     split: Literal["train", "test"] = "train"
-    """train: with grades and points; test: without, the truth beside in solution.csv"""
+    """train: with grades and points; test: without; the reference grades are in solution.csv"""
     transfer_syntax: Literal["explicit", "rle"] = "explicit"
-    """how pixels are stored; the LSDC files are RLE"""
+    """how pixels are stored: uncompressed (explicit), or as in the LSDC files (rle)"""
     workers: int = 0
-    """processes; 0 for one per processor"""
+    """number of processes; 0: one per CPU core"""
 
 
 def run(options: Options) -> int:
-    """Make the data set."""
     from lumbargrade.phantom.dataset import Settings, make_dataset
 
     settings = Settings(

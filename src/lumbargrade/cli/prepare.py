@@ -1,7 +1,7 @@
-"""DICOM to a volume store with training tables; resumable.
+"""Convert a DICOM data set to a volume store with training tables.
 
-A second run does only what is missing or changed, so an interrupted run is simply started again.
-Everything that could not be used stands in STORE/problems.csv and makes the exit code 1.
+A second run converts only what is missing or changed. If interrupted, rerun it to resume. Images
+and rows that could not be used are listed in STORE/problems.csv, and the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class Options:
     data: tyro.conf.Positional[Path]
     """data set in the LSDC layout"""
     out: Path
-    """the store; a new folder, or the store of an earlier run"""
+    """folder of the store: new, or the store of an earlier run"""
     label_fixes: str | None = None
-    """`published`: the canal points that the published runs corrected (./published is a file); or a
-    table of corrections as `audit` writes it (column fix holds add, move or drop), which changes
-    the points it names; or a complete corrected table, whose canal points replace all of ours"""
+    """corrections of point labels: `published`, the canal points that the published runs corrected
+    (./published is a file of that name); a table as `audit` writes it, with add, move or drop in
+    column fix; or a complete corrected table, whose canal points replace those of the data set"""
     workers: int = 0
-    """processes; 0 takes one per CPU core"""
+    """number of processes; 0: one per CPU core"""
     kinds: tuple[_Kind, ...] = ("sagittal-t1", "sagittal-t2", "axial-t2")
     """kinds of series to prepare; the published networks need the sagittal ones"""
     split: Literal["auto", "train", "test"] = "auto"
-    """which tables and images; auto takes train where there is one"""
+    """which tables and images to read; auto: train if there are train tables, else test"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -50,7 +50,7 @@ def run(options: Options) -> int:
     if options.workers < 0:
         raise UsageError(f"--workers {options.workers}: give 0 or more")
     if not options.kinds:
-        raise UsageError("--kinds: give at least one")
+        raise UsageError("--kinds is empty; give at least one kind of series")
     names = {k.name.lower().replace("_", "-"): k for k in SeriesKind}
     summary = prepare(
         options.data,

@@ -1,12 +1,13 @@
-"""Fit the calibration of probabilities to a local set of graded studies, without training.
+"""Fit the calibration of probabilities to your own graded studies, without training.
 
-RESULTS is what `grade`, `submit` or `validate` wrote for them; LABELS their true grades, as for
-`evaluate`. A method is chosen and fitted for each condition; before and after are shown by
-cross-validation, never on the data that was fitted. A condition stays as it was where calibration
-does not help. `grade --calibration OUT` then uses it.
+RESULTS were written by `grade`, `submit` or `validate`; LABELS holds the reference grades of the
+studies, as for `evaluate`. A method is chosen and fitted for each condition. The page compares
+before and after by cross-validation, never on studies that were fitted. If calibration does not
+improve a condition, the condition stays as it was. Use the result with `grade --calibration OUT`.
 
-A condition is refused with fewer than 50 studies or fewer than 10 findings of any grade: from n
-findings the log odds of a grade have a standard error of about 1 / sqrt(n), at 10 a factor of 1.4.
+A condition is refused if it has fewer than 50 studies, or fewer than 10 findings of any grade: the
+log odds of a grade with n findings have a standard error of about 1 / sqrt(n), which for 10
+findings is a factor of 1.4. The exit code is then 1.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ class Options:
     """Options of `lumbargrade recalibrate`."""
 
     results: tyro.conf.Positional[Path]
-    """folder or file of results: findings.csv, findings.json, a submission, or oof.csv"""
+    """folder or file of results: findings.csv, findings.json, a submission or oof.csv"""
     labels: tyro.conf.Positional[Path]
-    """CSV of true grades, as for `evaluate`"""
+    """CSV of reference grades, as for `evaluate`"""
     out: Path = Path("calibration.toml")
-    """the calibration file; a page of before and after is written beside it"""
+    """calibration file to write; a page that compares before and after is written beside it"""
     minimum_studies: int = 50
-    """a condition with fewer studies is refused"""
+    """refuse a condition with fewer studies than this"""
     minimum: int = 10
-    """a condition with fewer findings of any grade is refused"""
+    """refuse a condition with fewer findings of any grade than this"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -53,14 +54,19 @@ def run(options: Options) -> int:
     from lumbargrade.scoring.recalibration import recalibrate
 
     if options.minimum < 1 or options.minimum_studies < 2:
-        raise UsageError("--minimum must be at least 1 and --minimum-studies at least 2")
+        raise UsageError(
+            f"--minimum {options.minimum} --minimum-studies {options.minimum_studies}: "
+            "give at least 1 and 2"
+        )
     labels = read_labels(options.labels)
     results = read_results(options.results)
     require_writable(options.out)
     cohort = paired(results, labels, options.labels)
     log_unpaired(log, cohort, results, options.labels)
     if not len(cohort.predicted):
-        raise NothingDone(f"no model predicted any graded finding of {results.path}")
+        raise NothingDone(
+            f"{results.path}: no model prediction of a finding with a reference grade"
+        )
     conditions = recalibrate(
         cohort.predicted,
         fewest_studies=options.minimum_studies,
@@ -72,7 +78,7 @@ def run(options: Options) -> int:
     print(result.text())
     for one in result.refused:
         log.error("%s refused: %s", one.condition.value, one.refused)
-    log.info("calibration in %s, before and after in %s", options.out, result.page)
+    log.info("wrote the calibration %s and the page %s", options.out, result.page)
     if options.json:
         print(json_line(result.as_dict()))
     return 1 if result.refused or cohort.unpaired else 0

@@ -1,4 +1,4 @@
-"""List the experiments, or show one with every setting."""
+"""List the recipes, or show every setting of one recipe."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Options:
     """Options of `lumbargrade recipes`."""
 
     name: tyro.conf.Positional[str] = ""
-    """show this one with every setting"""
+    """recipe to show with every setting; all recipes are listed if not given"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """print the settings as one JSON object, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -35,7 +35,7 @@ def run(options: Options) -> int:
 
     header = ("recipe", "task", "encoder", "size", "lr", "epochs", "published")
     print(text_table(header, [_line(r) for r in recipes]))
-    print("\n`lumbargrade recipes NAME` shows every setting of one.")
+    print("\n`lumbargrade recipes NAME` shows every setting of a recipe.")
     return 0
 
 
@@ -54,7 +54,7 @@ def _line(recipe: Recipe) -> tuple[object, ...]:
 
 
 def _epochs(train: TrainConfig) -> str:
-    """Where each phase ends, and the epoch whose weights the last one starts from."""
+    """The last epoch of each phase, and the epoch whose weights the last phase starts from."""
     *first, last = ["/".join(map(str, p.until)) for p in train.phases]
     if train.restart_from:
         last = f"from {'/'.join(map(str, train.restart_from))} to {last}"
@@ -62,7 +62,7 @@ def _epochs(train: TrainConfig) -> str:
 
 
 def _size(recipe: Recipe) -> str:
-    """Side of what the network sees, pixels: of a series, or of sagittal and axial crops."""
+    """Side of the network input, pixels; of sagittal/axial crops if there are both."""
     axial = f"{recipe.crop.axial_size}"
     if recipe.task == "two_stage":
         return f"{recipe.crop.sagittal_size}/{axial}"
@@ -71,7 +71,7 @@ def _size(recipe: Recipe) -> str:
 
 
 def _toml(settings: dict[str, Any]) -> Iterator[str]:
-    """Settings as TOML; every value is a number, word, flag, list or table of those."""
+    """Lines of TOML; every value is a number, string, boolean, or a list or table of those."""
     for key, value in settings.items():
         if not isinstance(value, dict):
             yield f"{key} = {_value(value)}"

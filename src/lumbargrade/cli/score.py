@@ -1,8 +1,8 @@
-"""Official and local scores of a submission against true grades.
+"""Compute the official and local scores of a submission against reference grades.
 
-A malformed submission is refused with the row and the reason. For comparison, each condition shows
-the loss of a constant prediction: the prevalence in the true grades, plain and weighted 1/2/4 (the
-weighted one is close to the best constant).
+A malformed submission is refused; the error names the row and the reason. For comparison, each
+condition also shows the loss of a constant prediction: the prevalence of the grades, plain and
+weighted 1/2/4. The weighted prevalence is close to the best constant.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class Options:
     submission: tyro.conf.Positional[Path]
     """CSV with row_id, normal_mild, moderate, severe"""
     truth: tyro.conf.Positional[Path]
-    """true grades in the layout of train.csv"""
+    """reference grades in the layout of train.csv"""
     training: Path | None = None
-    """grades that the baseline's prevalence is counted in; the truth itself if not given"""
+    """grades from which the prevalence is counted; the reference grades if not given"""
     subset: bool = False
-    """score only the studies that the submission has"""
+    """score only the studies of the submission, for a submission of fewer studies"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:

@@ -1,14 +1,14 @@
-"""Predict a data set in the LSDC layout and write the submission: 25 rows per study.
+"""Predict a data set in the LSDC layout and write the submission, 25 rows per study.
 
-The studies are those of the table of series descriptions. Where sample_submission.csv lies beside a
-test table, it decides instead: every study of it gets its rows, filled where there are no images,
-and no other study does. Study folders that no table lists are named.
+The studies are those of the table of series descriptions. If sample_submission.csv lies beside a
+test table, the studies are those of sample_submission.csv instead; studies without images are
+filled. Study folders that no table lists are named.
 
-Several models are averaged: folds, encoders, and several series of one kind; a blend file gives
-weights instead. Probabilities are those that the competition's score asks for. Findings that no
+Several models (folds, encoders) are averaged, and so are several series of one kind; a blend file
+gives weights. The probabilities are those that minimise the competition's score. Findings that no
 model predicts are filled with the constant that minimises the official score on the training
-grades; their number and the reasons are logged and stored in OUT.json. OUT.findings.csv holds the
-models' predictions with their places.
+grades; the number of filled rows and the reasons are logged and stored in OUT.json.
+OUT.findings.csv holds the models' predictions with their points.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Options(ModelOptions):
     data: tyro.conf.Positional[Path]
     """folder in the LSDC layout, with test_images or train_images"""
     out: Path = Path("submission.csv")
-    """the submission"""
+    """submission to write"""
     split: str = "auto"
-    """test, train, or auto: test where the folder has a test table"""
+    """which tables and images to read: test, train, or auto (test if there is a test table)"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -70,11 +70,11 @@ def run(options: Options) -> int:
 
 
 def _log_some(problems: Sequence[Problem], out: Path) -> None:
-    """Name studies that are lost, and the first ten of those that are merely not asked for."""
+    """Log every fatal problem, and the first ten others."""
     lost, others = [q for q in problems if q.fatal], [q for q in problems if not q.fatal]
     for problem in lost:
         log.error("%s", problem)
     for problem in others[:10]:
         log.warning("%s", problem)
     if len(others) > 10:
-        log.warning("... and %d more such studies, in %s.json", len(others) - 10, out)
+        log.warning("... and %d more such studies; %s.json lists all", len(others) - 10, out)

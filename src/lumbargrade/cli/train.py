@@ -1,10 +1,10 @@
 """Train a recipe on one or more folds.
 
-Every key of the recipe can be overridden, for example `--train.epochs 3 --data.size 256`.
-If a run is interrupted, rerun the same command to resume it.
-Each fold's folder holds the best model, metrics.csv, curves.png, TensorBoard events and, per
-epoch, pictures of a few validation slices. Models of the epochs in `--train.keep` are saved in
-kept-epochs/; `validate` and `submit` use such a model only if its folder is given.
+Every key of the recipe can be changed, for example `--train.epochs 3 --data.size 256`. If
+interrupted, rerun the same command to resume. The folder of each fold gets the best model,
+metrics.csv, curves.png, TensorBoard events and, for every epoch, pictures of a few validation
+slices. Models of the epochs in `--train.keep` are saved in kept-epochs/; `validate` and `submit`
+use such a model only if its folder is given.
 """
 
 from __future__ import annotations
@@ -47,25 +47,25 @@ class Options:
     """Options of `lumbargrade train`; the sections default to the values of the recipe."""
 
     recipe: tyro.conf.Positional[str]
-    """name of an experiment (see `lumbargrade recipes`) or a TOML file"""
+    """name of a recipe (`lumbargrade recipes` lists them) or a TOML file"""
     store: Path
     """volume store made by `lumbargrade prepare`"""
     out: Path = Path("runs")
-    """folder of runs; this one goes to OUT/NAME/foldN"""
+    """folder of runs; the run is written to OUT/NAME/foldN"""
     name: str = ""
-    """name of the run, if not the recipe's"""
+    """name of the run; the name of the recipe if not given"""
     folds: str = "0,1,2,3,4"
     """folds to train, comma-separated"""
     jobs: int = 1
-    """folds trained at the same time, each in its own process"""
+    """number of folds trained at the same time, each in its own process"""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
+    """device to train on: auto, cpu, cuda or cuda:N"""
     restart: bool = False
     """delete the earlier run in the folder and train from the start, instead of resuming it"""
     pictures: int = 4
-    """validation series drawn per epoch; 0 draws none"""
+    """number of validation series drawn per epoch"""
     mean_shape: str = ""
-    """short for --data.mean-shape"""
+    """same as --data.mean-shape"""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -74,13 +74,13 @@ class Options:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     settings_of: tyro.conf.Suppress[str] = ""
-    """the recipe that the sections started from"""
+    """recipe from which the defaults of the sections were taken"""
 
 
 def defaults(arguments: Sequence[str]) -> Options | None:
-    """Options with the values of the recipe that is named, so that `--help` shows them.
+    """Options with the values of the given recipe, so that `--help` shows them.
 
-    The recipe may stand anywhere: a name that no recipe has is only looked for in the first place.
+    The recipe may be any argument; an unknown name counts as a recipe only in the first place.
     """
     known = recipe_names()
     names = [a for a in arguments[:1] if not a.startswith("-")]
@@ -103,7 +103,7 @@ def parse_folds(text: str) -> list[int]:
     except ValueError:
         raise UsageError(f"--folds {text!r}: give fold numbers such as 0,1,2") from None
     if not folds or any(not 0 <= f < 5 for f in folds) or len(set(folds)) != len(folds):
-        raise UsageError(f"--folds {text!r}: folds are 0 to 4, each once")
+        raise UsageError(f"--folds {text!r}: give folds from 0 to 4, each once")
     return folds
 
 
@@ -112,7 +112,10 @@ def run(options: Options) -> int:
 
     recipe = load_recipe(options.recipe)
     if options.settings_of != options.recipe:
-        raise UsageError(f"give the recipe first: lumbargrade train {options.recipe} --store ...")
+        raise UsageError(
+            f"recipe {options.recipe}: give the recipe first: "
+            f"lumbargrade train {options.recipe} --store ..."
+        )
     short, long = options.mean_shape, options.data.mean_shape
     if short and long not in (recipe.data.mean_shape, short):
         raise UsageError(f"--mean-shape {short} and --data.mean-shape {long}: give one of them")
@@ -126,9 +129,8 @@ def run(options: Options) -> int:
         raise UsageError(f"--pictures {options.pictures}: give 0 or more")
     folds = parse_folds(options.folds)
     for fold in folds:
-        plan_of(
-            recipe.train, fold
-        )  # contradictory settings are reported before any fold is trained
+        # Contradictory settings are reported before any fold is trained.
+        plan_of(recipe.train, fold)
     if options.jobs > 1 and len(folds) > 1:
         finished = _fan_out(options, recipe, folds)
     else:
@@ -137,7 +139,7 @@ def run(options: Options) -> int:
 
 
 def _one_by_one(options: Options, recipe: Recipe, folds: Sequence[int]) -> bool:
-    """Train folds in this process; a signal that stops one also stops those after it."""
+    """Train folds in this process; a signal stops the current fold and those after it."""
     return all(_train_fold(options, recipe, fold) for fold in folds)
 
 
@@ -164,9 +166,9 @@ def _train_fold(options: Options, recipe: Recipe, fold: int) -> bool:
 
 
 def _fan_out(options: Options, recipe: Recipe, folds: Sequence[int]) -> bool:
-    """Train folds in processes of their own, `jobs` at a time.
+    """Train each fold in its own process, `jobs` at a time.
 
-    SIGTERM and SIGINT reach all of them, and no fold is begun after one.
+    SIGTERM and SIGINT are passed on to all processes; no fold is started after them.
     """
     asked = False
 
@@ -174,7 +176,7 @@ def _fan_out(options: Options, recipe: Recipe, folds: Sequence[int]) -> bool:
         nonlocal asked
         asked = True
         if sys.platform == "win32":
-            return  # Ctrl-C has reached the children too, and `terminate` would kill them
+            return  # Ctrl-C has already reached the children; `terminate` would kill them
         for child in multiprocessing.active_children():
             child.terminate()
 
@@ -190,8 +192,11 @@ def _fan_out(options: Options, recipe: Recipe, folds: Sequence[int]) -> bool:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 finished += [future.result() for future in done]
     except BrokenProcessPool:
-        if not asked:  # else it was told to stop before it could begin
-            raise TrainingFailed("a training process died; see its last lines above") from None
+        if not asked:  # otherwise a signal stopped the process before it had started
+            raise TrainingFailed(
+                "a training process died (possibly out of memory); see its last lines above and "
+                "rerun to resume, with fewer --jobs if memory is short"
+            ) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,10 +1,10 @@
-"""Out-of-fold predictions, local scores, point errors and the ensemble table.
+"""Predict studies out of fold; report local scores, point errors and ensembles.
 
-Every model is judged on the studies of its own fold, which it has not seen; a model that has seen
-one is refused. For recipes with published figures these stand beside ours. OUT gets oof.csv (one
-row per study, condition and level), oof-points.csv (what a second stage trains on), scores.csv,
-points.csv, metrics.csv (kappa, AUROC, calibration, with bootstrap intervals by study) and a page
-with pictures and reliability diagrams.
+Every model predicts the studies of its own fold, which it was not trained on; a model that was
+trained on one of them is refused. If a recipe has published scores, they are shown beside the new
+ones. OUT gets oof.csv (a row per study, condition and level), oof-points.csv (points on which a
+second stage trains), scores.csv, points.csv, metrics.csv (kappa, AUROC and calibration with
+bootstrap intervals over studies) and a page with pictures and reliability diagrams.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ class Options:
     """Options of `lumbargrade validate`."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """model or run folders; every model below them takes part"""
+    """model or run folders; every model in them takes part"""
     store: Path
-    """volume store the runs were trained on"""
+    """volume store that the runs were trained on"""
     guides: list[Path] = field(default_factory=list)
-    """models that only place points, for models of crops (two_stage, subarticular) to start from"""
+    """keypoint models that tell crop models (two_stage, subarticular) where to look"""
     out: Path = Path("validation")
     """folder for the results"""
     flip: bool = True
-    """also average with the mirrored volume (only models of sided conditions, and only if flips in
-    their training exchanged left and right); oof.csv, oof-points.csv, points.csv and the pictures
-    then show the averaged predictions"""
+    """also predict the mirrored volume and average; this applies only to models of sided conditions
+    whose training exchanged left and right with flips. oof.csv, oof-points.csv, points.csv and the
+    pictures then show the averaged predictions"""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
+    """device of the models: auto, cpu, cuda or cuda:N"""
     pictures: int = 12
-    """studies drawn on the page"""
+    """number of studies drawn on the page"""
     json: bool = False
-    """print one JSON object as the last line"""
+    """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
@@ -65,7 +65,7 @@ def run(options: Options) -> int:
     )
     result = write_validation(options.out, folds, store, pictures=options.pictures)
     print(result.text())
-    log.info("results in %s", options.out)
+    log.info("wrote the results to %s", options.out)
     if options.json:
         print(json_line(result.as_dict()))
     return 0
