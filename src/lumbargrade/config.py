@@ -1,7 +1,8 @@
-"""Recipes: frozen, typed definitions of an experiment, read from and written to strict TOML.
+"""Recipes: frozen, typed settings of an experiment, read from and written to strict TOML.
 
-One definition serves the TOML files in ``recipes/``, the command line (``--train.epochs 3``), the
-``--help`` text (the docstrings below each field) and the copy saved beside every model.
+The classes below define the TOML files in ``recipes/``, the options of `train`
+(``--train.epochs 3``), its ``--help`` text (the docstrings below each field) and the copy that is
+saved with every model.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from lumbargrade.files.structures import parse_plain, plain, read_plain, structu
 
 TaskName = Literal["foraminal", "canal", "subarticular", "keypoints", "two_stage"]
 
-#: Names of the views in recipes.
+#: Names of the views, as recipes write them.
 ViewName = Literal["sagittal_t1", "sagittal_t2", "axial_t2"]
 
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that make sense for a setting, whatever the task."""
+    """The valid numbers of a setting; they are the same for all tasks."""
 
     holds: Callable[[float], bool]
     advice: str
@@ -47,15 +48,16 @@ class EncoderConfig:
     """The 2-D image encoder, by its timm name."""
 
     name: str = "pvt_v2_b4"
-    """timm model name, with the tag of its pretrained weights where it has one."""
+    """timm model name, with the tag of its pretrained weights if it has one"""
     pretrained: bool = True
     """start from timm's pretrained weights"""
     weights: str = ""
-    """local file with encoder weights, instead of timm's download"""
+    """local file with encoder weights; give it to avoid timm's download"""
     whole_model: bool = False
-    """keep the layout of a whole timm model in state_dict (one published checkpoint does)"""
+    """keep the parameter names of a whole timm model in state_dict (one published checkpoint needs
+    this)"""
     stages: Size = 4
-    """how many encoder stages (strides 4, 8, 16, 32) are used"""
+    """number of encoder stages (strides 4, 8, 16, 32) that are used"""
 
 
 @dataclass(frozen=True)
@@ -63,59 +65,60 @@ class NetworkConfig:
     """The decoder and heads around the encoder."""
 
     decoder: Literal["2d", "3d"] = "3d"
-    """3d: points by softmax over the volume (foraminal); 2d: slice first, then plane (canal)"""
+    """3d: find a point by softmax over the whole volume (foraminal); 2d: find the slice, then the
+    place in it (canal)"""
     widths: tuple[Size, ...] = (384, 192, 96)
     """decoder channels, coarse to fine"""
     depths: tuple[Size, ...] = (3, 3, 3)
-    """3d: kernel size along the slices, block by block; 1 looks at each slice alone"""
+    """3d: kernel size along the slices, per block; with 1 a block sees each slice alone"""
     features: Size = 128
-    """grade features of the 3d head"""
+    """3d: number of features from which grades are predicted"""
     hidden: Size = 64
-    """hidden channels of the 2d heads"""
+    """2d: hidden channels of the heads"""
     neighbours: Count = 3
-    """2d: slices on each side of the expected slice that are averaged"""
+    """2d: the head averages the expected slice and this many slices on each side"""
     peak_radius: Count = 0
-    """points are read within this many mask pixels of a heatmap's peak; 0: mean over all of it"""
+    """a point is the mean of the heatmap within this many mask pixels of its peak; 0: of the whole
+    heatmap"""
     shared_encoder: bool = False
-    """two_stage: one encoder and decoder for all views instead of one each"""
+    """two_stage: share one encoder and decoder between all views"""
     checkpoint_gradients: bool = False
-    """recompute activations in the backward pass: less memory, more time"""
+    """recompute activations in the backward pass: needs less memory and more time"""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What a training sample is."""
+    """Which data a training sample holds."""
 
     size: Size = 320
     """side of the square network input, pixels"""
     frame: Count = 0
-    """whole series: images are first resized to a square of this side, augmented in it, and then
-    resized to the network input (512 in the published runs); 0 resamples them once, which keeps
-    them sharper"""
+    """tasks on whole series: resize images to a square of this side, augment them, then resize them
+    to the network input (512 in the published runs); 0: resample once, which keeps them sharper"""
     include_wrong_left_points: bool = False
-    """put back the three studies whose left T1 point is wrong, as the published runs did"""
+    """also train on the three studies with a wrong left T1 point, as the published runs did"""
     view: ViewName = "sagittal_t1"
-    """keypoints: the view that is looked at"""
+    """keypoints: the view whose points are predicted"""
     mean_shape: str = ""
-    """sagittal views: file with the mean shape that points are aligned to (.npy, layout of the
-    published files, or canal points as (5, 2)); empty: the mean shape of the store's points"""
+    """sagittal views: .npy file of the mean shape to which augmentation aligns points, in the
+    layout of the published files or canal points as (5, 2); empty: the mean shape of the store's points"""
     points: str = ""
-    """two_stage, subarticular: out-of-fold points by `validate` (oof-points.csv) that crops are
-    cut around; studies without any, or all where none is given, are cut around their labels"""
+    """two_stage, subarticular: oof-points.csv of `validate`; crops are cut around these out-of-fold
+    points. Studies without such points, or all studies if empty, are cut around their labels"""
     suspects: str = ""
-    """grades that `audit` found contradicted (contradicted.csv); training takes them as
-    suspect_weight says, scores count them as they stand"""
+    """contradicted.csv of `audit`; training uses these grades as often as suspect_weight says; scores
+    count them like all others"""
     suspect_weight: Share = 1.0
-    """share of the epochs in which such a grade takes part: 1 trusts it, 0 drops it"""
+    """share of the epochs in which the grades of data.suspects are used: 1 all epochs, 0 none"""
 
 
-#: Keys of ``data`` that name files. A run is identified by their content, not by their paths.
+#: Keys of ``data`` that name files. The content of these files, not the path, identifies a run.
 DATA_FILES = ("mean_shape", "points", "suspects")
 
 
 @dataclass(frozen=True)
 class CropConfig:
-    """Crops around each level, for the tasks that look at levels one by one."""
+    """Crops around each level, for the tasks that grade levels separately."""
 
     axial_size: Size = 128
     """side of an axial crop, pixels"""
@@ -126,74 +129,78 @@ class CropConfig:
     sagittal_mm: Length = 64.0
     """side of a sagittal crop, mm"""
     lateral_mm: float = 10.0
-    """axial crops are centred this far to the side of the canal, mm"""
+    """distance of the centre of an axial crop from the canal, to its side, mm"""
     neighbours: Count = 2
-    """slices on each side of the middle one"""
+    """number of slices on each side of the middle slice"""
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random changes of a training sample; lengths are pixels of a 512 frame."""
+    """Random changes of a training sample. Lengths are in pixels of a frame of 512."""
 
     flip: Share = 0.5
     """probability of reversing the slice order"""
     flip_exchanges_sides: bool = True
-    """exchange left and right points and grades with the flip; false is the published bug"""
+    """exchange left and right points and grades with the flip; false repeats the published bug"""
     similarity: Share = 0.7
-    """probability of align-to-mean-shape, then rotate, scale, recentre"""
+    """probability of a similarity: align to the mean shape, then rotate, scale and shift"""
     homography: Share = 0.2
-    """probability of a random homography; the rest (1 - similarity - homography) is unchanged"""
+    """probability of a random homography; with probability 1 - similarity - homography, the
+    geometry is unchanged"""
     alignment: Literal["least_squares", "ransac"] = "least_squares"
-    """similarity: how points are aligned to the mean shape; ransac (the published runs) fits
-    random pairs of points and keeps the fit that most points agree with"""
+    """similarity: how points are aligned to the mean shape; ransac (as in the published runs) fits
+    random pairs of points and keeps the fit with which most points agree"""
     scale_min: Scale = -0.25
     """similarity: smallest change of scale"""
     scale_max: float = 0.35
     """similarity: largest change of scale"""
     rotation: Amount = 20.0
-    """similarity: largest rotation, degrees either way"""
+    """similarity: largest rotation in either direction, degrees"""
     shift_min: float = -10.0
-    """similarity: smallest shift of the points' box from the middle of the frame, along x and y"""
+    """similarity: smallest shift of the points' bounding box from the middle of the frame, in x and
+    in y"""
     shift_max: float = 10.0
     """similarity: largest shift"""
     border: Amount = 5.0
-    """similarity: points stay this far inside the frame"""
+    """similarity: smallest distance of the points from the edge of the frame"""
     corners: Amount = 0.25
-    """homography: largest move of a corner, as a share of the frame"""
+    """homography: largest shift of a corner, as a share of the frame"""
     homography_border: Amount = 5.0
-    """homography: points stay this far inside the frame"""
+    """homography: smallest distance of the points from the edge of the frame"""
     slices: Count = 0
-    """train on this many neighbouring slices around the points, placed at random; 0 takes all"""
+    """train on this many neighbouring slices, chosen at random around the points; 0: on all"""
     jitter_mm: Amount = 0.0
-    """crops: standard deviation of the points they are cut around; 0 measures it from the
-    out-of-fold points of data.points (2 mm where there are none)"""
+    """crops: standard deviation of random shifts of the points that crops are cut around; 0: as
+    measured on the out-of-fold points of data.points, or 2 mm without such points"""
     drop_view: Share = 0.0
-    """two_stage: probability of taking a view away; one is always kept"""
+    """two_stage: probability that a view is dropped; at least one view is kept"""
     blackout: Share = 0.5
-    """probability of a black rectangle above the topmost point"""
+    """probability of a black rectangle above the highest point"""
     brightness_contrast: Share = 0.75
     """probability of a change of brightness and contrast"""
     brightness_limit: Amount = 0.2
     """largest change of brightness and of contrast"""
     blur_or_noise: Share = 0.5
-    """probability of one of motion, median, Gaussian blur (5 px) or noise"""
+    """probability of motion blur, median blur, Gaussian blur (5 px) or noise"""
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Losses of the task."""
+    """Losses and their weights."""
 
     class_weights: tuple[Amount, ...] = (1.0, 2.0, 4.0)
-    """weights of normal/mild, moderate, severe"""
+    """weights of the grades normal/mild, moderate and severe in the loss"""
     heatmap_sigma: Amount = 0.0
-    """true heatmap: Gaussian sigma in mask pixels; 0 is one voxel"""
+    """sigma of the Gaussian of the true heatmap, mask pixels; 0: a single voxel"""
     heatmap_divergence: Literal["jensen_shannon", "cross_entropy"] = "jensen_shannon"
-    """how a heatmap is compared with the truth; cross_entropy learns faster from scratch"""
+    """loss between predicted and true heatmap; cross_entropy learns faster from random
+    weights"""
     neighbour_distance: Amount = 1.0
-    """canal: the grade map is also read this far to the left, right, above and below of a point
-    (mask px, rounded to pixels); with 0.5 (the published runs) half of these hit the same pixel"""
+    """canal: grades are also read this far to the left, to the right, above and below a point (mask
+    pixels, rounded); with 0.5 (as in the published runs) half of these are the point's own pixel"""
     match_distance: Amount = 3.0
-    """foraminal: a prediction is graded against the nearest true point this close in y (mask px)"""
+    """foraminal: largest distance in y, mask pixels, at which a predicted point is trained with the
+    grade of the nearest true point"""
     coordinate: Amount = 1.0
     """weight of the coordinate losses (xy and z)"""
     heatmap: Amount = 1.0
@@ -201,99 +208,99 @@ class LossConfig:
     grade: Amount = 1.0
     """weight of the grade loss"""
     view_alone: Amount = 0.5
-    """two_stage: weight of the grades that the view in which a condition is shown gives alone"""
+    """two_stage: weight of the loss of grades predicted from the view of the condition alone"""
     any_severe: Amount = 0.0
-    """two_stage: weight of the metric's any-severe term"""
+    """two_stage: weight of the any-severe loss of the official score"""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one learning rate; tuples hold one value, or one per fold."""
+    """A part of training with one learning rate. Tuples hold one value, or one per fold."""
 
     lr: tuple[Rate, ...] = (5e-5,)
     """learning rate"""
     until: tuple[Epoch, ...] = (80,)
-    """the epoch at which the phase ends, counted from the start of training"""
+    """last epoch of the phase, counted from the start of training"""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the trainer runs."""
+    """How a model is trained."""
 
     phases: tuple[Phase, ...] = (Phase(),)
-    """learning rates and epochs, one phase after another"""
+    """learning rates and epochs of the phases, in order"""
     epochs: Count = 0
-    """stop after this many epochs whatever the phases say; 0 leaves it to them"""
+    """stop after this many epochs, even if phases remain; 0: train all phases"""
     restart_from: tuple[int, ...] = ()
-    """the last phase starts from the averaged weights of this epoch (one, or one per fold) with a
-    fresh optimiser, and epochs are counted on from it; empty: it continues where the phase before
-    ended (the option --restart is another thing: it deletes the run)"""
+    """start the last phase from the averaged weights of this epoch (one, or one per fold), with a
+    new optimiser, and count epochs from it; empty: continue after the previous phase. The option
+    --restart is different: it deletes the run"""
     keep: tuple[int, ...] = ()
-    """epochs whose averaged weights are kept as models of their own, beside the best one"""
+    """epochs whose averaged weights are also saved as models, beside the best model"""
     keep_every: Count = 0
-    """also keep the weights of every n-th epoch; 1 keeps all, as in the published runs; 0 none"""
+    """also save every n-th epoch as a model: 1 all epochs, as in the published runs; 0 none"""
     schedule: Literal["constant", "one_cycle"] = "constant"
-    """learning rate inside the phases: constant, or warm-up and cosine decay over all epochs"""
+    """learning rate: constant in each phase, or with warm-up and cosine decay over all epochs"""
     batch_size: Size = 4
-    """volumes per step"""
+    """number of volumes per step"""
     drop_last: bool = False
-    """leave out the last batch of an epoch where it is smaller than the others"""
+    """skip the last batch of an epoch if it is smaller than the others"""
     accumulate: Size = 1
-    """steps whose gradients are added before the optimiser moves"""
+    """number of steps whose gradients are added for one update of the optimiser"""
     weight_decay: Amount = 0.01
     """AdamW weight decay"""
     ema_decay: Share = 0.99
-    """decay of the averaged weights that are validated and saved"""
+    """decay of the moving average of the weights; the averaged weights are validated and saved"""
     clip_gradient: Amount = 0.0
-    """largest gradient norm; 0 leaves gradients alone"""
+    """largest gradient norm; 0: gradients are not clipped"""
     amp: Literal["auto", "bf16", "fp16", "off"] = "auto"
-    """mixed precision on CUDA; a CPU always computes in fp32"""
+    """mixed precision of training on CUDA; a CPU always computes in fp32"""
     amp_prediction: bool = False
-    """predict in mixed precision too, on CUDA; false predicts in fp32"""
+    """also predict in mixed precision on CUDA; false: predict in fp32"""
     patience: Count = 0
-    """stop after this many epochs without a better score; 0 never stops early"""
+    """stop after this many epochs without a better score; 0: never stop early"""
     validate_every: Size = 1
-    """epochs between validations"""
+    """number of epochs from one validation to the next"""
     workers: Count = 2
-    """processes that load samples; 0 loads in the training process"""
+    """number of processes that load samples; 0: load in the training process"""
     threads: Count = 0
-    """torch CPU threads; 0 leaves the choice to torch"""
+    """number of CPU threads of torch; 0: as many as torch chooses"""
     seed: Count = 42
-    """seed of weights, sample order and augmentation"""
+    """random seed of weights, sample order and augmentation"""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of the published run, shown beside ours; all empty for our own recipes."""
+    """Scores of the published run, shown beside new ones; empty for unpublished recipes."""
 
     score: float | None = None
-    """local score, mean of the five folds' figures"""
+    """local score, mean over the five folds"""
     score_flip: float | None = None
-    """local score with flip averaging, mean of the five folds' figures"""
+    """local score with flip averaging, mean over the five folds"""
     any_severe: float | None = None
-    """any-severe loss, mean of the five folds' figures"""
+    """any-severe loss, mean over the five folds"""
     score_folds: tuple[float, ...] = ()
-    """local score, fold by fold"""
+    """local score of each fold"""
     score_flip_folds: tuple[float, ...] = ()
-    """local score with flip averaging, fold by fold"""
+    """local score with flip averaging of each fold"""
     score_pooled: float | None = None
-    """local score over the studies of all folds together"""
+    """local score over the pooled studies of all folds"""
     any_severe_pooled: float | None = None
-    """any-severe loss over the studies of all folds together"""
+    """any-severe loss over the pooled studies of all folds"""
     epochs: tuple[int, ...] = ()
-    """epochs of the released checkpoints, fold by fold"""
+    """epoch of the released checkpoint of each fold"""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One experiment."""
+    """Settings of one experiment."""
 
     name: str
-    """name of the experiment; its runs are kept in a folder of this name"""
+    """name of the recipe; its runs are saved in a folder of this name"""
     task: TaskName
-    """which group of conditions it learns"""
+    """what the model learns to predict"""
     summary: str = ""
-    """one line for `lumbargrade recipes`"""
+    """one line that describes the recipe"""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -305,10 +312,10 @@ class Recipe:
 
 
 def recipe_from_dict(data: Mapping[str, Any], origin: str = "recipe") -> Recipe:
-    """A recipe from nested plain data.
+    """Build a recipe from nested plain data.
 
     Raises:
-        UsageError: for unknown keys, wrong types and numbers out of range, each named.
+        UsageError: naming each unknown key, wrong type and number out of range.
     """
     recipe = structured(data, Recipe, origin, "recipe")
     require_in_range(recipe, origin)
@@ -316,29 +323,29 @@ def recipe_from_dict(data: Mapping[str, Any], origin: str = "recipe") -> Recipe:
 
 
 def require_in_range(recipe: Recipe, origin: str = "") -> None:
-    """Refuse a recipe with a number that no task can use.
+    """Check the numbers of a recipe.
 
     Raises:
-        UsageError: naming every such key with its value and what it may be.
+        UsageError: naming each key with an invalid number, its value and the valid range.
     """
     faults = [*_out_of_range(recipe)]
     augment = recipe.augment
     if not augment.scale_min <= augment.scale_max:
         faults.append(
             f"augment.scale_min {augment.scale_min} is more than "
-            f"augment.scale_max {augment.scale_max}"
+            f"augment.scale_max {augment.scale_max}: exchange them"
         )
     if not augment.shift_min <= augment.shift_max:
         faults.append(
             f"augment.shift_min {augment.shift_min} is more than "
-            f"augment.shift_max {augment.shift_max}"
+            f"augment.shift_max {augment.shift_max}: exchange them"
         )
     if faults:
         raise UsageError((f"{origin}: " if origin else "") + "; ".join(faults))
 
 
 def _out_of_range(settings: Any, path: str = "") -> Iterator[str]:
-    """Every number outside the :class:`Range` of its field."""
+    """A message for each number outside the :class:`Range` of its field."""
     for key, hint in get_type_hints(type(settings), include_extras=True).items():
         value = getattr(settings, key)
         if is_dataclass(value):
@@ -357,12 +364,12 @@ def _out_of_range(settings: Any, path: str = "") -> Iterator[str]:
 
 
 def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
-    """Nested plain data (JSON-able) that :func:`recipe_from_dict` reads back to an equal recipe."""
+    """Nested plain data, for JSON, from which :func:`recipe_from_dict` builds an equal recipe."""
     return plain(recipe)
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Names of the recipes that come with the package, sorted."""
+    """Sorted names of the recipes in the package."""
     root = resources.files("lumbargrade") / "recipes"
     found = []
     for entry in root.iterdir():
@@ -378,10 +385,10 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def load_recipe(name_or_path: str) -> Recipe:
-    """A recipe by its name, or from a TOML file of the user's own.
+    """Load a recipe of the package by name, or a TOML file by path.
 
     Raises:
-        UsageError: for a name that does not exist (listing those that do) or a bad file.
+        UsageError: for an unknown name (the message lists all names) or a malformed file.
 
     Examples:
         >>> recipe = load_recipe("one-stage-scs/pvt_v2_b4-decoder2d-01")
@@ -395,5 +402,5 @@ def load_recipe(name_or_path: str) -> Recipe:
         data = read_plain(Path(name_or_path))
     else:
         names = "\n  ".join(recipe_names())
-        raise UsageError(f"no recipe {name_or_path!r}; recipes are:\n  {names}")
+        raise UsageError(f"no recipe {name_or_path!r}; give a TOML file or one of:\n  {names}")
     return recipe_from_dict(data, name_or_path)

@@ -244,7 +244,7 @@ def test_a_study_that_only_the_first_file_has_is_named(capsys: pytest.CaptureFix
         (["a.csv", "b.csv", "--weights", "left_subarticular=1,1"], 2, "'left_subarticular' is not"),
         (["a.csv", "b.csv", "--out", "../here/b.csv"], 2, "would replace the input ../here/b.csv"),
         (["a.csv", "s.csv.json", "--out", "s.csv"], 2, "would replace the input s.csv.json"),
-        (["a.csv", "b.csv", "--out", "t.csv"], 2, "t.csv.findings.csv holds the findings of an earlier"),
+        (["a.csv", "b.csv", "--out", "t.csv"], 2, "t.csv.findings.csv holds the findings of"),
         (["a.csv", "b.csv", "--truth", "few.csv"], 3, "study 1000 is not in few.csv"),
         (["a.csv", "b.csv", "--truth", "b.csv"], 3, "b.csv: missing columns: study_id"),
     ],
