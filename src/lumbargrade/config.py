@@ -101,13 +101,13 @@ class DataConfig:
     """keypoints: the view whose points are predicted"""
     mean_shape: str = ""
     """sagittal views: .npy file of the mean shape to which augmentation aligns points, in the
-    layout of the published files or canal points as (5, 2); empty: the mean shape of the store's points"""
+    layout of the published files or canal points as (5, 2); empty: that of the store's points"""
     points: str = ""
     """two_stage, subarticular: oof-points.csv of `validate`; crops are cut around these out-of-fold
     points. Studies without such points, or all studies if empty, are cut around their labels"""
     suspects: str = ""
-    """contradicted.csv of `audit`; training uses these grades as often as suspect_weight says; scores
-    count them like all others"""
+    """contradicted.csv of `audit`; training uses these grades as often as suspect_weight says;
+    scores count them like all others"""
     suspect_weight: Share = 1.0
     """share of the epochs in which the grades of data.suspects are used: 1 all epochs, 0 none"""
 
