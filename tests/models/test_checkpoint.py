@@ -289,9 +289,9 @@ def _sparse(tensor: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_sparse, "not only parameters: first"),
-        (lambda t: t.to("meta"), "not only parameters: first"),
-        (lambda t: t.to(torch.complex64), "not only parameters: first"),
+        (_sparse, "entries that are not parameters: first"),
+        (lambda t: t.to("meta"), "entries that are not parameters: first"),
+        (lambda t: t.to(torch.complex64), "entries that are not parameters: first"),
         (lambda t: t.to(torch.int32), "integers instead of real numbers in first"),
         (lambda t: t * float("nan"), "not finite in first"),
         (lambda t: torch.full_like(t, 1e300, dtype=torch.float64), "not finite in first"),

@@ -121,10 +121,13 @@ def test_an_object_that_is_not_read_is_named_in_one_line_with_what_to_do(tmp_pat
     ("content", "said"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
-        (b"\n<!DOCTYPE html><html><body>Sign in \xc3\xa9</body></html>", "a web page, not weights"),
-        (b"\xef\xbb\xbf<HTML>404</HTML>", "a web page, not weights"),
-        (b"Access denied\nask the owner\n", "it begins with 'Access denied'"),
-        (b'{"error": "no such file"}', "a text file, not weights"),
+        (
+            b"\n<!DOCTYPE html><html><body>Sign in \xc3\xa9</body></html>",
+            "a web page instead of weights",
+        ),
+        (b"\xef\xbb\xbf<HTML>404</HTML>", "a web page instead of weights"),
+        (b"Access denied\nask the owner\n", "which begins with 'Access denied'"),
+        (b'{"error": "no such file"}', "a text file instead of weights"),
         (b"", "damaged: the file is empty"),
     ],
 )

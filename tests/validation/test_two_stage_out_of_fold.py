@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lumbargrade.domain.errors import NothingDone, UsageError
+from lumbargrade.domain.findings import ModelSource
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition
 from lumbargrade.grading.combine import average_points
 from lumbargrade.grading.predictions_file import read_predictions
@@ -200,7 +201,7 @@ def test_out_of_fold_points_are_those_of_the_first_stage_and_train_a_second_one(
         for target, row in points[study].items():
             np.testing.assert_allclose(row.point.patient, said[target].patient, atol=1e-3)
             assert row.fold == FOLD
-            models = {("small/subarticular", FOLD), (T1, FOLD), (T2, FOLD)}
+            models = {ModelSource(name, FOLD) for name in ("small/subarticular", T1, T2)}
             assert set(row.models) <= models
             if target in TARGETS[Condition.SUBARTICULAR]:
                 assert set(row.models) == models

@@ -240,7 +240,7 @@ class Spine:
         down[known] = steps / np.linalg.norm(steps, axis=1, keepdims=True)
         return cls(places, down, spacing)
 
-    def lower_by(self, places: FloatArray) -> FloatArray:
+    def levels_lower(self, places: FloatArray) -> FloatArray:
         """Levels by which points (5, 3) stand lower than the level they are named after, (5,)."""
         return np.asarray(((places - self.places) * self.down).sum(axis=1) / self.spacing)
 
@@ -292,7 +292,7 @@ def _heights(
     for chain in others:
         levels = np.full(len(chain.targets), np.nan)
         for side in chain.sides:
-            levels[chain.side(side)] = spine.lower_by(_places(chain, side, places))
+            levels[chain.side(side)] = spine.levels_lower(_places(chain, side, places))
         lower.append(levels)
     blamed = _against_all(lower)
     if blamed:

@@ -1,9 +1,9 @@
-"""Whether the points found in a study can be those of a lumbar spine, and which levels cannot.
+"""Check whether the points found in a study can belong to a lumbar spine.
 
-A network puts its points somewhere in any image, so a finding is worth something only where the
-points are: five levels in order, evenly spaced in a smooth curve, left to the left of right, the
-views at one height, and all of it inside the images. `domain.curve` has the limits of one row of
-points and where they come from.
+A network places points in any image, so findings are only trusted if their points are plausible:
+levels in order, evenly spaced on a smooth curve, left points to the left of right points, all views
+at the same height, and all points inside the images. `domain.curve` has the limits for one row of
+points and their sources.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lumbargrade.domain.curve import (
     best_curve,
     fault,
     known_levels,
-    lower_by,
+    levels_lower,
     spacing,
     unevenness,
 )
@@ -30,29 +30,29 @@ from lumbargrade.domain.views import find_spaces
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Level, Side, Target
 from lumbargrade.domain.volume import Volume
 
-#: Distance of the left foramen to the patient's left of the right one, mm: pedicles of one vertebra
-#: are more than 20 mm apart (Zindrick 1987), less two half slices; the vertebra is 45 to 55 wide.
+#: Smallest and largest distance from the right foramen to the left one, mm. The pedicles of a
+#: vertebra are more than 20 mm apart (Zindrick 1987), less two half slices; it is 45 to 55 mm wide.
 FORAMINA_APART = (10.0, 80.0)
-#: The same of the recesses, which lie at both sides of the canal: they may nearly touch where it is
-#: narrow, and are never as far apart as the outer ends of the foramina.
+#: The same for the recesses on both sides of the canal: in a narrow canal they nearly touch, and
+#: they are never as far apart as the outer ends of the foramina.
 RECESSES_APART = (2.0, 60.0)
-#: Levels by which points of two views may differ in height; half is between two levels, and a
-#: foramen does not lie exactly beside its disc (the audit of labels uses the same).
+#: Largest difference in height between points of two views, in levels. Half a level lies between
+#: two levels, and a foramen does not lie exactly beside its disc (the audit uses the same value).
 HEIGHT = 0.6
-#: The same of the two foramina of a level: where a vertebra is tilted sideways (scoliosis), they
-#: are twice as far apart in height as either is from the canal. A side that is a level off is 1.
+#: The same for the two foramina of a level. If a vertebra is tilted sideways (scoliosis), their
+#: difference is twice that of either to the canal. A side on the wrong level differs by 1.
 SIDES_HEIGHT = 0.8
-#: A point this near to the edge of its image, mm, shows a cut-off level or none.
+#: A level is cut off if its point is closer than this to the edge of its image, mm.
 EDGE = 5.0
-#: Height of a vertebra, mm: with less image than this beyond the last point, the vertebra that
-#: tells which level it is (the sacrum, or the last one with a rib) is not seen.
+#: Height of a vertebra, mm. If the image ends closer than this to the last point, the vertebra that
+#: identifies the level (the sacrum, or the last one with a rib) is not visible.
 VERTEBRA = 25.0
-#: Mean square of both in these units beyond which a view is uneven (spacing alone, LSDC: 4.3 at the
-#: foramina in 99 of 100 studies), and by what factor it must exceed that of the other view to be
-#: the wrong one of two that disagree.
+#: A view is uneven if its `unevenness` is above the first value (LSDC, spacing only: 4.3 at the
+#: foramina in 99 of 100 studies). If two views disagree, it is the wrong one if its unevenness is
+#: also larger than the other's by the second value, a factor.
 UNEVEN, MORE_UNEVEN = 4.5, 2.0
-#: A study of whose sagittal points this share is implausible is refused as a whole. A first stage
-#: trained for minutes misplaces half of the foramina; on images of no spine it is more.
+#: A study is refused if this share of its sagittal points is implausible. A first stage trained for
+#: minutes misplaces half of the foramina; in images without a spine the share is larger.
 MOST = 0.6
 _LEVELS = list(Level)
 _NAMES = {
@@ -64,12 +64,12 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the points of a study say of themselves.
+    """Result of the check of a study's points.
 
     Attributes:
-        absent: target -> why its finding cannot be believed.
-        notes: what a reader must know of the rest.
-        refused: why none of the study's findings can be believed, or empty.
+        absent: target -> why its finding cannot be trusted.
+        notes: notes for the reader about the other findings.
+        refused: why no finding of the study can be trusted; empty if some can.
     """
 
     absent: Mapping[Target, str] = field(default_factory=dict)
@@ -81,13 +81,13 @@ def judge(places: Mapping[Target, Point], volumes: Sequence[Volume]) -> Verdict:
     """Check the points of one study.
 
     Args:
-        places: where each target was found; those without a patient point are left out.
-        volumes: the series of the study. A place in none of them has no image edge and shares its
-            space with nothing.
+        places: where each target was found; points without patient coordinates are skipped.
+        volumes: the series of the study. For a point in any other series, image edges and shared
+            spaces are not checked.
 
     Returns:
-        All targets of a level whose canal point is implausible or outside the image, or whose
-        views disagree; those of a foramen or a recess where only its own point is wrong.
+        If a canal point is implausible or outside the image, or views disagree, all targets of the
+        level are absent. If only the point of a foramen or recess is wrong, only its own target is.
     """
     study = _Study(places, volumes)
     refused = study.judge_rows()
@@ -117,7 +117,7 @@ class _Row(NamedTuple):
         return [t for t in TARGETS[self.condition] if t.side is self.side]
 
     def name(self, *, many: bool = False) -> str:
-        """Canal, left foramen, right recesses..."""
+        """Name the row, such as "canal", "left foramen" or "right recesses"."""
         return " ".join(filter(None, (self.side, _NAMES[self.condition][many])))
 
 
@@ -127,7 +127,7 @@ _RECESSES = [_Row(Condition.SUBARTICULAR, side) for side in Side]
 
 
 class _Study:
-    """The points of a study, and what is found wrong: of points, and of whole levels."""
+    """The points of a study, and what is wrong with points and with whole levels."""
 
     def __init__(self, places: Mapping[Target, Point], volumes: Sequence[Volume]) -> None:
         self.places = {t: p for t, p in places.items() if p.patient is not None}
@@ -137,8 +137,8 @@ class _Study:
         self.levels: dict[Level, str] = {}
         self.points: dict[Target, str] = {}
 
-    def blame(self, target: Target, why: str) -> None:
-        """Blame a point; on one of the canal the whole level rests."""
+    def mark(self, target: Target, why: str) -> None:
+        """Mark a point as wrong; a wrong canal point makes the whole level wrong."""
         if target.condition is Condition.CANAL:
             self.levels.setdefault(target.level, why)
         else:
@@ -148,39 +148,39 @@ class _Study:
         return self.levels.get(target.level) or self.points.get(target, "")
 
     def all_points(self, row: _Row) -> FloatArray:
-        """(5, 3) LPS mm from L1/L2 down; NaN where there is none."""
+        """Return all points of a row, (5, 3) LPS mm from L1/L2 down; NaN if there is none."""
         nowhere = np.full(3, np.nan)
         return np.array([self.lps.get(t, nowhere) for t in row.targets])
 
     def good_points(self, row: _Row) -> FloatArray:
-        """The same without those that were blamed."""
-        blamed = [bool(self.reason(t)) for t in row.targets]
-        return np.where(np.array(blamed)[:, None], np.nan, self.all_points(row))
+        """Return the points of a row, with NaN for those marked as wrong."""
+        wrong = [bool(self.reason(t)) for t in row.targets]
+        return np.where(np.array(wrong)[:, None], np.nan, self.all_points(row))
 
     def inside(self, target: Target, lps: FloatArray) -> float:
-        """Distance, mm, from a point to the edge of the image that a target was found in.
+        """Return the distance, mm, from a point to the edge of the image of a target.
 
-        Negative outside it, infinite where no image is known.
+        It is negative outside the image and infinite if the image is unknown.
         """
         place = self.places[target]
         volume = self.volumes.get(place.series_id)
         if volume is None:
             return float("inf")
-        one = volume.slices[int(volume.nearest_slices([place.z])[0])]
-        x, y, _ = one.plane.from_patient(lps)
-        (height, width), (dy, dx) = one.shape, one.plane.spacing
+        nearest = volume.slices[int(volume.nearest_slices([place.z])[0])]
+        x, y, _ = nearest.plane.from_patient(lps)
+        (height, width), (dy, dx) = nearest.shape, nearest.plane.spacing
         across = min(x + 0.5, width - 0.5 - x) * dx
         return float(min(across, min(y + 0.5, height - 0.5 - y) * dy))
 
     def shared(self, first: Target, second: Target) -> bool:
-        """Whether both have a place, and in one space."""
+        """Return whether both targets have points in the same space."""
         if first not in self.places or second not in self.places:
             return False
         a, b = (self.spaces.get(self.places[t].series_id) for t in (first, second))
         return a is not None and a == b
 
     def judge_rows(self) -> str:
-        """Blame the points that leave the curve of their row; or say that there is no spine."""
+        """Mark points off the curve of their row; return a reason if there is no spine."""
         broken = {
             row: why
             for row in (_CANAL, *_FORAMINA, *_RECESSES)
@@ -190,11 +190,11 @@ class _Study:
             return reasons.no_spine(broken.get(_CANAL) or broken[_FORAMINA[0]])
         for row, why in broken.items():
             for target in row.targets:
-                self.blame(target, why)
+                self.mark(target, why)
         return ""
 
     def _off_the_curve(self, row: _Row) -> str:
-        """Blame the points that leave the curve of the others; or say what is wrong with all."""
+        """Mark points off the curve of the others; return what is wrong if there is no curve."""
         points = self.all_points(row)
         known = known_levels(points)
         what = fault(points, known)
@@ -206,14 +206,14 @@ class _Study:
             return why
         for i in known:
             if i not in kept:
-                self.blame(row.targets[i], reasons.off_the_curve(_LEVELS[i], why))
+                self.mark(row.targets[i], reasons.off_the_curve(_LEVELS[i], why))
         return ""
 
     def judge_heights(self) -> None:
-        """Blame points at another height than those of another row.
+        """Mark points whose height differs from that of another row.
 
-        Where one of the two rows is uneven and the other is not, only that one is blamed; otherwise
-        nothing tells which of them is wrong, and no finding of the level can be believed.
+        If only one of the two rows is uneven, only its point is wrong. Otherwise either may be
+        wrong, so no finding of the level can be trusted.
         """
         left, right = _FORAMINA
         for first, second in ((_CANAL, left), (_CANAL, right), (left, right)):
@@ -221,17 +221,17 @@ class _Study:
             for i, why in self._apart(first, second):
                 pair = first.targets[i], second.targets[i]
                 if less_even is not None:
-                    self.blame(pair[less_even], why)
+                    self.mark(pair[less_even], why)
                 else:
                     self.levels.setdefault(_LEVELS[i], why)
         for recess in _RECESSES:
             for i, why in self._apart(_CANAL, recess):
-                self.blame(recess.targets[i], why)
+                self.mark(recess.targets[i], why)
 
     def _apart(self, first: _Row, second: _Row) -> list[tuple[int, str]]:
-        """Indices of levels at which two rows of points differ in height, and by how much."""
+        """Return the levels at which two rows differ in height, as indices with reasons."""
         line = self.good_points(first)
-        lower, level_mm = lower_by(self.good_points(second), line), spacing(line)
+        lower, level_mm = levels_lower(self.good_points(second), line), spacing(line)
         most = SIDES_HEIGHT if first.condition is second.condition else HEIGHT
         found = []
         for i, level in enumerate(_LEVELS):
@@ -241,7 +241,7 @@ class _Study:
         return found
 
     def judge_sides(self) -> None:
-        """Blame both points of a level if left is not to the left of right by what it should."""
+        """Mark both points of a level if the distance between left and right is implausible."""
         for (left, right), (least, most) in (
             (_FORAMINA, FORAMINA_APART),
             (_RECESSES, RECESSES_APART),
@@ -250,12 +250,12 @@ class _Study:
             for *pair, apart in zip(left.targets, right.targets, distances, strict=True):
                 if np.isfinite(apart) and self.shared(*pair) and not least <= apart <= most:
                     for target in pair:
-                        self.blame(target, reasons.sides_apart(target, apart))
+                        self.mark(target, reasons.sides_apart(target, apart))
 
     def too_many(self) -> str:
-        """Why the study is refused if most of what was found in its sagittal images is blamed.
+        """Return why the study is refused if most of its sagittal points are wrong, or "".
 
-        Points of the recesses are left out: they are found beside those of the canal.
+        Points of the recesses are not counted because they depend on the canal points.
         """
         found = [t for t in self.lps if t.condition is not Condition.SUBARTICULAR]
         why = [reason for t in found if (reason := self.reason(t))]
@@ -264,14 +264,14 @@ class _Study:
         return ""
 
     def judge_edges(self) -> None:
-        """Blame points at the edge of their image, or beyond it (a padded slice)."""
+        """Mark points at or beyond the edge of their image; a slice may be padded."""
         for target, lps in self.lps.items():
             inside = self.inside(target, lps)
             if inside < EDGE:
-                self.blame(target, reasons.cut_off(target.level, inside))
+                self.mark(target, reasons.cut_off(target.level, inside))
 
     def unseen(self, end: int) -> str:
-        """What is wrong with one end of the spine: 0 is L1/L2, -1 is L5/S1; empty if nothing."""
+        """Return what is wrong with an end of the spine (0: L1/L2, -1: L5/S1), or ""."""
         level = _LEVELS[end]
         if level in self.levels:
             return f"{level.label} was not found"
@@ -289,7 +289,7 @@ class _Study:
 
 
 def _less_even(first: FloatArray, second: FloatArray) -> int | None:
-    """Which of two rows is uneven while the other is much less so: 0, 1 or neither."""
+    """Return which of two rows, 0 or 1, is uneven while the other is much less so, or None."""
     uneven = [
         unevenness(row, known) if (known := known_levels(row)) else 0.0 for row in (first, second)
     ]

@@ -1,1 +1,1 @@
-"""Encoders, decoders, heatmaps, the networks and their losses."""
+"""Encoders, decoders, heatmaps, networks and losses."""

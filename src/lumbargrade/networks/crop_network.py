@@ -1,4 +1,4 @@
-"""Reading one place from a crop: its point, the features under it, and its grade."""
+"""The network that finds one point in a crop and grades it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lumbargrade.networks.one_stage import channels_last, two_layers
 
 @dataclass(frozen=True)
 class CropOutput:
-    """What a crop network says of N crops of D slices; fp32, on the device of the input."""
+    """Output for N crops of D slices; fp32, on the device of the input."""
 
     grade: Tensor
     """(N, 3) probabilities"""
     log_grade: Tensor
-    """(N, 3) their logarithm"""
+    """(N, 3) log probabilities"""
     xy: Tensor
     """(N, 2) expected x, y in mask pixels"""
     z: Tensor
-    """(N,) expected slice of the crop"""
+    """(N,) expected slice index in the crop"""
     heatmaps: Tensor
-    """(N, D, h, w) probability of each voxel; a crop sums to 1, slices that do not exist are 0"""
+    """(N, D, h, w) probability of each voxel; each crop sums to 1, invalid slices are 0"""
 
 
 class CropFeatures(NamedTuple):
@@ -39,10 +39,10 @@ class CropFeatures(NamedTuple):
 
 
 class CropTrunk(nn.Module):
-    """Features of a crop, pooled where its point is.
+    """Find the point of a crop and pool its features there.
 
-    Every slice goes through encoder and U-Net decoder alone; one 3-D convolution then joins
-    neighbours, and the point is a softmax over the crop's voxels.
+    Encoder and U-Net decoder process every slice separately. One 3-D convolution then combines
+    neighbouring slices, and the point is a softmax over the crop's voxels.
     """
 
     def __init__(self, encoder: Encoder, decoder: UNetDecoder) -> None:
@@ -54,13 +54,16 @@ class CropTrunk(nn.Module):
         self.width = decoder.width
 
     def forward(self, slices: Tensor, valid: Tensor, *, both_orders: bool = False) -> CropFeatures:
-        """Crops uint8 (N, D, S, S), each with at least one slice that is valid (N, D).
+        """Return features and heatmaps of crops.
 
-        With ``both_orders`` the result is of 2 N crops: first these, then the same with their
-        slices in opposite order, for which the slices are encoded once.
+        Args:
+            slices: uint8 (N, D, S, S).
+            valid: bool (N, D); each crop has at least one valid slice.
+            both_orders: return 2 N crops: the given ones, then the same with reversed slices.
+                The slices are encoded only once.
 
         Raises:
-            UsageError: for a size that does not fit the encoder's strides.
+            UsageError: if the size does not fit the encoder's strides.
         """
         require_multiples(slices, self.encoder.strides[-1])
         maps = self.decoder(self.encoder(slices[valid]))
@@ -76,9 +79,9 @@ class CropTrunk(nn.Module):
 
 
 class CropNetwork(nn.Module):
-    """Point and grade of each crop.
+    """Find and grade the point of each crop.
 
-    Crops of the right side come mirrored, so left and right share every weight.
+    Crops of the right side are mirrored, so that left and right share all weights.
     """
 
     def __init__(self, trunk: CropTrunk, features: int) -> None:
@@ -88,7 +91,7 @@ class CropNetwork(nn.Module):
         self.grade = two_layers(features, features, 3)
 
     def forward(self, slices: Tensor, valid: Tensor) -> CropOutput:
-        """Crops uint8 (N, D, S, S), each with at least one slice that is valid (N, D)."""
+        """Grade crops uint8 (N, D, S, S); each has at least one slice with ``valid`` (N, D)."""
         features, heatmaps = self.trunk(slices, valid)
         scores = self.grade(self.project(features)).float()
         xyz = expected_index(heatmaps, spatial=3)
@@ -100,16 +103,16 @@ class CropNetwork(nn.Module):
 def build_trunk(
     encoder: EncoderConfig, network: NetworkConfig, pretrained: bool | None = None
 ) -> CropTrunk:
-    """The trunk of a recipe.
+    """Build the trunk of a recipe.
 
     Args:
-        encoder: the encoder by its timm name.
+        encoder: timm name and settings of the encoder.
         network: widths of the decoder.
-        pretrained: start the encoder from pretrained weights; None does as the recipe says.
+        pretrained: whether the encoder starts from pretrained weights; None follows the recipe.
 
     Raises:
-        UsageError: for settings that do not fit together.
-        BadModel: if pretrained weights are asked for and cannot be had.
+        UsageError: if settings do not fit together.
+        BadModel: if requested pretrained weights are not available.
     """
     recompute = network.checkpoint_gradients
     body = make_encoder(encoder, pretrained, recompute=recompute)
@@ -119,5 +122,5 @@ def build_trunk(
 def build_crop_network(
     encoder: EncoderConfig, network: NetworkConfig, pretrained: bool | None = None
 ) -> CropNetwork:
-    """The crop network of a recipe; arguments and errors as `build_trunk`."""
+    """Build the crop network of a recipe; see `build_trunk` for arguments and errors."""
     return channels_last(CropNetwork(build_trunk(encoder, network, pretrained), network.features))

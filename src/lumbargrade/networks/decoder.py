@@ -1,4 +1,4 @@
-"""The U-Net decoder, in two or three dimensions: coarse features to one map at stride 4."""
+"""The 2-D or 3-D U-Net decoder, which turns encoder features into one map at stride 4."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lumbargrade.networks.encoder import recomputed
 
 
 class ConvBlock(nn.Sequential):
-    """3x3 or ``depth`` x 3 x 3 convolution without bias, BatchNorm, ReLU."""
+    """A 3 x 3 or ``depth`` x 3 x 3 convolution without bias, BatchNorm and ReLU."""
 
     def __init__(
         self, inputs: int, outputs: int, dimensions: Literal[2, 3], depth: int = 3
@@ -29,7 +29,7 @@ class ConvBlock(nn.Sequential):
 
 
 class UpBlock(nn.Module):
-    """Doubles the plane of a coarse map (never its slices), joins the skip, convolves twice."""
+    """Double the in-plane size of a coarse map, concatenate the skip map and convolve twice."""
 
     def __init__(
         self, coarse: int, skip: int, outputs: int, dimensions: Literal[2, 3], depth: int = 3
@@ -41,22 +41,22 @@ class UpBlock(nn.Module):
         self._upsample = nn.Upsample(scale_factor=scale, mode="nearest")
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        """(N, coarse, ..., h, w) and (N, skip, ..., 2h, 2w) to (N, outputs, ..., 2h, 2w)."""
+        """Join (N, coarse, ..., h, w) and (N, skip, ..., 2h, 2w) to (N, outputs, ..., 2h, 2w)."""
         joined = torch.cat([self._upsample(coarse), skip], dim=1)
         result: Tensor = self.second(self.first(joined))
         return result
 
 
 class UNetDecoder(nn.Module):
-    """One :class:`UpBlock` for each step between encoder stages.
+    """A U-Net decoder with one :class:`UpBlock` between each pair of encoder stages.
 
     Args:
         channels: encoder channels, fine to coarse.
         widths: channels of the blocks, coarse to fine; one fewer than ``channels``.
-        dimensions: 2 decodes every slice alone; 3 takes the slices for one volume.
-        depths: in three dimensions, odd kernel size along the slices of each block; all 3 if
-            empty. A block of depth 1 looks at each slice alone and is made of 2-D convolutions.
-        recompute: keep no activations inside a block for the backward pass.
+        dimensions: 2 decodes every slice separately; 3 decodes the slices as one volume.
+        depths: for 3 dimensions, the odd kernel size along the slices in each block; empty means
+            3 for all. A block of depth 1 uses 2-D convolutions on each slice.
+        recompute: recompute activations inside a block in the backward pass, to save memory.
 
     Raises:
         UsageError: if the number of widths does not fit the number of stages.
@@ -80,7 +80,8 @@ class UNetDecoder(nn.Module):
         depths = (1,) * len(widths) if dimensions == 2 else depths or (3,) * len(widths)
         if len(depths) != len(widths) or any(d < 1 or d % 2 == 0 for d in depths):
             raise UsageError(
-                f"network.depths {tuple(depths)}: give an odd size for each of {len(widths)} blocks"
+                f"network.depths {tuple(depths)}: give one odd size for each of the {len(widths)} "
+                "blocks"
             )
         coarse_to_fine = list(reversed(channels))
         inputs = pairwise([coarse_to_fine[0], *widths])
@@ -93,7 +94,7 @@ class UNetDecoder(nn.Module):
         self._recompute = recompute
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Encoder maps (D, C, h, w), fine to coarse, to one map (D, width, h, w) of the finest."""
+        """Decode maps (D, C, h, w), fine to coarse, to one map (D, width, h, w) of the finest."""
         recompute = self._recompute and torch.is_grad_enabled()
         *skips, x = maps
         for block, skip, deep in zip(self.blocks, reversed(skips), self._deep, strict=True):
@@ -104,5 +105,5 @@ class UNetDecoder(nn.Module):
 
 
 def as_volume(slices: Tensor) -> Tensor:
-    """Slices (D, C, h, w) as the depth of one volume, (1, C, D, h, w); a view."""
+    """View slices (D, C, h, w) as one volume (1, C, D, h, w)."""
     return slices.transpose(0, 1).unsqueeze(0)

@@ -1,4 +1,4 @@
-"""The 2-D encoder: any timm network, read at strides 4, 8, 16, 32."""
+"""The 2-D encoder: feature maps of any timm network at strides 4, 8, 16 and 32."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from lumbargrade.networks.weights import first_line, read_weights, require_fit
 
 
 def load_pretrained(encoder: Encoder, config: EncoderConfig) -> None:
-    """Fill an encoder with the weights of ``config.weights``, or else with timm's.
+    """Load the weights of the file ``config.weights``, or timm's if it is empty.
 
     Raises:
-        BadModel: if the weights cannot be downloaded (saying how to give a local file), the file
-            cannot be read, or its parameters are not those of this encoder (listing them).
+        BadModel: if the weights cannot be downloaded or read, or do not fit the encoder.
     """
     if config.weights:
         weights, origin = read_weights(Path(config.weights)).tensors, config.weights
@@ -51,16 +50,16 @@ def _download(name: str) -> dict[str, Tensor]:
 def make_encoder(
     config: EncoderConfig, pretrained: bool | None = None, *, recompute: bool = False
 ) -> Encoder:
-    """The encoder of a recipe.
+    """Build the encoder of a recipe and load its pretrained weights.
 
     Args:
-        config: the encoder by its timm name.
-        pretrained: start from pretrained weights; None does as the recipe says.
-        recompute: keep no activations for the backward pass.
+        config: timm name and settings of the encoder.
+        pretrained: whether to start from pretrained weights; None follows the recipe.
+        recompute: recompute activations in the backward pass, to save memory.
 
     Raises:
-        UsageError: for a name timm does not know, or a network without the strides asked for.
-        BadModel: if pretrained weights are asked for and cannot be had.
+        UsageError: if timm does not know the name, or the network lacks the strides.
+        BadModel: if requested pretrained weights are not available.
     """
     encoder = build_encoder(config, recompute=recompute)
     if config.pretrained if pretrained is None else pretrained:
@@ -71,17 +70,17 @@ def make_encoder(
 def _fill(
     encoder: Encoder, config: EncoderConfig, weights: Mapping[str, Tensor], origin: str
 ) -> None:
-    """Copy weights into the encoder; only what comes after its last feature map may be left over.
+    """Copy weights into the encoder; only weights after its last feature map may be unused.
 
-    timm's feature networks flatten one level of names (``stages.0`` is ``stages_0``), so names
-    are compared with dots and underscores taken as the same.
+    timm's feature networks flatten one level of names (``stages.0`` is ``stages_0``), so dots and
+    underscores are treated as equal.
     """
     prefix = "model.model." if config.whole_model else "model."
     ours = {_plain(k.removeprefix(prefix)): v for k, v in encoder.state_dict().items()}
     given = {_plain(k): v for k, v in weights.items()}
     with torch.device("meta"):
         whole = timm.create_model(config.name, pretrained=False)
-    # what the whole timm model has after the last feature map (its classifier) is not used
+    # weights after the last feature map (the classifier) are not used
     unused = {_plain(name) for name in whole.state_dict()} - set(ours)
     used = {name: tensor for name, tensor in given.items() if name not in unused}
     shapes = {name: tensor.shape for name, tensor in ours.items()}
@@ -95,25 +94,25 @@ def _plain(name: str) -> str:
     return name.replace("_", ".")
 
 
-#: Slices that go through the encoder at once where each slice is computed on its own.
+#: Slices encoded at once if slices are independent of each other.
 CHUNK = 4
 
 
 class Encoder(nn.Module):
-    """Feature maps of single-channel slices, fine to coarse.
+    """Compute feature maps of single-channel slices, fine to coarse.
 
-    A slice becomes ``x / 127.5 - 1`` and stands for all three colour channels of the timm network.
-    Three equal channels are never made: the first convolution is applied once with its weights
-    summed over colours, which is the same function. Parameters keep timm's names and shapes.
-    With ``in_chans=1`` timm computes the same function too, but its first convolution has not the
-    shape of the published weights, and a step of AdamW moves it a third as far as the summed one.
+    A slice is scaled to ``x / 127.5 - 1`` and used for all three colour channels of the timm
+    network. Instead of copying it, the first convolution is applied once with its weights summed
+    over colours, which gives the same result. Parameters keep timm's names and shapes. timm's
+    ``in_chans=1`` is not used: its first convolution lacks the shape of the published weights, and
+    a step of AdamW would change it a third as much as the summed one.
 
     Args:
-        model: maps (N, 3, H, W) to a sequence of feature maps.
+        model: a network from (N, 3, H, W) to a sequence of feature maps.
         stem: name in ``model`` of the first convolution.
         channels: channels of each feature map, fine to coarse.
         strides: stride of each feature map, fine to coarse.
-        recompute: keep no activations for the backward pass but compute them again.
+        recompute: recompute activations in the backward pass, to save memory.
     """
 
     def __init__(
@@ -134,14 +133,14 @@ class Encoder(nn.Module):
         self._batch_norm = any(isinstance(m, _BatchNorm) for m in model.modules())
 
     def forward(self, slices: Tensor) -> list[Tensor]:
-        """(N, H, W) uint8 slices to feature maps (N, channels[i], H/strides[i], W/strides[i]).
+        """Encode slices uint8 (N, H, W) to maps (N, channels[i], H/strides[i], W/strides[i]).
 
-        In evaluation, and in training without BatchNorm, slices do not see each other; they then
-        go through in chunks wherever that saves memory.
+        In evaluation, and in training without BatchNorm, slices are independent of each other; they
+        are then encoded in chunks if that saves memory.
         """
         recompute = self._recompute and torch.is_grad_enabled()
-        alone = not (self.training and self._batch_norm)
-        if alone and (recompute or not torch.is_grad_enabled()):
+        independent = not (self.training and self._batch_norm)
+        if independent and (recompute or not torch.is_grad_enabled()):
             parts = [self._run(chunk, recompute) for chunk in torch.split(slices, CHUNK)]
             return [torch.cat(maps) for maps in zip(*parts, strict=True)]
         return self._run(slices, recompute)
@@ -158,7 +157,7 @@ class Encoder(nn.Module):
 
 
 def require_multiples(slices: Tensor, stride: int) -> None:
-    """Make sure that slices (..., H, W) come out whole at every stride of an encoder.
+    """Check that the sides of slices (..., H, W) are multiples of a stride.
 
     Raises:
         UsageError: if a side is not a multiple of its coarsest stride.
@@ -172,7 +171,7 @@ def require_multiples(slices: Tensor, stride: int) -> None:
 
 
 class WholeModel(nn.Module):
-    """Feature maps of a whole timm model, whose parameters keep the layout of that model."""
+    """Compute feature maps with a whole timm model, whose parameter names are kept."""
 
     def __init__(self, model: Any, indices: Sequence[int]) -> None:
         super().__init__()
@@ -180,7 +179,7 @@ class WholeModel(nn.Module):
         self._indices = list(indices)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) images to the chosen feature maps."""
+        """Convert images (N, 3, H, W) to the chosen feature maps."""
         maps: list[Tensor] = self.model.forward_intermediates(
             x, indices=self._indices, intermediates_only=True
         )
@@ -188,10 +187,10 @@ class WholeModel(nn.Module):
 
 
 def recomputed(module: nn.Module, function: Any, *inputs: Any) -> Any:
-    """``function(*inputs)`` whose activations are computed again in the backward pass.
+    """Call ``function(*inputs)`` and recompute its activations in the backward pass.
 
-    ``module`` holds the BatchNorm layers that ``function`` uses; their running statistics count
-    the batch once, as without recomputation.
+    ``module`` holds the BatchNorm layers that ``function`` uses; their running statistics are
+    updated only once per batch, as without recomputation.
     """
     contexts = partial(_contexts, module)
     return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
@@ -203,7 +202,7 @@ def _contexts(module: nn.Module) -> tuple[Any, Any]:
 
 @contextmanager
 def _frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """No BatchNorm below ``module`` moves its running statistics inside the block."""
+    """Keep the running statistics of all BatchNorm layers in ``module`` unchanged in the block."""
     layers = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     batches = [layer.num_batches_tracked for layer in layers]
@@ -221,10 +220,10 @@ def _frozen_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def build_encoder(config: EncoderConfig, *, recompute: bool = False) -> Encoder:
-    """An encoder with fresh weights; :mod:`lumbargrade.networks.encoder` fills them.
+    """Build an encoder with random weights; `load_pretrained` fills them.
 
     Raises:
-        UsageError: for a name timm does not know, or a network without the strides asked for.
+        UsageError: if timm does not know the name, or the network lacks the strides.
     """
     strides = [4 * 2**i for i in range(config.stages)]
     try:
@@ -237,7 +236,7 @@ def build_encoder(config: EncoderConfig, *, recompute: bool = False) -> Encoder:
                 config.name, pretrained=False, features_only=True, out_indices=picked
             )
     except RuntimeError as error:
-        raise UsageError(f"encoder {config.name!r} cannot be made: {error}") from None
+        raise UsageError(f"encoder {config.name!r} cannot be built: {error}") from None
     stem = str(model.pretrained_cfg["first_conv"])
     if not config.whole_model:
         return Encoder(

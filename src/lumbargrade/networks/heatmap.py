@@ -1,7 +1,7 @@
-"""Heatmaps as probability distributions: softmax, expected coordinates, weighted means.
+"""Heatmaps as probability distributions: softmax, expected coordinates, peaks, weighted means.
 
-Coordinates are indices: pixel and slice centres at integers. Everything is computed in fp32,
-whatever the precision around it.
+Coordinates are indices: pixel and slice centres are integers. All functions compute in fp32, even
+under mixed precision.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from torch import Tensor
 
 
 def spatial_softmax(logits: Tensor, spatial: int) -> Tensor:
-    """Softmax over the last ``spatial`` dimensions together; same shape, fp32."""
+    """Apply a joint softmax over the last ``spatial`` dimensions; the result is fp32."""
     flat = logits.float().flatten(-spatial)
     return flat.softmax(dim=-1).view(logits.shape)
 
 
 def expected_index(heatmaps: Tensor, spatial: int) -> Tensor:
-    """Expected coordinates (DSNT) of distributions over the last ``spatial`` dimensions.
+    """Return expected coordinates (DSNT) of distributions over the last ``spatial`` dimensions.
 
     Args:
         heatmaps: (..., [D,] h, w), each summing to 1 over the spatial dimensions.
         spatial: 1, 2 or 3.
 
     Returns:
-        (..., spatial), in the order of the dimensions reversed: x, y, z.
+        (..., spatial), in reverse order of the dimensions: x, y, z.
     """
     dims = range(-1, -spatial - 1, -1)
     expected = []
@@ -40,15 +40,15 @@ def expected_index(heatmaps: Tensor, spatial: int) -> Tensor:
 
 
 def peak_index(heatmaps: Tensor, spatial: int, radius: int) -> Tensor:
-    """Expected coordinates of what lies within ``radius`` of each distribution's highest element.
+    """Return the mean coordinates within ``radius`` of each distribution's highest element.
 
-    Where a distribution has several humps, such as two neighbouring levels, its mean lies between
-    them, where nothing is; this is the mean of the highest hump alone.
+    If a distribution has several peaks, for example two neighbouring levels, its overall mean lies
+    between them. This function uses only the highest peak.
 
     Args:
         heatmaps: (..., [D,] h, w), not negative.
         spatial: 1, 2 or 3.
-        radius: elements either way along each dimension.
+        radius: half size of the neighbourhood along each dimension, elements.
 
     Returns:
         (..., spatial), in the order x, y, z.
@@ -58,7 +58,7 @@ def peak_index(heatmaps: Tensor, spatial: int, radius: int) -> Tensor:
 
 
 def pooled(heatmaps: Tensor, features: Tensor) -> Tensor:
-    """Mean of features under each heatmap.
+    """Average features with each heatmap as weights.
 
     Args:
         heatmaps: (B, P, *space), each summing to 1 over space.
@@ -71,30 +71,30 @@ def pooled(heatmaps: Tensor, features: Tensor) -> Tensor:
         return heatmaps.float().flatten(2) @ features.float().flatten(2).transpose(1, 2)
 
 
-#: Peaks of a level that are considered.
+#: Number of candidate peaks per level.
 CANDIDATES = 4
 
-#: A level lies at least this far below the one above, elements of the heatmap.
+#: Smallest distance of a level below the previous level, elements of the heatmap.
 STEP = 1.0
 
 
 class Peaks(NamedTuple):
-    """The highest humps of P heatmaps, K each: where they are and the logarithm of their mass."""
+    """The K highest peaks of each of P heatmaps, with their log mass."""
 
     points: Tensor
     """(P, K, spatial) x, y(, z)"""
     log_mass: Tensor
-    """(P, K), -inf where there is no further hump"""
+    """(P, K), -inf if there is no further peak"""
 
 
 def find_peaks(heatmaps: Tensor, spatial: int, radius: int, count: int = CANDIDATES) -> Peaks:
-    """The humps around the highest elements, taken away one after another.
+    """Find the highest peaks one after another, removing each before the next.
 
     Args:
         heatmaps: (P, [D,] h, w), not negative, each summing to 1.
         spatial: 2 or 3.
-        radius: elements either way that make a hump.
-        count: K.
+        radius: half size of a peak along each dimension, elements.
+        count: number of peaks K.
     """
     rest = heatmaps.clone()
     sizes = heatmaps.shape[-spatial:]
@@ -108,10 +108,10 @@ def find_peaks(heatmaps: Tensor, spatial: int, radius: int, count: int = CANDIDA
             shape = [len(rest), *(sizes[axis] if i == axis else 1 for i in range(spatial))]
             near = near & close.view(shape)
             peak = peak // sizes[axis]
-        hump = torch.where(near, rest, 0.0)
-        mass = hump.flatten(1).sum(dim=-1)
-        whole = mass.clamp_min(torch.finfo(hump.dtype).tiny)
-        points.append(expected_index(hump / whole.view(-1, *[1] * spatial), spatial))
+        part = torch.where(near, rest, 0.0)
+        mass = part.flatten(1).sum(dim=-1)
+        whole = mass.clamp_min(torch.finfo(part.dtype).tiny)
+        points.append(expected_index(part / whole.view(-1, *[1] * spatial), spatial))
         masses.append(mass.log())
         rest = torch.where(near, 0.0, rest)
     return Peaks(torch.stack(points, dim=1), torch.stack(masses, dim=1))
@@ -120,16 +120,16 @@ def find_peaks(heatmaps: Tensor, spatial: int, radius: int, count: int = CANDIDA
 def ordered_points(
     heatmaps: Tensor, spatial: int, radius: int, chains: Sequence[Sequence[int]]
 ) -> Tensor:
-    """One point per heatmap, such that the points of each chain go down.
+    """Choose one peak per heatmap so that the points of each chain run from top to bottom.
 
     Args:
         heatmaps: (P, [D,] h, w), not negative, each summing to 1.
         spatial: 2 or 3.
-        radius: elements either way that make a hump.
-        chains: indices of heatmaps, top to bottom; each heatmap in one chain.
+        radius: half size of a peak along each dimension, elements.
+        chains: indices of heatmaps, top to bottom; each heatmap is in one chain.
 
     Returns:
-        (P, spatial), x, y(, z). Where no candidates of a chain are in order, each its own best.
+        (P, spatial), x, y(, z). If no candidates of a chain are in order, each highest peak.
     """
     peaks = find_peaks(heatmaps, spatial, radius)
     result = peaks.points[:, 0].clone()
@@ -141,7 +141,7 @@ def ordered_points(
 
 
 def _best_in_order(y: Tensor, log_mass: Tensor) -> list[int]:
-    """Which candidate of each level, (L, K), makes the most probable descending chain."""
+    """Return the candidate of each level, from (L, K), for the most probable descending chain."""
     best, back = log_mass[0], []
     for level in range(1, len(y)):
         below = y[level].unsqueeze(1) - y[level - 1].unsqueeze(0) >= STEP

@@ -1,8 +1,8 @@
-"""The second stage: crops of every view of a study, fused level by level, to all five conditions.
+"""The second-stage network: fuse crops of all views level by level and grade all conditions.
 
-The network is mirror-symmetric by construction. Crops of the right side come mirrored, nothing in
-it knows left from right but "this side" and "the other side", and canal stenosis is the mean of
-what both sides say. So ``f(mirrored study)`` is ``f(study)`` with left and right exchanged.
+The network is mirror-symmetric by construction: crops of the right side are mirrored, each side is
+processed as "this side" with "the other side", and canal stenosis is the mean over both sides. So
+``f(mirrored study)`` is ``f(study)`` with left and right exchanged.
 """
 
 from __future__ import annotations
@@ -27,44 +27,44 @@ _CONDITIONS = len(Condition)
 
 @dataclass(frozen=True)
 class LevelOutput:
-    """Log probabilities for B studies, fp32: one tensor per condition."""
+    """Output for B studies, fp32: log probabilities of each condition, and heatmaps."""
 
     canal: Tensor
     """(B, 5, 3)"""
     foraminal: Tensor
-    """(B, 10, 3) left L1/L2..L5/S1, then right"""
+    """(B, 10, 3) left L1/L2 to L5/S1, then right"""
     subarticular: Tensor
-    """(B, 10, 3) likewise"""
+    """(B, 10, 3) in the same order"""
     seen: Tensor
-    """(B, 10) bool, whether any view shows the place; elsewhere the rest means nothing"""
+    """(B, 10) bool, whether any view shows the level and side; if not, ignore its outputs"""
     heatmaps: Mapping[str, Tensor]
-    """kind's name -> (B, 10, D, h, w) where the point of each crop is; 0 where there is no crop"""
+    """kind's name -> (B, 10, D, h, w) heatmap of each crop's point; 0 if there is no crop"""
     alone: Mapping[str, Tensor]
-    """kind's name -> (B, 10, conditions, 3) log probabilities by that view alone, for the loss"""
+    """kind's name -> (B, 10, conditions, 3) log probabilities from only that view, for the loss"""
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Softmax over what the mask holds; 0 elsewhere, and everywhere if it holds nothing."""
+    """Apply a softmax over the elements in the mask; all other elements are 0."""
     lowest = torch.finfo(torch.float32).min / 2
     weights: Tensor = scores.float().masked_fill(~mask, lowest).softmax(dim=dim) * mask
     return weights
 
 
 class ViewOutput(NamedTuple):
-    """What one view says of B studies."""
+    """Output of one view for B studies."""
 
     scores: Tensor
-    """(B, 10, conditions) how much each condition listens to it"""
+    """(B, 10, conditions) fusion scores of the view for each condition"""
     values: Tensor
-    """(B, 10, conditions, width)"""
+    """(B, 10, conditions, width) features for fusion"""
     heatmaps: Tensor
     """(B, 10, D, h, w)"""
     alone: Tensor
-    """(B, 10, conditions, 3) log probabilities by this view alone"""
+    """(B, 10, conditions, 3) log probabilities from only this view"""
 
 
 class ViewReader(nn.Module):
-    """A view's crops to features, and what each condition makes of them."""
+    """Convert the crops of a view to features and scores for each condition."""
 
     def __init__(self, trunk: CropTrunk, width: int, *, both_orders: bool) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class ViewReader(nn.Module):
         self._both = both_orders
 
     def forward(self, images: Tensor, valid: Tensor) -> ViewOutput:
-        """uint8 (B, 10, D, S, S) and bool (B, 10, D) to what the view says."""
+        """Process the view's crops uint8 (B, 10, D, S, S) with their valid slices (B, 10, D)."""
         batch, depth, size = len(images), images.shape[2], images.shape[-1] // 4
         there = valid.any(dim=-1)
         features = images.new_zeros((batch, 2 * LEVELS, self.trunk.width), dtype=torch.float32)
@@ -100,21 +100,20 @@ class ViewReader(nn.Module):
 
 
 def _twice(some: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of the left places that there are, then of the right places beside them."""
+    """Return the indices of valid left crops, then of the right crops of the same levels."""
     study, level = some.nonzero(as_tuple=True)
     return torch.cat([study, study]), torch.cat([level, level + LEVELS])
 
 
 class LevelNetwork(nn.Module):
-    """A reader per view, fusion over the views that there are, a sequence model over levels.
+    """A reader per view, fusion of the available views, and a sequence model over levels.
 
-    Fusion is a weighted mean with weights that each condition learns; a view that is absent has no
-    weight at all, so it is masked, not replaced by zeros. The sequence model is a bidirectional
-    GRU from level to level that sees this side beside the other.
+    Fusion is a weighted mean with learned weights per condition; absent views are masked out. The
+    sequence model is a bidirectional GRU over levels that sees both sides.
 
     Args:
-        trunks: one per view, or the same for all.
-        width: features of a crop.
+        trunks: one trunk per view, or the same for all.
+        width: number of features of a crop.
     """
 
     def __init__(self, trunks: Mapping[SeriesKind, CropTrunk], width: int) -> None:
@@ -138,7 +137,7 @@ class LevelNetwork(nn.Module):
         )
 
     def forward(self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> LevelOutput:
-        """Crops by the name of their kind: uint8 (B, 10, D, S, S) and bool (B, 10, D)."""
+        """Grade crops uint8 (B, 10, D, S, S) with valid slices (B, 10, D), by kind's name."""
         there = torch.stack([valid[k.name].any(dim=-1) for k in SeriesKind], dim=2)
         read: dict[SeriesKind, ViewOutput] = {
             k: self.readers[k.name](images[k.name], valid[k.name]) for k in SeriesKind
@@ -171,7 +170,7 @@ class LevelNetwork(nn.Module):
 def build_level_network(
     encoder: EncoderConfig, network: NetworkConfig, pretrained: bool | None = None
 ) -> LevelNetwork:
-    """The second stage of a recipe; arguments and errors as `build_trunk`."""
+    """Build the second stage of a recipe; see `build_trunk` for arguments and errors."""
     if network.shared_encoder:
         trunks = dict.fromkeys(SeriesKind, build_trunk(encoder, network, pretrained))
     else:

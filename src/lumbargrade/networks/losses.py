@@ -1,8 +1,8 @@
-"""Losses of the one-stage networks, one pure function each.
+"""Losses of the networks, as pure functions.
 
 Letters in shapes: B volumes, P targets, D slices of one volume, h x w pixels of the mask. Points
-are in mask pixels (x, y) and slices (z). Everything is computed in fp32, whatever the precision
-of the network. A mean over nothing is zero, with a gradient of zero.
+are in mask pixels (x, y) and slices (z). All losses are computed in fp32, even under mixed
+precision. The mean of an empty set is zero, with a gradient of zero.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-#: Share of a grade read at the true point, and at each of its four neighbours.
+#: Weight of the grade at the true point, and at each of its four neighbours.
 CENTRE_SHARE, NEIGHBOUR_SHARE = 0.5, 0.125
 
 _TINY = torch.finfo(torch.float32).tiny
 
-#: How a heatmap is compared with the truth.
+#: How a heatmap is compared with the true distribution.
 HeatmapKind = Literal["jensen_shannon", "cross_entropy"]
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the values where the mask (same shape) is true; 0 where it is nowhere true."""
+    """Return the mean of the values where the mask (same shape) is true; 0 if nowhere."""
     kept = torch.where(mask, values.float(), 0.0)
     return kept.sum() / mask.sum().clamp_min(1)
 
 
 def coordinate_error(predicted: Tensor, truth: Tensor, annotated: Tensor) -> Tensor:
-    """Mean squared error over annotated points and their coordinates.
+    """Return the mean squared error over annotated points and their coordinates.
 
     Args:
         predicted, truth: (B, P) or (B, P, 2).
@@ -41,11 +41,11 @@ def coordinate_error(predicted: Tensor, truth: Tensor, annotated: Tensor) -> Ten
 
 
 def weighted_mean_by_grade(losses: Tensor, grades: Tensor, weights: Tensor) -> Tensor:
-    """Mean of losses weighted by their grade's class weight, as torch's CrossEntropyLoss does.
+    """Average losses weighted by their grade's class weight, like torch's CrossEntropyLoss.
 
     Args:
         losses: any shape.
-        grades: same shape, int64; -1 is left out.
+        grades: same shape, int64; -1 is skipped.
         weights: (3,) class weights.
     """
     known = grades >= 0
@@ -55,17 +55,17 @@ def weighted_mean_by_grade(losses: Tensor, grades: Tensor, weights: Tensor) -> T
 
 
 def grade_nll(log_probs: Tensor, grades: Tensor, weights: Tensor) -> Tensor:
-    """Weighted negative log-likelihood of grades (...,) under log probabilities (..., 3)."""
+    """Return the weighted negative log-likelihood of grades (...,) for ``log_probs`` (..., 3)."""
     picked = log_probs.float().gather(-1, grades.clamp_min(0).unsqueeze(-1)).squeeze(-1)
     return weighted_mean_by_grade(-picked, grades, weights)
 
 
 def slice_nll(log_probs: Sequence[Tensor], z: Tensor, annotated: Tensor) -> Tensor:
-    """Negative log-likelihood of the true slice, mean over annotated points.
+    """Return the negative log-likelihood of the true slice, averaged over annotated points.
 
     Args:
         log_probs: per volume (P, D).
-        z: (B, P) true slice index; rounded and kept inside the volume.
+        z: (B, P) true slice index; rounded and clamped to the volume.
         annotated: (B, P) bool.
     """
     losses = []
@@ -76,7 +76,7 @@ def slice_nll(log_probs: Sequence[Tensor], z: Tensor, annotated: Tensor) -> Tens
 
 
 def jensen_shannon(first: Tensor, second: Tensor, spatial: int) -> Tensor:
-    """Jensen-Shannon divergence (nats) of distributions over the last ``spatial`` dimensions.
+    """Return the Jensen-Shannon divergence (nats) over the last ``spatial`` dimensions.
 
     Args:
         first, second: (..., *space), each summing to 1 over space.
@@ -91,13 +91,13 @@ def jensen_shannon(first: Tensor, second: Tensor, spatial: int) -> Tensor:
 
 
 def jensen_shannon_to_one(at_truth: Tensor) -> Tensor:
-    """Jensen-Shannon divergence between a distribution and certainty of one of its elements.
+    """Return the Jensen-Shannon divergence from a one-hot truth.
 
-    Only the probability p of that element matters:
-    ``((1-p) log 2 + p log(2p/(1+p)) + log(2/(1+p))) / 2``, so no true heatmap is made.
+    It depends only on the probability p of the true element:
+    ``((1-p) log 2 + p log(2p/(1+p)) + log(2/(1+p))) / 2``, so no true heatmap is needed.
 
     Args:
-        at_truth: (...) p.
+        at_truth: (...) probability p.
     """
     p = at_truth.float().clamp_min(_TINY)
     log2 = torch.log(p.new_tensor(2.0))
@@ -106,17 +106,17 @@ def jensen_shannon_to_one(at_truth: Tensor) -> Tensor:
 
 
 def cross_entropy(predicted: Tensor, truth: Tensor, spatial: int) -> Tensor:
-    """Cross-entropy (nats) of predicted distributions under the true ones, as `jensen_shannon`.
+    """Return the cross-entropy (nats) of predictions; arguments as in `jensen_shannon`.
 
-    It goes to infinity where the truth has no prediction, and so keeps pulling a network that has
-    found nothing yet; the Jensen-Shannon divergence is nearly flat there.
+    It grows without limit if the prediction is near 0 at the truth, so its gradient also helps a
+    network that has found nothing yet. There the Jensen-Shannon divergence is nearly flat.
     """
     p, q = predicted.float().flatten(-spatial), truth.float().flatten(-spatial)
     return -(q * p.clamp_min(_TINY).log()).sum(dim=-1)
 
 
 def cross_entropy_to_one(at_truth: Tensor) -> Tensor:
-    """Cross-entropy where the truth is certain of one element with probability (...) p."""
+    """Return the cross-entropy for a one-hot truth, from the probability (...) at the truth."""
     return -at_truth.float().clamp_min(_TINY).log()
 
 
@@ -127,7 +127,7 @@ _DIVERGENCES = {
 
 
 def gaussian_truth(centres: Tensor, shape: Sequence[int], sigmas: Sequence[float]) -> Tensor:
-    """Normalised Gaussians on a grid of indices.
+    """Return normalised Gaussians on a grid of indices.
 
     Args:
         centres: (..., n) in the order x, y(, z).
@@ -142,7 +142,7 @@ def gaussian_truth(centres: Tensor, shape: Sequence[int], sigmas: Sequence[float
     for axis, (length, sigma) in enumerate(zip(shape, sigmas, strict=True)):
         index = torch.arange(length, device=centres.device, dtype=torch.float32)
         centre = centres[..., len(shape) - 1 - axis]
-        # a softmax normalises each axis, and stays finite for a centre far outside the grid
+        # the softmax normalises each axis and stays finite for centres far outside the grid
         along = (-((index - centre.unsqueeze(-1)) ** 2) / (2 * sigma**2)).softmax(dim=-1)
         result = result.unsqueeze(-1) * along.view(*centre.shape, *[1] * axis, length)
     return result
@@ -156,16 +156,16 @@ def volume_heatmap_loss(
     sigma: float,
     kind: HeatmapKind = "jensen_shannon",
 ) -> Tensor:
-    """Divergence of volume heatmaps from the truth, mean over annotated points.
+    """Return the divergence of volume heatmaps from the truth, averaged over annotated points.
 
     Args:
         heatmaps: per volume (P, D, h, w).
         xy: (B, P, 2).
         z: (B, P).
         annotated: (B, P) bool.
-        sigma: of the true Gaussian, mask pixels in the plane and 1 slice across it; 0 makes the
-            truth the one voxel nearest to the point.
-        kind: which divergence.
+        sigma: in-plane standard deviation of the true Gaussian, mask pixels (1 slice across the
+            plane); with 0 the truth is the voxel nearest to the point.
+        kind: the divergence.
     """
     points = torch.cat([xy, z.unsqueeze(-1)], dim=-1)
     losses = [_at_points(v, p, sigma, kind) for v, p in zip(heatmaps, points, strict=True)]
@@ -179,7 +179,7 @@ def crop_heatmap_loss(
     sigma: float,
     kind: HeatmapKind = "jensen_shannon",
 ) -> Tensor:
-    """The same for N crops of one point each: heatmaps (N, D, h, w), xyz (N, 3)."""
+    """Return `volume_heatmap_loss` for N crops with one point: (N, D, h, w), xyz (N, 3)."""
     return masked_mean(_at_points(heatmaps, xyz, sigma, kind), annotated)
 
 
@@ -190,13 +190,13 @@ def plane_heatmap_loss(
     sigma: float,
     kind: HeatmapKind = "jensen_shannon",
 ) -> Tensor:
-    """The same in the plane: heatmaps (B, P, h, w), xy (B, P, 2)."""
+    """Return `volume_heatmap_loss` in the plane: heatmaps (B, P, h, w), xy (B, P, 2)."""
     losses = _at_points(heatmaps.flatten(0, 1), xy.flatten(0, 1), sigma, kind)
     return masked_mean(losses.view_as(annotated), annotated)
 
 
 def _at_points(heatmaps: Tensor, points: Tensor, sigma: float, kind: HeatmapKind) -> Tensor:
-    """Divergence (N,) of heatmaps (N, [D,] h, w) from points (N, 2 or 3), one each."""
+    """Return the divergence (N,) of heatmaps (N, [D,] h, w) from points (N, 2 or 3), one each."""
     to_one, between = _DIVERGENCES[kind]
     space = heatmaps.shape[1:]
     if sigma > 0:
@@ -206,13 +206,13 @@ def _at_points(heatmaps: Tensor, points: Tensor, sigma: float, kind: HeatmapKind
 
 
 def any_severe_loss(severe: Tensor, grades: Tensor, weights: Tensor) -> Tensor:
-    """The any-severe term of the official score, as a loss over studies.
+    """Return the any-severe term of the official score as a loss over studies.
 
-    Per study over its graded levels: largest label, largest weight, largest P(severe).
+    It uses the largest label, weight and P(severe) over the graded levels of each study.
 
     Args:
         severe: (B, L) probability of severe.
-        grades: (B, L) int64; -1 is left out, and a study with nothing else.
+        grades: (B, L) int64; -1 is skipped, and so are studies with no other grade.
         weights: (3,) class weights.
     """
     known = grades >= 0
@@ -224,17 +224,17 @@ def any_severe_loss(severe: Tensor, grades: Tensor, weights: Tensor) -> Tensor:
 
 
 def grade_map_nll(grade_map: Tensor, xy: Tensor, grades: Tensor, distance: float = 1.0) -> Tensor:
-    """Negative log-likelihood of a grade read off the map around its true point.
+    """Return the negative log-likelihood of grades on the grade map around their true points.
 
-    Half of it at the point and an eighth at each of its four neighbours, each read at the nearest
-    pixel of the map. With ``distance`` 0.5 (the published runs), one of the two neighbours along
-    each axis rounds to the pixel of the point itself.
+    The point has weight 1/2 and each of its four neighbours 1/8; each is read at the nearest pixel.
+    With ``distance`` 0.5 (as in the published runs), one of the two neighbours along each axis
+    rounds to the pixel of the point itself.
 
     Args:
         grade_map: (B, 3, h, w) log probabilities.
         xy: (B, P, 2) mask pixels.
         grades: (B, P) int64; the result for a grade of -1 is meaningless.
-        distance: from the point to its neighbours along x and y, mask pixels.
+        distance: distance from the point to its neighbours along x and y, mask pixels.
 
     Returns:
         (B, P).
@@ -254,10 +254,10 @@ def grade_map_nll(grade_map: Tensor, xy: Tensor, grades: Tensor, distance: float
 
 
 class Matching(NamedTuple):
-    """Which predictions are graded, and against what.
+    """Grades to which predictions are compared.
 
-    ``grades`` (B, P) int64 is the grade of the matched true point (-1: ungraded or unmatched);
-    ``matched`` (B, P) bool says where a true point was near enough.
+    ``grades`` (B, P) int64: grade of the matched true point, -1 if ungraded or unmatched.
+    ``matched`` (B, P) bool: whether a true point was near enough.
     """
 
     grades: Tensor
@@ -274,16 +274,15 @@ def match_grades(
 ) -> Matching:
     """Give each prediction the grade of the nearest true point of its side ("dynamic matching").
 
-    A network may find a level one higher or lower than it was asked for; what it grades is then
-    the level that it found. A prediction with no true point within ``distance`` in y is not
-    graded.
+    A network may find a level one too high or too low; its grade is then compared to the level it
+    found. Predictions without a true point within ``distance`` in y are not graded.
 
     Args:
         predicted_y, true_y: (B, P) mask pixels.
-        annotated: (B, P) bool, which true points there are.
-        grades: (B, P) int64, -1 where not graded.
+        annotated: (B, P) bool, whether there is a true point.
+        grades: (B, P) int64, -1 if not graded.
         side: (P,) equal numbers for targets of the same side.
-        distance: largest distance, mask pixels, inclusive.
+        distance: largest allowed distance, mask pixels.
     """
     apart = (predicted_y.detach().float().unsqueeze(2) - true_y.float().unsqueeze(1)).abs()
     candidate = annotated.unsqueeze(1) & (side.unsqueeze(1) == side.unsqueeze(0))
@@ -293,12 +292,12 @@ def match_grades(
 
 
 def _indices(coordinate: Tensor, length: int) -> Tensor:
-    """Nearest index inside 0..length - 1."""
+    """Return the nearest index from 0 to length - 1."""
     return coordinate.round().long().clamp(0, length - 1)
 
 
 def _at_nearest(heatmaps: Tensor, points: Tensor) -> Tensor:
-    """Values (N,) of heatmaps (N, [D,] h, w) at the element nearest to points x, y(, z)."""
+    """Return heatmap values (N,) at the elements of (N, [D,] h, w) nearest to points x, y(, z)."""
     coordinates = points.flip(-1).unbind(-1)
     index = [_indices(c, n) for c, n in zip(coordinates, heatmaps.shape[1:], strict=True)]
     return heatmaps[(torch.arange(len(heatmaps), device=heatmaps.device), *index)]

@@ -1,4 +1,4 @@
-"""One-stage networks: all slices of a series in, points and grades of every level out."""
+"""One-stage networks: find and grade all levels from all slices of a series."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lumbargrade.networks.heatmap import expected_index, pooled, spatial_softmax
 
 @dataclass(frozen=True)
 class OneStageOutput:
-    """Result of a one-stage network; every tensor is fp32 and on the device of the input.
+    """Output of a one-stage network; all tensors are fp32 and on the device of the input.
 
-    The maps are what the losses need. The volume network ("3d", foraminal) fills
-    ``volume_heatmaps``; the plane network ("2d", canal) fills the four fields after it.
+    The maps are for the losses. The volume network ("3d", foraminal) sets ``volume_heatmaps``; the
+    plane network ("2d", canal) sets the fields after it.
     """
 
     grade: Tensor
     """(B, P, 3) probabilities of normal/mild, moderate, severe; each row sums to 1"""
     log_grade: Tensor
-    """(B, P, 3) logarithm of ``grade``, computed stably: what the grade loss takes"""
+    """(B, P, 3) numerically stable logarithm of ``grade``, for the grade loss"""
     xy: Tensor
     """(B, P, 2) expected x (column) and y (row), mask pixels, pixel centres at integers"""
     z: Tensor
@@ -55,11 +55,11 @@ class VolumePoints(NamedTuple):
 
 
 class VolumeHead(nn.Module):
-    """Points by softmax over a whole volume; grades from features pooled under each heatmap.
+    """Find points by softmax over a volume; grade features that are averaged by the heatmaps.
 
-    The grade features are a 1x1x1 convolution of the volume, pooled with the heatmaps. Both are
-    linear and a heatmap sums to 1, so the volume is pooled first and the few pooled vectors are
-    projected (weights and bias) after: the same function for a fraction of the work.
+    In the published network, a 1x1x1 convolution of the volume is averaged by the heatmaps. Both
+    steps are linear and heatmaps sum to 1, so this head averages first and then projects the few
+    averaged vectors: the same function with far less work.
     """
 
     def __init__(self, width: int, targets: int, features: int, grades: int = 3) -> None:
@@ -69,13 +69,13 @@ class VolumeHead(nn.Module):
         self.grade = two_layers(features, features, grades)
 
     def locate(self, volume: Tensor) -> VolumePoints:
-        """Points and grade features of one decoded volume (1, width, D, h, w)."""
+        """Find points and grade features in one decoded volume (1, width, D, h, w)."""
         heatmaps = spatial_softmax(self.points(volume), spatial=3)
         features = self.project(pooled(heatmaps, volume)[0])
         return VolumePoints(heatmaps[0], expected_index(heatmaps[0], spatial=3), features)
 
     def forward(self, volumes: Sequence[VolumePoints]) -> OneStageOutput:
-        """Grades of all points of a batch, beside the points."""
+        """Grade all points of a batch."""
         xyz = torch.stack([v.xyz for v in volumes])
         features = torch.stack([v.features for v in volumes])
         logits = self.grade(features.flatten(0, 1)).float().view(*features.shape[:2], -1)
@@ -90,13 +90,13 @@ class VolumeHead(nn.Module):
 
 
 class PlaneHead(nn.Module):
-    """Slices first, then the plane: for targets that lie in about the same slice.
+    """Find the slice, then points in its plane, for targets that lie in about the same slice.
 
     Args:
         width: channels of the decoded slices.
-        targets: P.
+        targets: number of targets P.
         hidden: channels inside the three small heads.
-        neighbours: slices on each side of the expected slice that are averaged with it.
+        neighbours: number of slices on each side that are averaged with the expected slice.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class PlaneHead(nn.Module):
         self.neighbours = neighbours
 
     def forward(self, maps: Tensor, counts: Sequence[int]) -> OneStageOutput:
-        """Decoded slices (sum of counts, width, h, w) of volumes with these slice counts."""
+        """Find and grade points in decoded slices (sum of counts, width, h, w) of volumes."""
         logits = self.slices(maps.mean(dim=(2, 3))).float()
         log_probs = tuple(part.T.log_softmax(dim=-1) for part in torch.split(logits, list(counts)))
         centre = torch.stack([_expected_slice(p.detach()) for p in log_probs])
@@ -118,7 +118,7 @@ class PlaneHead(nn.Module):
         heatmaps = spatial_softmax(self.points(plane), spatial=2)
         grade_map = self.grade(plane).float().log_softmax(dim=1)
         grade = pooled(heatmaps, grade_map.exp())
-        # mean of probabilities in the log domain: exact, and finite where exp() underflows
+        # mean of probabilities in the log domain, which stays finite if exp() underflows
         weighted = heatmaps.clamp_min(torch.finfo(heatmaps.dtype).tiny).log().unsqueeze(2)
         log_grade = (weighted + grade_map.unsqueeze(1)).flatten(3).logsumexp(dim=-1)
         return OneStageOutput(
@@ -134,7 +134,7 @@ class PlaneHead(nn.Module):
         )
 
     def _average(self, maps: Tensor, counts: Sequence[int], centre: Sequence[int]) -> Tensor:
-        """Mean of the slices around the centre of each volume, (B, width, h, w)."""
+        """Average the slices around the centre of each volume, (B, width, h, w)."""
         near = [
             volume[max(0, middle - self.neighbours) : middle + self.neighbours + 1]
             for volume, middle in zip(torch.split(maps, list(counts)), centre, strict=True)
@@ -143,12 +143,12 @@ class PlaneHead(nn.Module):
 
 
 def _expected_slice(log_probs: Tensor) -> Tensor:
-    """Rounded expected slice of the mean of P distributions (P, D)."""
+    """Return the rounded expected slice of the mean of P distributions (P, D)."""
     return expected_index(log_probs.exp().mean(dim=0), spatial=1)[0].round().long()
 
 
 def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Features (N, inputs) to scores (N, outputs)."""
+    """Build two linear layers from features (N, inputs) to scores (N, outputs)."""
     return nn.Sequential(
         nn.Linear(inputs, hidden),
         nn.BatchNorm1d(hidden),
@@ -167,7 +167,7 @@ def _pixelwise(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 class OneStageNetwork(nn.Module):
-    """An encoder, a decoder and a head; every slice of a batch goes through the encoder at once."""
+    """An encoder, a decoder and a head; all slices of a batch are encoded together."""
 
     def __init__(self, encoder: Encoder, decoder: UNetDecoder, head: nn.Module) -> None:
         super().__init__()
@@ -176,10 +176,10 @@ class OneStageNetwork(nn.Module):
         self.head = head
 
     def forward(self, slices: Tensor, counts: Sequence[int]) -> OneStageOutput:
-        """Slices uint8 (sum of counts, H, W), volume after volume, to points and grades.
+        """Find and grade points in slices uint8 (sum of counts, H, W), volume after volume.
 
         Raises:
-            UsageError: for a shape that does not fit the counts or the encoder's strides.
+            UsageError: if the shape does not fit the counts or the encoder's strides.
         """
         if slices.dtype != torch.uint8 or slices.ndim != 3:
             raise UsageError(f"slices must be uint8 (N, H, W), not {slices.dtype} {slices.shape}")
@@ -193,10 +193,10 @@ class OneStageNetwork(nn.Module):
 
 
 class VolumeNetwork(OneStageNetwork):
-    """Points and grades by softmax over the volume ("3d": foraminal).
+    """Find and grade points by softmax over the volume ("3d": foraminal).
 
-    Decoder and point head run volume by volume, so in training their BatchNorm statistics are
-    those of one volume.
+    Decoder and point head process one volume at a time, so in training their BatchNorm statistics
+    are those of one volume.
     """
 
     head: VolumeHead
@@ -209,7 +209,7 @@ class VolumeNetwork(OneStageNetwork):
 
 
 class PlaneNetwork(OneStageNetwork):
-    """The slice first, then points and grades in the plane around it ("2d": canal)."""
+    """Find the slice, then find and grade points in the plane around it ("2d": canal)."""
 
     head: PlaneHead
 
@@ -227,17 +227,17 @@ def build_network(
     targets: int,
     pretrained: bool | None = None,
 ) -> OneStageNetwork:
-    """The network of a recipe.
+    """Build the one-stage network of a recipe.
 
     Args:
-        encoder: the encoder by its timm name.
+        encoder: timm name and settings of the encoder.
         network: decoder and heads.
-        targets: how many points are found and graded.
-        pretrained: start the encoder from pretrained weights; None does as the recipe says.
+        targets: number of points to find and grade.
+        pretrained: whether the encoder starts from pretrained weights; None follows the recipe.
 
     Raises:
-        UsageError: for settings that do not fit together.
-        BadModel: if pretrained weights are asked for and cannot be had.
+        UsageError: if settings do not fit together.
+        BadModel: if requested pretrained weights are not available.
     """
     recompute = network.checkpoint_gradients
     body = make_encoder(encoder, pretrained, recompute=recompute)
@@ -253,9 +253,9 @@ def build_network(
 
 
 def channels_last(network: NetworkT) -> NetworkT:
-    """The same network with its 2-D parts in the memory layout in which convolutions are fast.
+    """Convert the 2-D parts of a network to the memory layout that makes convolutions fast.
 
-    Values and names of parameters stay; maps follow the layout of the weights they meet.
+    Values and names of parameters do not change; feature maps follow the layout of the weights.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

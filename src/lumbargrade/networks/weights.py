@@ -1,4 +1,4 @@
-"""Reading weight files that others wrote, without executing anything in them."""
+"""Read weight files from other sources without executing code in them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from torch import Tensor
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.files.writing import atomic_path
 
-#: Booleans, whole numbers and real numbers: kind and size in bytes, as numpy stores a type.
+#: numpy's codes (kind and bytes) of booleans, integers and real numbers.
 _NUMBERS = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
 
-#: numpy 1 and numpy 2 have the same function in different modules.
+#: Modules of numpy's ``scalar`` function in numpy 1 and numpy 2.
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 
 
 class _NumberType:
-    """Stands for ``numpy.dtype``: the type of one number."""
+    """Replacement for ``numpy.dtype``: the type of one number."""
 
     def __init__(self, code: object = "", *_: object) -> None:
         if code not in _NUMBERS:
@@ -38,12 +38,12 @@ class _NumberType:
         self.order = "<"
 
     def __setstate__(self, state: Any) -> None:
-        """Take the byte order, the only part of the state that matters to a number."""
+        """Read the byte order, the only part of the state that a number needs."""
         self.order = ">" if state[1] == ">" else "<"
 
 
 def _number(kind: object, data: object) -> bool | int | float:
-    """Stands for numpy's ``scalar``: the number that some bytes hold."""
+    """Replacement for numpy's ``scalar``: convert bytes to a number."""
     if not isinstance(kind, _NumberType):
         raise pickle.UnpicklingError("a numpy value without a type")
     content = data.encode("latin1") if isinstance(data, str) else data
@@ -53,15 +53,15 @@ def _number(kind: object, data: object) -> bool | int | float:
 
 
 def numpy_numbers() -> torch.serialization.safe_globals:
-    """Within this context, torch.load with ``weights_only`` reads single numpy numbers too.
+    """Let torch.load with ``weights_only`` also read single numpy numbers inside this context.
 
-    They become Python's bool, int or float. Arrays and all else are refused as before.
+    They become Python's bool, int or float. Arrays and other objects are still refused.
     """
     known: list[Any] = [(_NumberType, "numpy.dtype")]
     return torch.serialization.safe_globals(known + [(_number, f"{m}.scalar") for m in _MODULES])
 
 
-#: What torch.load raises for truncated and garbage files, as found by cutting and flipping bytes.
+#: Exceptions of torch.load for damaged files, found by truncating files and flipping bytes.
 UNREADABLE = (
     SafetensorError,
     pickle.UnpicklingError,
@@ -77,31 +77,30 @@ UNREADABLE = (
     struct.error,
 )
 
-#: How the text begins that stands in the place of a file whose content Git LFS has not fetched.
+#: First bytes of a Git LFS pointer, which replaces a file that was not fetched.
 _LFS_POINTER = b"version https://git-lfs"
 
 #: Bytes of printable ASCII text.
 _TEXT = bytes([*range(0x20, 0x7F), *b"\t\n\r\f"])
 
-#: What torch puts before every name of a network that it wraps: DataParallel (the distributed one
-#: too) and torch.compile.
+#: Prefixes that (Distributed)DataParallel and torch.compile add to every parameter name.
 _WRAPPERS = ("module.", "_orig_mod.")
 
-#: Where a training program keeps the parameters in a file of several things.
+#: Keys under which training programs store the parameters.
 _STATES = ("state_dict", "model", "model_state_dict")
 
-#: Names of each kind that an error lists; the rest are counted.
+#: Number of names of each kind that an error lists.
 _LISTED = 10
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What a weight file holds.
+    """Content of a weight file.
 
     Attributes:
-        tensors: by name.
-        notes: the plain values that stood beside them (epoch and such).
-        removed: what was removed from the beginning of every name, such as ``module.``.
+        tensors: tensors by name.
+        notes: plain values stored beside them, such as the epoch.
+        removed: the prefix removed from every name, such as ``module.``.
     """
 
     tensors: Mapping[str, Tensor]
@@ -112,20 +111,22 @@ class WeightFile:
 def read_weights(path: Path) -> WeightFile:
     """Read a ``.safetensors`` or torch file.
 
-    A torch file may hold the tensors themselves or have them under ``state_dict``, ``model`` or
-    ``model_state_dict``. Where every name begins with what DataParallel or torch.compile puts
-    there, that is removed.
+    A torch file may hold the tensors directly or under ``state_dict``, ``model`` or
+    ``model_state_dict``. Prefixes of DataParallel and torch.compile are removed if all names have
+    them.
 
     Raises:
-        BadModel: for a file that is absent, damaged, or holds something else.
+        BadModel: if the file is missing, damaged, or holds something else.
     """
     content = _content(path)
     if not isinstance(content, Mapping):
-        raise BadModel(f"{path}: holds no parameters, but {type(content).__name__}")
+        raise BadModel(
+            f"{path}: holds no parameters but an object of type {type(content).__name__}"
+        )
     wrapped = [k for k in _STATES if isinstance(content.get(k), Mapping)]
     tensors = content[wrapped[0]] if wrapped else content
     if other := [str(k) for k, v in tensors.items() if not _is_plain(v)]:
-        raise BadModel(f"{path}: not only parameters: {', '.join(other[:5])}")
+        raise BadModel(f"{path}: entries that are not parameters: {', '.join(other[:5])}")
     if not tensors:
         raise BadModel(f"{path}: holds no parameters")
     notes = {str(k): v for k, v in content.items() if isinstance(v, int | float | str)}
@@ -135,7 +136,7 @@ def read_weights(path: Path) -> WeightFile:
 
 
 def _wrapping(names: Iterable[str]) -> str:
-    """What stands before every name because the network was wrapped when it was saved."""
+    """Return the prefix of all names that comes from wrapping the network."""
     found = ""
     while common := [w for w in _WRAPPERS if all(n.startswith(found + w) for n in names)]:
         found += common[0]
@@ -143,37 +144,37 @@ def _wrapping(names: Iterable[str]) -> str:
 
 
 def require_binary(path: Path) -> None:
-    """Make sure that a file is not text in the place of weights.
+    """Check that a file holds binary data.
 
     Raises:
-        BadModel: for a Git LFS pointer, a web page, other text, or an empty file.
+        BadModel: if the file is a Git LFS pointer, a web page, other text, or empty.
         OSError: if the file cannot be read.
     """
     with path.open("rb") as stream:
         start = stream.read(512)
     if start.startswith(_LFS_POINTER):
         raise BadModel(
-            f"{path}: a Git LFS pointer, not the file that it stands for; fetch that with "
-            "`git lfs pull`, or download it"
+            f"{path}: a Git LFS pointer instead of the weights; fetch the weights with "
+            "`git lfs pull`, or download them"
         )
     if not start:
         raise BadModel(f"{path}: damaged: the file is empty; download or copy it again")
     text = start.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         raise BadModel(
-            f"{path}: a web page, not weights; the server probably answered with a page to log in "
-            "or an error: download the file again and look at it"
+            f"{path}: a web page instead of weights, probably a login or error page; download the "
+            "file again and check it"
         )
     if not start.translate(None, _TEXT):
         first = start.decode("ascii").strip().splitlines()[:1]
         raise BadModel(
-            f"{path}: a text file, not weights; it begins with {''.join(first)[:60]!r}; download "
-            "the weights again"
+            f"{path}: a text file instead of weights, which begins with {''.join(first)[:60]!r}; "
+            "download the weights again"
         )
 
 
 def _content(path: Path) -> object:
-    """What a file holds, without a warning of how it is stored."""
+    """Read a file's content, without warnings about its storage format."""
     if not path.is_file():
         raise BadModel(f"{path}: no such file")
     require_binary(path)
@@ -183,24 +184,24 @@ def _content(path: Path) -> object:
         with warnings.catch_warnings(), numpy_numbers():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # its text advises to run what the file says
+    except pickle.UnpicklingError as error:  # its own text advises to execute the file
         raise BadModel(
-            f"{path}: not a readable weight file: damaged, or it holds other objects than tensors"
-            f"{_foreign(error)}, which are never loaded because they can run code; where it was "
-            "written, save the state_dict alone"
+            f"{path}: not a readable weight file: it is damaged, or holds objects other than "
+            f"tensors{_foreign(error)}, which are never loaded because they can run code; save "
+            "only the state_dict in the program that wrote it"
         ) from None
     except UNREADABLE as error:
         raise BadModel(f"{path}: not a readable weight file: {first_line(error)}") from None
 
 
 def _foreign(error: pickle.UnpicklingError) -> str:
-    """The object that torch did not read, in brackets, where its text names one."""
+    """Return in brackets the object that torch refused, if its text names one."""
     found = re.search(r"(?:GLOBAL|global|type|class) `?([A-Za-z_][\w.]*\.\w+)", str(error))
     return f" ({found[1]})" if found else ""
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is a tensor of real numbers with all its elements in memory."""
+    """Return whether a value is a tensor of real numbers with all elements in memory."""
     return (
         isinstance(value, Tensor)
         and value.layout is torch.strided
@@ -209,7 +210,7 @@ def _is_plain(value: object) -> bool:
 
 
 def write_torch(path: Path, content: object) -> None:
-    """Write a file that torch.load reads, atomically.
+    """Write a torch file atomically.
 
     Raises:
         OSError: if it cannot be written.
@@ -217,15 +218,15 @@ def write_torch(path: Path, content: object) -> None:
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)
-        except RuntimeError as error:  # what torch makes of a full disk
+        except RuntimeError as error:  # raised by torch if the disk is full
             raise OSError(f"{path}: {first_line(error)}") from None
 
 
 def require_finite(given: Mapping[str, Tensor], what: str) -> None:
-    """Make sure that parameters are finite numbers.
+    """Check that all parameters are finite.
 
     Raises:
-        BadModel: listing those that are not after ``what``.
+        BadModel: if some are not; the text is ``what`` with their names.
     """
     wrong = [name for name, tensor in given.items() if not tensor.isfinite().all()]
     if wrong:
@@ -236,11 +237,11 @@ def require_finite(given: Mapping[str, Tensor], what: str) -> None:
 def require_fit(
     given: Mapping[str, Tensor], expected: Mapping[str, Sequence[int]], what: str
 ) -> None:
-    """Make sure that tensors are the expected ones, by name and shape.
+    """Check that tensors have the expected names and shapes.
 
     Raises:
-        BadModel: naming up to ten missing, unknown and misshapen parameters each after ``what``,
-            with the count of the others.
+        BadModel: if not; the text is ``what`` with up to ten missing, unknown and misshapen
+            parameters each, and the number of others.
     """
     missing = [f"missing {name}" for name in expected if name not in given]
     unknown = [f"unknown {name}" for name in given if name not in expected]
@@ -255,7 +256,7 @@ def require_fit(
 
 
 def _some(faults: Sequence[str], kind: str) -> list[str]:
-    """The first of a kind of faults, and how many there are where some are left out."""
+    """Return the first faults of a kind, and the total number if some are left out."""
     more = len(faults) - _LISTED
     if more <= 0:
         return list(faults)
@@ -263,6 +264,6 @@ def _some(faults: Sequence[str], kind: str) -> list[str]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its name where it has none."""
+    """Return the first line of an error's text, or the error's class name if it is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
