@@ -44,8 +44,8 @@ def series(depth: int, side: int) -> tuple[Volume, SeriesRow]:
         for i in range(10)
     ]
     row = SeriesRow(
-        study_id=1,
-        series_id=2,
+        study_id="1",
+        series_id="2",
         fold=0,
         kind=SeriesKind.SAGITTAL_T1,
         targets=TARGETS[Condition.FORAMINAL],

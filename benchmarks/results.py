@@ -54,8 +54,8 @@ RESAMPLES = 2000
 #: Parts of the official score, and their mean.
 PARTS = (*(c.value.replace("_", " ") for c in Condition), "any severe canal", "official score")
 
-Probabilities = Mapping[int, Mapping[Target, tuple[float, float, float]]]
-Solution = Mapping[int, Mapping[Target, Grade]]
+Probabilities = Mapping[str, Mapping[Target, tuple[float, float, float]]]
+Solution = Mapping[str, Mapping[Target, Grade]]
 
 
 def lumbargrade(*arguments: object) -> None:
@@ -100,13 +100,13 @@ def completed(
         if fold not in folds:
             continue
         constant = constants[fold]
-        said = predictions[str(study)].findings if str(study) in predictions else {}
+        said = predictions[study].findings if study in predictions else {}
         found[study] = {t: said[t].probabilities if t in said else constant[t] for t in FINDINGS}
         filled += sum(t not in said for t in FINDINGS if t in store.grades[study])
     return found, filled
 
 
-def scores(solution: Solution, submission: Probabilities, studies: Sequence[int]) -> list[float]:
+def scores(solution: Solution, submission: Probabilities, studies: Sequence[str]) -> list[float]:
     """Parts of the official score of some studies, each as often as it is named, and their mean."""
     drawn = [(str(i), study) for i, study in enumerate(studies)]
     found = official_score(
@@ -174,7 +174,7 @@ def nested_blend(files: Mapping[str, Path], store: VolumeStore) -> dict[str, Stu
     members = [read_member(path, name) for name, path in files.items()]
     said = {name: read_predictions(path) for name, path in files.items()}
     studies = np.array(sorted({study for of in said.values() for study in of}))
-    folds = [store.folds[int(study)] for study in studies]
+    folds = [store.folds[study] for study in studies]
     found = {}
     for part in held_out_parts(studies, folds):
         held_out = set(studies[part])

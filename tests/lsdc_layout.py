@@ -17,8 +17,8 @@ SAGITTAL = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
 AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
 
 
-def series_ids(study: int) -> dict[SeriesKind, int]:
-    return {kind: 10 * study + i for i, kind in enumerate(SeriesKind)}
+def series_ids(study: str) -> dict[SeriesKind, str]:
+    return {kind: f"{study}{i}" for i, kind in enumerate(SeriesKind)}
 
 
 def write_slice(
@@ -75,9 +75,9 @@ def write_lsdc(
     split: str = "train",
     depth: int = DEPTH,
     shape: tuple[int, int] = SHAPE,
-) -> list[int]:
+) -> list[str]:
     """Write a data set; returns the study ids. Instance n lies at (n - 1) x 4 mm."""
-    ids = [1000 + 7 * i for i in range(studies)]
+    ids = [str(1000 + 7 * i) for i in range(studies)]
     series, points, grades = [], [], []
     for n, study in enumerate(ids):
         for kind, series_id in series_ids(study).items():
@@ -86,7 +86,7 @@ def write_lsdc(
                 away = 4.0 * (instance - 1)
                 position = [away, -10.0, 30.0] if kind.sagittal else [-10.0, -10.0, away]
                 write_slice(
-                    folder / f"{split}_images" / str(study) / str(series_id) / f"{instance}.dcm",
+                    folder / f"{split}_images" / study / series_id / f"{instance}.dcm",
                     instance,
                     position,
                     SAGITTAL if kind.sagittal else AXIAL,

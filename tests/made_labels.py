@@ -23,13 +23,13 @@ def made_tables(studies: int = 40, seed: int = 0) -> LsdcTables:
     rng = np.random.default_rng(seed)
     series, points, grades = [], [], {}
     for n in range(studies):
-        study = 100 + n
+        study = str(100 + n)
         grades[study] = dict.fromkeys(FINDINGS, Grade.NORMAL_MILD)
         gap = rng.uniform(30, 70)
         corner = rng.uniform(2, 3, 2) * gap
         bend = rng.uniform(0.1, 0.3)
         for condition, k in KINDS.items():
-            series_id = 10 * study + k
+            series_id = f"{study}{k}"
             series.append(SeriesEntry(study, series_id, list(SeriesKind)[k]))
             for i, target in enumerate(TARGETS[condition]):
                 level, side = i % 5, i // 5
@@ -55,7 +55,7 @@ def foraminal(level: Level, side: Side) -> Target:
 
 def edited(
     tables: LsdcTables,
-    study: int,
+    study: str,
     targets: Sequence[Target],
     change: Callable[[TablePoint], TablePoint | None],
 ) -> LsdcTables:

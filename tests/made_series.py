@@ -41,7 +41,9 @@ def make_row(condition: Condition, depth: int = 9, seed: int = 0, fold: int = 0)
         z = {Side.LEFT: 1, Side.RIGHT: depth - 2, None: depth // 2}[target.side]
         points[i] = 60 + 8 * level + rng.uniform(-2, 2), 40 + 28 * level + rng.uniform(-2, 2), z
     grades = rng.integers(-1, 3, len(targets)).astype(np.int8)
-    return SeriesRow(1 + seed, 100 + seed, fold, KINDS[condition], targets, points, grades)
+    return SeriesRow(
+        str(1 + seed), str(100 + seed), fold, KINDS[condition], targets, points, grades
+    )
 
 
 class MadeStore:
@@ -56,8 +58,8 @@ class MadeStore:
     def rows(self, condition: Condition, *, include_wrong_left_points: bool) -> list[SeriesRow]:
         return [make_row(condition, self._depth(i), i, fold=i % 5) for i in range(self.count)]
 
-    def volume(self, study_id: int, series_id: int) -> Volume:
-        seed = series_id - 100
+    def volume(self, study_id: str, series_id: str) -> Volume:
+        seed = int(series_id) - 100
         return make_volume(self._depth(seed), seed=seed)
 
     def mean_shape(self, condition: Condition) -> np.ndarray:

@@ -50,11 +50,11 @@ def write_oof(
         for target, q in zip(targets, p.tolist(), strict=True):
             if target.condition in conditions and keep(study, target):
                 findings[target] = Finding(target, (q[0], q[1], q[2]), sources=source)
-        grades[study] = {t: Grade(g) for t, g in zip(targets, known, strict=True)}
+        grades[str(study)] = {t: Grade(g) for t, g in zip(targets, known, strict=True)}
         predictions.append(StudyPrediction(str(study), findings, source))
     table = folder / "oof.csv"
     numbers = range(1, studies + 1)
-    write_predictions(table, predictions, {s: fold_of(s) for s in numbers}, grades)
+    write_predictions(table, predictions, {str(s): fold_of(s) for s in numbers}, grades)
     models = tuple(
         ModelRecord(str(folder / f"fold{f}"), recipe, f, "0" * 64)
         for f in sorted({fold_of(s) for s in numbers})

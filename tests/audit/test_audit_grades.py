@@ -8,7 +8,7 @@ from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Condition, Grade, Level, Target
 
 ONE, TWO = (Target(Condition.CANAL, level) for level in (Level.L1_L2, Level.L2_L3))
-GRADES = {5: {ONE: Grade.SEVERE, TWO: Grade.NORMAL_MILD}, 6: {ONE: Grade.NORMAL_MILD}}
+GRADES = {"5": {ONE: Grade.SEVERE, TWO: Grade.NORMAL_MILD}, "6": {ONE: Grade.NORMAL_MILD}}
 
 
 def file(**severe: float) -> dict[str, StudyPrediction]:
@@ -22,7 +22,7 @@ def file(**severe: float) -> dict[str, StudyPrediction]:
 
 def test_a_label_that_every_file_finds_unlikely_is_a_suspect_with_its_series():
     (suspect,) = check_grades([file(s5=0.01, s6=0.02), file(s5=0.04, s6=0.5)], GRADES)
-    assert (suspect.study_id, suspect.series_id, suspect.targets) == (5, 77, (ONE,))
+    assert (suspect.study_id, suspect.series_id, suspect.targets) == ("5", "77", (ONE,))
     assert suspect.score == 0.05 / 0.04
     assert "labelled Severe" in suspect.reason
     assert "4.0% at most and Normal/Mild 96%" in suspect.reason
@@ -36,5 +36,5 @@ def test_one_file_that_agrees_or_says_nothing_clears_a_label():
 
 def test_the_most_contradicted_come_first_and_the_list_has_an_end():
     said = [file(s5=0.02, s6=0.999)]
-    assert [s.study_id for s in check_grades(said, GRADES)] == [6, 5]
-    assert [s.study_id for s in check_grades(said, GRADES, most=1)] == [6]
+    assert [s.study_id for s in check_grades(said, GRADES)] == ["6", "5"]
+    assert [s.study_id for s in check_grades(said, GRADES, most=1)] == ["6"]

@@ -12,7 +12,7 @@ from lumbargrade.audit.records import Check
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, Side, Target
 from lumbargrade.lsdc.store_tables import StoredPoint
 
-STUDY = 7
+STUDY = "7"
 
 
 def placed(points=None) -> list[StoredPoint]:
@@ -26,7 +26,9 @@ def placed(points=None) -> list[StoredPoint]:
             centre = [4 * (level - 2) + x, 5 * (level - 2) ** 2, -30.0 * level]
             patient = tuple((np.array(centre) + rng.uniform(-2, 2, 3)).tolist())
             instance = 5 * level if condition is Condition.SUBARTICULAR else 4 + 6 * side
-            found.append(StoredPoint(STUDY, k, instance, target, 50.0, 50.0 + level, 0.0, patient))
+            found.append(
+                StoredPoint(STUDY, str(k), instance, target, 50.0, 50.0 + level, 0.0, patient)
+            )
     return found
 
 
@@ -70,7 +72,7 @@ def test_a_point_that_is_doubted_already_is_held_against_nobody():
     wrong = named(placed(), {one: two, two: one})
     (suspect,) = check_patient(wrong)
     assert suspect.targets == (one, two)
-    assert not check_patient(wrong, {(0, one), (0, two)})
+    assert not check_patient(wrong, {("0", one), ("0", two)})
 
 
 def test_points_without_a_place_and_studies_without_a_canal_row_are_passed_over():

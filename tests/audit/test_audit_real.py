@@ -15,7 +15,7 @@ from lumbargrade.lsdc.tables import TablePoint, read_point_table, read_tables
 #: Disc spacing of the mean sagittal shape in a frame of 512 pixels: no image size is known here.
 SPACING_512 = 54.4
 
-Places = dict[tuple[int, int], dict[Target, TablePoint]]
+Places = dict[tuple[str, str], dict[Target, TablePoint]]
 
 
 def canal_places(points: list[TablePoint] | tuple[TablePoint, ...]) -> Places:
@@ -48,7 +48,7 @@ def person(shared: Path) -> Places:
     )
 
 
-def moved_by_the_person(raw: Places, person: Places) -> set[tuple[tuple[int, int], Target]]:
+def moved_by_the_person(raw: Places, person: Places) -> set[tuple[tuple[str, str], Target]]:
     return {
         (series, t)
         for series, places in raw.items()
@@ -109,10 +109,10 @@ def test_every_series_to_which_the_person_added_points_is_listed(suspects, raw, 
 def test_the_known_foraminal_errors_lead_their_checks(suspects):
     foraminal = [s for s in suspects if s.condition is Condition.FORAMINAL]
     shape = [s.study_id for s in foraminal if s.check is Check.SHAPE]
-    assert set(shape[:3]) == {8785691, 3355993164, 4066376844}
+    assert set(shape[:3]) == {"8785691", "3355993164", "4066376844"}
     sides = [s.series_id for s in foraminal if s.check is Check.SIDES]
-    known = {3230157587, 692927423, 2289719834, 4030602643, 856763877}
-    missed = {2294821327, 2278678071, 1513597136, 3802667261}
+    known = {"3230157587", "692927423", "2289719834", "4030602643", "856763877"}
+    missed = {"2294821327", "2278678071", "1513597136", "3802667261"}
     assert set(sides[:9]) == known | missed
 
 

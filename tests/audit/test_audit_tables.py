@@ -15,7 +15,7 @@ from lumbargrade.lsdc.tables import LsdcTables
 from made_labels import canal, edited, foraminal, made_tables
 
 RIGHT = made_tables()
-STUDY = 117
+STUDY = "117"
 PLACES = {(p.study_id, p.target): p for p in RIGHT.points}
 
 
@@ -23,7 +23,7 @@ def found(tables: LsdcTables) -> list[Suspect]:
     return audit_tables(tables).suspects
 
 
-def spacing(study: int) -> float:
+def spacing(study: str) -> float:
     top, end = PLACES[study, canal(Level.L1_L2)], PLACES[study, canal(Level.L5_S1)]
     return (end.y - top.y) / 4
 
@@ -36,7 +36,7 @@ def test_right_tables_give_no_suspects():
 @settings(max_examples=30)
 @given(
     st.sampled_from([t for c in (Condition.CANAL, Condition.FORAMINAL) for t in TARGETS[c]]),
-    st.integers(100, 139),
+    st.integers(100, 139).map(str),
     st.floats(0, 2 * np.pi),
     st.floats(1.2, 8),
 )
@@ -124,7 +124,7 @@ def test_exchanged_axial_sides_and_a_stray_slice_and_a_place_outside_every_image
     assert suspect.corrections[0].instance_number == 8
     out = edited(RIGHT, STUDY, [canal(Level.L1_L2)], lambda p: p._replace(x=-20.0))
     assert Check.BOUNDS in {s.check for s in found(out)}
-    sizes = {(STUDY, 10 * STUDY + 1): (90, 2000)}
+    sizes = {(STUDY, f"{STUDY}1"): (90, 2000)}
     assert Check.BOUNDS in {s.check for s in audit_tables(RIGHT, sizes).suspects}
 
 
@@ -135,7 +135,7 @@ def test_few_series_are_still_checked_for_what_needs_no_shape():
     assert all("shape unchecked" in p.what for p in audit.problems)
     level = [canal(Level.L1_L2), canal(Level.L2_L3)]
     names = dict(zip(level, level[::-1], strict=True))
-    wrong = edited(few, 102, level, lambda p: p._replace(target=names[p.target]))
+    wrong = edited(few, "102", level, lambda p: p._replace(target=names[p.target]))
     assert [s.check for s in found(wrong)] == [Check.ORDER]
 
 

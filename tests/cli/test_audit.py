@@ -25,9 +25,9 @@ from made_labels import canal, edited, made_tables, write_tables
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Forty studies; in one a point lies in the corner, in another one is missing."""
-    tables = edited(made_tables(), 105, [canal(Level.L2_L3)], lambda p: p._replace(x=5.0, y=5.0))
+    tables = edited(made_tables(), "105", [canal(Level.L2_L3)], lambda p: p._replace(x=5.0, y=5.0))
     return write_tables(
-        tmp_path / "data", edited(tables, 120, [canal(Level.L5_S1)], lambda p: None)
+        tmp_path / "data", edited(tables, "120", [canal(Level.L5_S1)], lambda p: None)
     )
 
 
@@ -58,7 +58,7 @@ def test_a_deleted_row_is_a_correction_that_was_not_accepted(data, tmp_path):
     header, first, _ = table.read_text().splitlines(keepends=True)
     table.write_text(header + first)
     left = audit_tables(read_tables(data, label_fixes=table)).suspects
-    assert [s.study_id for s in left] == [120]
+    assert [s.study_id for s in left] == ["120"]
 
 
 def test_a_table_with_missing_columns_stops_with_its_name(data, tmp_path, capsys):
@@ -91,7 +91,7 @@ def with_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten studies of noise, of which one has no images, and their store."""
     folder = tmp_path_factory.mktemp("images")
     ids = write_lsdc(folder / "data", 10)
-    shutil.rmtree(folder / "data/train_images" / str(ids[3]))
+    shutil.rmtree(folder / "data/train_images" / ids[3])
     prepare(folder / "data", folder / "store")
     return folder
 
@@ -132,7 +132,7 @@ def test_a_store_of_other_labels_is_named(with_images, tmp_path, caplog):
 
 def test_contradicted_grades_are_listed_with_pictures_and_for_training(data, tmp_path, caplog):
     target = canal(Level.L4_L5)
-    place = Point(target, str(10 * 108 + 1), 8, (100.0, 100.0, 7.0))
+    place = Point(target, "1081", 8, (100.0, 100.0, 7.0))
     said = [
         StudyPrediction(str(study), {target: Finding(target, (mild, 0.0, 1 - mild), place)})
         for study, mild in ((108, 0.01), (109, 0.9), (999, 0.5))

@@ -116,7 +116,7 @@ def test_out_of_fold_has_each_study_condition_and_level_once_by_the_model_of_its
     with (pipeline.root / "oof" / "oof.csv").open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     expected = Counter(
-        (str(row.study_id), target.column)
+        (row.study_id, target.column)
         for condition in (Condition.CANAL, Condition.FORAMINAL)
         for row in store.rows(condition)
         if row.fold in FOLDS
@@ -125,7 +125,7 @@ def test_out_of_fold_has_each_study_condition_and_level_once_by_the_model_of_its
     assert Counter((r["study_id"], r["finding"]) for r in rows) == expected
     assert len(rows) == pipeline.validated["rows"]
     for row in rows:
-        assert int(row["fold"]) == store.folds[int(row["study_id"])]
+        assert int(row["fold"]) == store.folds[row["study_id"]]
         models = row["models"].split(";")
         assert {name.rsplit("#", 1)[1] for name in models} == {row["fold"]}
         graded = "canal" if "canal" in row["finding"] else "foraminal"
@@ -290,7 +290,7 @@ def test_a_study_whose_series_is_truncated_is_named_and_still_submitted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    series = series_ids(1007)[SeriesKind.SAGITTAL_T1]
+    series = series_ids("1007")[SeriesKind.SAGITTAL_T1]
     for path in (data / "test_images" / "1007" / str(series)).iterdir():
         path.write_bytes(path.read_bytes()[:-800])
     out = tmp_path / "submission.csv"

@@ -132,7 +132,7 @@ def test_the_reference_gives_the_real_volumes(shared):
     for row in read_series_table(data / "train_series_descriptions.csv"):
         if (entry := known.get(f"{row.study_id}/{row.series_id}")) is None:
             continue
-        folder = data / "train_images" / str(row.study_id) / str(row.series_id)
+        folder = data / "train_images" / row.study_id / row.series_id
         found = read_published(folder, "sagittal" if row.kind.sagittal else "axial")
         assert hashlib.sha256(found.pixels.tobytes()).hexdigest() == entry["sha256"]
         assert found.numbers == entry["instance_numbers"]

@@ -231,7 +231,7 @@ def test_a_point_that_is_nowhere_is_no_point() -> None:
     assert set(locate(make_volume(), CANAL, voxels)) == {*CANAL[:2], *CANAL[3:]}
 
 
-def mean_of(members: list[dict[int, StudyPrediction]]) -> dict[int, StudyPrediction]:
+def mean_of(members: list[dict[str, StudyPrediction]]) -> dict[str, StudyPrediction]:
     """Series -> the mean of what models say of it, as `ensemble_of` has it."""
     row, meta = make_row(Condition.CANAL), ModelMeta(Recipe("r", "canal"), 3)
     folds = []
@@ -243,10 +243,13 @@ def mean_of(members: list[dict[int, StudyPrediction]]) -> dict[int, StudyPredict
 
 
 def test_the_mean_over_models_is_taken_series_by_series_as_of_findings() -> None:
-    first = {series: series_prediction(i + 1, str(series)) for i, series in enumerate((1, 2, 3))}
-    second = {3: series_prediction(5, "3"), 1: series_prediction(4, "1")}  # other order, one less
+    first = {series: series_prediction(int(series), series) for series in ("1", "2", "3")}
+    second = {
+        "3": series_prediction(5, "3"),
+        "1": series_prediction(4, "1"),
+    }  # other order, one less
     found = mean_of([first, second])
-    assert list(found) == [1, 3]
+    assert list(found) == ["1", "3"]
     for series, one in found.items():
         a, b = first[series], second[series]
         both = (a.probability_rows(CANAL) + b.probability_rows(CANAL)) / 2
@@ -255,11 +258,11 @@ def test_the_mean_over_models_is_taken_series_by_series_as_of_findings() -> None
         together = average([a, b])
         for target in CANAL:
             assert together.findings[target].point == one.points[target]
-    near = [{1: series_prediction(1, "1", shift)} for shift in (0.0, 0.5)]
-    middle = mean_of(near)[1].point_rows(CANAL, patient=False)
+    near = [{"1": series_prediction(1, "1", shift)} for shift in (0.0, 0.5)]
+    middle = mean_of(near)["1"].point_rows(CANAL, patient=False)
     np.testing.assert_allclose(middle, drawn(1)[1] + 0.25)
-    alone = mean_of([first])[1]
-    assert alone.points == first[1].points
+    alone = mean_of([first])["1"]
+    assert alone.points == first["1"].points
 
 
 def test_a_mean_of_places_in_two_stacks_lies_between_them_in_the_patient() -> None:

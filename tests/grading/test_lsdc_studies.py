@@ -35,17 +35,17 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def folder_of(data: Path, study: int, kind: SeriesKind) -> Path:
-    return data / "test_images" / str(study) / str(series_ids(study)[kind])
+def folder_of(data: Path, study: str, kind: SeriesKind) -> Path:
+    return data / "test_images" / study / series_ids(study)[kind]
 
 
 def test_studies_and_kinds_come_from_the_table(data: Path) -> None:
     studies = LsdcStudies.open(data)
     assert list(studies.series) == ["1000", "1007", "1014"]
-    assert studies.series["1007"] == [(str(i), k) for k, i in series_ids(1007).items()]
+    assert studies.series["1007"] == [(i, k) for k, i in series_ids("1007").items()]
     volumes, problems = studies.read("1007", {T1, AXIAL})
     assert [v.kind for v in volumes] == [T1, AXIAL]
-    assert [v.series_id for v in volumes] == [str(series_ids(1007)[k]) for k in (T1, AXIAL)]
+    assert [v.series_id for v in volumes] == [series_ids("1007")[k] for k in (T1, AXIAL)]
     assert not [p for p in problems if p.fatal]
 
 
@@ -71,7 +71,7 @@ def test_what_is_no_data_set_is_a_usage_error(data: Path, tmp_path: Path) -> Non
 def test_a_garbage_series_is_named_and_every_other_one_predicted(
     data: Path, members: list[Member]
 ) -> None:
-    for path in folder_of(data, 1007, T1).iterdir():
+    for path in folder_of(data, "1007", T1).iterdir():
         path.write_bytes(b"this is no image" * 40)
     found = {
         p.study_id: p for p in predict_studies(LsdcStudies.open(data), Ensemble(members, False))
@@ -82,14 +82,14 @@ def test_a_garbage_series_is_named_and_every_other_one_predicted(
     assert not found["1000"].problems
     fatal = [p for p in found["1007"].problems if p.fatal]
     assert fatal
-    assert {(p.study, p.series) for p in fatal} == {("1007", str(series_ids(1007)[T1]))}
+    assert {(p.study, p.series) for p in fatal} == {("1007", series_ids("1007")[T1])}
     assert "no usable Sagittal T1 series" in [p.what for p in found["1007"].problems if not p.fatal]
 
 
 def test_a_spoiled_slice_is_named_and_its_series_predicted_without_it(
     data: Path, members: list[Member]
 ) -> None:
-    spoiled = folder_of(data, 1000, T2) / "3.dcm"
+    spoiled = folder_of(data, "1000", T2) / "3.dcm"
     spoiled.write_bytes(spoiled.read_bytes()[:300])
     studies = LsdcStudies.open(data)
     volumes, _ = studies.read("1000", {T2})
@@ -103,7 +103,7 @@ def test_findings_name_their_slices_by_the_file_and_not_by_the_header(
     data: Path, members: list[Member]
 ) -> None:
     for kind in (T1, T2):
-        for file in sorted(folder_of(data, 1000, kind).iterdir()):
+        for file in sorted(folder_of(data, "1000", kind).iterdir()):
             file.rename(file.with_name(f"{50 - int(file.stem)}.dcm"))
     studies = LsdcStudies.open(data)
     slices = {v.series_id: v.slices for v in studies.read("1000", {T1, T2})[0]}
@@ -127,7 +127,7 @@ def test_absent_images_are_named(data: Path, members: list[Member]) -> None:
 
 
 def test_series_that_no_model_looks_at_are_not_read(data: Path, members: list[Member]) -> None:
-    for path in folder_of(data, 1000, T1).iterdir():
+    for path in folder_of(data, "1000", T1).iterdir():
         path.write_bytes(b"")
     one = next(predict_studies(LsdcStudies.open(data), Ensemble(members[1:], False)))
     assert set(one.findings) == set(TARGETS[Condition.CANAL])
@@ -137,7 +137,7 @@ def test_series_that_no_model_looks_at_are_not_read(data: Path, members: list[Me
 def test_a_kind_that_the_table_lacks_is_noted(data: Path, members: list[Member]) -> None:
     path = data / "test_series_descriptions.csv"
     with path.open(newline="") as lines:
-        rows = [r for r in csv.reader(lines) if r[:2] != ["1000", str(series_ids(1000)[T2])]]
+        rows = [r for r in csv.reader(lines) if r[:2] != ["1000", series_ids("1000")[T2]]]
     with path.open("w", newline="") as lines:
         csv.writer(lines).writerows(rows)
     one = next(predict_studies(LsdcStudies.open(data), Ensemble(members, False)))

@@ -53,8 +53,8 @@ def made(study: str, seed: int = 0, patient: bool = True) -> StudyPrediction:
 def test_predictions_survive_writing_and_reading(tmp_path: Path, patient: bool) -> None:
     path = tmp_path / "oof.csv"
     before = [made("10", 1), made("9", 2, patient)]
-    grades = {9: {CANAL[0]: Grade.SEVERE}}
-    assert write_predictions(path, before, {9: 4}, grades) == 50
+    grades = {"9": {CANAL[0]: Grade.SEVERE}}
+    assert write_predictions(path, before, {"9": 4}, grades) == 50
     after = read_predictions(path)
     assert list(after) == ["9", "10"]
     for one in before:
@@ -109,7 +109,7 @@ def test_rounded_probabilities_are_normalised_and_others_refused(
 
 def test_truth_and_fold_stand_beside_their_finding(tmp_path: Path) -> None:
     path = tmp_path / "oof.csv"
-    write_predictions(path, [made("9")], {9: 4}, {9: {CANAL[2]: Grade.MODERATE}})
+    write_predictions(path, [made("9")], {"9": 4}, {"9": {CANAL[2]: Grade.MODERATE}})
     rows = [line.split(",") for line in path.read_text().splitlines()]
     assert tuple(rows[0]) == COLUMNS
     truth = {r[2]: r[6] for r in rows[1:]}
@@ -157,9 +157,9 @@ def test_a_damaged_file_is_refused_with_its_row(
 def test_a_label_is_in_patient_space_where_its_pixel_is() -> None:
     volume = make_volume(depth=5)
     labels = [
-        TablePoint(1, 100, 3, CANAL[0], 10.0, 20.0),
-        TablePoint(1, 100, 99, CANAL[1], 10.0, 20.0),  # no such instance
-        TablePoint(1, 555, 3, CANAL[2], 10.0, 20.0),  # another series
+        TablePoint("1", "100", 3, CANAL[0], 10.0, 20.0),
+        TablePoint("1", "100", 99, CANAL[1], 10.0, 20.0),  # no such instance
+        TablePoint("1", "555", 3, CANAL[2], 10.0, 20.0),  # another series
     ]
     (found,) = true_points(labels, volume)
     assert found.target is CANAL[0]

@@ -107,7 +107,7 @@ def test_all_25_findings_lie_in_the_series_that_shows_them(
 def test_places_are_within_a_crop_of_the_labels_and_levels_keep_their_order(
     whole: StudyPrediction, store: VolumeStore
 ) -> None:
-    truth = {p.target: p.patient for p in store.points if str(p.study_id) == whole.study_id}
+    truth = {p.target: p.patient for p in store.points if p.study_id == whole.study_id}
     for target, finding in whole.findings.items():
         assert finding.point is not None
         away = np.subtract(finding.point.patient, truth[target])
@@ -206,7 +206,7 @@ def test_levels_below_the_axial_stack_are_named(
     store: VolumeStore, volumes: list[Volume], models: Mapping[str, Member], guides: list[Member]
 ) -> None:
     axial = of_kind(volumes, AXIAL)
-    known = {p.target: p.patient for p in store.points if str(p.study_id) == axial.study_id}
+    known = {p.target: p.patient for p in store.points if p.study_id == axial.study_id}
     centres = [known[t] for t in TARGETS[Condition.CANAL]]
     middles = [cut_level(c, [axial]).stacks[0].nearest.z for c in centres[1:3]]
     z = np.arange(len(axial.slices))

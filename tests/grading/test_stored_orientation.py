@@ -93,7 +93,7 @@ def labelled(data: Path) -> list[Point]:
 
 def read_lsdc(data: Path, folder: Path) -> Study:
     """A study in the LSDC layout, by the tables of a data set."""
-    kinds = {str(s.series_id): s.kind for s in read_tables(data).series}
+    kinds = {s.series_id: s.kind for s in read_tables(data).series}
     return read_study(folder, kinds=kinds)
 
 
@@ -122,7 +122,7 @@ def export(data: Path) -> Slices:
     tables = read_tables(data)
     found = {}
     for entry in tables.series:
-        folder = data / "train_images" / str(entry.study_id) / str(entry.series_id)
+        folder = data / "train_images" / entry.study_id / entry.series_id
         found[entry.kind.name] = [exported(d, entry.kind) for d in read_series_files(folder)]
     found[AGAIN] = [again(d) for d in found[T2.name]]
     return found

@@ -55,7 +55,11 @@ def test_points_are_added_moved_and_dropped_and_the_rest_stays(data):
     before = {(*p[:2], p.target): p for p in read_tables(data).points}
     tables = read_tables(data, label_fixes=fixes(data, MOVE + DROP + ADD))
     after = {(*p[:2], p.target): p for p in tables.points}
-    moved, dropped, added = (1000, 10000, MOVED), (1000, 10002, DROPPED), (1000, 10001, CANAL)
+    moved, dropped, added = (
+        ("1000", "10000", MOVED),
+        ("1000", "10002", DROPPED),
+        ("1000", "10001", CANAL),
+    )
     assert after.pop(added)[2:] == (2, CANAL, 12.5, 17.0)
     assert after.pop(moved)[2:] == (3, MOVED, 7.0, 8.0)
     assert before.pop(moved) != before.pop(dropped)
@@ -71,8 +75,8 @@ def test_prepare_reads_them(data, tmp_path):
     prepare(data, tmp_path / "store", label_fixes=fixes(data, MOVE + ADD))
     store = VolumeStore.open(tmp_path / "store")
     places = {(p.study_id, p.target): (p.x, p.y, p.instance_number) for p in store.points}
-    assert places[1000, MOVED] == (7.0, 8.0, 3)
-    assert places[1000, CANAL] == (12.5, 17.0, 2)
+    assert places["1000", MOVED] == (7.0, 8.0, 3)
+    assert places["1000", CANAL] == (12.5, 17.0, 2)
     assert len(store.rows(Condition.CANAL)) == 2
 
 
@@ -108,7 +112,7 @@ def test_missing_columns_are_named(data):
 PUBLISHED_ROWS = read_corrections(PUBLISHED_FILE)
 
 
-def write_part(folder: Path, series: set[tuple[int, int]]) -> Path:
+def write_part(folder: Path, series: set[tuple[str, str]]) -> Path:
     """Tables of those T2 series as labelled before the published corrections: no images."""
     labels = [c for c in PUBLISHED_ROWS if (c.study_id, c.series_id) in series]
     folder.mkdir()
@@ -177,7 +181,7 @@ def test_a_file_named_published_is_named_by_its_path(data, monkeypatch, capsys):
     line = ["prepare", "data", "--out", "s", "--workers", "1"]
     assert main([*line, "--label-fixes", "./published"]) == 0
     places = {(p.study_id, p.target): (p.x, p.y) for p in VolumeStore.open("s").points}
-    assert places[1000, MOVED] == (7.0, 8.0)
+    assert places["1000", MOVED] == (7.0, 8.0)
     assert "published label fixes" not in capsys.readouterr().out
 
 

@@ -28,9 +28,9 @@ def test_missing_images_are_listed(tmp_path, capsys):
     (images / "1014/10140/2.dcm").unlink()
     assert main(["inspect", str(tmp_path), "--json"]) == 1
     said = json.loads(capsys.readouterr().out.splitlines()[-1])["images"]
-    assert said["missing_studies"] == [1000]
-    assert said["missing_series"] == [[1007, 10071]]
-    assert said["missing_instances"] == [[1014, 10140, 2]]
+    assert said["missing_studies"] == ["1000"]
+    assert said["missing_series"] == [["1007", "10071"]]
+    assert said["missing_instances"] == [["1014", "10140", 2]]
 
 
 def test_a_bad_table_is_named_without_a_traceback(tmp_path, capsys):

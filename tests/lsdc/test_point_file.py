@@ -29,7 +29,7 @@ from lumbargrade.sampling.study_rows import (
 CANAL, FORAMINAL = TARGETS[Condition.CANAL], TARGETS[Condition.FORAMINAL]
 
 
-def point(target: Target, study: int = 7, fold: int = 3, **change) -> PointRow:
+def point(target: Target, study: str = "7", fold: int = 3, **change) -> PointRow:
     at = Point(target, "70", 4, (1.25, 2.5, 3.125), (-10.5, 20.25, -30.0))
     made = PointRow(
         study, fold, at, (ModelSource("small/canal", fold), ModelSource("other#name", fold))
@@ -43,12 +43,12 @@ def written(path: Path, points: list[PointRow]) -> Path:
 
 
 def test_points_come_back_as_they_were(tmp_path: Path) -> None:
-    points = [point(t, study) for study in (9, 7) for t in (CANAL[1], FORAMINAL[4])]
-    points.append(point(CANAL[0], 7, 3, models=()))
+    points = [point(t, study) for study in ("9", "7") for t in (CANAL[1], FORAMINAL[4])]
+    points.append(point(CANAL[0], "7", 3, models=()))
     found = read_points(written(tmp_path, points))
-    assert list(found) == [7, 9]
+    assert list(found) == ["7", "9"]
     assert found == {
-        study: {p.point.target: p for p in points if p.study_id == study} for study in (7, 9)
+        study: {p.point.target: p for p in points if p.study_id == study} for study in ("7", "9")
     }
 
 
@@ -112,17 +112,17 @@ def test_a_file_that_is_none_or_no_table_is_named(tmp_path: Path) -> None:
 
 
 def test_points_of_a_model_that_was_trained_on_the_study_are_refused() -> None:
-    points = {7: {CANAL[0]: point(CANAL[0])}, 8: {CANAL[2]: point(CANAL[2], 8, 1)}}
-    refuse_seen(points, {7: 3, 8: 1}, "p.csv")
-    refuse_seen(points, {7: 3}, "p.csv")  # a study that is not in the store
+    points = {"7": {CANAL[0]: point(CANAL[0])}, "8": {CANAL[2]: point(CANAL[2], "8", 1)}}
+    refuse_seen(points, {"7": 3, "8": 1}, "p.csv")
+    refuse_seen(points, {"7": 3}, "p.csv")  # a study that is not in the store
     mixed = {
-        7: {CANAL[0]: point(CANAL[0], models=(ModelSource("good", 3), ModelSource("bad/one", 2)))}
+        "7": {CANAL[0]: point(CANAL[0], models=(ModelSource("good", 3), ModelSource("bad/one", 2)))}
     }
     said = r"p\.csv: the point spinal_canal_stenosis_l1_l2 of study 7 \(fold 3\).*bad/one fold 2"
     with pytest.raises(UsageError, match=said):
-        refuse_seen(mixed, {7: 3}, "p.csv")
+        refuse_seen(mixed, {"7": 3}, "p.csv")
     with pytest.raises(UsageError, match=r"study 8 \(fold 0\) comes from small/canal fold 1"):
-        refuse_seen(points, {7: 3, 8: 0}, "p.csv")
+        refuse_seen(points, {"7": 3, "8": 0}, "p.csv")
 
 
 Spread = tuple[float, float, float]
@@ -130,12 +130,13 @@ Spread = tuple[float, float, float]
 
 def compared(
     count: int, spread: Spread, *, far: int = 0, seed: int = 0
-) -> tuple[dict[int, dict[Target, PointRow]], dict[int, dict[Target, Point]]]:
+) -> tuple[dict[str, dict[Target, PointRow]], dict[str, dict[Target, Point]]]:
     """Points off their labels by a normal error; the first ``far`` lie on another level."""
     rng = np.random.default_rng(seed)
     predicted, labels = {}, {}
-    for study in range(count):
-        off = rng.normal(0, spread) if study >= far else np.array([0, 0, 35.0])
+    for number in range(count):
+        study = str(number)
+        off = rng.normal(0, spread) if number >= far else np.array([0, 0, 35.0])
         truth = rng.normal(0, 50, 3)
         true = Point(CANAL[0], "70", 4, (0, 0, 0), tuple(truth.tolist()))
         found = replace(true, patient=tuple((truth + off).tolist()))
@@ -211,6 +212,6 @@ def test_a_study_without_grades_of_the_targets_or_without_any_point_is_no_row(
 
 
 def test_points_of_unknown_models_are_refused() -> None:
-    unknown = {7: {CANAL[0]: point(CANAL[0], 7, 3, models=())}}
+    unknown = {"7": {CANAL[0]: point(CANAL[0], "7", 3, models=())}}
     with pytest.raises(UsageError, match="study 7, so it is not known"):
-        refuse_seen(unknown, {7: 3}, "p.csv")
+        refuse_seen(unknown, {"7": 3}, "p.csv")

@@ -47,7 +47,7 @@ def test_a_store_holds_what_the_data_set_says(data, tmp_path):
         (Condition.SUBARTICULAR, SeriesKind.AXIAL_T2),
     ):
         rows = store.rows(condition)
-        assert [r.study_id for r in rows] == [1000, 1007, 1014]
+        assert [r.study_id for r in rows] == ["1000", "1007", "1014"]
         assert {r.kind for r in rows} == {kind}
         assert all(r.fold == store.folds[r.study_id] for r in rows)
 
@@ -99,13 +99,13 @@ def test_a_second_run_reads_nothing_and_a_changed_series_is_read_again(data, tmp
     changed = data / "train_images/1007/10071"
     write_slice(changed / f"{DEPTH}.dcm", DEPTH, [50.0, -10, 30], [0, 1, 0, 0, 0, -1])
     assert prepare(data, out).written == 1
-    volume = VolumeStore.open(out).volume(1007, 10071)
+    volume = VolumeStore.open(out).volume("1007", "10071")
     place = volume.slices[volume.slice_of_instance(DEPTH)].plane.position
     assert place == (50.0, -10.0, 30.0)
     (changed / "1.dcm").unlink()
     again = prepare(data, out)
     assert again.written == 1
-    assert VolumeStore.open(out).volume(1007, 10071).pixels.shape[0] == DEPTH - 1
+    assert VolumeStore.open(out).volume("1007", "10071").pixels.shape[0] == DEPTH - 1
     assert again.fingerprint != first.fingerprint
 
 
@@ -125,8 +125,8 @@ def test_a_label_names_its_slice_by_the_file_and_not_by_the_header(data, tmp_pat
         "InstanceNumber differs from the file name in 4 of 4" in p.what for p in summary.problems
     ] == [True]
     store = VolumeStore.open(tmp_path / "store")
-    (row,) = [r for r in store.rows(Condition.FORAMINAL) if r.series_id == 10000]
-    volume = store.volume(1000, 10000)
+    (row,) = [r for r in store.rows(Condition.FORAMINAL) if r.series_id == "10000"]
+    volume = store.volume("1000", "10000")
     for i, z in enumerate(row.points[:, 2].astype(int)):
         named = folder / f"{1 + i % DEPTH}.dcm"
         assert volume.slices[z].file == named.name
@@ -145,7 +145,7 @@ def test_a_label_on_a_number_that_two_slices_have_is_left_out_and_told(data, tmp
     (row,) = [
         r
         for r in VolumeStore.open(tmp_path / "store").rows(Condition.FORAMINAL)
-        if r.study_id == 1000
+        if r.study_id == "1000"
     ]
     assert np.flatnonzero(np.isnan(row.points[:, 2])).tolist() == points
 
@@ -186,8 +186,8 @@ def test_bad_series_are_told_and_the_rest_goes_on(data, tmp_path, capsys):
     blamed = {(p.study, p.series) for p in store.problems}
     assert blamed >= {("1000", "10000"), ("1000", "10001"), ("1007", "10072"), ("1014", "10140")}
     with pytest.raises(BadStore, match="no series 10000"):
-        store.volume(1000, 10000)
-    row = next(r for r in store.rows(Condition.CANAL) if r.study_id == 1000)
+        store.volume("1000", "10000")
+    row = next(r for r in store.rows(Condition.CANAL) if r.study_id == "1000")
     lost = [i for i in range(5) if 1 + i % DEPTH == 2]
     assert np.isnan(row.points[lost]).all()
     assert np.isfinite(np.delete(row.points, lost, axis=0)).all()
@@ -288,10 +288,10 @@ def test_a_store_of_another_version_is_refused_with_advice(data, tmp_path):
 def test_damage_is_noticed(data, tmp_path):
     out = tmp_path / "store"
     prepare(data, out)
-    pixels, _ = series_file.series_paths(out, 1000, 10000)
+    pixels, _ = series_file.series_paths(out, "1000", "10000")
     pixels.write_bytes(pixels.read_bytes()[:500])
     with pytest.raises(BadStore, match="prepare"):
-        VolumeStore.open(out).volume(1000, 10000)
+        VolumeStore.open(out).volume("1000", "10000")
     assert prepare(data, out).written == 1
     points = out / "points.csv"
     points.write_text(points.read_text().replace("1000,", "1001,"))

@@ -64,7 +64,7 @@ def wait_until(condition, seconds: float = 60) -> None:
 def assert_whole(out: Path) -> None:
     """Every series that claims to be there has exactly the pixels it names."""
     for file in out.glob("volumes/*/[!.]*.json"):
-        study, series = int(file.parent.name), int(file.stem)
+        study, series = file.parent.name, file.stem
         record = read_record(out, study, series)
         assert record is not None
         pixels = np.load(series_paths(out, study, series)[0])

@@ -37,13 +37,13 @@ def test_both_spellings_of_the_coordinate_table_mean_the_same(tmp_path):
     snake.write_text(header + "1,2,3,left_neural_foraminal_narrowing,l5_s1,10.5,20,0\n")
     assert read_point_table(plain) == read_point_table(snake)
     (point,) = read_point_table(plain)
-    assert point == (1, 2, 3, Target(Condition.FORAMINAL, Level.L5_S1, Side.LEFT), 10.5, 20.0)
+    assert point == ("1", "2", 3, Target(Condition.FORAMINAL, Level.L5_S1, Side.LEFT), 10.5, 20.0)
 
 
 def test_an_empty_grade_is_absent_and_the_study_is_not(tmp_path):
     table = tmp_path / "train.csv"
     table.write_text(GRADES + "7," + ",".join(["Severe"] + [""] * 24) + "\n")
-    assert read_grade_table(table) == {7: {FINDINGS[0]: Grade.SEVERE}}
+    assert read_grade_table(table) == {"7": {FINDINGS[0]: Grade.SEVERE}}
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_batch_is_stacked_without_padding_and_points_are_in_mask_pixels():
     np.testing.assert_allclose(batch.xy[1], samples[1].points[:, :2] / 4)
     np.testing.assert_allclose(batch.z[1], samples[1].points[:, 2])
     assert (batch.slices[5:].numpy() == samples[1].image).all()
-    assert [s.series_id for s in batch.samples] == [100, 101]
+    assert [s.series_id for s in batch.samples] == ["100", "101"]
 
 
 def test_the_truth_has_no_foraminal_loss():

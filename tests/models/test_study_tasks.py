@@ -197,7 +197,7 @@ def test_predictions_have_a_place_in_a_series_and_nothing_is_said_of_what_is_not
     else:
         assert not one.findings
     row = task.rows(store)[0]
-    kinds = {str(s.series_id): s.kind for s in row.series}
+    kinds = {s.series_id: s.kind for s in row.series}
     shown = {Condition.CANAL: T2, Condition.FORAMINAL: T1, Condition.SUBARTICULAR: AXIAL}
     for target, point in one.points.items():
         assert point.target is target
@@ -215,7 +215,7 @@ def test_a_row_is_predicted_alike_among_others(store, name):
     rows = task.rows(store)[:3]
     together = task.predict_rows(network, store, rows, batch_size=2)
     alone = [task.predict_rows(network, store, [row])[0] for row in rows]
-    assert [p.study_id for p in together] == [str(r.study_id) for r in rows]
+    assert [p.study_id for p in together] == [r.study_id for r in rows]
     for a, b in zip(together, alone, strict=True):
         said, same = (p.probability_rows(task.targets) for p in (a, b))
         np.testing.assert_allclose(said, same, atol=1e-5)

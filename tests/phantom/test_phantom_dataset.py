@@ -55,7 +55,7 @@ def test_two_workers_write_the_same_bytes(train, tmp_path):
 
 
 def test_a_study_does_not_depend_on_the_others(train, held_out):
-    study = str(study_number(3, 1))
+    study = study_number(3, 1)
     for path in (held_out / "test_images" / study).rglob("*.dcm"):
         twin = train / "train_images" / path.relative_to(held_out / "test_images")
         np.testing.assert_array_equal(

@@ -72,9 +72,9 @@ def save_filled_model(folder: Path, name: str, fold: int, store: Path) -> Path:
     return folder
 
 
-def folds_of(store: Path) -> dict[int, int]:
+def folds_of(store: Path) -> dict[str, int]:
     """Study -> fold."""
-    return {int(study): fold for study, fold in VolumeStore.open(store).folds.items()}
+    return dict(VolumeStore.open(store).folds)
 
 
 def _volume(volume: Volume) -> dict[str, Any]:
@@ -125,12 +125,12 @@ def _task(name: str) -> Any:
 
 
 def _row(row: Any, *, whole: bool) -> dict[str, Any]:
-    found = {"study": str(row.study_id), "fold": row.fold}
+    found = {"study": row.study_id, "fold": row.fold}
     if hasattr(row, "guides"):
-        found["series"] = [str(s.series_id) for s in row.series]
+        found["series"] = [s.series_id for s in row.series]
         found["guides"] = len(row.guides)
     else:
-        found["series"] = [str(row.series_id)]
+        found["series"] = [row.series_id]
     found["grades"] = row.grades.tolist()
     if whole:
         found["targets"] = [t.column for t in row.targets]

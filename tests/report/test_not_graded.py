@@ -74,7 +74,7 @@ def without(study: Study, *kinds: SeriesKind) -> Study:
 def upper_axial(study: Study, store: VolumeStore) -> Study:
     """The study with an axial stack that ends between L2/L3 and L3/L4."""
     (axial,) = study.of(AXIAL)
-    known = {p.target: p.patient for p in store.points if str(p.study_id) == study.study_id}
+    known = {p.target: p.patient for p in store.points if p.study_id == study.study_id}
     near = [cut_level(known[t], [axial]).stacks[0].nearest.z for t in CANAL[1:3]]
     z = np.arange(len(axial.slices))
     upwards = axial.slices[-1].plane.position[2] > axial.slices[0].plane.position[2]
@@ -170,7 +170,7 @@ def no_axial(m: Made) -> tuple[StudyPrediction, Reasons]:
 
 def levels_missed(m: Made) -> tuple[StudyPrediction, Reasons]:
     study = upper_axial(m.study, m.store)
-    known = {p.target: p.patient for p in m.store.points if str(p.study_id) == study.study_id}
+    known = {p.target: p.patient for p in m.store.points if p.study_id == study.study_id}
     expected = {}
     for target in SUBARTICULAR:
         if target.level not in (Level.L1_L2, Level.L2_L3):

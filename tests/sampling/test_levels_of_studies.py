@@ -28,7 +28,7 @@ from lumbargrade.lsdc.tables import read_tables
 from lumbargrade.sampling.study import cut_study
 from lumbargrade.sampling.study_rows import StudyRow, study_rows
 
-REAL = 100206310
+REAL = "100206310"
 CANAL = TARGETS[Condition.CANAL]
 
 
@@ -53,7 +53,7 @@ class Labelled:
 
 
 def labelled(store: VolumeStore, row: StudyRow) -> Labelled:
-    volumes = {str(s.series_id): store.volume(s.study_id, s.series_id) for s in row.series}
+    volumes = {s.series_id: store.volume(s.study_id, s.series_id) for s in row.series}
     return Labelled(volumes, {t: (p.series_id, p.voxel, p.patient) for t, p in row.truth.items()})
 
 
@@ -70,16 +70,16 @@ def real(shared: Path) -> Labelled:
     volumes = {}
     for s in tables.series:
         if s.study_id == REAL:
-            path = folder / "train_images" / str(s.study_id) / str(s.series_id)
-            one = read_series(path, study_id=str(REAL), series_id=str(s.series_id), kind=s.kind)
-            volumes[str(s.series_id)] = one.volume
+            path = folder / "train_images" / s.study_id / s.series_id
+            one = read_series(path, study_id=REAL, series_id=s.series_id, kind=s.kind)
+            volumes[s.series_id] = one.volume
     labels = {}
     for p in tables.points:
         if p.study_id == REAL:
-            volume = volumes[str(p.series_id)]
+            volume = volumes[p.series_id]
             voxel = (p.x, p.y, float(volume.slice_of_instance(p.instance_number)))
             patient = tuple(volume.to_patient(voxel).tolist())
-            labels[p.target] = (str(p.series_id), voxel, patient)
+            labels[p.target] = (p.series_id, voxel, patient)
     return Labelled(volumes, labels)
 
 

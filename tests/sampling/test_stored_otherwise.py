@@ -59,10 +59,10 @@ def store_otherwise(data: Path, out: Path) -> None:
         header, *rows = list(csv.reader(stream))
     for i, entry in enumerate(read_tables(data).series):
         way = WAYS[(3 * i + 5) % len(WAYS)]
-        name = str(entry.series_id)
-        study = data / "train_images" / str(entry.study_id)
+        name = entry.series_id
+        study = data / "train_images" / entry.study_id
         slices = read_series_files(study / name)
-        write_study(out / "train_images" / str(entry.study_id), {name: slices}, {name: way})
+        write_study(out / "train_images" / entry.study_id, {name: slices}, {name: way})
         for row in rows:
             if row[header.index("series_id")] == name:
                 move(row, header, way, slices[0].pixel_array.shape, len(slices))
@@ -158,7 +158,7 @@ def test_ordinary_series_of_phantoms_are_seen_as_they_are_stored(
 
 def test_series_of_the_real_study_are_seen_as_they_are_stored(shared: Path) -> None:
     data = shared / "realdata" / "rsna2024"
-    kinds = {str(s.series_id): s.kind for s in read_tables(data).series}
+    kinds = {s.series_id: s.kind for s in read_tables(data).series}
     study = read_study(data / "train_images" / "100206310", kinds=kinds)
     assert len(study.volumes) == 3
     for volume in study.volumes:
@@ -190,7 +190,7 @@ def test_point_errors_of_validation_are_the_same(stores: tuple[VolumeStore, Volu
             away = volume.to_patient(row.points) + np.array([0.3, 9.0, 1.2])
             voxels = volume.from_patient(away)
             points = locate(volume, row.targets, voxels)
-            predictions.append(StudyPrediction(str(row.study_id), {}, points=points))
+            predictions.append(StudyPrediction(row.study_id, {}, points=points))
         judged = JudgedRows(rows, predictions)
         errors.append(point_errors(*point_columns(judged, store, 320)))
     one, other = errors

@@ -285,7 +285,7 @@ def test_a_run_without_its_smaller_batches_can_be_interrupted(
     accumulate: int, store: VolumeStore, tmp_path: Path
 ) -> None:
     """Five studies in batches of two: two batches an epoch, and one study left out."""
-    kept = replace(store, series=[s for s in store.series if s.study_id != 1000])
+    kept = replace(store, series=[s for s in store.series if s.study_id != "1000"])
     recipe = small_recipe("canal", drop_last=True, accumulate=accumulate)
     trainer = small_trainer(recipe, kept, tmp_path)
     assert (len(trainer.training_rows), trainer.steps) == (5, 2)

@@ -55,7 +55,7 @@ def store(small_store: Path) -> VolumeStore:
     return VolumeStore.open(small_store)
 
 
-def others(store: VolumeStore, fold: int) -> list[int]:
+def others(store: VolumeStore, fold: int) -> list[str]:
     return [study for study, f in store.folds.items() if f != fold]
 
 
@@ -112,6 +112,8 @@ def test_a_model_that_saw_one_of_its_studies_is_refused(store: VolumeStore) -> N
     seen = [*others(store, 4), rows[2].study_id]
     with pytest.raises(UsageError, match=rf"trained on 1 of the studies.*{rows[2].study_id}"):
         refuse_seen_studies(meta(4, trained_on=seen), store, rows)
+    with pytest.raises(UsageError, match="trained on 1 of the studies"):  # numbers, as once written
+        refuse_seen_studies(meta(4, trained_on=list(map(int, seen))), store, rows)
 
 
 def test_a_model_of_unknown_training_is_judged_on_the_published_folds_only(
@@ -121,7 +123,7 @@ def test_a_model_of_unknown_training_is_judged_on_the_published_folds_only(
     with pytest.raises(UsageError, match="the training studies of this model are unknown"):
         refuse_seen_studies(meta(4), store, rows)
     table = pd.read_csv(shared / "realdata" / "rsna2024" / "train.csv")
-    published = assign_folds(table["study_id"].tolist())
+    published = assign_folds(table["study_id"].astype(str).tolist())
     assert fold_fingerprint(published) == PUBLISHED_FOLDS
     refuse_seen_studies(meta(4), replace(store, folds=published), rows)
     one = next(iter(published))
@@ -163,8 +165,8 @@ def test_each_model_predicts_its_fold_and_nothing_else(
         rows, plain = one.judged.rows, one.judged.plain
         assert {r.study_id for r in rows} == studies
         for row, prediction in zip(rows, plain, strict=True):
-            assert prediction.study_id == str(row.study_id)
-            assert {p.series_id for p in prediction.points.values()} == {str(row.series_id)}
+            assert prediction.study_id == row.study_id
+            assert {p.series_id for p in prediction.points.values()} == {row.series_id}
         assert (one.judged.flipped is None) == (one.meta.recipe.task == "canal")
 
 
@@ -225,7 +227,7 @@ def test_any_severe_takes_the_mean_over_the_series_of_a_study(
     assert any_severe_of(judged) == pytest.approx(any_severe(severe, grades))
 
     other = saying(judged.plain[0], targets, np.full((5, 3), (0.1, 0.1, 0.8)))
-    again = replace(judged.rows[0], series_id=1)
+    again = replace(judged.rows[0], series_id="1")
     twice = JudgedRows([*judged.rows, again], [*judged.plain, other])
     severe[0] = (severe[0] + 0.8) / 2
     assert any_severe_of(twice) == pytest.approx(any_severe(severe, grades))
@@ -408,7 +410,7 @@ def test_tables_files_and_findings_show_the_same_predictions(
             for target, point in zip(row.targets, row.points, strict=True):
                 if np.isfinite(point).all():
                     at = placed[row.study_id][target].point
-                    place = findings[str(row.study_id)].findings[target].point
+                    place = findings[row.study_id].findings[target].point
                     assert place is not None
                     assert (place.x, place.y, place.z) == at.voxel
                     off.append(np.linalg.norm(volume.to_patient(point) - at.patient))
@@ -476,10 +478,10 @@ def test_an_out_of_fold_file_loses_nothing(
         if line.fold != "pooled":
             continue
         pairs = [
-            (finding.probabilities, store.grades[int(study)][target])
+            (finding.probabilities, store.grades[study][target])
             for study, one in read.items()
             for target, finding in one.findings.items()
-            if target.condition is line.condition and target in store.grades[int(study)]
+            if target.condition is line.condition and target in store.grades[study]
         ]
         loss = local_score([p for p, _ in pairs], [int(g) for _, g in pairs]).weighted
         assert loss == pytest.approx(line.score, rel=1e-12, abs=1e-12)
@@ -492,7 +494,7 @@ def test_errors_of_points_are_in_mask_pixels_slices_and_millimetres(store: Volum
         volume = store.volume(row.study_id, row.series_id)
         voxels = np.nan_to_num(row.points.astype(np.float64)) + np.array([5.0, 0.0, 0.0])
         points = locate(volume, row.targets, voxels)
-        predictions.append(StudyPrediction(str(row.study_id), {}, points=points))
+        predictions.append(StudyPrediction(row.study_id, {}, points=points))
     judged = JudgedRows(rows, predictions)
     columns = point_columns(judged, store, size=64)  # 40 x 32 pixels: a mask pixel is 2.5 pixels
     errors = point_errors(*columns)
@@ -509,14 +511,14 @@ def test_the_out_of_fold_file_has_each_study_once_and_models_that_never_saw_it(
     result = write_validation(tmp_path, folds, store, pictures=1)
     assert result.rows == 8 * 15
     found = read_predictions(tmp_path / "oof.csv")
-    assert set(found) == {str(s) for s, f in store.folds.items() if f in (2, 4)}
+    assert set(found) == {s for s, f in store.folds.items() if f in (2, 4)}
     mine: dict[tuple[str, Condition], list[StudyPrediction]] = defaultdict(list)
     for one in folds:
         (condition,) = one.task.conditions
         for p in one.judged.flipped or one.judged.plain:
             mine[p.study_id, condition].append(p)
     for study, prediction in found.items():
-        assert {s.fold for s in prediction.sources} == {store.folds[int(study)]}
+        assert {s.fold for s in prediction.sources} == {store.folds[study]}
         for condition in (Condition.CANAL, Condition.FORAMINAL):
             (same,) = mine[study, condition]
             for target in TARGETS[condition]:

@@ -34,7 +34,7 @@ def store(phantom_store: Path) -> VolumeStore:
 
 
 @pytest.fixture(scope="module")
-def studies(store: VolumeStore) -> list[int]:
+def studies(store: VolumeStore) -> list[str]:
     return [study for study, fold in store.folds.items() if fold == FOLD]
 
 
@@ -85,7 +85,7 @@ def test_guides_alone_validate_nothing(store: VolumeStore, models: Mapping[str, 
 
 
 def test_a_second_stage_that_saw_a_study_is_refused(
-    store: VolumeStore, models: Mapping[str, Path], studies: list[int], tmp_path: Path
+    store: VolumeStore, models: Mapping[str, Path], studies: list[str], tmp_path: Path
 ) -> None:
     seen = save_small_model(tmp_path / "two", "two_stage", FOLD, trained_on=studies[:1])
     guides = [models["sagittal_t2"]]
@@ -94,7 +94,7 @@ def test_a_second_stage_that_saw_a_study_is_refused(
 
 
 def test_crops_are_cut_around_predictions_of_the_guides_alone(
-    store: VolumeStore, folds: list[FoldPredictions], studies: list[int]
+    store: VolumeStore, folds: list[FoldPredictions], studies: list[str]
 ) -> None:
     found = by_name(folds)
     assert {name for name, f in found.items() if f.guide} == {T1, T2}
@@ -111,7 +111,7 @@ def test_crops_are_cut_around_predictions_of_the_guides_alone(
                 p.points
                 for g in (found[T1], found[T2])
                 for p in g.judged.used
-                if p.study_id == str(row.study_id)
+                if p.study_id == row.study_id
             ]
             expected = {t: p.patient for t, p in average_points(said).items()}
             assert {g.target: g.patient for g in row.guides} == expected
@@ -159,7 +159,7 @@ def test_scores_are_of_the_models_that_grade_and_points_of_those_that_point(
 
 
 def test_the_out_of_fold_file_has_all_25_findings_of_every_study(
-    written: tuple[ValidationResult, Path], folds: list[FoldPredictions], studies: list[int]
+    written: tuple[ValidationResult, Path], folds: list[FoldPredictions], studies: list[str]
 ) -> None:
     result, out = written
     assert result.rows == 25 * len(studies)
@@ -180,7 +180,7 @@ def test_out_of_fold_points_are_those_of_the_first_stage_and_train_a_second_one(
     store: VolumeStore,
     written: tuple[ValidationResult, Path],
     folds: list[FoldPredictions],
-    studies: list[int],
+    studies: list[str],
 ) -> None:
     path = written[1] / "oof-points.csv"
     points = read_points(path)
@@ -192,7 +192,7 @@ def test_out_of_fold_points_are_those_of_the_first_stage_and_train_a_second_one(
                 for f in folds
                 if f.meta.recipe.name != "small/two_stage"
                 for p in f.judged.used
-                if p.study_id == str(study)
+                if p.study_id == study
             ]
         )
         assert {t: row.point.series_id for t, row in points[study].items()} == {

@@ -30,7 +30,7 @@ _SAME_SIZE, _SAME_X = 0.12, 0.3
 #: Millimetres by which left must lie left of right; anything less cannot be two sides.
 _LEFT_OF_RIGHT = 2.0
 
-Places = Mapping[tuple[int, Target], FloatArray]
+Places = Mapping[tuple[str, Target], FloatArray]
 Rows = dict[Side | None, "Row"]
 
 
@@ -52,7 +52,7 @@ def check_shifts(
     canal: Sequence[Chain],
     foraminal: Sequence[Chain],
     models: Mapping[Condition, ShapeModel],
-    placed: Collection[int] = (),
+    placed: Collection[str] = (),
 ) -> list[Suspect]:
     """Sides of a foraminal series, and canal against foraminal rows, one level apart.
 
@@ -246,7 +246,7 @@ class Spine:
 
 
 def check_patient(
-    points: Iterable[StoredPoint], doubted: Collection[tuple[int, Target]] = ()
+    points: Iterable[StoredPoint], doubted: Collection[tuple[str, Target]] = ()
 ) -> list[Suspect]:
     """Points at the height of another level, and sides exchanged.
 
@@ -264,7 +264,7 @@ def check_patient(
         if (p.series_id, p.target) not in doubted
     }
     chains = {c: chains_of(c, points) for c in Condition}
-    others: dict[int, list[Chain]] = defaultdict(list)
+    others: dict[str, list[Chain]] = defaultdict(list)
     suspects: list[Suspect] = []
     for condition in (Condition.FORAMINAL, Condition.SUBARTICULAR):
         for chain in chains[condition]:

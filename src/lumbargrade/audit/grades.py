@@ -48,7 +48,7 @@ def _contradicted(
             said = [
                 f
                 for file in files
-                if str(study) in file and (f := file[str(study)].findings.get(target)) is not None
+                if study in file and (f := file[study].findings.get(target)) is not None
             ]
             if len(said) < len(files) or not said:
                 continue
@@ -57,11 +57,10 @@ def _contradicted(
             if probability >= unlikely:
                 continue
             place = next((f.point for f in said if f.point is not None), None)
-            series = int(place.series_id) if place and place.series_id.isdecimal() else None
             yield Suspect(
                 Check.GRADE,
                 study,
-                series,
+                place.series_id if place else None,
                 (target,),
                 unlikely / max(probability, 1e-6),
                 _reason(label, mildest, len(files)),
@@ -82,10 +81,9 @@ def prediction_problems(
     files: Mapping[Path, Mapping[str, StudyPrediction]], grades: Grades
 ) -> list[Problem]:
     """Files with predictions of other studies than those of the labels, or with none."""
-    known = {str(study) for study in grades}
     problems = []
     for path, file in files.items():
-        strange = sum(study not in known for study in file)
+        strange = sum(study not in grades for study in file)
         if not file:
             problems.append(Problem("holds no prediction", file=str(path)))
         elif strange:

@@ -54,7 +54,7 @@ def write_audit(
     sections = [Section("Summary", summary)]
     for condition in Condition:
         blocks: list[Block] = [
-            _card(e, _picture(out, e, chains.get((e.suspect.series_id or 0, condition)), store))
+            _card(e, _picture(out, e, chains.get((e.suspect.series_id or "", condition)), store))
             for e in audit.entries
             if e.suspect.condition is condition
         ]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, Side, Target
 from lumbargrade.lsdc.corrections import Correction, Fix
 from lumbargrade.lsdc.rows import LabelledPoint
@@ -70,8 +71,8 @@ class Suspect:
     """
 
     check: Check
-    study_id: int
-    series_id: int | None
+    study_id: str
+    series_id: str | None
     targets: tuple[Target, ...]
     score: float
     reason: str
@@ -116,8 +117,8 @@ class Chain:
         instances: (P,) instance numbers; NaN where there is no point.
     """
 
-    study_id: int
-    series_id: int
+    study_id: str
+    series_id: str
     condition: Condition
     xy: FloatArray
     instances: FloatArray
@@ -209,12 +210,12 @@ def chains_of(condition: Condition, points: Iterable[ChainPoint]) -> list[Chain]
     """All series with a point of a condition, by ids."""
     targets = TARGETS[condition]
     place = {t: i for i, t in enumerate(targets)}
-    found: dict[tuple[int, int], list[ChainPoint]] = defaultdict(list)
+    found: dict[tuple[str, str], list[ChainPoint]] = defaultdict(list)
     for point in points:
         if point.target.condition is condition:
             found[point.study_id, point.series_id].append(point)
     chains = []
-    for (study, series), mine in sorted(found.items()):
+    for (study, series), mine in sorted(found.items(), key=lambda item: [*map(id_order, item[0])]):
         xy, instances = np.full((len(targets), 2), np.nan), np.full(len(targets), np.nan)
         for p in mine:
             xy[place[p.target]] = p.x, p.y
@@ -250,4 +251,7 @@ def settle(suspects: Sequence[Suspect]) -> dict[int, tuple[Correction, ...]]:
 
 def ranked(suspects: Iterable[Suspect]) -> list[Suspect]:
     """The most suspicious first; ties in the order of the ids, so that runs agree."""
-    return sorted(suspects, key=lambda s: (-s.score, s.study_id, s.series_id or 0, s.check))
+    return sorted(
+        suspects,
+        key=lambda s: (-s.score, id_order(s.study_id), id_order(s.series_id or ""), s.check),
+    )

@@ -29,12 +29,13 @@ from lumbargrade.audit.within_series import (
 )
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.vocabulary import Condition, Side, Target
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import Grades, LsdcTables
 
 #: (height, width) of a series' images, by (study id, series id).
-Sizes = Mapping[tuple[int, int], tuple[int, int]]
+Sizes = Mapping[tuple[str, str], tuple[int, int]]
 
 _NAMED = 20
 
@@ -124,7 +125,7 @@ def _check_shape(chain: Chain, model: ShapeModel | None, wanted: list[int]) -> I
         yield missing
 
 
-def _wanted(chain: Chain, labelled: set[tuple[int, Target]], grades: Grades) -> list[int]:
+def _wanted(chain: Chain, labelled: set[tuple[str, Target]], grades: Grades) -> list[int]:
     """Targets that should have a point here: no series of the study has one.
 
     A sagittal series shows every level. Axial series share the levels of a study, so there a
@@ -149,7 +150,7 @@ def store_problems(tables: LsdcTables, store: VolumeStore) -> list[Problem]:
     stored = {s[:2] for s in store.series}
     without = {s.kind for s in tables.series} - {s.kind for s in store.series}
     expected = {s[:2] for s in tables.series if s.kind not in without}
-    absent: dict[int, set[int]] = {}
+    absent: dict[str, set[str]] = {}
     for p in tables.points:
         if p[:2] in expected and p[:2] not in stored:
             absent.setdefault(p.study_id, set()).add(p.series_id)
@@ -160,10 +161,10 @@ def store_problems(tables: LsdcTables, store: VolumeStore) -> list[Problem]:
     problems += [
         Problem(
             f"{len(series)} series with labels not in the store: no picture, nothing in mm",
-            study=str(study),
-            series=", ".join(map(str, sorted(series))),
+            study=study,
+            series=", ".join(sorted(series, key=id_order)),
         )
-        for study, series in sorted(absent.items())[:_NAMED]
+        for study, series in sorted(absent.items(), key=lambda item: id_order(item[0]))[:_NAMED]
     ]
     if len(absent) > _NAMED:
         problems.append(Problem(f"and {len(absent) - _NAMED} more studies not in the store"))

@@ -36,7 +36,7 @@ def check_bounds(chain: Chain, size: tuple[int, int] | None) -> Iterator[Suspect
 
 
 def check_series(
-    chain: Chain, kinds: Mapping[tuple[int, int], SeriesKind], together: int
+    chain: Chain, kinds: Mapping[tuple[str, str], SeriesKind], together: int
 ) -> Iterator[Suspect]:
     """A series of a kind that the condition is not read on, or one of several of its kind.
 

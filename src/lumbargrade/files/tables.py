@@ -50,6 +50,15 @@ def _number(kind: Callable[[str], _T], text: str, what: str) -> _T:
     raise ValueError(f"{text!r} is not {what}")
 
 
+def id_text(text: str) -> str:
+    """An id of the LSDC layout: the text of a whole number, always written alike.
+
+    Raises:
+        ValueError: if it is not a whole number.
+    """
+    return str(whole(text))
+
+
 def filled(text: str) -> str:
     """The text without spaces around it; raises ValueError if nothing is left."""
     if not (stripped := text.strip()):

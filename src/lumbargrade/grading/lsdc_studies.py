@@ -64,8 +64,8 @@ class LsdcStudies:
     def _of(cls, table: Path, images: Path, wanted: tuple[str, ...] | None) -> LsdcStudies:
         listed: dict[str, list[tuple[str, SeriesKind]]] = {}
         for row in read_series_table(table):
-            pairs = listed.setdefault(str(row.study_id), [])
-            pairs.append((str(row.series_id), row.kind))
+            pairs = listed.setdefault(row.study_id, [])
+            pairs.append((row.series_id, row.kind))
         if wanted is None:
             return cls(images, listed, tuple(unlisted_studies(images, listed, table.name)))
         problems = sample_problems(wanted, listed, table.name)

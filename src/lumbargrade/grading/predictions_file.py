@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, StudyPrediction
+from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
     Grade,
@@ -56,8 +57,8 @@ def distribution(*cells: str | float) -> Probabilities:
 def write_predictions(
     path: Path,
     predictions: Sequence[StudyPrediction],
-    folds: Mapping[int, int] | None = None,
-    grades: Mapping[int, Mapping[Target, Grade]] | None = None,
+    folds: Mapping[str, int] | None = None,
+    grades: Mapping[str, Mapping[Target, Grade]] | None = None,
 ) -> int:
     """Write what models predict, studies in ascending order; returns how many rows.
 
@@ -72,10 +73,9 @@ def write_predictions(
         grades: study -> target -> true grade; likewise.
     """
     rows: list[list[object]] = []
-    for prediction in sorted(predictions, key=lambda p: (len(p.study_id), p.study_id)):
-        number = int(prediction.study_id) if prediction.study_id.isdecimal() else -1
-        known = (grades or {}).get(number, {})
-        fold = (folds or {}).get(number)
+    for prediction in sorted(predictions, key=lambda p: id_order(p.study_id)):
+        known = (grades or {}).get(prediction.study_id, {})
+        fold = (folds or {}).get(prediction.study_id)
         for target in FINDINGS:
             if (finding := prediction.findings.get(target)) is not None:
                 truth = known[target].column if target in known else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable, Problem
 from lumbargrade.domain.vocabulary import FINDINGS, Target
-from lumbargrade.files.tables import read_table, whole
+from lumbargrade.files.tables import id_text, read_table
 from lumbargrade.lsdc.tables import LsdcTables
 from lumbargrade.scoring.submissions import split_row_id
 
@@ -30,9 +30,9 @@ class MissingImages:
 
     folder: Path
     present: int = 0
-    studies: tuple[int, ...] = ()
-    series: tuple[tuple[int, int], ...] = ()
-    instances: tuple[tuple[int, int, int], ...] = ()
+    studies: tuple[str, ...] = ()
+    series: tuple[tuple[str, str], ...] = ()
+    instances: tuple[tuple[str, str, int], ...] = ()
 
     @property
     def any(self) -> bool:
@@ -41,16 +41,16 @@ class MissingImages:
 
 def find_missing(tables: LsdcTables) -> MissingImages:
     """Compare the tables with the image folder; opens no image."""
-    instances: dict[tuple[int, int], set[int]] = defaultdict(set)
+    instances: dict[tuple[str, str], set[int]] = defaultdict(set)
     for point in tables.points:
         instances[point.study_id, point.series_id].add(point.instance_number)
     there = set(_names(tables.images))
-    missing_studies = [s for s in tables.studies if str(s) not in there]
+    missing_studies = [s for s in tables.studies if s not in there]
     present, series, lost = 0, [], []
     for entry in tables.series:
-        if str(entry.study_id) not in there:
+        if entry.study_id not in there:
             continue
-        files = set(_names(tables.images / str(entry.study_id) / str(entry.series_id)))
+        files = set(_names(tables.images / entry.study_id / entry.series_id))
         if not files:
             series.append((entry.study_id, entry.series_id))
             continue
@@ -136,11 +136,11 @@ def sample_studies(folder: Path, split: str) -> tuple[str, ...] | None:
     if split != "test" or not path.exists():
         return None
     found: dict[str, set[Target]] = {}
-    seen: dict[tuple[int, Target], int] = {}
+    seen: dict[tuple[str, Target], int] = {}
     for row in read_table(path, ("row_id",)):
         study, target = row.read(_study_and_target, "row_id")
         row.require_first(seen, (study, target), f"row_id {row['row_id']}")
-        found.setdefault(str(study), set()).add(target)
+        found.setdefault(study, set()).add(target)
     if not found:
         raise BadTable(f"{path}: lists no study; remove the file to predict those of the table")
     for study_id, rows in found.items():
@@ -150,9 +150,9 @@ def sample_studies(folder: Path, split: str) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-def _study_and_target(row_id: str) -> tuple[int, Target]:
+def _study_and_target(row_id: str) -> tuple[str, Target]:
     study, target = split_row_id(row_id)
-    return whole(study), target
+    return id_text(study), target
 
 
 def sample_problems(wanted: Collection[str], listed: Collection[str], table: str) -> list[Problem]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.vocabulary import Target, target_from_labels
-from lumbargrade.files.tables import finite, read_table, table_header, whole
+from lumbargrade.files.tables import finite, id_text, read_table, table_header, whole
 
 #: Columns of ``train_label_coordinates.csv``.
 POINT_COLUMNS = (
@@ -74,8 +74,8 @@ class Correction:
     """
 
     fix: Fix
-    study_id: int
-    series_id: int
+    study_id: str
+    series_id: str
     instance_number: int
     target: Target
     x: float
@@ -83,7 +83,7 @@ class Correction:
     row: int = 0
 
     @property
-    def key(self) -> tuple[int, int, Target]:
+    def key(self) -> tuple[str, str, Target]:
         return self.study_id, self.series_id, self.target
 
 
@@ -116,12 +116,12 @@ def read_corrections(path: Path) -> list[Correction]:
             corrections of one point.
     """
     found = []
-    seen: dict[tuple[int, int, Target], int] = {}
+    seen: dict[tuple[str, str, Target], int] = {}
     for row in read_table(path, (*POINT_COLUMNS, "fix")):
         correction = Correction(
             row.read(Fix, "fix"),
-            row.read(whole, "study_id"),
-            row.read(whole, "series_id"),
+            row.read(id_text, "study_id"),
+            row.read(id_text, "series_id"),
             row.read(whole, "instance_number"),
             row.read(target_from_labels, "condition", "level"),
             row.read(finite, "x"),
@@ -137,8 +137,8 @@ def read_corrections(path: Path) -> list[Correction]:
 def require_applicable(
     path: Path,
     corrections: Iterable[Correction],
-    labelled: Collection[tuple[int, int, Target]],
-    series: Collection[tuple[int, int]],
+    labelled: Collection[tuple[str, str, Target]],
+    series: Collection[tuple[str, str]],
 ) -> None:
     """Refuse corrections that do not fit the labels.
 

@@ -23,7 +23,7 @@ from lumbargrade.domain.vocabulary import (
     target_from_column,
 )
 from lumbargrade.files.structures import parse_plain, structured
-from lumbargrade.files.tables import read_table, whole
+from lumbargrade.files.tables import id_text, read_table
 
 _FILE = "lsdc/data/excluded.toml"
 
@@ -42,10 +42,10 @@ class Exclusion:
     condition: Condition
     reason: str
     published: bool
-    series: int | None = None
-    study: int | None = None
+    series: str | None = None
+    study: str | None = None
 
-    def covers(self, condition: Condition, study_id: int, series_id: int) -> bool:
+    def covers(self, condition: Condition, study_id: str, series_id: str) -> bool:
         """Whether a training row of this series is left out."""
         if condition is not self.condition:
             return False
@@ -65,7 +65,7 @@ def exclusions() -> tuple[Exclusion, ...]:
 
 
 def is_excluded(
-    condition: Condition, study_id: int, series_id: int, *, include_wrong_left_points: bool = False
+    condition: Condition, study_id: str, series_id: str, *, include_wrong_left_points: bool = False
 ) -> bool:
     """Whether a series gives no training row for a condition.
 
@@ -79,7 +79,7 @@ def is_excluded(
 
 
 #: (study id, target) -> the grade that was contradicted.
-Contradicted = dict[tuple[int, Target], Grade]
+Contradicted = dict[tuple[str, Target], Grade]
 
 
 def read_contradicted(path: Path) -> Contradicted:
@@ -90,14 +90,14 @@ def read_contradicted(path: Path) -> Contradicted:
     """
     found: Contradicted = {}
     for row in read_table(path, ("study_id", "finding", "grade")):
-        key = row.read(whole, "study_id"), row.read(target_from_column, "finding")
+        key = row.read(id_text, "study_id"), row.read(target_from_column, "finding")
         found[key] = row.read(grade_from_name, "grade")
     return found
 
 
 def without_contradicted(
     grades: NDArray[np.int8],
-    study_id: int,
+    study_id: str,
     targets: Sequence[Target],
     contradicted: Contradicted,
     weight: float,

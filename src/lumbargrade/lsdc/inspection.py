@@ -46,8 +46,8 @@ class LsdcSummary:
     canal_rows: int
     canal_rows_corrected: int | None
     folds: list[int]
-    without_sagittal_kind: tuple[int, ...]
-    several_axial: tuple[int, ...]
+    without_sagittal_kind: tuple[str, ...]
+    several_axial: tuple[str, ...]
     several_of_a_kind: int
     empty_grades: int
     prevalence: dict[Condition, dict[Grade, int]]
@@ -186,7 +186,7 @@ def inspect_lsdc(
     axial = SeriesKind.AXIAL_T2
     sagittal = [k for k in SeriesKind if k.sagittal]
     lacking = [s for s in tables.studies if any((s, kind) not in of_a_kind for kind in sagittal)]
-    several_axial = sorted(s for (s, kind), n in of_a_kind.items() if kind is axial and n > 1)
+    several_axial = [s for s in tables.studies if of_a_kind[s, axial] > 1]
     return LsdcSummary(
         folder=folder,
         split=tables.split,
@@ -213,7 +213,7 @@ def _not_everywhere(tables: LsdcTables) -> list[Problem]:
     table = f"{tables.split}_series_descriptions.csv"
     listed: dict[str, set[str]] = {}
     for entry in tables.series:
-        listed.setdefault(str(entry.study_id), set()).add(str(entry.series_id))
+        listed.setdefault(entry.study_id, set()).add(entry.series_id)
     wanted = sample_studies(tables.folder, tables.split)
     problems = [] if wanted is None else sample_problems(wanted, listed, table)
     problems += unlisted_studies(tables.images, {*listed, *(wanted or ())}, table)

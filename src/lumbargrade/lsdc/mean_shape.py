@@ -90,7 +90,7 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 50, tolerance: float = 1e
     return np.stack([mean.real, mean.imag], axis=-1)
 
 
-def frame_shapes(rows: Iterable[SeriesRow], volume_of: Callable[[int, int], Volume]) -> FloatArray:
+def frame_shapes(rows: Iterable[SeriesRow], volume_of: Callable[[str, str], Volume]) -> FloatArray:
     """The in-plane points of all rows that have every point, in the 512 frame, (N, P, 2).
 
     Points are those of the upright volumes, as networks see them.

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import ModelSource
+from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Target, target_from_column
-from lumbargrade.files.tables import Row, finite, listed, read_table, whole, write_table
+from lumbargrade.files.tables import Row, finite, id_text, listed, read_table, whole, write_table
 
 #: Columns of a point: where it was seen.
 PLACE_COLUMNS = (
@@ -57,7 +58,7 @@ class PointRow:
         models: every model that took part.
     """
 
-    study_id: int
+    study_id: str
     fold: int
     point: Point
     models: tuple[ModelSource, ...]
@@ -65,7 +66,7 @@ class PointRow:
 
 def write_points(path: Path, points: Iterable[PointRow]) -> int:
     """Write points, studies ascending; returns how many."""
-    listed_rows = sorted(points, key=lambda row: (row.study_id, row.point.target.column))
+    listed_rows = sorted(points, key=lambda row: (id_order(row.study_id), row.point.target.column))
     cells = (
         [r.study_id, r.fold, r.point.target.column, *point_cells(r.point), r.models]
         for r in listed_rows
@@ -74,17 +75,17 @@ def write_points(path: Path, points: Iterable[PointRow]) -> int:
     return len(listed_rows)
 
 
-def read_points(path: Path) -> dict[int, dict[Target, PointRow]]:
+def read_points(path: Path) -> dict[str, dict[Target, PointRow]]:
     """Study -> target -> its row.
 
     Raises:
         BadTable: for a file that is none, missing columns and values that are no points, each with
             its row.
     """
-    found: dict[int, dict[Target, PointRow]] = defaultdict(dict)
-    seen: dict[tuple[int, Target], int] = {}
+    found: dict[str, dict[Target, PointRow]] = defaultdict(dict)
+    seen: dict[tuple[str, Target], int] = {}
     for row in read_table(path, COLUMNS):
-        study = row.read(whole, "study_id")
+        study = row.read(id_text, "study_id")
         target = row.read(target_from_column, "finding")
         row.require_first(seen, (study, target), f"{target.column} of study {study}")
         point = read_point(row, target)
@@ -96,7 +97,7 @@ def read_points(path: Path) -> dict[int, dict[Target, PointRow]]:
 
 
 def refuse_seen(
-    points: Mapping[int, Mapping[Target, PointRow]], folds: Mapping[int, int], path: Path | str
+    points: Mapping[str, Mapping[Target, PointRow]], folds: Mapping[str, int], path: Path | str
 ) -> None:
     """Make sure that no point comes from a model that was trained on its study.
 

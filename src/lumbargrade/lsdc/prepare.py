@@ -130,21 +130,21 @@ def _jobs(
 ) -> tuple[list[SeriesJob], list[SeriesEntry]]:
     """What there is to do, and the series of studies that have no image folder."""
     there = {p.name for p in tables.images.iterdir()} if tables.images.is_dir() else set()
-    points: dict[tuple[int, int], list[TablePoint]] = defaultdict(list)
+    points: dict[tuple[str, str], list[TablePoint]] = defaultdict(list)
     for point in tables.points:
         points[point.study_id, point.series_id].append(point)
     wanted = [entry for entry in tables.series if entry.kind in kinds]
     jobs = [
         SeriesJob(
             entry,
-            tables.images / str(entry.study_id) / str(entry.series_id),
+            tables.images / entry.study_id / entry.series_id,
             out,
             tuple(points.get(entry[:2], ())),
         )
         for entry in wanted
-        if str(entry.study_id) in there
+        if entry.study_id in there
     ]
-    return jobs, [entry for entry in wanted if str(entry.study_id) not in there]
+    return jobs, [entry for entry in wanted if entry.study_id not in there]
 
 
 def _consolidate(
@@ -157,7 +157,7 @@ def _consolidate(
     usable = {o.entry: o.record for o in outcomes if o.record.shape is not None}
     problems = [*tables.problems, *(p for o in outcomes for p in o.problems)]
     problems += [
-        Problem("no image folder for the study", study=str(study), file=str(tables.images))
+        Problem("no image folder for the study", study=study, file=str(tables.images))
         for study in dict.fromkeys(e.study_id for e in absent)
     ]
     for problem in problems[:20]:

@@ -71,7 +71,7 @@ def prepare_series(job: SeriesJob) -> SeriesOutcome:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         what = "no image folder" if missing else f"cannot be read: {error.strerror}"
-        problem = Problem(what, str(study), str(series), str(job.folder))
+        problem = Problem(what, study, series, str(job.folder))
         return SeriesOutcome(job.entry, SeriesRecord(""), (), (problem,), written=False)
     record = read_record(job.store, study, series)
     written = record is None or record.signature != signature
@@ -104,7 +104,7 @@ def _read_and_write(job: SeriesJob, signature: str) -> SeriesRecord:
 
 def read_entry(entry: SeriesEntry, folder: Path) -> tuple[Volume | None, tuple[Problem, ...]]:
     """The volume of a series by the LSDC rules, None where there is none, and every problem."""
-    study, series, kind = str(entry.study_id), str(entry.series_id), entry.kind
+    study, series, kind = entry
     try:
         result = read_series(folder, series_id=series, study_id=study, kind=kind, rules=LSDC)
     except BadDicom as error:
@@ -170,6 +170,6 @@ def _inside(point: TablePoint, shape: tuple[int, int]) -> bool:
 def _point_problem(point: TablePoint, what: str) -> Problem:
     return Problem(
         f"point of {point.target.column} left out: {what}",
-        str(point.study_id),
-        str(point.series_id),
+        point.study_id,
+        point.series_id,
     )

@@ -89,13 +89,13 @@ def read_images(tables: LsdcTables, *, workers: int = 1) -> ImagesRead:
     Raises:
         LumbargradeError: if a worker process dies.
     """
-    points: dict[tuple[int, int], list[TablePoint]] = {}
+    points: dict[tuple[str, str], list[TablePoint]] = {}
     for point in tables.points:
         points.setdefault((point.study_id, point.series_id), []).append(point)
     jobs = [
         ReadJob(entry, folder, tuple(points.get(entry[:2], ())))
         for entry in tables.series
-        if (folder := tables.images / str(entry.study_id) / str(entry.series_id)).is_dir()
+        if (folder := tables.images / entry.study_id / entry.series_id).is_dir()
     ]
     found = run_series_jobs(read_one, jobs, workers)
     good = [one for one in found if one.slices]

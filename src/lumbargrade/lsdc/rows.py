@@ -32,8 +32,8 @@ class SeriesRow:
         grades: int8 (P,) grade, -1 where there is none.
     """
 
-    study_id: int
-    series_id: int
+    study_id: str
+    series_id: str
     fold: int
     kind: SeriesKind
     targets: tuple[Target, ...]
@@ -41,7 +41,7 @@ class SeriesRow:
     grades: NDArray[np.int8]
 
     @property
-    def key(self) -> tuple[int, ...]:
+    def key(self) -> tuple[str, ...]:
         """What tells it from other rows: study and series."""
         return self.study_id, self.series_id
 
@@ -49,7 +49,7 @@ class SeriesRow:
     def labelled(self) -> list[Point]:
         """The labelled points of the series."""
         return [
-            Point(target, str(self.series_id), -1, (float(x), float(y), float(z)))
+            Point(target, self.series_id, -1, (float(x), float(y), float(z)))
             for target, (x, y, z) in zip(self.targets, self.points, strict=True)
             if np.isfinite([x, y, z]).all()
         ]
@@ -64,9 +64,9 @@ class LabelledPoint(Protocol):
     """Anything that says which target it marks in which series."""
 
     @property
-    def study_id(self) -> int: ...
+    def study_id(self) -> str: ...
     @property
-    def series_id(self) -> int: ...
+    def series_id(self) -> str: ...
     @property
     def target(self) -> Target: ...
 
@@ -87,7 +87,7 @@ def select_rows(
     axial series with any point, since several axial series share the levels of a study. Excluded
     series are left out.
     """
-    marked: dict[tuple[int, int], dict[Target, PointT]] = defaultdict(dict)
+    marked: dict[tuple[str, str], dict[Target, PointT]] = defaultdict(dict)
     for point in points:
         if point.target.condition is condition:
             marked[point.study_id, point.series_id][point.target] = point

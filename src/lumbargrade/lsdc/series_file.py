@@ -43,16 +43,16 @@ class SeriesRecord:
     problems: tuple[Problem, ...] = ()
 
 
-def series_paths(store: Path, study_id: int, series_id: int) -> tuple[Path, Path]:
+def series_paths(store: Path, study_id: str, series_id: str) -> tuple[Path, Path]:
     """The (pixels, JSON) files of a series."""
-    folder = store / "volumes" / str(study_id)
+    folder = store / "volumes" / study_id
     return folder / f"{series_id}.npy", folder / f"{series_id}.json"
 
 
 def write_series(
     store: Path,
-    study_id: int,
-    series_id: int,
+    study_id: str,
+    series_id: str,
     *,
     signature: str,
     volume: Volume | None,
@@ -86,7 +86,7 @@ def write_series(
     return record
 
 
-def read_record(store: Path, study_id: int, series_id: int) -> SeriesRecord | None:
+def read_record(store: Path, study_id: str, series_id: str) -> SeriesRecord | None:
     """The JSON file of a series, or None if it is absent or damaged (both mean: read it again)."""
     pixel_file, json_file = series_paths(store, study_id, series_id)
     try:
@@ -98,7 +98,7 @@ def read_record(store: Path, study_id: int, series_id: int) -> SeriesRecord | No
     return record
 
 
-def load_volume(store: Path, study_id: int, series_id: int, kind: SeriesKind) -> Volume:
+def load_volume(store: Path, study_id: str, series_id: str, kind: SeriesKind) -> Volume:
     """A series with memory-mapped pixels.
 
     Raises:
@@ -115,9 +115,7 @@ def load_volume(store: Path, study_id: int, series_id: int, kind: SeriesKind) ->
         raise BadStore(f"{pixel_file} cannot be read ({error}); {advice}") from None
     if pixels.shape != record.shape or pixels.dtype != np.uint8:
         raise BadStore(f"{pixel_file} holds {pixels.dtype} {pixels.shape}; delete it and {advice}")
-    return Volume(
-        pixels, record.slices, str(study_id), str(series_id), kind, record.frame_of_reference
-    )
+    return Volume(pixels, record.slices, study_id, series_id, kind, record.frame_of_reference)
 
 
 def _save_pixels(path: Path, pixels: NDArray[np.uint8]) -> None:

@@ -74,7 +74,7 @@ class VolumeStore:
     shapes: Mapping[SeriesEntry, tuple[int, int, int]]
     points: tuple[StoredPoint, ...]
     grades: Grades
-    folds: dict[int, int]
+    folds: dict[str, int]
     problems: tuple[Problem, ...]
     fingerprint: str
     mean_shapes: Mapping[Condition, FloatArray]
@@ -117,13 +117,13 @@ class VolumeStore:
             {Condition(c): np.array(m) for c, m in index["mean_shapes"].items()},
         )
 
-    def volume(self, study_id: int | str, series_id: int | str) -> Volume:
+    def volume(self, study_id: str, series_id: str) -> Volume:
         """A series with memory-mapped pixels.
 
         Raises:
             BadStore: if the store does not hold it, or its files are damaged.
         """
-        entry = self._by_id.get((int(study_id), int(series_id)))
+        entry = self._by_id.get((study_id, series_id))
         if entry is None:
             raise BadStore(f"{self.path} has no series {series_id} of study {study_id}")
         return load_volume(self.path, *entry)
@@ -183,7 +183,7 @@ class VolumeStore:
         return self.mean_shapes[condition].copy()
 
     @cached_property
-    def _by_id(self) -> dict[tuple[int, int], SeriesEntry]:
+    def _by_id(self) -> dict[tuple[str, str], SeriesEntry]:
         return {(s.study_id, s.series_id): s for s in self.series}
 
 

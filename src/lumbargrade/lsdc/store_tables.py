@@ -15,7 +15,7 @@ from lumbargrade.domain.vocabulary import (
     grade_from_label,
     target_from_column,
 )
-from lumbargrade.files.tables import finite, known, parse_table, table_text, whole
+from lumbargrade.files.tables import finite, id_text, known, parse_table, table_text, whole
 from lumbargrade.lsdc.series_file import SeriesRecord
 from lumbargrade.lsdc.tables import Grades, SeriesEntry
 
@@ -30,8 +30,8 @@ class StoredPoint(NamedTuple):
     ``patient`` is LPS mm.
     """
 
-    study_id: int
-    series_id: int
+    study_id: str
+    series_id: str
     instance_number: int
     target: Target
     x: float
@@ -56,7 +56,7 @@ def parse_series(text: str) -> dict[SeriesEntry, tuple[int, int, int]]:
     shapes = {}
     for row in parse_table(text):
         depth, height, width = (row.read(whole, name) for name in _SHAPE)
-        study, series = row.read(whole, "study_id"), row.read(whole, "series_id")
+        study, series = row.read(id_text, "study_id"), row.read(id_text, "series_id")
         shapes[SeriesEntry(study, series, row.read(SeriesKind, "kind"))] = depth, height, width
     return shapes
 
@@ -77,8 +77,8 @@ def parse_points(text: str) -> tuple[StoredPoint, ...]:
     for row in parse_table(text):
         x, y, z, *patient = (row.read(finite, c) if row[c] else math.nan for c in _PLACE)
         point = StoredPoint(
-            row.read(whole, "study_id"),
-            row.read(whole, "series_id"),
+            row.read(id_text, "study_id"),
+            row.read(id_text, "series_id"),
             row.read(whole, "instance_number"),
             row.read(target_from_column, "target"),
             *(x, y, z),
@@ -88,7 +88,7 @@ def parse_points(text: str) -> tuple[StoredPoint, ...]:
     return tuple(points)
 
 
-def render_grades(grades: Grades, folds: Mapping[int, int]) -> str:
+def render_grades(grades: Grades, folds: Mapping[str, int]) -> str:
     """``grades.csv``: columns of train.csv, and the fold."""
     header = ("study_id", "fold", *(t.column for t in FINDINGS))
     rows = [
@@ -98,12 +98,12 @@ def render_grades(grades: Grades, folds: Mapping[int, int]) -> str:
     return table_text(header, rows)
 
 
-def parse_grades(text: str) -> tuple[Grades, dict[int, int]]:
+def parse_grades(text: str) -> tuple[Grades, dict[str, int]]:
     """Grades of every study, and its fold."""
     grades: Grades = {}
-    folds: dict[int, int] = {}
+    folds: dict[str, int] = {}
     for row in parse_table(text):
-        study = row.read(whole, "study_id")
+        study = row.read(id_text, "study_id")
         folds[study] = row.read(whole, "fold")
         grades[study] = {t: row.read(grade_from_label, t.column) for t in FINDINGS if row[t.column]}
     return grades, folds

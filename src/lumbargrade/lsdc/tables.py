@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lumbargrade.domain.errors import BadTable, Problem, UsageError
+from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
     Condition,
@@ -25,7 +26,7 @@ from lumbargrade.domain.vocabulary import (
     grade_from_label,
     target_from_labels,
 )
-from lumbargrade.files.tables import finite, read_table, whole
+from lumbargrade.files.tables import finite, id_text, read_table, whole
 from lumbargrade.lsdc.corrections import (
     POINT_COLUMNS,
     PUBLISHED_FILE,
@@ -36,22 +37,22 @@ from lumbargrade.lsdc.corrections import (
     require_applicable,
 )
 
-Grades = dict[int, dict[Target, Grade]]
+Grades = dict[str, dict[Target, Grade]]
 
 
 class SeriesEntry(NamedTuple):
     """One row of the series descriptions table."""
 
-    study_id: int
-    series_id: int
+    study_id: str
+    series_id: str
     kind: SeriesKind
 
 
 class TablePoint(NamedTuple):
     """One labelled point: x, y in pixels of the instance it was drawn on."""
 
-    study_id: int
-    series_id: int
+    study_id: str
+    series_id: str
     instance_number: int
     target: Target
     x: float
@@ -86,9 +87,9 @@ class LsdcTables:
         return self.folder / f"{self.split}_images"
 
     @property
-    def studies(self) -> tuple[int, ...]:
+    def studies(self) -> tuple[str, ...]:
         """Ids of all studies of the split, ascending."""
-        return tuple(sorted({*self.grades, *(s.study_id for s in self.series)}))
+        return tuple(sorted({*self.grades, *(s.study_id for s in self.series)}, key=id_order))
 
 
 def is_lsdc_folder(folder: Path) -> bool:
@@ -214,9 +215,9 @@ def read_grade_table(path: Path) -> Grades:
     """
     columns = ("study_id", *(t.column for t in FINDINGS))
     grades: Grades = {}
-    seen: dict[int, int] = {}
+    seen: dict[str, int] = {}
     for row in read_table(path, columns):
-        study = row.read(whole, "study_id")
+        study = row.read(id_text, "study_id")
         row.require_first(seen, study, f"study_id {study}")
         grades[study] = {
             t: row.read(grade_from_label, t.column) for t in FINDINGS if row[t.column].strip()
@@ -231,9 +232,9 @@ def read_series_table(path: Path) -> list[SeriesEntry]:
         BadTable: for missing columns, unknown descriptions, bad ids, series given twice.
     """
     entries = []
-    seen: dict[tuple[int, int], int] = {}
+    seen: dict[tuple[str, str], int] = {}
     for row in read_table(path, ("study_id", "series_id", "series_description")):
-        study, series = row.read(whole, "study_id"), row.read(whole, "series_id")
+        study, series = row.read(id_text, "study_id"), row.read(id_text, "series_id")
         row.require_first(seen, (study, series), f"series_id {series}")
         entries.append(SeriesEntry(study, series, row.read(_described, "series_description")))
     return entries
@@ -254,11 +255,11 @@ def read_point_table(path: Path) -> list[TablePoint]:
             and two points for one target in one series.
     """
     points = []
-    seen: dict[tuple[int, int, Target], int] = {}
+    seen: dict[tuple[str, str, Target], int] = {}
     for row in read_table(path, POINT_COLUMNS):
         point = TablePoint(
-            row.read(whole, "study_id"),
-            row.read(whole, "series_id"),
+            row.read(id_text, "study_id"),
+            row.read(id_text, "series_id"),
             row.read(whole, "instance_number"),
             row.read(target_from_labels, "condition", "level"),
             row.read(finite, "x"),
@@ -277,18 +278,19 @@ def _cross_check(
     described = {s.study_id for s in series}
     known = {s[:2] for s in series}
     problems = [
-        Problem("study is not in the table of series descriptions", study=str(s))
-        for s in sorted(set(grades) - described)
+        Problem("study is not in the table of series descriptions", study=s)
+        for s in sorted(set(grades) - described, key=id_order)
     ]
     problems += [
-        Problem("study is not in train.csv", study=str(s)) for s in sorted(described - set(grades))
+        Problem("study is not in train.csv", study=s)
+        for s in sorted(described - set(grades), key=id_order)
     ]
-    strangers = sorted({p[:2] for p in points} - known)
+    strangers = sorted({p[:2] for p in points} - known, key=lambda ids: [*map(id_order, ids)])
     return problems + [
         Problem(
             "points on a series that is not in the table of series descriptions",
-            study=str(study),
-            series=str(s),
+            study=study,
+            series=s,
         )
         for study, s in strangers
     ]
@@ -298,17 +300,17 @@ FOLDS = 5
 SEED = 42
 
 
-def assign_folds(study_ids: Iterable[int]) -> dict[int, int]:
+def assign_folds(study_ids: Iterable[str]) -> dict[str, int]:
     """Study -> fold 0..4: one draw per study id, ascending, from ``RandomState(42)``.
 
     ``study_ids`` are those of ``train.csv``; a study of fold f is validated by models of fold f.
     """
-    studies = sorted(set(study_ids))
+    studies = sorted(set(study_ids), key=id_order)
     # The published folds come from the legacy generator; default_rng would draw others.
     drawn = np.random.RandomState(SEED).choice(FOLDS, len(studies))
     return {study: int(fold) for study, fold in zip(studies, drawn, strict=True)}
 
 
-def fold_sizes(folds: dict[int, int]) -> list[int]:
+def fold_sizes(folds: dict[str, int]) -> list[int]:
     """Number of studies in each fold."""
     return [sum(f == fold for f in folds.values()) for fold in range(FOLDS)]

@@ -348,8 +348,8 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         """Make a row without labels, so that an unlabelled series can be predicted."""
         count = len(self.targets)
         return SeriesRow(
-            study_id=int(volume.study_id) if volume.study_id.isdecimal() else -1,
-            series_id=int(volume.series_id) if volume.series_id.isdecimal() else -1,
+            study_id=volume.study_id,
+            series_id=volume.series_id,
             fold=-1,
             kind=self.kind,
             targets=self.targets,

@@ -33,14 +33,14 @@ class StudySample:
     """Crops and labels of one study.
 
     Attributes:
-        study_id: the study; -1 if its id is not a number.
+        study_id: the study.
         crops: crops of every view.
         grades: int8 (P,), -1 if not graded.
         truth: (P, 3) labelled points, patient LPS mm; NaN if there is none.
         volumes: the series, by id.
     """
 
-    study_id: int
+    study_id: str
     crops: StudyCrops
     grades: NDArray[np.int8]
     truth: NDArray[np.float64]
@@ -100,7 +100,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
             BadTable: if the file of points cannot be read.
             UsageError: if a point comes from a model that has seen its study.
         """
-        predicted: dict[int, dict[Target, PointRow]] = {}
+        predicted: dict[str, dict[Target, PointRow]] = {}
         if self.recipe.data.points:
             path = Path(self.recipe.data.points)
             predicted = read_points(path)
@@ -111,7 +111,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         self,
         store: VolumeStore,
         fold: int,
-        guides: Mapping[int, Sequence[Point]] | None = None,
+        guides: Mapping[str, Sequence[Point]] | None = None,
     ) -> list[StudyRow]:
         """Return the rows of a fold with ``guides`` as their only guide points, never labels.
 
@@ -129,7 +129,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         self,
         store: VolumeStore,
         folds: Collection[int] | None,
-        predicted: Mapping[int, Mapping[Target, PointRow]],
+        predicted: Mapping[str, Mapping[Target, PointRow]],
     ) -> list[StudyRow]:
         rows = study_rows(
             store,
@@ -231,7 +231,6 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         (found,) = self.predict_samples(network, [sample])
         there = {v.kind for v in volumes}
         unseen = {t: self._not_shown(t, sample.crops, there) for t in self.targets}
-        found = replace(found, study_id=study_id)
         return [found.without({t: why for t, why in unseen.items() if why and self.conditions})]
 
     def _not_shown(
@@ -254,9 +253,8 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         return joined(reasons)
 
     def _unlabelled(self, study_id: str) -> StudyRow:
-        number = int(study_id) if study_id.isdecimal() else -1
         grades = np.full(len(self.targets), -1, np.int8)
-        return StudyRow(number, -1, (), self.targets, grades, {}, ())
+        return StudyRow(study_id, -1, (), self.targets, grades, {}, ())
 
     def notes(
         self, network: nn.Module, store: VolumeStore, rows: Sequence[StudyRow]

@@ -97,7 +97,7 @@ class SubarticularTask(StudyTask[CropBatch, CropOutput]):
             annotated=torch.tensor(annotated, dtype=torch.bool),
             grade=torch.tensor(grades, dtype=torch.int64),
             owner=owner,
-            samples=[SampleMeta(s.study_id, s.study_id) for s in samples],
+            samples=[SampleMeta(s.study_id) for s in samples],
         )
 
     def forward(self, network: nn.Module, batch: CropBatch) -> CropOutput:
@@ -152,7 +152,7 @@ class SubarticularTask(StudyTask[CropBatch, CropOutput]):
         return [
             as_prediction(
                 self.recipe.name,
-                str(sample.study_id),
+                sample.study_id,
                 self.targets,
                 probabilities[i] if self.conditions else None,
                 points[i],

@@ -35,9 +35,9 @@ class Row(Protocol):
     """A labelled series or study, for training and validation."""
 
     @property
-    def study_id(self) -> int: ...
+    def study_id(self) -> str: ...
     @property
-    def key(self) -> tuple[int, ...]:
+    def key(self) -> tuple[str, ...]:
         """Study and series, or only the study."""
 
     @property
@@ -66,12 +66,13 @@ class SampleMeta:
     """Metadata of a sample.
 
     Attributes:
-        study_id, series_id: the sample's study and series.
+        study_id: the study.
+        series_id: the series; empty for a sample of a whole study.
         maps: maps from input pixels and slices to native voxels of a series; None for a study.
     """
 
-    study_id: int
-    series_id: int
+    study_id: str
+    series_id: str = ""
     maps: SliceMaps | None = None
 
 
@@ -181,7 +182,7 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
         self,
         store: VolumeStore,
         fold: int,
-        guides: Mapping[int, Sequence[Point]] | None = None,
+        guides: Mapping[str, Sequence[Point]] | None = None,
     ) -> list[RowT]:
         """Return the labelled rows on which a model of a fold is validated.
 

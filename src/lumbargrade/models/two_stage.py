@@ -98,7 +98,7 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
             xyz={k: torch.from_numpy(np.nan_to_num(v)) for k, v in points.items()},
             annotated={k: torch.from_numpy(np.isfinite(v).all(axis=-1)) for k, v in points.items()},
             grade=torch.from_numpy(grades),
-            samples=[SampleMeta(s.study_id, s.study_id) for s in samples],
+            samples=[SampleMeta(s.study_id) for s in samples],
         )
 
     def _points(self, sample: StudySample, kind: SeriesKind) -> NDArray[np.float32]:
@@ -195,7 +195,7 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
         return [
             as_prediction(
                 self.recipe.name,
-                str(sample.study_id),
+                sample.study_id,
                 self.targets,
                 probabilities[i],
                 self._found(sample, {kind: v[i] for kind, v in peaks.items()}),

@@ -24,6 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, RLELossless
 from tqdm import tqdm
 
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind, Target
 from lumbargrade.files.tables import write_table
 from lumbargrade.files.writing import atomic_path, write_text
@@ -88,7 +89,7 @@ def _rle(raw: bytes, shape: tuple[int, ...]) -> bytes:
     return get_encoder(RLELossless).encode(raw, index=0, **options)
 
 
-def series_header(study_id: int, plan: SeriesPlan) -> Dataset:
+def series_header(study_id: str, plan: SeriesPlan) -> Dataset:
     """The elements that all instances of a series share, made once because they are many."""
     plane = plan.planes[0]
     ds = Dataset()
@@ -102,7 +103,7 @@ def series_header(study_id: int, plan: SeriesPlan) -> Dataset:
     ds.ReferringPhysicianName = ""
     ds.SeriesDescription = "T1" if plan.kind is SeriesKind.SAGITTAL_T1 else "T2"
     ds.PatientName = "Phantom"
-    ds.PatientID = str(study_id)
+    ds.PatientID = study_id
     ds.PatientBirthDate = ds.PatientSex = ""
     _mr_image(ds, plan)
     ds.PatientPosition = "HFS"
@@ -200,7 +201,7 @@ def make_dataset(out: Path, settings: Settings, *, workers: int = 1) -> int:
     for plan, count in tqdm(_map(jobs, workers), total=len(jobs), unit="study", desc="phantom"):
         plans.append(plan)
         files += count
-    _write_tables(out, settings.split, sorted(plans, key=lambda p: p.study_id))
+    _write_tables(out, settings.split, sorted(plans, key=lambda p: id_order(p.study_id)))
     write_text(out / MARKER, json.dumps({**asdict(settings), "complete": True, "files": files}))
     return files
 
@@ -244,7 +245,7 @@ def _make_study(job: _Job) -> tuple[StudyPlan, int]:
     plan = plan_study(seed, number)
     count = 0
     for place, series in enumerate(plan.series):
-        folder = images / str(plan.study_id) / str(series.series_id)
+        folder = images / plan.study_id / series.series_id
         header = series_header(plan.study_id, series)
         for i, plane in enumerate(series.planes):
             rng = np.random.default_rng([seed, number, 2, place, i])

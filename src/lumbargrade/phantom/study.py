@@ -38,7 +38,7 @@ def _scramble(value: int, bits: int) -> int:
     return value
 
 
-def study_number(seed: int, number: int) -> int:
+def study_number(seed: int, number: int) -> str:
     """The LSDC study id of study ``number`` of data set ``seed``, one to one.
 
     Raises:
@@ -48,17 +48,17 @@ def study_number(seed: int, number: int) -> int:
         raise UsageError(f"seed must be from 0 to {SEEDS - 1}, got {seed}")
     if not 0 <= number < STUDIES:
         raise UsageError(f"study numbers go from 0 to {STUDIES - 1}, got {number}")
-    return _scramble(seed * STUDIES + number + 1 & 0xFFFFFFFF, 32)
+    return str(_scramble(seed * STUDIES + number + 1 & 0xFFFFFFFF, 32))
 
 
-def series_number(seed: int, number: int, place: int) -> int:
+def series_number(seed: int, number: int, place: int) -> str:
     """The LSDC series id of the series at ``place`` in a study, one to one."""
     if not 0 <= place < SERIES:
         raise UsageError(f"a study has at most {SERIES} series, got place {place}")
-    return _scramble((seed * STUDIES + number) * SERIES + place + 1, 36)
+    return str(_scramble((seed * STUDIES + number) * SERIES + place + 1, 36))
 
 
-def uid(*parts: int) -> str:
+def uid(*parts: int | str) -> str:
     """A DICOM unique identifier made of numbers, under the root for such derived identifiers."""
     return ".".join(["1.2.826.0.1.3680043.10.1561", *(str(p) for p in parts)])
 
@@ -97,7 +97,7 @@ class SeriesPlan:
         contrast, faults: what the scanner gives.
     """
 
-    series_id: int
+    series_id: str
     kind: SeriesKind
     planes: tuple[SlicePlane, ...]
     shape: tuple[int, int]
@@ -125,11 +125,11 @@ class StudyPlan:
     ``grades`` lacks the findings that the table leaves empty.
     """
 
-    study_id: int
+    study_id: str
     anatomy: Anatomy
     series: tuple[SeriesPlan, ...]
     grades: dict[Target, Grade]
-    points: tuple[tuple[int, Point], ...]
+    points: tuple[tuple[str, Point], ...]
 
 
 def plan_study(seed: int, number: int) -> StudyPlan:
@@ -299,7 +299,7 @@ def _axial_stack(
 
 def _mark_all(
     rng: np.random.Generator, anatomy: Anatomy, series: tuple[SeriesPlan, ...]
-) -> tuple[tuple[int, Point], ...]:
+) -> tuple[tuple[str, Point], ...]:
     """The coordinate rows: each finding in the first series that shows it."""
     u = rng.random()
     unmarked = 1 if u < CANAL_FROM_L2 else 2 if u < CANAL_FROM_L2 + CANAL_FROM_L3 else 0

@@ -118,7 +118,7 @@ def write_demo_page(
     shown: list[Block] = []
     for study in studies.series:
         volumes, _ = studies.read(study, set(SeriesKind))
-        mine = [p for p in labels if str(p.study_id) == study]
+        mine = [p for p in labels if p.study_id == study]
         points[study] = [p for volume in volumes for p in true_points(mine, volume)]
         if study in predictions and len(points) <= drawn:
             findings = predictions[study].findings

@@ -11,6 +11,7 @@ from typing import Any
 
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import Probabilities, StudyPrediction
+from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target, target_from_column
 from lumbargrade.files.tables import table_text
@@ -25,11 +26,6 @@ from lumbargrade.scoring.submissions import (
     check_complete,
     read_submission,
 )
-
-
-def in_order(study_id: str) -> tuple[int, str]:
-    """Sort key: numbers ascending, whatever their length."""
-    return len(study_id), study_id
 
 
 def summary_path(submission: Path) -> Path:
@@ -56,7 +52,7 @@ def write_rows(path: Path, rows: Sequence[tuple[str, Mapping[Target, Probabiliti
     """
     lines = (
         [f"{study}_{t.column}", *found[t]]
-        for study, found in sorted(rows, key=lambda row: in_order(row[0]))
+        for study, found in sorted(rows, key=lambda row: id_order(row[0]))
         for t in FINDINGS
         if t in found
     )
@@ -136,7 +132,7 @@ def write_submission(
     Raises:
         BadTable: if two predictions are of one study; an earlier file of that name is kept.
     """
-    studies = sorted(predictions, key=lambda p: in_order(p.study_id))
+    studies = sorted(predictions, key=lambda p: id_order(p.study_id))
     write_rows(path, [(p.study_id, complete(p, constants)) for p in studies])
     summary = _summary(path, studies, problems)
     write_predictions(findings_path(path), studies)

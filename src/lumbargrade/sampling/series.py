@@ -38,8 +38,8 @@ class Sample:
     annotated: NDArray[np.bool_]
     grades: NDArray[np.int8]
     maps: SliceMaps
-    study_id: int
-    series_id: int
+    study_id: str
+    series_id: str
 
 
 def annotated_points(row: SeriesRow) -> NDArray[np.bool_]:

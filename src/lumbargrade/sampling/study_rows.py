@@ -41,7 +41,7 @@ class StudyRow:
         jitter: standard deviation of the guides along patient x, y, z that training adds, mm.
     """
 
-    study_id: int
+    study_id: str
     fold: int
     series: tuple[SeriesEntry, ...]
     targets: tuple[Target, ...]
@@ -52,7 +52,7 @@ class StudyRow:
     jitter: tuple[float, float, float] = (DEFAULT_JITTER,) * 3
 
     @property
-    def key(self) -> tuple[int, ...]:
+    def key(self) -> tuple[str, ...]:
         """What tells it from other rows: the study."""
         return (self.study_id,)
 
@@ -76,7 +76,7 @@ class StudyRow:
 def study_rows(
     store: VolumeStore,
     targets: Sequence[Target],
-    predicted: Mapping[int, Mapping[Target, PointRow]] | None = None,
+    predicted: Mapping[str, Mapping[Target, PointRow]] | None = None,
     *,
     include_wrong_left_points: bool = False,
 ) -> list[StudyRow]:
@@ -89,7 +89,7 @@ def study_rows(
             their labels.
         include_wrong_left_points: use the left T1 points of the three studies where they are wrong.
     """
-    series: dict[int, list[SeriesEntry]] = defaultdict(list)
+    series: dict[str, list[SeriesEntry]] = defaultdict(list)
     for entry in store.series:
         series[entry.study_id].append(entry)
     labels = _labels(store, include_wrong_left_points)
@@ -120,8 +120,8 @@ def study_rows(
 
 
 def measured_jitter(
-    predicted: Mapping[int, Mapping[Target, PointRow]],
-    labels: Mapping[int, Mapping[Target, Point]],
+    predicted: Mapping[str, Mapping[Target, PointRow]],
+    labels: Mapping[str, Mapping[Target, Point]],
 ) -> tuple[float, float, float]:
     """How far predicted points lie from labels along patient x, y, z: a robust deviation, mm.
 
@@ -140,10 +140,10 @@ def measured_jitter(
     return x, y, z
 
 
-def _labels(store: VolumeStore, include_wrong: bool) -> dict[int, dict[Target, Point]]:
+def _labels(store: VolumeStore, include_wrong: bool) -> dict[str, dict[Target, Point]]:
     """Study -> target -> its labelled point; the first where several series have one."""
     kinds = {(s.study_id, s.series_id): s.kind for s in store.series}
-    found: dict[int, dict[Target, Point]] = defaultdict(dict)
+    found: dict[str, dict[Target, Point]] = defaultdict(dict)
     for p in store.points:
         condition = p.target.condition
         if not np.isfinite(p.patient).all() or not np.isfinite(p.z):
@@ -152,6 +152,6 @@ def _labels(store: VolumeStore, include_wrong: bool) -> dict[int, dict[Target, P
             continue
         if is_excluded(condition, p.study_id, p.series_id, include_wrong_left_points=include_wrong):
             continue
-        point = Point(p.target, str(p.series_id), p.instance_number, (p.x, p.y, p.z), p.patient)
+        point = Point(p.target, p.series_id, p.instance_number, (p.x, p.y, p.z), p.patient)
         found[p.study_id].setdefault(p.target, point)
     return dict(found)

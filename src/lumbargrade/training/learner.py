@@ -37,11 +37,11 @@ def refuse_nonfinite(
     record = {
         **place,
         "study_ids": [s.study_id for s in batch.samples],
-        "series_ids": [s.series_id for s in batch.samples],
+        "series_ids": [s.series_id for s in batch.samples if s.series_id],
         "losses": {k: repr(float(v.detach())) for k, v in terms.parts.items()},
     }
     write_text(path, json.dumps(record, indent=1))
-    studies = ", ".join(str(s.study_id) for s in batch.samples)
+    studies = ", ".join(s.study_id for s in batch.samples)
     raise TrainingFailed(
         f"{label}: the loss is not finite on studies {studies}; see {path}. "
         "Lower the learning rate, or set --train.amp bf16 or off"

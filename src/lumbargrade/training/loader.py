@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lumbargrade.config import TrainConfig
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.ids import id_number
 from lumbargrade.lsdc.exclusions import (
     Contradicted,
     read_contradicted,
@@ -49,8 +50,8 @@ class SampleDataset(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         row = self.rows[index]
-        key = [self.seed, self.epoch, row.key[-1]]
-        row = self._trusted(row, np.random.default_rng([*key, row.study_id]))
+        key = [self.seed, self.epoch, id_number(row.key[-1])]
+        row = self._trusted(row, np.random.default_rng([*key, id_number(row.study_id)]))
         return self.task.sample(self.store, row, np.random.default_rng(key))
 
     def _trusted(self, row: Any, rng: np.random.Generator) -> Any:

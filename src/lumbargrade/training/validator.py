@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.ids import id_order
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import ModelMeta, save_model
 from lumbargrade.models.registry import AnyTask
@@ -37,7 +38,7 @@ class Validator:
     ) -> None:
         self.task, self.fold, self.store = task, fold, store
         self.rows = validation_rows
-        self.trained_on = sorted({r.study_id for r in training_rows})
+        self.trained_on = sorted({r.study_id for r in training_rows}, key=id_order)
 
     def judge(self, network: nn.Module) -> Judged:
         """Predict the fold with a network in eval mode, and score it."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.errors import BadTable, UsageError
+from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Target
 from lumbargrade.grading.blend_file import FORMAT, Blend, BlendMember, ConditionBlend, Measured
 from lumbargrade.grading.model_record import OofRecord, origin_path, read_origin
@@ -166,7 +167,7 @@ def condition_table(members: Sequence[OofMember], condition: Condition) -> Condi
         for key, row in member.rows.items():
             if key[1] in targets:
                 found.setdefault(key, row)
-    keys = sorted(found, key=lambda key: (len(key[0]), key[0], key[1].column))
+    keys = sorted(found, key=lambda key: (id_order(key[0]), key[1].column))
     probabilities = np.full((len(graders), len(keys), 3), np.nan)
     for m, member in enumerate(graders):
         for n, key in enumerate(keys):

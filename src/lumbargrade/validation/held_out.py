@@ -29,7 +29,7 @@ def true_points(points: Sequence[TablePoint], volume: Volume) -> list[TruePoint]
     index = {s.instance_number: z for z, s in enumerate(volume.slices)}
     found = []
     for point in points:
-        if str(point.series_id) == volume.series_id and point.instance_number in index:
+        if point.series_id == volume.series_id and point.instance_number in index:
             z = index[point.instance_number]
             voxel = (point.x, point.y, float(z))
             a, b, c = volume.to_patient(np.array(voxel)).tolist()

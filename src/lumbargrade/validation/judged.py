@@ -97,8 +97,8 @@ class FoldPredictions:
 class PartOfRow:
     """A row with only some of its targets."""
 
-    study_id: int
-    key: tuple[int, ...]
+    study_id: str
+    key: tuple[str, ...]
     fold: int
     targets: tuple[Target, ...]
     points: NDArray[np.floating]

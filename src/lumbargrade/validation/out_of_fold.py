@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from lumbargrade.domain.errors import NothingDone, UsageError
 from lumbargrade.domain.findings import ModelSource, StudyPrediction
+from lumbargrade.domain.ids import id_number, id_order
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Target
 from lumbargrade.grading.combine import average, average_points, settle
@@ -31,9 +32,10 @@ log = logging.getLogger(__name__)
 PUBLISHED_FOLDS = "7469186af81fa0c6c9343ffb2d89d526c44dd00bb3ec61e1e9faa97a3ee55b3d"
 
 
-def fold_fingerprint(folds: Mapping[int, int]) -> str:
+def fold_fingerprint(folds: Mapping[str, int]) -> str:
     """Return the SHA-256 of the assignment of studies to folds."""
-    return hashlib.sha256(json.dumps(sorted(folds.items())).encode()).hexdigest()
+    numbers = sorted((id_number(study), fold) for study, fold in folds.items())
+    return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()
 
 
 def refuse_seen_studies(meta: ModelMeta, store: VolumeStore, rows: Sequence[Row]) -> None:
@@ -57,9 +59,9 @@ def refuse_seen_studies(meta: ModelMeta, store: VolumeStore, rows: Sequence[Row]
             "the published ones, so it cannot be evaluated out of fold; use a store with the "
             "published folds"
         )
-    seen = sorted({row.study_id for row in rows} & set(trained_on))
+    seen = sorted({row.study_id for row in rows} & set(map(str, trained_on)), key=id_order)
     if seen:
-        some = ", ".join(map(str, seen[:5]))
+        some = ", ".join(seen[:5])
         raise UsageError(
             f"{name} was trained on {len(seen)} of the studies it would be validated on "
             f"({some}...); use the store with the folds it was trained with"
@@ -126,7 +128,7 @@ class FoldPoints:
 
     def __init__(self, store: VolumeStore) -> None:
         self.store = store
-        self._found: dict[int, dict[int, list[Mapping[Target, Point]]]] = {}
+        self._found: dict[int, dict[str, list[Mapping[Target, Point]]]] = {}
         self._sources: dict[int, list[ModelSource]] = {}
 
     def add(self, member: Member, judged: JudgedRows, *, flip: bool) -> None:
@@ -140,15 +142,15 @@ class FoldPoints:
             here = self.store.folds.get(s.study_id) == fold and s.kind in member.task.kinds
             if here and (s.study_id, s.series_id) not in done:
                 volume = self.store.volume(s.study_id, s.series_id)
-                found += member.predict(str(s.study_id), [volume], flip=flip)
+                found += member.predict(s.study_id, [volume], flip=flip)
         for one in found:
-            mine.setdefault(int(one.study_id), []).append(one.points)
+            mine.setdefault(one.study_id, []).append(one.points)
 
     def sources(self, fold: int) -> tuple[ModelSource, ...]:
         """The models behind the points of a fold."""
         return tuple(self._sources.get(fold, ()))
 
-    def guides(self, meta: ModelMeta) -> dict[int, tuple[Point, ...]]:
+    def guides(self, meta: ModelMeta) -> dict[str, tuple[Point, ...]]:
         """Return study -> guide points, for a model of crops of the same fold.
 
         Raises:
@@ -191,11 +193,11 @@ def out_of_fold_points(folds: Sequence[FoldPredictions], store: VolumeStore) -> 
 
     Models that return their guide points as they are, such as a second stage, are skipped.
     """
-    found: dict[int, list[Mapping[Target, Point]]] = {}
-    sources: dict[tuple[int, Target], list[ModelSource]] = {}
+    found: dict[str, list[Mapping[Target, Point]]] = {}
+    sources: dict[tuple[str, Target], list[ModelSource]] = {}
     for fold in folds:
         for one in fold.judged.used if fold.task.places_points else ():
-            study = int(one.study_id)
+            study = one.study_id
             found.setdefault(study, []).append(one.points)
             for target in one.points:
                 sources.setdefault((study, target), []).extend(fold.sources)

@@ -109,8 +109,8 @@ class PointLine:
 
 def any_severe_of(judged: JudgedRows) -> float:
     """Return the any-severe loss over studies; several series of a study are averaged."""
-    grades: dict[int, NDArray[np.int8]] = {}
-    studies: dict[int, list[StudyPrediction]] = {}
+    grades: dict[str, NDArray[np.int8]] = {}
+    studies: dict[str, list[StudyPrediction]] = {}
     for row, prediction in zip(judged.rows, judged.used, strict=True):
         grades.setdefault(row.study_id, row.grades)
         studies.setdefault(row.study_id, []).append(prediction)

@@ -1,0 +1,27 @@
+"""Ids of studies and series are text: numbers in the LSDC layout, DICOM UIDs elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def id_order(text: str) -> tuple[int, str]:
+    """Sort key of an id: numbers ascending, whatever their length.
+
+    Examples:
+        >>> sorted(["100", "20", "3"], key=id_order)
+        ['3', '20', '100']
+    """
+    return len(text), text
+
+
+def id_number(text: str) -> int:
+    """A number that random draws can start from: the id itself, or 64 bits of its SHA-256.
+
+    Examples:
+        >>> id_number("4003253")
+        4003253
+    """
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
