@@ -148,7 +148,7 @@ def test_a_cohort_of_normal_studies_has_no_invented_figures(files, tmp_path, cap
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        ("other studies", 3, "no study stands in both"),
+        ("other studies", 3, "no study is in both files"),
         ("nothing predicted", 3, "nothing to measure"),
         ("unknown grade", 3, "unknown grade 'Worse'"),
         ("no results", 3, "no results in this folder"),

@@ -259,7 +259,7 @@ def test_findings_of_an_earlier_run_of_a_study_that_fails_now_are_named(
     capsys.readouterr()
     assert grade(models, out, tmp_path / "again", "--json") == 3
     (failed,) = json.loads(capsys.readouterr().out.splitlines()[-1])["failed"]
-    assert f"{out / uid(study)} still holds the findings of an earlier run" in failed["what"]
+    assert f"{out / uid(study)} still has the findings of an earlier run" in failed["what"]
 
 
 @pytest.mark.parametrize("name", ["-rf", "a b#c?%41&<i>", "ÄÖ Ü", "findings.csv", "x" * 200])

@@ -29,7 +29,7 @@ def test_help_and_light_commands_never_import_torch(arguments: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    "module", ["report.submission", "report.evaluation", "report.calibration", "grading.results"]
+    "module", ["report.submission", "report.evaluation", "report.recalibration", "grading.results"]
 )
 def test_measuring_what_was_predicted_needs_no_torch(module: str) -> None:
     loaded = modules_after(f"import lumbargrade.{module}")

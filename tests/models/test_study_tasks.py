@@ -28,7 +28,7 @@ from lumbargrade.models.registry import get_task
 from lumbargrade.models.study_task import StudyTask, locate_in, native_voxel, place_of
 from lumbargrade.models.subarticular import SubarticularTask
 from lumbargrade.models.two_stage import TwoStageTask
-from lumbargrade.report.run import EpochPictures
+from lumbargrade.report.drawing import EpochPictures
 from lumbargrade.sampling.study_rows import StudyRow
 from lumbargrade.training.loop import FoldTrainer
 from small_models import small_recipe

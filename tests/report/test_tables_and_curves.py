@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lumbargrade.report.run import draw_curves
+from lumbargrade.report.plots import draw_curves
 from lumbargrade.report.text import json_line, text_table
 
 CELL = st.one_of(st.none(), st.floats(-9, 9), st.integers(0, 999), st.sampled_from(["a", "bcd e"]))

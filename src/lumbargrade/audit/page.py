@@ -17,8 +17,7 @@ from lumbargrade.lsdc.corrections import Correction, Fix
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import LsdcTables
 from lumbargrade.report.drawing import save_image
-from lumbargrade.report.page import Block, Card, Section, Table, Text, write_page
-from lumbargrade.report.problems import problem_table
+from lumbargrade.report.page import Block, Card, Section, Table, Text, problem_table, write_page
 
 #: Side of a panel, pixels.
 PANEL = 340

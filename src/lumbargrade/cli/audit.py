@@ -51,8 +51,7 @@ def run(options: Options) -> int:
     from lumbargrade.lsdc.corrections import corrections_file
     from lumbargrade.lsdc.store import VolumeStore
     from lumbargrade.lsdc.tables import read_tables
-    from lumbargrade.report.problems import log_problems
-    from lumbargrade.report.text import json_line
+    from lumbargrade.report.text import json_line, log_problems
 
     fixes = corrections_file(options.label_fixes)
     tables = read_tables(options.data, split="train", label_fixes=fixes)

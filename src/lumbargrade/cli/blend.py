@@ -37,7 +37,7 @@ def run(options: Options) -> int:
     from lumbargrade.domain.errors import UsageError
     from lumbargrade.files.writing import require_writable
     from lumbargrade.grading.blend_file import write_blend
-    from lumbargrade.report.blend import blend_as_dict, blend_text
+    from lumbargrade.report.blend import BlendResult
     from lumbargrade.report.text import json_line
     from lumbargrade.scoring.blend_weights import fixed_weights
     from lumbargrade.validation.fit_blend import find_member, fit_blend, read_member
@@ -53,8 +53,9 @@ def run(options: Options) -> int:
         log.info("%s: %d predictions of %d models", member.name, len(member.rows), models)
     fit = fit_blend(members, fixed)
     write_blend(options.out, fit.blend())
-    print(blend_text(fit))
+    result = BlendResult(options.out, fit)
+    print(result.text())
     log.info("wrote the blend %s", options.out)
     if options.json:
-        print(json_line(blend_as_dict(fit, str(options.out))))
+        print(json_line(result.as_dict()))
     return 0

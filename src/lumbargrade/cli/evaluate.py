@@ -47,7 +47,8 @@ def run(options: Options) -> int:
     from lumbargrade.files.writing import require_writable
     from lumbargrade.grading.results import read_results
     from lumbargrade.lsdc.cohort_labels import groups_of, read_labels
-    from lumbargrade.report.evaluation import PAGE_FILE, evaluate, log_unpaired, write_evaluation
+    from lumbargrade.report.evaluation import evaluate, log_unpaired, write_evaluation
+    from lumbargrade.report.page import PAGE_FILE
     from lumbargrade.report.text import json_line
 
     labels = read_labels(options.labels)

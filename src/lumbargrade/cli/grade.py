@@ -47,7 +47,7 @@ def run(options: Options) -> int:
     from lumbargrade.grading.predictor import recalibrated
     from lumbargrade.grading.study import grade_study
     from lumbargrade.report.collection import ResultFolder
-    from lumbargrade.report.problems import log_problems
+    from lumbargrade.report.text import log_problems
 
     _check(options)
     predictor = recalibrated(options.open_predictor(), options.calibration)

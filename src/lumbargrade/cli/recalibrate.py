@@ -44,12 +44,12 @@ def run(options: Options) -> int:
     from lumbargrade.files.writing import require_writable
     from lumbargrade.grading.results import read_results
     from lumbargrade.lsdc.cohort_labels import read_labels
-    from lumbargrade.report.calibration import (
+    from lumbargrade.report.evaluation import log_unpaired, paired
+    from lumbargrade.report.recalibration import (
         RecalibrationResult,
         require_fitted,
         write_recalibration,
     )
-    from lumbargrade.report.evaluation import log_unpaired, paired
     from lumbargrade.report.text import json_line
     from lumbargrade.scoring.recalibration import recalibrate
 

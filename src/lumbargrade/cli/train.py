@@ -145,7 +145,8 @@ def _one_by_one(options: Options, recipe: Recipe, folds: Sequence[int]) -> bool:
 
 def _train_fold(options: Options, recipe: Recipe, fold: int) -> bool:
     from lumbargrade.lsdc.store import VolumeStore
-    from lumbargrade.report.run import EpochPictures, draw_curves
+    from lumbargrade.report.drawing import EpochPictures
+    from lumbargrade.report.plots import draw_curves
     from lumbargrade.training.loop import FoldTrainer
     from lumbargrade.training.records import METRICS_FILE
 

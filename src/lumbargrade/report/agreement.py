@@ -1,4 +1,7 @@
-"""Sections of a page on agreement and calibration, for `evaluate` and `validate` alike."""
+"""Agreement with true grades and calibration, as tables and page sections of two commands.
+
+`evaluate` and `validate` show the same tables, figures and explanations.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,8 @@ from typing import Any
 from lumbargrade.domain.vocabulary import Condition, Grade
 from lumbargrade.files.tables import known, write_table
 from lumbargrade.report.page import Block, Figure, Section, Table, Text
-from lumbargrade.report.plots import (
-    draw_confusion,
-    draw_kappa,
-    draw_reliability,
-    plain_name,
-)
+from lumbargrade.report.plots import draw_confusion, draw_kappa, draw_reliability
+from lumbargrade.report.text import plain_name
 from lumbargrade.scoring.agreement import (
     ALL,
     BY_LEVEL,
@@ -37,9 +36,9 @@ CSV_HEADER = (
     *("condition", "by", "value", "studies", "findings", *(g.column for g in Grade)),
     *("measure", "estimate", "low", "high", "note"),
 )
-#: Keeps a figure and its interval on one line.
+#: Keeps a number and its interval on one line.
 NBSP = "\N{NO-BREAK SPACE}"
-#: Measures of the overview and its heads; `MEASURES` tells what each is.
+#: Measures of the overview with their headings; `MEASURES` explains each.
 OVERVIEW = {
     "weighted_log_loss": "log loss 1/2/4",
     "log_loss": "log loss",
@@ -50,12 +49,12 @@ OVERVIEW = {
     "ece": "ECE",
     "ece_every_grade": "ECE every grade",
 }
-#: For parts of a condition: fewer columns, so that a table fits a page.
+#: Measures of the parts of a condition: few columns, so that the table fits the page.
 OF_PARTS = ("weighted_log_loss", "kappa", "auroc_moderate", "auroc_severe", "ece")
 
 
 def measure_text(measure: Measure) -> str:
-    """``0.812 (0.774, 0.851)``; a dash where undefined; after it why anything is missing."""
+    """Such as ``0.812 (0.774, 0.851)``; a dash if undefined, then the note that says why."""
     text = "-"
     if math.isfinite(measure.value):
         text = f"{measure.value:.3f}"
@@ -65,7 +64,7 @@ def measure_text(measure: Measure) -> str:
 
 
 def overview_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]]:
-    """Header and rows: a row per measure; a column per part, two where it is calibrated."""
+    """Header and rows: a row per measure, a column per part, two if it is calibrated."""
     columns = [
         (part, suffix)
         for part in parts
@@ -73,7 +72,7 @@ def overview_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]
     ]
     header = [""]
     for part, suffix in columns:
-        header.append(part.condition.value.replace("_", " ") + (", calibrated" if suffix else ""))
+        header.append(plain_name(part.condition) + (", calibrated" if suffix else ""))
     rows: list[list[object]] = [
         ["studies", *(str(part.agreement.studies) for part, _ in columns)],
         ["findings", *(str(part.agreement.findings) for part, _ in columns)],
@@ -85,7 +84,7 @@ def overview_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]
 
 
 def parts_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]]:
-    """Header and rows: a row per part, named by its value; of the probabilities that are shown."""
+    """Header and rows: a row per part, measured on the probabilities that are shown."""
     header = [parts[0].by, "studies", "findings", *(OVERVIEW[name] for name in OF_PARTS)]
     rows: list[list[object]] = []
     for part in parts:
@@ -96,7 +95,7 @@ def parts_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]]:
 
 
 def write_metrics_csv(path: Path, parts: Sequence[Part]) -> None:
-    """Write a row per part and measure, atomically; what is undefined is empty, with its note."""
+    """Write a row per part and measure, atomically; an undefined number is empty and has a note."""
     rows = []
     for part in parts:
         a = part.agreement
@@ -107,7 +106,7 @@ def write_metrics_csv(path: Path, parts: Sequence[Part]) -> None:
 
 
 def part_as_dict(part: Part) -> dict[str, Any]:
-    """A part as plain data; numbers that are undefined stay nan."""
+    """A part as plain data; undefined numbers are NaN."""
     a = part.agreement
     return {
         "condition": part.condition.value,
@@ -121,37 +120,33 @@ def part_as_dict(part: Part) -> dict[str, Any]:
     }
 
 
-def measure_explanations() -> list[list[object]]:
-    """What each measure is, as table rows."""
-    return [[OVERVIEW[name], text] for name, text in MEASURES.items()]
-
-
 _BRACKETS = (
-    f"Brackets: 95% interval of {RESAMPLES} bootstrap resamples of studies (not of findings: those "
-    f"of one study are alike); none for fewer than {FEWEST_STUDIES} studies. The grade is the most "
-    "probable one. A dash: undefined, with the reason beside it. An interval of no width at 0 or 1 "
-    "comes of too few errors to resample, not of certainty."
+    f"Brackets hold the 95% interval from {RESAMPLES} bootstrap resamples of studies. Studies are "
+    "resampled, not findings, because findings of one study resemble each other. With fewer than "
+    f"{FEWEST_STUDIES} studies there is no interval. The predicted grade is the most probable one. "
+    "A dash marks an undefined number; the reason follows it. An interval of zero width at 0 or 1 "
+    "means that there were too few errors to resample; it does not mean certainty."
 )
 _HUMAN = (
-    "Shaded and dotted: kappa between human readers as published. A comparison with them is rough: "
-    "other patients, other scales, mostly other weights of kappa than the quadratic ones used here,"
-    " which come out higher. A kappa far above the readers' is a reason to look for leaked labels, "
-    "not to celebrate."
+    "Shaded bands and dotted lines show published values of kappa between human readers. The "
+    "comparison is rough: those studies had other patients, other grading scales and mostly other "
+    "weights of kappa; the quadratic weights used here give higher values. If kappa is far above "
+    "that of the readers, check whether labels leaked into training."
 )
 RELIABILITY_NOTE = (
-    f"Points: up to {CURVE_BINS} bins of equal numbers of findings; bars: 95% bootstrap interval by"
-    " study. Below the diagonal a grade is true less often than its probability says. ECE is over "
-    f"{ECE_BINS} bins of equal width; with few findings chance alone makes it, and its interval, "
-    "larger than zero."
+    f"Each point is one of up to {CURVE_BINS} bins with equal numbers of findings; bars are 95% "
+    "bootstrap intervals by study. Below the diagonal, a grade occurs less often than its "
+    f"probability says. ECE uses {ECE_BINS} bins of equal width. With few findings, chance alone "
+    "makes ECE and its interval larger than zero."
 )
 _WEIGHTED = (
-    "Models trained with the weights 1, 2, 4 of the competition's score give moderate and severe "
-    "more probability than they are true, on purpose."
+    "Models trained with the weights 1, 2, 4 of the competition's score deliberately over-predict "
+    "moderate and severe."
 )
 
 
 def agreement_sections(graded: GradedFindings, parts: Sequence[Part]) -> list[Section]:
-    """Overview, kappa beside human readers, calibration, confusion matrices, parts, glossary.
+    """Overview, kappa of human readers, calibration, confusion matrices, parts, explanations.
 
     Args:
         graded: the findings that ``parts`` were measured on.
@@ -160,18 +155,18 @@ def agreement_sections(graded: GradedFindings, parts: Sequence[Part]) -> list[Se
     whole = [p for p in parts if p.by == ALL]
     sections = [
         Section("Agreement", [Text(_BRACKETS), Table(*overview_table(whole))]),
-        Section("Beside human readers", _human_blocks(parts)),
+        Section("Human readers", _human_blocks(parts)),
         Section("Calibration", _calibration_blocks(graded, whole)),
         Section(
             "Confusion",
-            [Figure(draw_confusion(parts), "findings by true grade and the grade that is shown")],
+            [Figure(draw_confusion(parts), "findings by true grade and predicted grade")],
         ),
     ]
     for by in dict.fromkeys([BY_LEVEL, BY_SIDE, *(p.by for p in parts if p.by != ALL)]):
         if mine := [p for p in parts if p.by == by]:
             sections.append(Section(f"By {by}", _part_tables(mine)))
-    glossary = Table(("measure", "what it is"), measure_explanations())
-    return [*sections, Section("Measures", [glossary])]
+    glossary = [[OVERVIEW[name], text] for name, text in MEASURES.items()]
+    return [*sections, Section("Measures", [Table(("measure", "what it is"), glossary)])]
 
 
 def _part_tables(parts: Sequence[Part]) -> list[Block]:
@@ -192,7 +187,10 @@ def _human_blocks(parts: Sequence[Part]) -> list[Block]:
         rows.append([plain_name(b.condition), span, sources, b.note])
     return [
         Text(_HUMAN),
-        Figure(draw_kappa(parts, bands), "quadratic kappa, and the readers' published range"),
+        Figure(
+            draw_kappa(parts, bands),
+            "quadratic kappa and the published range between readers",
+        ),
         Table(("condition", "kappa between readers", "published in", "note"), rows),
     ]
 
@@ -206,12 +204,12 @@ def _calibration_blocks(graded: GradedFindings, whole: Sequence[Part]) -> list[B
 def reliability_blocks(
     graded: GradedFindings, measures: Mapping[Condition, Agreement], names: tuple[str, str]
 ) -> list[Block]:
-    """Reliability diagrams of each condition and grade, and the measures of calibration.
+    """Reliability diagrams per condition and grade, and a table of the measures of calibration.
 
     Args:
         graded: the findings.
         measures: condition -> what was measured on its findings.
-        names: what to call their probabilities and their calibrated probabilities.
+        names: names for the probabilities and for the calibrated probabilities.
     """
     curves = {condition: _curves(graded.of(condition), names) for condition in measures}
     rows: list[list[object]] = []
@@ -221,19 +219,19 @@ def reliability_blocks(
                 cells = [measure_text(a.measures[m + suffix]) for m in OF_CALIBRATION]
                 rows.append([plain_name(condition), name, *cells])
     header = ("condition", "probabilities", *(OVERVIEW[name] for name in OF_CALIBRATION))
-    figure = Figure(draw_reliability(curves), "reliability of each grade's probability")
+    figure = Figure(
+        draw_reliability(curves), "observed share of each grade by predicted probability"
+    )
     return [figure, Table(header, rows)]
 
 
 def which_probabilities(whole: Sequence[Part]) -> str:
-    """A sentence on whether the results have calibrated probabilities."""
+    """A sentence that says for which conditions the results have calibrated probabilities."""
     with_them = [plain_name(p.condition) for p in whole if p.agreement.is_calibrated]
     if not with_them:
-        return "The results have no calibrated probabilities; these are the models' own."
+        return "The results have no calibrated probabilities; those of the models are measured."
     if len(with_them) == len(whole):
-        return (
-            "The results have calibrated probabilities, which also give the grades that are shown."
-        )
+        return "The results have calibrated probabilities; these decide the predicted grade."
     return f"The results have calibrated probabilities for {', '.join(with_them)} only."
 
 

@@ -1,9 +1,8 @@
-"""The folder of a grading run: a folder per study, and a page, a table and a summary of all."""
+"""Result folder of a grading run: a folder per study; a page, a table and a summary of all."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -21,32 +20,27 @@ from lumbargrade.domain.errors import BadDicom, BadInput, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade
-from lumbargrade.files.writing import write_text
 from lumbargrade.grading.findings_file import NOTICE, GradedStudy, read_findings, write_findings_csv
-from lumbargrade.report.page import Link, Section, Table, Text, write_page
-from lumbargrade.report.problems import log_problems, problem_table
-from lumbargrade.report.study import (
-    FINDINGS_FILE,
-    PAGE_FILE,
-    TABLE_FILE,
-    grade_counts,
-    plain_name,
-    write_study,
-)
+from lumbargrade.report.page import PAGE_FILE, Link, Section, Table, Text, problem_table, write_page
+from lumbargrade.report.study import FINDINGS_FILE, TABLE_FILE, grade_counts, write_study
+from lumbargrade.report.text import counted, log_problems, plain_name, write_json
+
+log = logging.getLogger(__name__)
 
 SUMMARY_FILE = "summary.json"
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
 class GradingSummary:
-    """What came of grading a collection.
+    """Summary of a grading run.
 
     Attributes:
         out: the folder of the results.
         graded: folder below ``out`` -> its study.
-        reused: folders whose results were there already.
+        reused: folders whose results an earlier run had written.
         failed: studies and paths that could not be graded.
-        problems: files that belong to no study.
+        problems: problems of files that belong to no study.
     """
 
     out: Path
@@ -85,11 +79,12 @@ class GradingSummary:
 
     def text(self) -> str:
         """A few lines for the log."""
-        studies = "1 study" if len(self.graded) == 1 else f"{len(self.graded)} studies"
         page = f"; open {self.out / PAGE_FILE}" if self.graded else ""
-        lines = [f"{studies} graded{page}"]
+        lines = [f"{counted(len(self.graded), 'study', 'studies')} graded{page}"]
         if self.reused:
-            lines.append(f"{len(self.reused)} of them were there already (--restart grades anew)")
+            lines.append(
+                f"{len(self.reused)} of them were graded by an earlier run (--restart grades again)"
+            )
         if self.failed:
             lines.append(f"{len(self.failed)} could not be graded:")
             lines += [f"  {p}" for p in self.failed]
@@ -102,15 +97,16 @@ def write_summary(summary: GradingSummary) -> None:
     predictions = [(folder, g.prediction) for folder, g in summary.graded.items()]
     write_findings_csv(out / TABLE_FILE, predictions)
     note = (
-        "The worst grade of each condition, with its levels. Not graded: the study's page says why."
+        "Each cell has the worst grade of a condition and side, with its levels. The page of a "
+        "study gives the reason for each finding that is not graded."
     )
     sections = [Section("Studies", [Text(note), _overview(predictions)])]
     if summary.failed:
         sections.append(Section("Studies not graded", [_failed_table(summary.failed)]))
     if summary.problems:
-        sections.append(Section("Files of no study", [problem_table(summary.problems)]))
+        sections.append(Section("Files without a study", [problem_table(summary.problems)]))
     write_page(out / PAGE_FILE, "Graded studies", sections, NOTICE)
-    write_text(out / SUMMARY_FILE, json.dumps(summary.as_dict(), indent=1) + "\n")
+    write_json(out / SUMMARY_FILE, summary.as_dict())
 
 
 def _overview(predictions: Sequence[tuple[str, StudyPrediction]]) -> Table:
@@ -119,9 +115,9 @@ def _overview(predictions: Sequence[tuple[str, StudyPrediction]]) -> Table:
     for folder, prediction in predictions:
         link = Link(prediction.study_id or folder, f"{folder}/{PAGE_FILE}")
         not_graded = grade_counts(prediction)["not_graded"] or None
-        remarks = len(prediction.problems) or None
-        rows.append([link, *(_worst(prediction, name) for name in names), not_graded, remarks])
-    return Table(["study", *map(plain_name, names), "not graded", "remarks"], rows)
+        problems = len(prediction.problems) or None
+        rows.append([link, *(_worst(prediction, name) for name in names), not_graded, problems])
+    return Table(["study", *map(plain_name, names), "not graded", "problems"], rows)
 
 
 def _worst(prediction: StudyPrediction, sided_condition: str) -> str:
@@ -139,22 +135,17 @@ def _worst(prediction: StudyPrediction, sided_condition: str) -> str:
 
 
 def _failed_table(failed: Sequence[Problem]) -> Table:
-    return Table(("study", "what", "what to do"), [[p.study, p.what, p.advice] for p in failed])
-
-
-log = logging.getLogger(__name__)
-
-_LONGEST_NAME = 100
+    return Table(("study", "problem", "what to do"), [[p.study, p.what, p.advice] for p in failed])
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A study that is to be graded.
+    """A study that waits to be graded.
 
     Attributes:
         folder: name of the folder for its results.
-        study: where its files are.
-        fingerprint: of its files and of the models.
+        study: its files.
+        fingerprint: identifies its images and the models.
     """
 
     folder: str
@@ -163,19 +154,19 @@ class Waiting:
 
 
 class ResultFolder:
-    """Where the results of a grading run go: a folder for each study, and what leads to them.
+    """Writes the results of a grading run: a folder for each study, and an overview.
 
-    A study whose findings were made from the same images by the same models is kept as it is.
+    Results that an earlier run made from the same images with the same models are kept.
 
     Args:
-        out: gets a folder per study, and ``index.html``, ``findings.csv`` and ``summary.json``
-            where at least one study was graded.
+        out: gets a folder per study and, if at least one study was graded, ``index.html``,
+            ``findings.csv`` and ``summary.json``.
         found: the studies.
-        models: fingerprint of the models and of how they are used.
-        restart: grade again what is there already.
+        models: fingerprint of the models and of their use.
+        restart: grade all studies again.
 
     Raises:
-        UsageError: if results would go among the images.
+        UsageError: if the results of a study would be written into a folder of images.
     """
 
     def __init__(self, out: Path, found: Collection, models: str, *, restart: bool) -> None:
@@ -187,7 +178,7 @@ class ResultFolder:
         self._failed = [p for p in found.problems if not p.file]
 
     def waiting(self) -> Iterator[Waiting]:
-        """The studies that are to be graded, with a progress bar."""
+        """Iterate over the studies that need grading, with a progress bar."""
         hidden = True if len(self._folders) < 2 else None
         with logging_redirect_tqdm():
             for folder, study in tqdm(
@@ -207,13 +198,13 @@ class ResultFolder:
                     self._reused.append(folder)
 
     def write(self, one: Waiting, study: Study, prediction: StudyPrediction, *, flip: bool) -> None:
-        """Write the results of a study, and say what they are.
+        """Write the results of a study and log a summary.
 
         Args:
             one: from `waiting`.
             study: its volumes, for the pictures.
             prediction: all 25 findings, graded or absent.
-            flip: whether predictions of any model were averaged with those of mirrored volumes.
+            flip: whether any model was also run on mirrored volumes (flip averaging).
         """
         where = self.out / one.folder
         self._graded[one.folder] = write_study(
@@ -228,17 +219,17 @@ class ResultFolder:
         log_problems(log, prediction.problems)
 
     def fail(self, one: Waiting, error: Exception) -> None:
-        """Note a study that could not be graded."""
+        """Record and log a study that could not be graded."""
         study, where = one.study, self.out / one.folder
         what = str(error).removeprefix(f"study {study.study_id}: ")
         if (where / FINDINGS_FILE).exists():
-            what += f"; {where} still holds the findings of an earlier run"
+            what += f"; {where} still has the findings of an earlier run"
         advice = f"`lumbargrade inspect {study.folder}` tells what is there"
         self._failed.append(Problem(what, study=study.study_id, advice=advice))
         log.error("%s", self._failed[-1])
 
     def finish(self) -> GradingSummary:
-        """Write what leads to the studies, where any was graded."""
+        """Write the overview, if any study was graded, and return the summary."""
         files = tuple(p for p in self.found.problems if p.file)
         summary = GradingSummary(
             self.out, self._graded, tuple(self._reused), tuple(self._failed), files
@@ -248,7 +239,7 @@ class ResultFolder:
         return summary
 
     def _known(self, one: Waiting) -> GradedStudy | None:
-        """An earlier result that is the same as a new one would be."""
+        """The result of an earlier run with the same images and models."""
         try:
             known = read_findings(self.out / one.folder / FINDINGS_FILE)
         except BadInput:
@@ -257,7 +248,7 @@ class ResultFolder:
 
 
 def _folders(studies: Sequence[FoundStudy], out: Path) -> dict[str, FoundStudy]:
-    """A folder name for every study: its id, as far as that can be a file name."""
+    """A unique folder name for every study: its id with unsafe characters replaced."""
     named: dict[str, FoundStudy] = {}
     taken = {PAGE_FILE, TABLE_FILE, SUMMARY_FILE}
     for study in studies:
@@ -270,5 +261,7 @@ def _folders(studies: Sequence[FoundStudy], out: Path) -> dict[str, FoundStudy]:
         named[name] = study
         target = (out / name).resolve()
         if any(target in file.parents for file in study.files):
-            raise UsageError(f"--out {out}: results would go among the images of {target}")
+            raise UsageError(
+                f"refusing to write results into the image folder {target}; choose another --out"
+            )
     return named

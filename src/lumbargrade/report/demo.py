@@ -1,4 +1,4 @@
-"""The page that a demo ends with: held-out scores against prevalence, points in mm, pictures."""
+"""Page of a demo: scores of held-out studies against baselines, point errors in mm, pictures."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from lumbargrade.grading.predictions_file import read_predictions
 from lumbargrade.lsdc.tables import TablePoint, read_point_table
 from lumbargrade.report.drawing import Mark, draw_series, finding_marks, save_image
 from lumbargrade.report.page import (
+    PAGE_FILE,
     Block,
     Figure,
     FindingsTable,
@@ -31,7 +32,7 @@ from lumbargrade.report.page import (
     write_page,
 )
 from lumbargrade.report.submission import findings_path
-from lumbargrade.report.text import text_table
+from lumbargrade.report.text import plain_name, text_table
 from lumbargrade.scoring.official import score_report
 from lumbargrade.scoring.points import WITHIN, PointErrors
 from lumbargrade.scoring.submissions import Solution, read_solution, read_submission
@@ -40,15 +41,15 @@ from lumbargrade.validation.held_out import TruePoint, distance_errors, true_poi
 SCORES = ("condition", "log loss", "prevalence baseline", "ratio", "best constant", "predicted by")
 POINTS = ("condition", "points", *(f"within {d} mm" for d in WITHIN), "median mm", "p90 mm")
 
-_FILLED = "no model predicts it; the submission has the best constant there"
+_FILLED = "no model predicts it; the submission has the best constant"
 
 
 @dataclass(frozen=True)
 class DemoFolders:
-    """Where a demo keeps what; all below one folder.
+    """Files and folders of a demo.
 
     Attributes:
-        out: the folder.
+        out: the folder that holds them all.
     """
 
     out: Path
@@ -79,16 +80,16 @@ class DemoFolders:
 
     @property
     def page(self) -> Path:
-        return self.out / "index.html"
+        return self.out / PAGE_FILE
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What a demo found on the held-out studies.
+    """Scores and point errors of a demo on its held-out studies.
 
     Attributes:
-        scores: rows under `SCORES`.
-        points: rows under `POINTS`.
+        scores: rows of a table with the header `SCORES`.
+        points: rows of a table with the header `POINTS`.
         page: the page with pictures.
     """
 
@@ -103,12 +104,12 @@ class DemoResult:
 def write_demo_page(
     folders: DemoFolders, commands: Sequence[str] = (), *, drawn: int = 6
 ) -> DemoResult:
-    """Judge the submission of a demo and write its page.
+    """Score the submission of a demo and write its page.
 
     Args:
-        folders: the demo.
-        commands: what was run, for the page.
-        drawn: how many held-out studies are shown with pictures.
+        folders: files of the demo.
+        commands: the commands that were run, for the page.
+        drawn: number of held-out studies with pictures.
     """
     truth = read_solution(folders.held_out / "solution.csv")
     predictions = read_predictions(findings_path(folders.submission))
@@ -135,25 +136,25 @@ def write_demo_page(
             "Studies that no model was trained on",
             [
                 Text(
-                    "Weighted log loss (weights 1, 2, 4), lower is better. The prevalence baseline "
-                    "gives every study the share of each grade in the training studies; the best "
-                    "constant counts them with the weights of the score. Points are compared in "
-                    "patient space; a level that was not found counts as far away."
+                    "Weighted log loss (weights 1, 2, 4); lower is better. The prevalence baseline "
+                    "predicts, for every study, the share of each grade in the training studies. "
+                    "The best constant predicts these shares multiplied by the weights. Distances "
+                    "of points are in patient space; a point that was not found counts as far away."
                 ),
                 Table(SCORES, result.scores),
                 Table(POINTS, result.points),
             ],
         ),
-        Section("Pictures", [Text("Rings are predicted, crosses true points."), *shown]),
-        Section("How the networks learned", _curves(folders)),
+        Section("Pictures", [Text("Rings are predicted points, crosses are true points."), *shown]),
+        Section("Learning curves", _curves(folders)),
         Section("Commands", [Text("\n".join(commands), code=True)]),
     ]
     write_page(
         folders.page,
         "lumbargrade demo",
         sections,
-        "Synthetic studies, small networks, a CPU. It shows that the system works from DICOM to "
-        "submission; it says nothing about real scans.",
+        "Small networks, trained on synthetic studies on a CPU. The demo shows that the system "
+        "works from DICOM to submission; it says nothing about real scans.",
     )
     return result
 
@@ -170,7 +171,7 @@ def _score_rows(
         condition = next((c for c in Condition if c.value == name), Condition.CANAL)
         rows.append(
             [
-                name.replace("_", " "),
+                plain_name(name),
                 part["official"],
                 part["prevalence"],
                 part["official"] / part["prevalence"],
@@ -184,8 +185,7 @@ def _score_rows(
 
 def _point_rows(errors: Mapping[Condition, PointErrors]) -> list[list[object]]:
     return [
-        [c.value.replace("_", " "), e.count, *e.within_mm, e.median_mm, e.p90_mm]
-        for c, e in errors.items()
+        [plain_name(c), e.count, *e.within_mm, e.median_mm, e.p90_mm] for c, e in errors.items()
     ]
 
 
@@ -196,7 +196,7 @@ def _pictures(
     labels: Sequence[TablePoint],
     truth: Mapping[Target, Grade],
 ) -> list[Block]:
-    """Predicted and true points of one study, a picture for each series with findings."""
+    """A picture of each series of a study that has findings, with predicted and true points."""
     blocks: list[Block] = []
     for volume in volumes:
         marks = finding_marks(prediction.findings.values(), volume.series_id)
@@ -208,7 +208,7 @@ def _pictures(
             name = f"pictures/{prediction.study_id}-{volume.series_id}.jpg"
             save_image(folders.out / name, draw_series(volume, marks, crosses, most=5))
             seen = next(c for c in Condition if marks[0].target in TARGETS[c])
-            blocks.append(Figure(name, f"{seen.value.replace('_', ' ')}, study {volume.study_id}"))
+            blocks.append(Figure(name, f"{plain_name(seen)}, study {volume.study_id}"))
     return blocks
 
 

@@ -1,4 +1,4 @@
-"""From predictions and labels to marks on pictures."""
+"""Pictures of series with predicted and true points."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from lumbargrade.domain.upright import Upright, pose_of
 from lumbargrade.domain.vocabulary import Grade, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.files.writing import atomic_path
+from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.task import Row
 
-#: Colours that stay apart for colour-blind readers (Okabe and Ito): mild, moderate, severe.
+#: Colours that colour-blind readers can tell apart (Okabe and Ito): mild, moderate, severe.
 COLOURS: Mapping[Grade, tuple[int, int, int]] = {
     Grade.NORMAL_MILD: (86, 180, 233),
     Grade.MODERATE: (240, 228, 66),
@@ -28,16 +29,17 @@ COLOURS: Mapping[Grade, tuple[int, int, int]] = {
 _UNKNOWN = (170, 170, 170)
 _PAPER = (230, 230, 230)
 
-#: Longest side of a drawn panel, pixels; slices are enlarged so that labels stay legible.
+#: Longest side of a panel in pixels; slices are enlarged so that labels are legible.
 PANEL = 640
 _GAP = 4
 _LINE = 19
 
-#: Of the image's size: what a panel shows at least, and leaves around the outermost points.
+#: Smallest part of the image that a panel shows, and margin around the outermost points, both as
+#: fractions of the image size.
 _SHOWN = 0.5
 _AROUND = 0.15
 
-#: Least width of a panel, of its height, so that labels have room.
+#: Smallest width of a panel as a fraction of its height, so that labels fit.
 _LABELLED = 0.85
 
 RGB = NDArray[np.uint8]
@@ -48,11 +50,11 @@ class Mark:
     """One point to draw.
 
     Attributes:
-        target: what it marks.
+        target: the target whose point it is.
         x, y, z: native voxel.
-        grade: colours it; None is drawn grey.
-        probability: of that grade, for the label; None where the mark is the truth.
-        true: whether this is the truth (a cross) or a prediction (a ring).
+        grade: decides the colour; None is drawn grey.
+        probability: probability of that grade, for the label; None for a true point.
+        true: True for a true point (a cross), False for a predicted one (a ring).
     """
 
     target: Target
@@ -66,7 +68,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a slice that is shown, native pixels, and how many times it is enlarged."""
+    """The shown part of a slice in native pixels, and the factor by which it is enlarged."""
 
     left: int
     top: int
@@ -75,7 +77,7 @@ class Window:
     scale: float
 
     def place(self, mark: Mark) -> tuple[float, float]:
-        """Where a mark's pixel centre stands in the panel."""
+        """Position of a mark's pixel centre in the panel."""
         return (mark.x + 0.5 - self.left) * self.scale, (mark.y + 0.5 - self.top) * self.scale
 
     @property
@@ -86,17 +88,17 @@ class Window:
 def draw_series(
     volume: Volume, predicted: Sequence[Mark], true: Sequence[Mark] = (), most: int = 4
 ) -> RGB:
-    """The slices nearest to the points, side by side, RGB.
+    """Draw the slices nearest to the points, side by side, as RGB.
 
-    Slices are drawn upright, whatever way they are stored. The part of them around the points is
-    shown, the same in each. A point is drawn on the shown slice nearest to it. A label says what is
-    predicted, and what is true where that is known.
+    Slices are drawn upright, whatever their stored orientation. All panels show the same part of
+    the slice, around the points. Each point is drawn on the nearest shown slice. Labels give the
+    predicted grade and, if known, the true one.
 
     Args:
         volume: the series.
         predicted: predicted points.
-        true: true points, drawn as crosses.
-        most: how many slices at most.
+        true: true points.
+        most: largest number of slices.
     """
     upright = Upright.of(volume, pose_of(volume.kind))
     volume = upright.volume(volume)
@@ -115,7 +117,7 @@ def draw_series(
 
 
 def _moved(marks: Sequence[Mark], upright: Upright) -> list[Mark]:
-    """Marks in pixels and slices of the upright volume."""
+    """The marks in voxels of the upright volume."""
     points = upright.points(np.array([(m.x, m.y, m.z) for m in marks]).reshape(-1, 3)).tolist()
     return [replace(m, x=x, y=y, z=z) for m, (x, y, z) in zip(marks, points, strict=True)]
 
@@ -127,7 +129,7 @@ def save_image(path: Path, image: RGB) -> None:
 
 
 def _nearest_slices(zs: Sequence[float], depth: int, most: int) -> list[int]:
-    """The at most ``most`` slices that lie nearest to all the points; the middle one without."""
+    """Up to ``most`` slices nearest to the points; the middle slice if there are no points."""
     near = sorted({int(np.clip(round(z), 0, depth - 1)) for z in zs}) or [depth // 2]
     if len(near) <= most:
         return near
@@ -140,7 +142,7 @@ def _nearest_slices(zs: Sequence[float], depth: int, most: int) -> list[int]:
 
 
 def _window(marks: Sequence[Mark], shape: tuple[int, int]) -> Window:
-    """The part of a slice of this shape that holds the marks and what is around them."""
+    """The part of a slice of this shape that contains the marks, with a margin."""
     height, width = shape
     top, rows = _span([m.y for m in marks], height, _SHOWN * height)
     left, columns = _span([m.x for m in marks], width, max(_SHOWN * width, _LABELLED * rows))
@@ -148,7 +150,7 @@ def _window(marks: Sequence[Mark], shape: tuple[int, int]) -> Window:
 
 
 def _span(values: Sequence[float], size: int, least: float) -> tuple[int, int]:
-    """First pixel and length of what is shown along one axis: the values, and at least so much."""
+    """First pixel and length of the shown part along one axis: all values, at least ``least``."""
     inside = [float(np.clip(v, 0, size - 1)) for v in values] or [0.0, size - 1.0]
     low, high = min(inside), max(inside)
     length = min(size, round(max(least, high - low + 2 * _AROUND * size)))
@@ -157,7 +159,7 @@ def _span(values: Sequence[float], size: int, least: float) -> tuple[int, int]:
 
 
 def _labels(predicted: Sequence[Mark], true: Sequence[Mark]) -> dict[Mark, str]:
-    """What is written beside the marks: every predicted one, and the true ones left over."""
+    """Labels of all predicted marks, and of the true marks that have no prediction."""
     truth = {m.target: m for m in true}
     labels = {}
     for mark in [*predicted, *true]:
@@ -181,7 +183,7 @@ def _word(grade: Grade) -> str:
 def _draw_panel(
     volume: Volume, z: int, marks: Sequence[Mark], window: Window, labels: Mapping[Mark, str]
 ) -> RGB:
-    """One slice with the marks on it."""
+    """One slice with its marks, labels, instance number and directions."""
     w = window
     pixels = np.asarray(volume.pixels[z])[w.top : w.top + w.height, w.left : w.left + w.width]
     image = Image.fromarray(pixels).resize(w.size, Image.Resampling.BICUBIC).convert("RGB")
@@ -201,7 +203,7 @@ def _draw_panel(
 
 
 def direction_letter(direction: Sequence[float]) -> str:
-    """The nearest of left, right, anterior, posterior, head, foot to a patient LPS vector."""
+    """Letter of the patient direction nearest to an LPS vector: L, R, A, P, H (head), F (foot)."""
     axis = int(np.argmax(np.abs(direction)))
     return ("RL", "AP", "FH")[axis][int(direction[axis] > 0)]
 
@@ -222,7 +224,7 @@ def _draw_point(draw: ImageDraw.ImageDraw, mark: Mark, at: tuple[float, float]) 
 def _draw_labels(
     draw: ImageDraw.ImageDraw, marks: Sequence[Mark], window: Window, labels: Mapping[Mark, str]
 ) -> None:
-    """Labels beside their points, on the outer side of pairs, pushed down where they meet."""
+    """Draw labels beside their points, outside of left-right pairs; move overlapping ones down."""
     middle = float(np.mean([m.x for m in marks])) if marks else 0.0
     paired = len({m.target.side for m in marks}) > 1
     floor = {False: 0.0, True: 0.0}
@@ -255,7 +257,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def predicted_marks(prediction: StudyPrediction, series_id: str) -> list[Mark]:
-    """A ring per point in a series with its most probable grade; grey where none is said."""
+    """A ring per predicted point in a series, with its most probable grade; grey if ungraded."""
     marks = []
     for target, point in prediction.points.items():
         if point.series_id == series_id:
@@ -266,7 +268,7 @@ def predicted_marks(prediction: StudyPrediction, series_id: str) -> list[Mark]:
 
 
 def finding_marks(findings: Iterable[Finding], series_id: str) -> list[Mark]:
-    """A ring per finding that lies in a series."""
+    """A ring per finding whose point lies in a series."""
     return [
         Mark(f.target, *f.point.voxel, f.grade, f.shown[f.grade])
         for f in findings
@@ -275,7 +277,7 @@ def finding_marks(findings: Iterable[Finding], series_id: str) -> list[Mark]:
 
 
 def true_marks(row: Row, series_id: str) -> list[Mark]:
-    """A cross per labelled point in a series; grey where the grade is unknown."""
+    """A cross per labelled point in a series; grey if its grade is unknown."""
     grades = {t: Grade(int(g)) for t, g in zip(row.targets, row.grades, strict=True) if g >= 0}
     return [
         Mark(p.target, *p.voxel, grades.get(p.target), true=True)
@@ -285,6 +287,41 @@ def true_marks(row: Row, series_id: str) -> list[Mark]:
 
 
 def series_shown(row: Row, prediction: StudyPrediction) -> list[str]:
-    """The series in which a prediction or a label has points, in order of targets."""
+    """The series that contain predicted or labelled points, in the order of the targets."""
     placed = [prediction.points[t] for t in row.targets if t in prediction.points]
     return list(dict.fromkeys(p.series_id for p in (*placed, *row.labelled)))
+
+
+class EpochPictures:
+    """Draws the same validation series after each epoch, to show how a network learns.
+
+    Args:
+        store: volumes.
+        folder: the run's folder; the picture of the first epoch is ``epochs/001.png`` in it.
+        count: how many series are drawn.
+    """
+
+    def __init__(self, store: VolumeStore, folder: Path, count: int) -> None:
+        self.store = store
+        self.folder = folder / "epochs"
+        self.count = count
+
+    def __call__(
+        self,
+        epoch: int,
+        rows: Sequence[Row],
+        predictions: Sequence[StudyPrediction],
+    ) -> None:
+        """Draw the first series of the fold below one another."""
+        lines: list[RGB] = []
+        for row, prediction in zip(rows, predictions, strict=True):
+            for series in series_shown(row, prediction):
+                if len(lines) < self.count:
+                    volume = self.store.volume(row.study_id, series)
+                    marks = predicted_marks(prediction, series)
+                    lines.append(draw_series(volume, marks, true_marks(row, series), most=2))
+        if not lines:
+            return
+        width = max(line.shape[1] for line in lines)
+        padded = [np.pad(v, ((0, 4), (0, width - v.shape[1]), (0, 0))) for v in lines]
+        save_image(self.folder / f"{epoch:03d}.png", np.concatenate(padded))

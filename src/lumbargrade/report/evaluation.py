@@ -1,8 +1,7 @@
-"""What `evaluate` leaves behind: a page, a table and a summary of results beside true grades."""
+"""Result of `evaluate`: predicted against true grades, as a page, a table and a summary."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Any
 from lumbargrade import __version__
 from lumbargrade.domain.errors import NothingDone
 from lumbargrade.domain.vocabulary import Condition
-from lumbargrade.files.writing import write_text
 from lumbargrade.grading.results import Results
 from lumbargrade.lsdc.cohort_labels import CohortLabels
 from lumbargrade.report.agreement import (
@@ -23,23 +21,23 @@ from lumbargrade.report.agreement import (
     which_probabilities,
     write_metrics_csv,
 )
-from lumbargrade.report.page import Block, Section, Table, Text, write_page
-from lumbargrade.report.text import text_table, with_null
+from lumbargrade.report.page import PAGE_FILE, Block, Section, Table, Text, write_page
+from lumbargrade.report.text import counted, plain_name, text_table, write_json
 from lumbargrade.scoring.agreement import ALL, Groups, Part, break_down
 from lumbargrade.scoring.cohort import Cohort, pair
 from lumbargrade.scoring.resampling import RESAMPLES, SEED
 
-PAGE_FILE, TABLE_FILE, SUMMARY_FILE = "index.html", "metrics.csv", "metrics.json"
+TABLE_FILE, SUMMARY_FILE = "metrics.csv", "metrics.json"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results measured against labels.
+    """Results measured against reference grades.
 
     Attributes:
-        results: what was predicted.
+        results: the predictions.
         labels: path of the reference grades.
-        cohort: what was paired, and what could not be.
+        cohort: paired studies, and those that only one of the two has.
         parts: the measures.
     """
 
@@ -49,7 +47,7 @@ class Evaluation:
     parts: Sequence[Part]
 
     def counts(self) -> list[tuple[Condition, int, int, int]]:
-        """Per condition: findings with a true grade that are predicted, absent, missing."""
+        """Per condition, how many graded findings are predicted, not graded, not in the results."""
         c = self.cohort
         return [
             (k, len(c.predicted.of(k)), c.not_graded.get(k, 0), c.missing.get(k, 0))
@@ -84,29 +82,31 @@ class Evaluation:
 def evaluate(
     results: Results, labels: CohortLabels, labels_path: Path, groups: Groups
 ) -> Evaluation:
-    """Measure results against labels.
+    """Measure results against reference grades.
 
     Args:
-        results: what was predicted.
-        labels: what is true.
-        labels_path: for messages.
+        results: the predictions.
+        labels: the reference grades.
+        labels_path: their file, for messages.
         groups: column -> value -> studies, from `groups_of`.
 
     Raises:
-        NothingDone: if the two share no study, or no graded finding was predicted.
+        NothingDone: if the two share no study, or if no finding with a reference grade was
+            predicted.
     """
     cohort = paired(results, labels, labels_path)
     if not len(cohort.predicted):
         raise NothingDone(
-            f"nothing to measure: of the graded findings of {len(cohort.paired)} studies, "
+            "nothing to measure: of the findings with a reference grade in "
+            f"{counted(len(cohort.paired), 'study', 'studies')}, "
             f"{sum(cohort.not_graded.values())} are not graded and "
-            f"{sum(cohort.missing.values())} are not in {results.path}"
+            f"{sum(cohort.missing.values())} are missing in {results.path}"
         )
     return Evaluation(results, labels_path, cohort, break_down(cohort.predicted, groups))
 
 
 def paired(results: Results, labels: CohortLabels, labels_path: Path) -> Cohort:
-    """Results and labels, study by study.
+    """Pair results with reference grades by study.
 
     Raises:
         NothingDone: if they share no study.
@@ -114,18 +114,17 @@ def paired(results: Results, labels: CohortLabels, labels_path: Path) -> Cohort:
     cohort = pair(results.predictions, labels.grades)
     if not cohort.paired:
         raise NothingDone(
-            f"no study stands in both: {results.path} has {some(cohort.only_in_results, 3)}, "
-            f"{labels_path} has {some(cohort.only_in_labels, 3)}; ids must be equal, "
-            "and `grade` names studies by their StudyInstanceUID"
+            f"no study is in both files: {results.path} has {some(cohort.only_in_results, 3)}, "
+            f"{labels_path} has {some(cohort.only_in_labels, 3)}; use the same ids in both "
+            "(`grade` names studies by their StudyInstanceUID)"
         )
     return cohort
 
 
 def write_evaluation(out: Path, evaluation: Evaluation) -> None:
     """Write the page, the table and the summary, each atomically."""
-    content = with_null(evaluation.as_dict())
     write_metrics_csv(out / TABLE_FILE, evaluation.parts)
-    write_text(out / SUMMARY_FILE, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_json(out / SUMMARY_FILE, evaluation.as_dict())
     sections = agreement_sections(evaluation.cohort.predicted, evaluation.parts)
     sections.insert(1, Section("What was measured", _coverage(evaluation)))
     lead = (
@@ -135,35 +134,34 @@ def write_evaluation(out: Path, evaluation: Evaluation) -> None:
 
 
 def _studies(evaluation: Evaluation) -> str:
-    count = len(evaluation.cohort.paired)
-    more = (
-        f", {evaluation.cohort.unpaired} in one of the two only"
-        if evaluation.cohort.unpaired
-        else ""
-    )
-    return f"{count} {'study' if count == 1 else 'studies'} in both{more}"
+    cohort = evaluation.cohort
+    more = f", {cohort.unpaired} in only one of the two" if cohort.unpaired else ""
+    return f"{counted(len(cohort.paired), 'study', 'studies')} in both{more}"
 
 
 def _coverage(evaluation: Evaluation) -> list[Block]:
     rows: list[list[object]] = [
-        [condition.value.replace("_", " "), *counts] for condition, *counts in evaluation.counts()
+        [plain_name(condition), *counts] for condition, *counts in evaluation.counts()
     ]
     note = (
-        "Not graded: no model predicted it, and the results say why, or `submit` filled it with a "
-        "constant. It is not measured."
+        "Findings that are not graded are not measured: no model predicted them (the results say "
+        "why), or `submit` filled them with a constant."
     )
     if evaluation.results.fills_scored:
-        note = "What `submit` filled with a constant is measured as a prediction."
+        note = "Constants with which `submit` filled rows are measured as predictions."
     if not evaluation.results.fills_known:
         note = (
-            "These results do not say which findings no model predicted, so all of them are "
+            "These results do not say which findings no model predicted, so all findings are "
             "measured as predictions."
         )
-    header = ("reference grades", "predicted", "not graded", "not in the results")
-    blocks: list[Block] = [Text(note), Table(header, rows)]
+    header = ("condition", "predicted", "not graded", "not in the results")
+    blocks: list[Block] = [
+        Text(f"Findings with a reference grade. {note}"),
+        Table(header, rows),
+    ]
     for studies, where in (
         (evaluation.cohort.only_in_results, "the results"),
-        (evaluation.cohort.only_in_labels, "the labels"),
+        (evaluation.cohort.only_in_labels, "the reference grades"),
     ):
         if studies:
             blocks.append(Text(f"Only in {where}: {some(studies)}"))
@@ -171,7 +169,7 @@ def _coverage(evaluation: Evaluation) -> list[Block]:
 
 
 def log_unpaired(log: logging.Logger, cohort: Cohort, results: Results, labels: Path) -> None:
-    """Name the studies that only one of the two has, as errors, and what follows from the file."""
+    """Log the studies that only one of the two has, and warn if filled rows are unknown."""
     for studies, where in (
         (cohort.only_in_results, results.path),
         (cohort.only_in_labels, labels),
@@ -180,12 +178,11 @@ def log_unpaired(log: logging.Logger, cohort: Cohort, results: Results, labels: 
             log.error("only in %s: %s", where, some(studies))
     if not results.fills_known:
         log.warning(
-            "%s does not say which findings no model predicted: all are measured", results.path
+            "%s does not say which findings no model predicted; all are measured", results.path
         )
 
 
 def some(studies: Sequence[str], most: int = 20) -> str:
-    """How many, and the first of them by name; all stand in the summary."""
+    """The number of studies and the ids of the first; the summary lists all."""
     more = f" and {len(studies) - most} more" if len(studies) > most else ""
-    count = "1 study" if len(studies) == 1 else f"{len(studies)} studies"
-    return f"{count} ({', '.join(studies[:most])}{more})"
+    return f"{counted(len(studies), 'study', 'studies')} ({', '.join(studies[:most])}{more})"

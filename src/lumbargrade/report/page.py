@@ -1,8 +1,8 @@
-"""One HTML page of sections with text, tables and figures; opens without a server."""
+"""HTML pages of sections with text, tables and pictures; they open offline, without a server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -11,16 +11,20 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lumbargrade import __version__
+from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import Finding
 from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Level, Side, Target
 from lumbargrade.files.writing import write_text
-from lumbargrade.report.text import cell_text
+from lumbargrade.report.text import cell_text, grouped, plain_name
+
+#: Name of the page in a folder of results.
+PAGE_FILE = "index.html"
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph, or with ``code`` a preformatted block."""
+    """A paragraph; with ``code``, a preformatted block."""
 
     text: str
     code: bool = False
@@ -32,7 +36,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Link:
-    """A cell that leads to a file; ``target`` is its path relative to the page."""
+    """A table cell that links to a file; ``target`` is its path relative to the page."""
 
     text: str
     target: str
@@ -44,7 +48,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; floats are shown with four decimals, numbers stand to the right."""
+    """A table; floats have four decimals, columns of numbers are aligned to the right."""
 
     header: Sequence[str]
     values: Sequence[Sequence[object]]
@@ -75,12 +79,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class FindingsTable:
-    """Findings of a study as a table of conditions by levels.
+    """Findings of a study: a row per condition and side, a column per level.
 
     Attributes:
         findings: by target.
-        truth: shown beside them, where it is known.
-        absent: why others are not graded; the reasons stand numbered below the table.
+        truth: true grades, shown below the predicted ones.
+        absent: why other targets are not graded; a numbered list of reasons follows the table.
     """
 
     findings: Mapping[Target, Finding]
@@ -91,7 +95,7 @@ class FindingsTable:
 
     @property
     def reasons(self) -> list[str]:
-        """Why findings are absent, in the order of their numbers."""
+        """The numbered reasons why findings are absent."""
         return [f"{named(ts)}: {reason}" for reason, ts in self._by_reason.items()]
 
     @property
@@ -106,7 +110,7 @@ class FindingsTable:
             sides: tuple[Side | None, ...] = tuple(Side) if condition.sided else (None,)
             for side in sides:
                 targets = [t for t in TARGETS[condition] if t.side is side]
-                name = targets[0].sided_condition.replace("_", " ")
+                name = plain_name(targets[0].sided_condition)
                 lines.append((name, [self._cell(t) for t in targets]))
         return lines
 
@@ -141,11 +145,13 @@ def _shares(probabilities: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class Card:
-    """A picture with what is to be said of it beside it; ``lines`` are shown as they stand.
+    """A picture with its title and text beside it.
 
     Attributes:
-        anchor: name that a link can lead to.
-        source: of the picture, relative to the page; empty without one.
+        anchor: name for links to the card.
+        title, text: heading and paragraph.
+        source: path of the picture relative to the page; empty if there is none.
+        lines: preformatted lines below the text.
     """
 
     anchor: str
@@ -168,7 +174,7 @@ class Section:
 
 
 def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = "") -> Path:
-    """Write a page atomically and return its path."""
+    """Write a page atomically; ``lead`` is the paragraph below its title."""
     environment = Environment(
         loader=PackageLoader("lumbargrade.report"),
         autoescape=True,
@@ -180,3 +186,16 @@ def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = 
     html = template.render(title=title, lead=lead, sections=sections, version=__version__)
     write_text(path, html)
     return path
+
+
+_PROBLEM_COLUMNS = ("study", "series", "problem", "files", "first file", "what to do")
+
+
+def problem_table(problems: Iterable[Problem]) -> Table:
+    """A table of problems, one row per group; empty columns are left out."""
+    rows = [
+        [p.study, p.series, p.what, count if p.file else None, p.file, p.advice]
+        for p, count in grouped(problems)
+    ]
+    kept = [i for i in range(len(_PROBLEM_COLUMNS)) if any(row[i] for row in rows)]
+    return Table([_PROBLEM_COLUMNS[i] for i in kept], [[row[i] for i in kept] for row in rows])

@@ -1,45 +1,106 @@
-"""Learning curves of a run as a picture."""
+"""Plots as PNG: learning curves of a run; kappa, reliability and confusion for a page."""
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.files.tables import read_table
+from lumbargrade.files.writing import atomic_path
+from lumbargrade.report.text import plain_name
 from lumbargrade.scoring.agreement import ALL, BY_LEVEL, HumanBand, Part
 from lumbargrade.scoring.measures import ReliabilityBin
 
 _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _COLORS = {Grade.NORMAL_MILD: "#2a86bf", Grade.MODERATE: "#a98d00", Grade.SEVERE: "#d4501f"}
-#: Condition -> which probabilities -> grade -> bins.
+#: Condition -> name of a set of probabilities -> grade -> bins.
 Curves = Mapping[Condition, Mapping[str, Mapping[Grade, Sequence[ReliabilityBin]]]]
 
 
-def plain_name(condition: Condition) -> str:
-    return condition.value.replace("_", " ")
-
-
-def _picture(draw: Callable[[Any], None], size: tuple[float, float]) -> str:
-    """What ``draw`` puts on a matplotlib figure, as a PNG in a data URI."""
+def _png(
+    draw: Callable[[Any], None],
+    size: tuple[float, float],
+    style: Mapping[str, object],
+    dpi: int = 130,
+) -> bytes:
+    """PNG of what ``draw`` puts on a matplotlib figure of ``size`` inches."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(dict(style)):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
         buffer = io.BytesIO()
-        figure.savefig(buffer, dpi=130, format="png", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+        figure.savefig(buffer, dpi=dpi, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _data_uri(draw: Callable[[Any], None], size: tuple[float, float]) -> str:
+    """The same as a data URI, for the picture of a page."""
+    content = base64.b64encode(_png(draw, size, _STYLE)).decode("ascii")
+    return f"data:image/png;base64,{content}"
+
+
+def draw_curves(metrics: Path, out: Path, title: str = "") -> None:
+    """Draw loss, validation score, loss parts and learning rate by epoch.
+
+    Args:
+        metrics: CSV with a row per epoch, as training writes it. If a restart
+            (``train.restart_from``) sets the epoch back, the curves are broken there.
+        out: the PNG, written atomically.
+        title: heading.
+    """
+    rows = [row.cells for row in read_table(metrics)]
+
+    def series(column: str) -> tuple[list[float], list[float]]:
+        epochs, values = [0.0], [math.nan]
+        for row in rows:
+            if not row.get(column):
+                continue
+            if int(row["epoch"]) <= epochs[-1]:  # a restart: NaN breaks the line
+                epochs.append(math.nan)
+                values.append(math.nan)
+            epochs.append(int(row["epoch"]))
+            values.append(float(row[column]))
+        return epochs[1:], values[1:]
+
+    columns = [c for c in (rows[0] if rows else {}) if c.startswith("train_")]
+    parts = [c for c in columns if c != "train_loss" and not c.startswith("train_n_")]
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots(2, 2)
+        axes[0, 0].plot(*series("train_loss"), marker=".")
+        axes[0, 0].set_title("training loss")
+        axes[0, 1].plot(*series("val_score"), marker=".", color="tab:red")
+        axes[0, 1].set_title("validation score (weighted log loss)")
+        for part in parts:
+            axes[1, 0].plot(*series(part), marker=".", label=part.removeprefix("train_"))
+        axes[1, 0].set_title("loss parts")
+        axes[1, 0].set_yscale("log")
+        if parts:
+            axes[1, 0].legend()
+        axes[1, 1].plot(*series("lr"), color="tab:green")
+        axes[1, 1].set_title("learning rate")
+        for axis in axes[1]:
+            axis.set_xlabel("epoch")
+        figure.suptitle(title)
+
+    style = {"font.size": 9, "axes.grid": True, "grid.alpha": 0.3}
+    with atomic_path(out) as temporary:
+        temporary.write_bytes(_png(draw, (9, 5.4), style, dpi=110))
 
 
 def draw_reliability(curves: Curves) -> str:
-    """One panel per condition and grade: observed share by predicted probability, with bars."""
+    """A panel per condition and grade: observed share of the grade by predicted probability."""
 
     def draw(figure: Any) -> None:
         grid = figure.subplots(len(curves), len(Grade), squeeze=False)
@@ -57,16 +118,16 @@ def draw_reliability(curves: Curves) -> str:
         for axis in grid[-1]:
             axis.set_xlabel("predicted probability")
         for axis in grid[:, 0]:
-            axis.set_ylabel("share in which it is true")
+            axis.set_ylabel("observed share")
 
-    return _picture(draw, (9.6, 3.3 * len(curves)))
+    return _data_uri(draw, (9.6, 3.3 * len(curves)))
 
 
 def _curve(
     axis: Any, bins: Sequence[ReliabilityBin], color: str, label: str | None, *, second: bool
 ) -> None:
     x, y = [b.predicted for b in bins], [b.observed for b in bins]
-    # a percentile interval need not hold the figure itself
+    # a percentile interval need not contain the estimate
     down = [max(0.0, b.observed - b.low) if np.isfinite(b.low) else 0.0 for b in bins]
     up = [max(0.0, b.high - b.observed) if np.isfinite(b.high) else 0.0 for b in bins]
     axis.errorbar(
@@ -85,7 +146,7 @@ def _curve(
 
 
 def draw_confusion(parts: Sequence[Part]) -> str:
-    """One matrix per condition: counts, shaded and in per cent of the true grade."""
+    """A matrix per condition: counts, and their share of the true grade as text and shade."""
     whole = [p for p in parts if p.by == ALL]
 
     def draw(figure: Any) -> None:
@@ -102,11 +163,11 @@ def draw_confusion(parts: Sequence[Part]) -> str:
             axis.set_yticks(range(len(labels)), labels, rotation=90, va="center")
             axis.set(xlabel="predicted", ylabel="true", title=plain_name(part.condition))
 
-    return _picture(draw, (3.4 * len(whole), 3.5))
+    return _data_uri(draw, (3.4 * len(whole), 3.5))
 
 
 def draw_kappa(parts: Sequence[Part], bands: Sequence[HumanBand]) -> str:
-    """Kappa of each condition and level with its interval, between readers as a band behind."""
+    """Kappa of each condition and level with its interval; a band shows kappa between readers."""
     shown = [p for p in parts if p.by in (ALL, BY_LEVEL)]
 
     def draw(figure: Any) -> None:
@@ -138,4 +199,4 @@ def draw_kappa(parts: Sequence[Part], bands: Sequence[HumanBand]) -> str:
         axis.set_xlabel("kappa (quadratic weights for these results)")
         axis.grid(axis="x", alpha=0.25)
 
-    return _picture(draw, (8.2, 1.1 + 0.27 * len(shown)))
+    return _data_uri(draw, (8.2, 1.1 + 0.27 * len(shown)))

@@ -1,4 +1,4 @@
-"""The folder of one graded study: findings as JSON and CSV, pictures, and a page."""
+"""Result folder of one graded study: findings as JSON and CSV, pictures and a page."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from lumbargrade.grading.findings_file import (
 )
 from lumbargrade.report.drawing import Mark, draw_series, finding_marks, save_image
 from lumbargrade.report.page import (
+    PAGE_FILE,
     Block,
     Figure,
     FindingsTable,
@@ -27,23 +28,22 @@ from lumbargrade.report.page import (
     Section,
     Table,
     Text,
+    problem_table,
     write_page,
 )
-from lumbargrade.report.problems import problem_table
+from lumbargrade.report.text import plain_name
 
 FINDINGS_FILE = "findings.json"
 TABLE_FILE = "findings.csv"
-PAGE_FILE = "index.html"
 
-#: Slices in a picture, at most.
+#: A picture shows at most this many slices.
 _SLICES = 3
 
-
-_PLACES = (
-    *("finding", "level", "grade", "probability", "by the models"),
-    *("series", "instance", "x, y px", "LPS mm"),
+_POINT_COLUMNS = (
+    *("finding", "level", "grade", "probability", "model's probability"),
+    *("series", "instance", "x, y (pixels)", "patient LPS (mm)"),
 )
-_SERIES = ("series", "kind", "slices", "rows", "columns")
+_SERIES_COLUMNS = ("series", "kind", "slices", "rows", "columns")
 
 
 def write_study(
@@ -54,14 +54,14 @@ def write_study(
     flip: bool,
     fingerprint: str,
 ) -> GradedStudy:
-    """Write all results of a study; the findings file comes last and says that all is there.
+    """Write all results of a study; ``findings.json`` comes last and shows that they are complete.
 
     Args:
         folder: gets ``findings.json``, ``findings.csv``, ``index.html`` and ``pictures/``.
         study: its volumes, for the pictures.
         prediction: all 25 findings, graded or absent.
-        flip: whether predictions of any model were averaged with those of mirrored volumes.
-        fingerprint: of what the findings were made from.
+        flip: whether any model was also run on mirrored volumes (flip averaging).
+        fingerprint: identifies the images and models that the findings were made from.
     """
     lines = _draw(folder, study, prediction)
     graded = GradedStudy(prediction, tuple(lines), flip, fingerprint)
@@ -72,13 +72,13 @@ def write_study(
 
 
 def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[SeriesLine]:
-    """Pictures of every series with findings: one per condition and side that is seen in it."""
+    """Draw a picture per series, condition and side that has findings there."""
     lines = []
     for kind in SeriesKind:
         for number, volume in enumerate(study.of(kind), start=1):
             pictures: dict[str, str] = {}
             for condition, marks in _marks(prediction, volume.series_id).items():
-                # series ids may hold what neither a file name nor a link can
+                # a series id may contain characters that file names and links cannot
                 series = f"{kind.name.lower().replace('_', '-')}-{number}"
                 name = f"pictures/{series}-{condition}.jpg"
                 save_image(folder / name, draw_series(volume, marks, most=_SLICES))
@@ -88,7 +88,7 @@ def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[Serie
 
 
 def _marks(prediction: StudyPrediction, series_id: str) -> dict[str, list[Mark]]:
-    """What lies in a series, by condition with its side."""
+    """Marks of the findings in a series, by condition and side."""
     found: dict[str, list[Mark]] = {}
     for mark in finding_marks(_graded(prediction), series_id):
         found.setdefault(mark.target.sided_condition, []).append(mark)
@@ -96,7 +96,7 @@ def _marks(prediction: StudyPrediction, series_id: str) -> dict[str, list[Mark]]
 
 
 def _graded(prediction: StudyPrediction) -> list[Finding]:
-    """The findings that there are, as pages list them."""
+    """The graded findings in the order of the page."""
     return [prediction.findings[t] for t in TABLE_ORDER if t in prediction.findings]
 
 
@@ -112,12 +112,12 @@ def _write_study_page(path: Path, graded: GradedStudy) -> None:
     sections = [
         Section("Findings", [table, Text(meaning(prediction))]),
         Section("Pictures", _figures(graded)),
-        Section("Places", [Table(_PLACES, _place_rows(findings))]),
+        Section("Points", [Table(_POINT_COLUMNS, _point_rows(findings))]),
         Section("Images and models", _origin(graded)),
-        Section("Files", [Table(("file", "what"), _files())]),
+        Section("Files", [Table(("file", "content"), _files())]),
     ]
     if prediction.problems:
-        sections.insert(1, Section("Remarks on the images", [_problems(prediction)]))
+        sections.insert(1, Section("Problems of the images", [_problems(prediction)]))
     write_page(path, f"Study {prediction.study_id}", sections, NOTICE)
 
 
@@ -126,15 +126,16 @@ def _problems(prediction: StudyPrediction) -> Table:
 
 
 def meaning(prediction: StudyPrediction) -> str:
-    """What the probabilities of a study are, in a sentence or two."""
+    """Explain the probabilities of a study."""
     if any(f.calibrated is not None for f in prediction.findings.values()):
         return (
-            "Probabilities are calibrated on studies that the models had not seen; those by the "
-            "models themselves, which count severe grades higher, stand beside them."
+            "The probabilities are calibrated on studies that the models were not trained on. "
+            '"Model\'s probability" is the one before calibration; the models over-predict '
+            "moderate and severe grades."
         )
     return (
-        "Probabilities are not calibrated: they are the models' own, which count severe grades "
-        "higher than they occur. A blend file brings calibration."
+        "The probabilities are not calibrated: the models over-predict moderate and severe grades. "
+        "To get calibrated probabilities, use a blend file (`lumbargrade blend`)."
     )
 
 
@@ -145,10 +146,10 @@ def _figures(graded: GradedStudy) -> list[Block]:
         for line in graded.series
         if name in line.pictures
     ]
-    return [Text("Rings are predicted places, with the most probable grade."), *drawn]
+    return [Text("Rings are predicted points, labelled with the most probable grade."), *drawn]
 
 
-def _place_rows(findings: Iterable[Finding]) -> list[list[object]]:
+def _point_rows(findings: Iterable[Finding]) -> list[list[object]]:
     rows: list[list[object]] = []
     for f in findings:
         if (place := f.point) is None:
@@ -169,30 +170,25 @@ def _origin(graded: GradedStudy) -> list[Block]:
         for s in graded.series
     ]
     models = [
-        [s.recipe, str(s.fold) if s.fold >= 0 else "not known"] for s in graded.prediction.sources
+        [s.recipe, str(s.fold) if s.fold >= 0 else "unknown"] for s in graded.prediction.sources
     ]
-    flips = "those trained for it with" if graded.flip else "without"
+    flips = "with" if graded.flip else "without"
     return [
-        Table(_SERIES, series, caption="Series"),
-        Table(("model", "fold"), models, caption=f"Models, averaged, {flips} mirrored volumes"),
+        Table(_SERIES_COLUMNS, series, caption="Series"),
+        Table(("model", "fold"), models, caption=f"Models (averaged, {flips} flip averaging)"),
     ]
 
 
 def _files() -> list[list[object]]:
     return [
-        [Link(FINDINGS_FILE, FINDINGS_FILE), "all findings with places, models and problems"],
+        [Link(FINDINGS_FILE, FINDINGS_FILE), "all findings with points, models and problems"],
         [Link(TABLE_FILE, TABLE_FILE), "the findings as a table"],
-        [Link("all studies", f"../{PAGE_FILE}"), "the page of all studies graded together"],
+        [Link("all studies", f"../{PAGE_FILE}"), "page of all studies of this run"],
     ]
 
 
 def grade_counts(prediction: StudyPrediction) -> dict[str, int]:
-    """How many findings have each grade, and how many are not graded."""
+    """Number of findings of each grade, and of those that are not graded."""
     counts = Counter(f.grade for f in prediction.findings.values())
     not_graded = len(FINDINGS) - counts.total()
     return {**{g.column: counts[g] for g in Grade}, "not_graded": not_graded}
-
-
-def plain_name(sided_condition: str) -> str:
-    """A condition with its side, in plain words."""
-    return sided_condition.replace("_", " ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,9 +14,9 @@ from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target, target_from_column
 from lumbargrade.files.tables import table_text
-from lumbargrade.files.writing import atomic_path, write_text
+from lumbargrade.files.writing import atomic_path
 from lumbargrade.grading.predictions_file import write_predictions
-from lumbargrade.report.text import text_table, with_null
+from lumbargrade.report.text import plain_name, text_table, with_null, write_json
 from lumbargrade.scoring.fill import Constants
 from lumbargrade.scoring.official import CombinedScores
 from lumbargrade.scoring.submissions import (
@@ -91,7 +90,7 @@ class SubmissionSummary:
         return asdict(self)
 
     def text(self) -> str:
-        """One or a few lines for the log."""
+        """A few lines for the log."""
         lines = [f"{self.rows} rows for {self.studies} studies in {self.path}"]
         if self.filled:
             parts = ", ".join(f"{c} {n}" for c, n in self.filled_by_condition.items())
@@ -136,7 +135,7 @@ def write_submission(
     write_rows(path, [(p.study_id, complete(p, constants)) for p in studies])
     summary = _summary(path, studies, problems)
     write_predictions(findings_path(path), studies)
-    write_text(summary_path(path), json.dumps(summary.as_dict(), indent=1))
+    write_json(summary_path(path), summary.as_dict())
     return summary
 
 
@@ -191,13 +190,13 @@ class CombinedSummary:
         return found
 
     def text(self) -> str:
-        """The weights as a table, and the scores if there are any."""
+        """Tables of the weights and, if true grades were given, of the scores."""
         names = _short([Path(f["path"]) for f in self.files])
-        rows = [[_words(condition), *weights] for condition, weights in self.weights.items()]
+        rows = [[plain_name(condition), *weights] for condition, weights in self.weights.items()]
         parts = [text_table(["weights", *names], rows)]
         if self.scores is not None:
             columns = [*self.scores.files, self.scores.combined]
-            lines = [[_words(k), *(s[k] for s in columns)] for k in self.scores.combined]
+            lines = [[_part_name(k), *(s[k] for s in columns)] for k in self.scores.combined]
             parts.append(text_table(["loss, lower is better", *names, "combined"], lines))
         return "\n\n".join(parts)
 
@@ -224,15 +223,15 @@ def write_combined(
         rows=len(rows) * len(FINDINGS),
         scores=scores,
     )
-    write_text(summary_path(path), json.dumps(summary.as_dict(), indent=1))
+    write_json(summary_path(path), summary.as_dict())
     return summary
 
 
-def _words(name: str) -> str:
-    return "official score" if name == "official" else name.replace("_", " ")
+def _part_name(name: str) -> str:
+    return "official score" if name == "official" else plain_name(name)
 
 
 def _short(paths: Sequence[Path]) -> list[str]:
-    """File names; whole paths if two files have the same name."""
+    """File names; a full path if two files have the same name."""
     count = Counter(p.name for p in paths)
     return [p.name if count[p.name] == 1 else str(p) for p in paths]

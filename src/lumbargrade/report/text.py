@@ -1,11 +1,16 @@
-"""What a command prints: plain-text tables, and its last line as JSON."""
+"""What a command prints (tables, problems, a last line of JSON) and the JSON that it writes."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from lumbargrade.domain.errors import Problem
+from lumbargrade.files.writing import write_text
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -29,7 +34,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def cell_text(value: object) -> str:
-    """A value as a table shows it: None is empty, a number that is not finite a dash."""
+    """Text of a table cell: None is empty, NaN and infinity are a dash."""
     if value is None:
         return ""
     if isinstance(value, float) and not math.isfinite(value):
@@ -37,12 +42,46 @@ def cell_text(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
+def plain_name(name: str) -> str:
+    """A condition (with its side or a part of the score) in words, without underscores."""
+    return name.replace("_", " ")
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """A number with its noun, such as "1 study" or "3 studies"."""
+    return f"{count} {one if count == 1 else many}"
+
+
+def grouped(problems: Iterable[Problem]) -> list[tuple[Problem, int]]:
+    """Group problems that differ only in their file: the first of each group and the group's size.
+
+    So a problem of many files of a series is reported once.
+    """
+    groups: dict[tuple[str, str, str, str, bool], list[Problem]] = {}
+    for p in problems:
+        groups.setdefault((p.study, p.series, p.what, p.advice, p.fatal), []).append(p)
+    return [(same[0], len(same)) for same in groups.values()]
+
+
+def log_problems(log: logging.Logger, problems: Iterable[Problem]) -> None:
+    """Log a line per group of problems: an error if something was left out, else a warning."""
+    for problem, count in grouped(problems):
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        log.log(logging.ERROR if problem.fatal else logging.WARNING, "%s%s", problem, more)
+
+
 def json_line(value: Any) -> str:
-    """One line of strict JSON; a number that is not one becomes null: JSON has no word for it."""
+    """One line of strict JSON, in which NaN and infinity are null."""
     return json.dumps(with_null(value), allow_nan=False)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON atomically; NaN and infinity are null."""
+    write_text(path, json.dumps(with_null(value), indent=1, allow_nan=False) + "\n")
+
+
 def with_null(value: Any) -> Any:
+    """The same plain data with None for NaN and infinity, which JSON cannot hold."""
     if isinstance(value, Mapping):
         return {key: with_null(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

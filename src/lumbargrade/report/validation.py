@@ -1,4 +1,4 @@
-"""Output of `validate`: out-of-fold file, score and point tables, a page with pictures."""
+"""Result of `validate`: out-of-fold files, tables of scores and point errors, a page."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from lumbargrade.report.drawing import (
     series_shown,
     true_marks,
 )
-from lumbargrade.report.page import Block, Figure, Section, Table, Text, write_page
-from lumbargrade.report.text import text_table
+from lumbargrade.report.page import PAGE_FILE, Block, Figure, Section, Table, Text, write_page
+from lumbargrade.report.text import counted, plain_name, text_table
 from lumbargrade.scoring.agreement import ALL, Part, break_down
 from lumbargrade.scoring.cohort import pair
 from lumbargrade.scoring.points import WITHIN, PointErrors
@@ -63,11 +63,11 @@ def write_agreement(
 
     Args:
         table: CSV for the measures; written atomically.
-        studies: one prediction per study, by models that have not seen it.
-        store: gives the true grades.
+        studies: one prediction per study, by models that were not trained on it.
+        store: has the true grades.
 
     Returns:
-        The measures and the sections of a page on them; both are empty where nothing is graded.
+        The measures and their page sections; both are empty if no finding is graded.
     """
     truth = {str(study): grades for study, grades in store.grades.items()}
     graded = pair({p.study_id: p for p in studies}, truth).predicted
@@ -76,42 +76,42 @@ def write_agreement(
     return parts, agreement_sections(graded, parts) if parts else []
 
 
-#: Of scores.csv.
+#: Columns of scores.csv.
 SCORE_COLUMNS = (
     *("condition", "model", "fold", "series", "score", "with flip", "any severe"),
     *("published", "published flip", "published any severe"),
 )
-#: Columns of points.csv, one number per cell.
+#: Columns of points.csv: one number per cell.
 POINT_COLUMNS = (
     *("condition", "model", "fold", "points", "median mm", "p90 mm"),
     *(f"<= {d} mm" for d in WITHIN),
     *(f"{axis} <= {d}" for axis in "xyz" for d in WITHIN),
 )
-#: Columns as shown, a table per condition and model: the shares within all limits in one cell.
+#: Columns of the shown tables, one per condition and model; a cell has the shares of all limits.
 POINT_HEADER = (
     *("fold", "points", "median mm", "p90 mm"),
     *("within mm", "within in x", "within in y", "within in z"),
 )
 _UNITS = (
-    f"within: shares of points within {', '.join(map(str, WITHIN))}: mm in space, mask pixels in x "
-    "and y, slices in z (points found in axial crops: patient mm along all three). A dash: so many "
-    "points were not found that this distance is unknown."
+    f"within: shares of the points that are at most {', '.join(map(str, WITHIN))} away: in mm in "
+    "space, in mask pixels along x and y, in slices along z (points from axial crops: in patient "
+    "mm along all three). A dash: too many points were not found, so this distance is unknown."
 )
 _MEAN_AND_POOLED = (
-    f"{MEAN}: mean of the folds' figures, as the published figures are; {POOLED}: over the studies "
-    "of all folds together"
+    f"{MEAN}: mean over the folds, like the published values; {POOLED}: one value over the studies "
+    "of all folds"
 )
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Tables of a validation.
+    """Scores and point errors of a validation.
 
     Attributes:
-        scores: per condition, model and fold, and of ensembles.
-        points: likewise, errors of the points that findings are taken from.
-        rows: rows of the out-of-fold file.
-        agreement: of the ensemble's findings with the truth, by condition, level and side.
+        scores: scores per condition, model (or ensemble) and fold.
+        points: errors of the predicted points, likewise.
+        rows: number of rows of the out-of-fold file.
+        agreement: measures of the ensemble's findings by condition, level and side.
     """
 
     scores: Sequence[ScoreLine]
@@ -123,7 +123,7 @@ class ValidationResult:
         return [list(asdict(line).values()) for line in self.scores]
 
     def shown_scores(self) -> list[Table]:
-        """As the page and the terminal show them: every figure with the published one beside it."""
+        """Tables for page and terminal: each score with the published one beside it."""
         tables = []
         for condition in Condition:
             lines = [line for line in self.scores if line.condition is condition]
@@ -141,7 +141,7 @@ class ValidationResult:
             known = [(head, cells) for head, cells in columns if any(c is not None for c in cells)]
             rows = [list(row) for row in zip(*(cells for _, cells in known), strict=True)]
             if rows:
-                tables.append(Table([head for head, _ in known], rows, _words(condition)))
+                tables.append(Table([head for head, _ in known], rows, plain_name(condition)))
         return tables
 
     def point_rows(self) -> list[list[object]]:
@@ -154,30 +154,33 @@ class ValidationResult:
         ]
 
     def shown_points(self) -> list[Table]:
-        """As the page and the terminal show them."""
+        """Tables for page and terminal, one per condition and model."""
         tables: dict[tuple[Condition, str], list[list[object]]] = {}
         for line in self.points:
             shares = [line.errors.within_mm, *(line.errors.within[axis] for axis in "xyz")]
             row = [line.fold, *_distances(line.errors), *map(_shares, shares)]
             tables.setdefault((line.condition, line.model), []).append(row)
         return [
-            Table(POINT_HEADER, rows, f"{_words(condition)}, {model}")
+            Table(POINT_HEADER, rows, f"{plain_name(condition)}, {model}")
             for (condition, model), rows in tables.items()
         ]
 
     @property
     def notes(self) -> list[str]:
-        """Notes below the score table."""
+        """Sentences below the tables of scores."""
         notes = [f"{_MEAN_AND_POOLED}."]
         folds = sorted({line.fold for line in self.scores if line.fold.isdecimal()})
         published = any(line.published is not None for line in self.scores)
         if published and len(folds) < FOLDS:
-            ours = f"fold{'s' if len(folds) > 1 else ''} {', '.join(folds)}"
-            notes.append(f"The published means are over {FOLDS} folds, ours only over {ours}.")
+            ours = counted(len(folds), "fold", "folds")
+            notes.append(
+                f"The published means are over {FOLDS} folds; these are over {ours} "
+                f"({', '.join(folds)})."
+            )
         return notes
 
     def overall(self) -> dict[Condition, PointErrors]:
-        """Pooled errors of the points per condition: of the ensemble, or of the only model."""
+        """Pooled point errors per condition: of the ensemble, or of the model if there is one."""
         found: dict[Condition, PointErrors] = {}
         for line in self.points:
             if line.fold == POOLED and (line.condition not in found or line.model == ENSEMBLE):
@@ -185,7 +188,7 @@ class ValidationResult:
         return found
 
     def text(self) -> str:
-        scores = "no grades: these models only place points"
+        scores = "no scores: these models predict points only"
         if self.scores:
             scores = "\n".join([_as_text(self.shown_scores(), "scores"), *self.notes])
         text = f"{scores}\n\n{_as_text(self.shown_points(), 'points')}\n{_UNITS}"
@@ -212,12 +215,8 @@ def _shares(shares: Sequence[float]) -> str:
     return NBSP.join(f"{share:.3f}".removeprefix("0") for share in shares)
 
 
-def _words(condition: Condition) -> str:
-    return condition.value.replace("_", " ")
-
-
 def _as_text(tables: Sequence[Table], what: str) -> str:
-    """Tables for the terminal, each under its title."""
+    """Tables for the terminal, each below its title."""
     parts = [f"{what}: {t.caption}\n{text_table(t.header, t.values)}" for t in tables]
     return "\n\n".join(parts)
 
@@ -227,15 +226,15 @@ def write_validation(
 ) -> ValidationResult:
     """Score out-of-fold predictions and write everything to a folder.
 
-    The out-of-fold files, the table of points and the pictures show the same predictions: those
-    with flip averaging, for models that are averaged with flips.
+    The out-of-fold files, the table of points and the pictures hold the same predictions. They are
+    flip-averaged if the model is used with flip averaging.
 
     Args:
         out: gets ``oof.csv`` with ``oof.json`` (its models), ``oof-points.csv``, ``scores.csv``,
             ``points.csv``, ``metrics.csv``, ``index.html`` and ``pictures/``.
         folds: predictions of every model on its fold.
         store: labels and volumes.
-        pictures: how many series are drawn, per condition.
+        pictures: number of rows that are drawn per condition.
     """
     scores: list[ScoreLine] = []
     points: list[PointLine] = []
@@ -258,14 +257,14 @@ def write_validation(
         Section("Scores", [*result.shown_scores(), *map(Text, result.notes)]),
         Section("Points", [*result.shown_points(), Text(_UNITS)]),
         *agreement,
-        Section("Pictures", [Text("Rings are predicted, crosses true points."), *drawn]),
+        Section("Pictures", [Text("Rings are predicted points, crosses are true points."), *drawn]),
     ]
-    write_page(out / "index.html", "Out-of-fold validation", sections)
+    write_page(out / PAGE_FILE, "Out-of-fold validation", sections)
     return result
 
 
 def _placed(fold: FoldPredictions) -> set[Condition]:
-    """Conditions whose points a model finds, graded or not."""
+    """Conditions whose points a model predicts, whether it grades them or not."""
     return {t.condition for t in fold.task.targets}
 
 
@@ -276,12 +275,12 @@ def _draw(
     store: VolumeStore,
     count: int,
 ) -> list[Block]:
-    """The first rows with their mean prediction: of models of whole series if there are any."""
+    """Draw the first rows with the mean prediction of the ensemble."""
     first = next(iter(grouped_by_rows(folds).values()), [])
     parts = [one.narrowed(condition) for one in ensemble_of(first).values()]
     judged = JudgedRows.together(parts)
     figures: list[Block] = []
-    # each fold as it is used, whether or not the others have flips
+    # each fold as it is used; some folds may have flips and others not
     used = [one for part in parts for one in part.used]
     for row, prediction in list(zip(judged.rows, used, strict=True))[:count]:
         for series in series_shown(row, prediction):

@@ -1,4 +1,4 @@
-"""What `recalibrate` leaves behind: the calibration file, and a page of before and after."""
+"""Result of `recalibrate`: the calibration file, and a page that compares before and after."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from lumbargrade.grading.calibration_file import (
 )
 from lumbargrade.report.agreement import NBSP, RELIABILITY_NOTE, measure_text, reliability_blocks
 from lumbargrade.report.page import Block, Section, Table, Text, write_page
-from lumbargrade.report.plots import plain_name
-from lumbargrade.report.text import text_table
+from lumbargrade.report.text import plain_name, text_table
 from lumbargrade.scoring.agreement import CALIBRATED, OF_CALIBRATION
 from lumbargrade.scoring.cohort import joined
 from lumbargrade.scoring.recalibration import Recalibration
@@ -29,20 +28,21 @@ LINES = (
     *("log loss before", "log loss after", "gain", "ECE before", "ECE after", "used"),
 )
 _NOTE = (
-    "Before: what was shown until now. After: each study by a calibration chosen and fitted "
-    "without it, in five parts; the calibration in the file is then fitted to all. It is used only "
-    "where the log loss after is lower. Gain: what it is lower by, the same studies compared."
+    "Before: the probabilities of the results. After: cross-validation in five parts; the "
+    "calibration of each study is chosen and fitted without that study. The calibration in the "
+    "file is fitted to all studies. It is used only for conditions whose log loss is lower after "
+    "than before. Gain: log loss before minus log loss after, on the same studies."
 )
 
 
 @dataclass(frozen=True)
 class RecalibrationResult:
-    """Fitted conditions, and those that were refused.
+    """Fitted and refused conditions, with the file of their calibration.
 
     Attributes:
         out: the calibration file.
-        conditions: by condition.
-        recipes: of the models, where known.
+        conditions: what was fitted or refused, by condition.
+        recipes: recipes of the models, if known.
     """
 
     out: Path
@@ -59,7 +59,7 @@ class RecalibrationResult:
 
     @property
     def local(self) -> LocalCalibration:
-        """What goes into the file: the conditions that are helped."""
+        """Content of the file: the conditions whose log loss is lower after calibration."""
         found = {
             condition: FittedCalibration(
                 one.calibration, one.studies, sum(one.counts), one.before, one.after
@@ -70,7 +70,7 @@ class RecalibrationResult:
         return LocalCalibration(found, self.recipes)
 
     def table(self) -> tuple[list[str], list[list[object]]]:
-        """Header and rows, a column per condition."""
+        """Header and rows: a column per condition."""
         columns = [_column(one) for one in self.conditions.values()]
         rows: list[list[object]] = [
             [line, *cells] for line, *cells in zip(LINES, *columns, strict=True)
@@ -120,14 +120,14 @@ def _plain(one: Recalibration) -> dict[str, Any]:
 
 
 def require_fitted(conditions: Mapping[Condition, Recalibration]) -> None:
-    """Make sure that something was fitted.
+    """Make sure that at least one condition was fitted.
 
     Raises:
-        NothingDone: with the numbers of every condition that is too small.
+        NothingDone: if all were refused; it names the reason for each.
     """
     if all(one.refused for one in conditions.values()):
         reasons = [f"{plain_name(c)}: {one.refused}" for c, one in conditions.items()]
-        raise NothingDone("too little to fit a calibration to; " + "; ".join(reasons))
+        raise NothingDone("too few findings to fit a calibration; " + "; ".join(reasons))
 
 
 def write_recalibration(result: RecalibrationResult) -> None:
