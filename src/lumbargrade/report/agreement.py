@@ -220,7 +220,7 @@ def reliability_blocks(
                 rows.append([plain_name(condition), name, *cells])
     header = ("condition", "probabilities", *(OVERVIEW[name] for name in OF_CALIBRATION))
     figure = Figure(
-        draw_reliability(curves), "observed share of each grade by predicted probability"
+        draw_reliability(curves), "reliability: observed share of each grade by its probability"
     )
     return [figure, Table(header, rows)]
 
