@@ -317,7 +317,7 @@ def recipe_from_dict(data: Mapping[str, Any], origin: str = "recipe") -> Recipe:
     Raises:
         UsageError: naming each unknown key, wrong type and number out of range.
     """
-    recipe = structured(data, Recipe, origin, "recipe")
+    recipe = structured(data, Recipe, origin, "recipe", partial=True)
     require_in_range(recipe, origin)
     return recipe
 

@@ -19,6 +19,7 @@ def test_every_wrong_key_is_named_with_its_path() -> None:
     assert said.startswith("p.json: ")
     for part in ("got 1 @ problem.what", "got 'yes' @ problem.fatal", "extra fields found (other)"):
         assert part in said
+    assert "missing advice, file, series, study @ problem" in said
     assert structured(plain(Problem("x")), Problem, "p.json", "problem") == Problem("x")
 
 

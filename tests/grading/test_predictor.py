@@ -241,7 +241,7 @@ def test_the_any_severe_correction_raises_one_level_of_the_submission_only() -> 
 
 def test_either_models_or_a_blend(tmp_path: Path) -> None:
     for models, blend in (([], None), ([tmp_path], tmp_path / "b.toml")):
-        with pytest.raises(UsageError, match=r"either --models, .* or --blend FILE"):
+        with pytest.raises(UsageError, match=r"either --models .* or --blend"):
             open_predictor(models, blend, CPU, flip=True)
 
 

@@ -213,7 +213,9 @@ def test_only_training_needs_the_file(tmp_path):
 def test_tasks_that_align_nothing_refuse_a_mean_shape(task, view):
     recipe: Recipe = small_recipe(task, view)
     get_task(recipe)
-    with pytest.raises(UsageError, match=r"data\.mean_shape 'mean\.npy': only tasks that see"):
+    with pytest.raises(
+        UsageError, match=r"data\.mean_shape 'mean\.npy' .*whole sagittal series; remove"
+    ):
         get_task(replace(recipe, data=replace(recipe.data, mean_shape="mean.npy")))
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cattrs
-from cattrs.errors import BaseValidationError
+from cattrs.errors import BaseValidationError, ClassValidationError
 from cattrs.gen import make_dict_structure_fn
 from cattrs.v import format_exception, transform_error
 
@@ -20,38 +22,74 @@ from lumbargrade.domain.findings import ModelSource
 
 _T = TypeVar("_T")
 
-_converter = cattrs.Converter(forbid_extra_keys=True)
+#: Metadata of a dataclass field that earlier versions did not write; it may be absent in a file.
+ADDED_LATER = {"added_later": True}
 
 
-def _strict_number(kind: type) -> Any:
+def _number(value: Any, _: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError(f"expected float, got {value!r}")
+
+
+def _exactly(kind: type) -> Callable[[Any, Any], Any]:
     def structure(value: Any, _: Any) -> Any:
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        if kind is bool and isinstance(value, bool):
-            return value
-        if kind is int and isinstance(value, int) and not isinstance(value, bool):
-            return value
-        if kind is float and numeric:
-            return float(value)
-        if kind is str and isinstance(value, str):
+        if type(value) is kind:
             return value
         raise ValueError(f"expected {kind.__name__}, got {value!r}")
 
     return structure
 
 
-for _kind in (bool, int, float, str):
-    _converter.register_structure_hook(_kind, _strict_number(_kind))
-# a StrEnum is a str, whose hook would let any text pass
-_converter.register_structure_hook(StrEnum, lambda value, kind: kind(value))
-_model = make_dict_structure_fn(ModelSource, _converter)
+@cache
+def _converter(*, partial: bool, detailed: bool) -> cattrs.Converter:
+    """The converter for `structured`; not ``detailed`` is faster, but its errors name no key."""
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=detailed)
+    for kind in (bool, int, str):
+        converter.register_structure_hook(kind, _exactly(kind))
+    converter.register_structure_hook(float, _number)
+    # a StrEnum is a str, whose hook would accept any text
+    converter.register_structure_hook(StrEnum, lambda value, kind: kind(value))
+    if not partial:
+        converter.register_structure_hook_factory(is_dataclass, _complete)
+    model = converter.get_structure_hook(ModelSource)
+
+    @converter.register_structure_hook
+    def _without_old_key(value: Any, kind: type[ModelSource]) -> ModelSource:
+        """Ignore the key that version 0.1 also wrote for each model; it was always true."""
+        if isinstance(value, Mapping):
+            value = {k: v for k, v in value.items() if k != "validation_fold_only"}
+        found: ModelSource = model(value, kind)
+        return found
+
+    return converter
 
 
-@_converter.register_structure_hook
-def _without_old_key(value: Any, kind: type[ModelSource]) -> ModelSource:
-    """Version 0.1 wrote one more key for each model, which was always true."""
-    if isinstance(value, Mapping):
-        value = {k: v for k, v in value.items() if k != "validation_fold_only"}
-    return _model(value, kind)
+def _complete(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """Structure a dataclass whose keys must be present although its fields have defaults."""
+    structure = make_dict_structure_fn(kind, converter)
+    required = {
+        f.name
+        for f in fields(kind)
+        if f.init
+        and (f.default not in (MISSING, None) or f.default_factory is not MISSING)
+        and f.metadata != ADDED_LATER
+    }
+    if not required:
+        return structure
+
+    def complete(value: Any, _: Any) -> Any:
+        missing = required - value.keys() if isinstance(value, Mapping) else ()
+        if not missing:
+            return structure(value, kind)
+        faults: list[Exception] = [ValueError(f"missing {', '.join(sorted(missing))}")]
+        try:
+            structure(value, kind)
+        except ClassValidationError as others:
+            faults.extend(others.exceptions)
+        raise ClassValidationError("missing keys", faults, kind)
+
+    return complete
 
 
 def structured(
@@ -60,23 +98,32 @@ def structured(
     origin: str | Path,
     name: str,
     error: type[LumbargradeError] = UsageError,
+    *,
+    partial: bool = False,
 ) -> _T:
-    """A dataclass from nested plain data; nothing is guessed or converted.
+    """Make a dataclass from nested plain data; no value is guessed or converted.
+
+    A key may be absent only if its default is None, which `plain` does not write, or if its field
+    has the metadata `ADDED_LATER`.
 
     Args:
-        data: as TOML or JSON give it.
+        data: the content of a TOML or JSON file.
         kind: the dataclass.
         origin: the file, for messages.
-        name: what paths of keys start with, for messages.
-        error: what to raise.
+        name: first part of the paths of keys, for messages.
+        error: the type of error to raise.
+        partial: every key with a default may be absent, as in recipes.
 
     Raises:
-        LumbargradeError: for unknown or missing keys and wrong values, each named with its path.
+        LumbargradeError: of the type ``error``, for unknown or missing keys and wrong values, each
+            named with its path.
     """
     if not isinstance(data, Mapping):
         raise error(f"{origin}: not a table of keys and values")
+    with suppress(Exception):  # it is structured again, with an error that names every fault
+        return _converter(partial=partial, detailed=False).structure(data, kind)
     try:
-        return _converter.structure(data, kind)
+        return _converter(partial=partial, detailed=True).structure(data, kind)
     except BaseValidationError as found:
         reasons = transform_error(found, path=name, format_exception=_reason)
         raise error(f"{origin}: " + "; ".join(reasons)) from None

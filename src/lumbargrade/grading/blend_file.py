@@ -14,7 +14,7 @@ import tomli_w
 from lumbargrade import __version__
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition
-from lumbargrade.files.structures import plain, read_plain, structured
+from lumbargrade.files.structures import ADDED_LATER, plain, read_plain, structured
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.model_record import ModelRecord
 from lumbargrade.scoring.any_severe import AnySevere
@@ -83,7 +83,7 @@ class ConditionBlend:
     origin: Origin
     calibration: Calibration
     measured: Measured
-    spare: tuple[str, ...] = ()
+    spare: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
 
     def needs(self, member: str) -> bool:
         """Whether predictions of a member are used."""

@@ -72,7 +72,7 @@ def prepare_series(job: SeriesJob) -> SeriesOutcome:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError)
         what = "no image folder" if missing else f"cannot be read: {error.strerror}"
         problem = Problem(what, study, series, str(job.folder))
-        return SeriesOutcome(job.entry, SeriesRecord(""), (), (problem,), written=False)
+        return SeriesOutcome(job.entry, SeriesRecord("", None), (), (problem,), written=False)
     record = read_record(job.store, study, series)
     written = record is None or record.signature != signature
     if record is None or written:

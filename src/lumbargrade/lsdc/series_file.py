@@ -36,7 +36,7 @@ class SeriesRecord:
     """
 
     signature: str
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, int, int] | None
     digest: str = ""
     slices: tuple[VolumeSlice, ...] = ()
     frame_of_reference: str = ""
@@ -68,7 +68,7 @@ def write_series(
     json_file.unlink(missing_ok=True)
     if volume is None:
         pixel_file.unlink(missing_ok=True)
-        record = SeriesRecord(signature, problems=problems)
+        record = SeriesRecord(signature, None, problems=problems)
     else:
         pixels = np.ascontiguousarray(volume.pixels)
         with atomic_path(pixel_file) as temporary:

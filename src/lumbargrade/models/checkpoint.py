@@ -239,7 +239,7 @@ def _meta_from_dict(data: Mapping[str, Any], origin: str) -> ModelMeta:
             f"this is {__version__} and reads format {FORMAT}"
         )
     try:
-        content = structured(data, _Content, origin, "model")
+        content = structured(data, _Content, origin, "model", partial=True)
         require_in_range(content.recipe, origin)
         meta = ModelMeta(
             content.recipe,

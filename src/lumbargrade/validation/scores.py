@@ -46,7 +46,8 @@ class _Ensembles:
 def published_ensembles() -> tuple[PublishedEnsemble, ...]:
     """Read all published ensembles from ``data/published_ensembles.toml``."""
     text = (resources.files("lumbargrade") / _FILE).read_text("utf-8")
-    return structured(parse_plain(text, _FILE), _Ensembles, _FILE, "ensembles").ensemble
+    data = parse_plain(text, _FILE)
+    return structured(data, _Ensembles, _FILE, "ensembles", partial=True).ensemble
 
 
 def figures_of(recipes: Collection[Recipe]) -> Published:
