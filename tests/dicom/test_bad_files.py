@@ -24,12 +24,14 @@ SPOILED = {
     "has no ImageOrientationPatient": lambda d: delattr(d, "ImageOrientationPatient"),
     "has no ImagePositionPatient": lambda d: delattr(d, "ImagePositionPatient"),
     "is a colour image": lambda d: setattr(d, "PhotometricInterpretation", "RGB"),
-    "claims 60000 x 60000 pixels": lambda d: d.update({"Rows": 60000, "Columns": 60000}),
-    "claims 0 x 20 pixels": lambda d: setattr(d, "Rows", 0),
+    "has 60000 rows and 60000 columns": lambda d: d.update({"Rows": 60000, "Columns": 60000}),
+    "has 0 rows and 20 columns": lambda d: setattr(d, "Rows", 0),
     "is a multi-frame image": lambda d: setattr(d, "NumberOfFrames", 3),
     "is a mosaic": lambda d: setattr(d, "ImageType", ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]),
     "is not positive": lambda d: setattr(d, "PixelSpacing", [0, 0.5]),
-    "is not two unit axes": lambda d: setattr(d, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]),
+    "is not two perpendicular unit vectors": lambda d: setattr(
+        d, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]
+    ),
     "is not 3 finite numbers": lambda d: setattr(d, "ImagePositionPatient", [1, 2]),
     "cannot decode its pixels": lambda d: setattr(d, "PixelData", d.PixelData[:400]),
     "is zero": lambda d: d.update({"RescaleSlope": "0", "RescaleIntercept": "0"}),
@@ -100,7 +102,7 @@ def test_a_copy_of_an_image_counts_once(tmp_path):
     shutil.copy(folder / "2.dcm", folder / "copy of 2.dcm")
     result = read_series(folder)
     assert len(result.volume.slices) == 4
-    assert [p.what for p in result.problems] == ["is a copy of another file"]
+    assert [p.what for p in result.problems] == ["is a duplicate of another file"]
 
 
 def test_duplicate_instance_numbers_are_reported_and_every_slice_keeps_its_place(tmp_path):
@@ -108,7 +110,7 @@ def test_duplicate_instance_numbers_are_reported_and_every_slice_keeps_its_place
     save(made_slice(2, (-26.0, -30.0, 40.0)), folder / "5.dcm")
     result = read_series(folder, rules=EXPORT)
     assert [s.instance_number for s in result.volume.slices] == [1, 2, 3, 4, 2]
-    assert "instance numbers used more than once: 2" in [p.what for p in result.problems]
+    assert "duplicate instance numbers: 2" in [p.what for p in result.problems]
 
 
 def test_one_slice_is_a_volume_with_a_note(tmp_path):

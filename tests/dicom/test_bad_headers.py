@@ -135,10 +135,10 @@ def test_a_long_value_is_shortened(tmp_path):
 @pytest.mark.parametrize(
     ("keyword", "value", "reason"),
     [
-        ("ImagePositionPatient", b"1\\2\\1e7", "lies beyond 100000 mm"),
+        ("ImagePositionPatient", b"1\\2\\1e7", "is more than 100000 mm from the origin"),
         ("PixelSpacing", b"0.5\\5000", "is more than 100 mm"),
-        ("RescaleSlope", b"1e20", "is beyond 1e+09"),
-        ("RescaleIntercept", b"-1e20", "is beyond 1e+09"),
+        ("RescaleSlope", b"1e20", "is outside -1e+09 to 1e+09"),
+        ("RescaleIntercept", b"-1e20", "is outside -1e+09 to 1e+09"),
         ("PhotometricInterpretation", b"MONOCHROME7", "is not MONOCHROME1 or MONOCHROME2"),
     ],
 )

@@ -37,23 +37,23 @@ VOLUMES = {
         (None, (4, 512, 512), [0.7497, 0.7497, 1.4994], ["between instances 3 and 5", SHEARED])
     ],
     f"{FAILING}/sliceorientation/001": [
-        (SeriesKind.SAGITTAL_T2, (2, 288, 288), [3.3], ["is 2 volumes"]),
-        (SeriesKind.AXIAL_T2, (2, 288, 288), [4.4], ["is 2 volumes"]),
+        (SeriesKind.SAGITTAL_T2, (2, 288, 288), [3.3], ["split into 2 volumes"]),
+        (SeriesKind.AXIAL_T2, (2, 288, 288), [4.4], ["split into 2 volumes"]),
     ],
 }
 
 #: folder -> the reason for which it is refused.
 REFUSED = {
-    f"{FAILING}/notavolume/001": "4 images at one place are not a volume",
+    f"{FAILING}/notavolume/001": "all 4 images are at one place",
     "dcm_qa_ts/In": "mosaic of many slices",
-    "cornerstone_wado": "7 images at one place are not a volume|holds 2 studies",
+    "cornerstone_wado": "all 7 images are at one place|contains 2 studies",
 }
 
 #: single files of the last folder -> the reason for which each is refused.
 REFUSED_FILES = {
     "CT0012.fragmented_no_bot_jpeg_baseline.51": "12-bit precision",
     "US-YBR_FULL_422-EVRLE": "colour image",
-    "no-pixel-data": "holds no image",
+    "no-pixel-data": "contains no image",
     "no-pixel-spacing": "colour image",
     "CTImage.dcm_JPEGProcess10_12TransferSyntax_1.2.840.10008.1.2.4.55": "not supported",
     "CTImage.dcm_JPEGProcess6_8TransferSyntax_1.2.840.10008.1.2.4.53": "not supported",
@@ -178,4 +178,4 @@ def test_a_series_of_two_planes_read_as_lsdc_keeps_both_as_groups(zoo):
     assert [s.group for s in result.volume.slices] == [0, 0, 1, 1]
     notes = " ".join(p.what for p in result.problems)
     assert "mixes axial and sagittal slices" in notes
-    assert "instance numbers used more than once: 1, 2" in notes
+    assert "duplicate instance numbers: 1, 2" in notes

@@ -230,7 +230,7 @@ def test_the_file_name_counts_and_a_header_that_differs_is_noted_once(tmp_path):
     assert [s.instance_number for s in result.volume.slices] == [10, 9, 11, 12]
     assert notes(result) == [
         "InstanceNumber differs from the file name in 2 of 4 files, such as 10.dcm (1); "
-        "the file name counts"
+        "the file name is used"
     ]
     export = read_series(folder, kind=KINDS["axial"], rules=EXPORT)
     assert [s.instance_number for s in export.volume.slices] == [1, 2, 11, 0]
@@ -243,7 +243,7 @@ def test_a_file_name_that_is_no_number_is_noted_and_its_header_counts(tmp_path):
     assert [s.instance_number for s in result.volume.slices] == [3, 2, 7, 1]
     (note,) = notes(result)
     assert note.startswith("3 of 4 file names are not numbers, such as ")
-    assert note.endswith("; their InstanceNumber counts")
+    assert note.endswith("; their InstanceNumber is used")
 
 
 def test_long_numbers_are_numbers_too(tmp_path):
@@ -261,7 +261,7 @@ def test_a_copy_under_another_number_is_a_slice_of_an_lsdc_series(tmp_path):
     shutil.copy(folder / "2.dcm", folder / "copy of 2.dcm")
     result = read_lsdc(folder, "axial")
     assert [s.instance_number for s in result.volume.slices] == [1, 2, 7, 3]
-    assert "is a copy of another file" in [p.what for p in result.problems]
+    assert "is a duplicate of another file" in [p.what for p in result.problems]
     export = read_series(folder, kind=KINDS["axial"], rules=EXPORT)
     assert [s.instance_number for s in export.volume.slices] == [1, 2, 3]
 

@@ -85,7 +85,7 @@ def test_a_series_scanned_twice_is_two_volumes(base, tmp_path, value, numbers):
     assert sorted(map(images_of, volumes), key=sorted) == sorted(
         [uids(first), uids(second)], key=sorted
     )
-    assert "is 2 volumes, not one" in told(read)
+    assert "was split into 2 volumes" in told(read)
 
 
 def test_each_slice_at_a_time_of_its_own_twice_is_two_volumes(base, tmp_path):
@@ -113,7 +113,7 @@ def test_an_acquisition_that_was_broken_off_is_set_aside(base, tmp_path):
     (volume,) = read.of(T2)
     assert images_of(volume) == uids(whole)
     assert [images_of(v) for v in read.other] == [uids(begun)]
-    assert "of no known kind (repeats 3 of 15 slices)" in told(read)
+    assert "excluded: repeats 3 of 15 slices" in told(read)
 
 
 def test_stations_of_one_series_are_volumes(base, tmp_path):
@@ -143,7 +143,7 @@ def test_repeated_images_that_nothing_tells_apart_are_named(base, tmp_path):
     read = read_study(made.save(tmp_path, study))
     assert not read.of(T2)
     (problem,) = [p for p in read.problems if p.fatal]
-    assert "with nothing to tell them apart" in problem.what
+    assert "no header value separates them" in problem.what
 
 
 def test_a_copy_is_an_original_image_if_there_is_one(base, tmp_path):
@@ -160,14 +160,14 @@ def test_a_copy_is_an_original_image_if_there_is_one(base, tmp_path):
     read = read_study(made.save(tmp_path, study))
     (volume,) = read.of(T2)
     assert images_of(volume) == originals
-    assert told(read).count("is a copy of another file") == len(copies)
+    assert told(read).count("is a duplicate of another file") == len(copies)
 
 
 def test_a_scout_is_named_with_its_reason(base, tmp_path):
     study = made.export_of(base, "scout")
     study["sagt2"].append(made.moved(study["sagt2"][7], "scout", 110.0))
     read = read_study(made.save(tmp_path, study))
-    assert "of no known kind (scout: 1 images off the stack of the others)" in told(read)
+    assert "excluded: scout: images outside the regular stack: 1" in told(read)
 
 
 def test_missing_slices_are_no_scouts(tmp_path):
@@ -262,7 +262,7 @@ def test_single_images_that_only_look_alike_are_not_joined(tmp_path):
 def test_images_that_are_joined_are_told(base, tmp_path):
     study = made.export_of(base, "joined")
     one_by_one(study["sagt2"], "joined")
-    assert "is joined from series of one image each (15 images)" in told(
+    assert "was joined from series with one image each (15 images)" in told(
         read_study(made.save(tmp_path, study))
     )
 
@@ -368,5 +368,5 @@ def test_slices_whose_axes_jitter_are_one_stack_in_order(tmp_path, jitter):
 def test_images_at_one_place_are_no_volume(tmp_path):
     for i in range(3):
         save(made_slice(i, (0.0, 0.0, 0.0), SAGITTAL), tmp_path / f"{i}.dcm")
-    with pytest.raises(BadDicom, match="3 images at one place are not a volume"):
+    with pytest.raises(BadDicom, match="all 3 images are at one place"):
         read_study(tmp_path)

@@ -193,4 +193,4 @@ def test_subtractions_before_the_originals_are_told_apart(slices, plain, tmp_pat
     study = read_study(tmp_path)
     assert_same(study, plain)
     (reason,) = study.reasons
-    assert "computed from the others" in reason
+    assert "computed from other images" in reason

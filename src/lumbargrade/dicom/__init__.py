@@ -1,1 +1,1 @@
-"""DICOM files to slices, series and studies, with every problem that was found."""
+"""Read DICOM files into slices, series and studies, and report every problem."""

@@ -1,8 +1,8 @@
-"""Enhanced multi-frame files: the header of every frame, as if it were a file of its own.
+"""Enhanced multi-frame files: give every frame a header like that of a single-frame file.
 
-An enhanced file (PS3.3 C.7.6.16) has what all its frames share in one sequence of functional
-groups, and what each has of its own in another. Here the groups are laid over the file's elements,
-those of the frame last, so that a frame is checked and read as an ordinary image is.
+An enhanced file (PS3.3 C.7.6.16) stores shared values in one sequence of functional groups and the
+values of each frame in another. Here the shared groups, then those of the frame, override the
+file's elements. So a frame is checked and read like any single image.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from lumbargrade.dicom.opening import DECODE_ERRORS
 
 _SHARED, _EACH = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 
-#: More frames than any series has; every frame costs memory before its pixels are read.
+#: Files with more frames are refused: no series has so many, and every header needs memory.
 MOST_FRAMES = 20_000
 
-#: Enhanced keywords, and those that an ordinary image has for the same.
+#: Keywords of enhanced files -> keywords of single-frame files with the same meaning.
 _ORDINARY = {
     "EffectiveEchoTime": "EchoTime",
     "InversionTimes": "InversionTime",
@@ -34,26 +34,26 @@ _ORDINARY = {
     "TemporalPositionIndex": "TemporalPositionIdentifier",
 }
 
-#: EchoPulseSequence values as ScanningSequence has them.
+#: EchoPulseSequence -> ScanningSequence.
 _ECHOES = {"SPIN": ["SE"], "GRADIENT": ["GR"], "BOTH": ["SE", "GR"]}
 
 
 def is_enhanced(dataset: FileDataset) -> bool:
-    """Whether a file has functional groups for its frames."""
+    """Whether a file has functional groups per frame."""
     return _EACH in dataset
 
 
 def frame_headers(file: Header) -> Iterator[Header]:
-    """The header of every frame of an enhanced file, in order; its InstanceNumber is the frame's.
+    """The header of every frame of an enhanced file, in order; InstanceNumber is the frame number.
 
     Raises:
-        BadDicom: if the file has not one functional group for every frame.
+        BadDicom: if the number of functional groups is not the number of frames.
     """
     groups = file.value(_EACH)
     count = file.whole("NumberOfFrames") or 1
     found = len(groups) if isinstance(groups, Sequence) else 0
     if found != count or count > MOST_FRAMES:
-        raise file.bad("NumberOfFrames", f"is not the {found} items of {_EACH}")
+        raise file.bad("NumberOfFrames", f"does not match {_EACH}, which has {found} items")
     common = _common(file)
     for number, group in enumerate(groups, start=1):
         frame = Dataset()
@@ -66,13 +66,13 @@ def frame_headers(file: Header) -> Iterator[Header]:
 
 
 def _common(file: Header) -> Dataset:
-    """What every frame has: the file's elements, and the shared groups."""
+    """Elements of all frames: those of the file, overridden by the shared groups."""
     common = Dataset()
     groups = {tag_for_keyword(k) for k in (_SHARED, _EACH)}
     for tag in set(file.dataset.keys()) - groups:
         element = file.dataset.get_item(tag, keep_deferred=True)
         if element.value is not None:
-            # converted here once, not for every frame; whoever asks for a bad value is told
+            # converted here once, not for every frame; a bad value raises when it is read
             with contextlib.suppress(*DECODE_ERRORS):
                 element = file.dataset[tag]
         common[tag] = element
@@ -96,7 +96,7 @@ def _lay_over(below: Dataset, above: Dataset) -> None:
 
 
 def _ordinary_words(frame: Dataset) -> None:
-    """Add the elements of an ordinary image for enhanced ones that say the same."""
+    """Add the elements that single-frame files use for the same values."""
     for enhanced, ordinary in _ORDINARY.items():
         value = frame.get(enhanced)
         if value is not None and value != "":
@@ -109,6 +109,6 @@ def _ordinary_words(frame: Dataset) -> None:
 
 
 def _put(dataset: Dataset, keyword: str, value: object) -> None:
-    """Give a data set an element of its own: those that it has may belong to others too."""
+    """Set a new element: existing element objects may be shared with other data sets."""
     tag = Tag(keyword)
     dataset[tag] = DataElement(tag, dictionary_VR(tag), value)

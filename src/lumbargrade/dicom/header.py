@@ -1,4 +1,4 @@
-"""Values of one file's header, each checked when it is read."""
+"""Values of one file's header; each value is checked when it is read."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ _SHOWN = 60
 
 #: A number with a decimal comma, as programs with German or French settings write it.
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
-#: Bytes of numbers written as text.
+#: Digits, and all bytes that numbers written as text may contain.
 _DIGITS, _NUMBER_TEXT = frozenset(b"0123456789"), frozenset(b"0123456789+-.,eE\\ \0")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Checked access to a parsed file.
+    """Checked access to the header of a file or frame.
 
-    Every method raises BadDicom for an element that cannot be converted or has another type than
-    the method returns. An element without a value counts as absent.
+    Every method raises BadDicom if the element cannot be converted to the type that the method
+    returns. An element without a value counts as absent.
 
     Attributes:
-        path, dataset: the file, and its elements or those of one of its frames.
-        frame: number of the frame, from 1; 0 for a file of one image.
-        remarks: what was unusual about values that were read nevertheless.
+        path: the file.
+        dataset: its elements, or those of one of its frames.
+        frame: number of the frame, from 1; 0 for a single-frame file.
+        remarks: notes on unusual values that could be read.
     """
 
     path: Path
@@ -52,7 +53,7 @@ class Header:
 
     @property
     def where(self) -> str:
-        """What the values are of, for messages."""
+        """File and frame, for messages."""
         return f"{self.path}: frame {self.frame}" if self.frame else str(self.path)
 
     def value(self, keyword: str) -> Any:
@@ -89,12 +90,12 @@ class Header:
         return int(value)
 
     def numbers(self, keyword: str, count: int) -> list[float]:
-        """``count`` finite numbers; an absent element is an error too."""
+        """``count`` finite numbers; raises BadDicom if the element is absent."""
         stored = self._stored_bytes(keyword)
         value = self.value(keyword)
         if value is None:
             raise self.absent(keyword)
-        # representations of unlimited text hold one value, whatever it is made of
+        # pydicom does not split the values of unlimited text (UT, LT, ST)
         items = value.split("\\") if isinstance(value, str) else value
         wrong = f"is not {count} finite numbers"
         if not isinstance(items, MultiValue | list) or len(items) != count:
@@ -116,11 +117,11 @@ class Header:
         return tuple(str(item) for item in items)
 
     def bad(self, keyword: str, why: str) -> BadDicom:
-        """The error for an element: file, keyword, tag, shortened value, and the reason."""
+        """An error with file, keyword, tag, shortened value and reason."""
         return BadDicom(f"{self.where}: {self.named(keyword)} {why}")
 
     def absent(self, keyword: str, why: str = "") -> BadDicom:
-        """That the file lacks an element."""
+        """The error for an absent element."""
         return BadDicom(f"{self.where}: has no {keyword} {_tag(keyword)[0]}{why}")
 
     def named(self, keyword: str) -> str:
@@ -145,13 +146,13 @@ class Header:
         return numbers
 
     def _stored_bytes(self, keyword: str) -> bytes:
-        """The bytes of an element, none where it was converted before."""
+        """The bytes of an element; empty if pydicom has already converted it."""
         tag, _ = _tag(keyword)
         stored = self._stored(tag) if tag in self.dataset else b""
         return stored if isinstance(stored, bytes) else b""
 
     def _stored(self, tag: BaseTag) -> Any:
-        """The value of a present element: its bytes, unless pydicom converted it before."""
+        """The value of a present element: its bytes, unless pydicom has already converted it."""
         element = self.dataset.get_item(tag, keep_deferred=True)
         return cast(DataElement | RawDataElement, element).value
 
@@ -166,7 +167,7 @@ class Header:
 
 
 def if_usable(read: Callable[[str], T], keyword: str, otherwise: T) -> T:
-    """Read an element that the images do not depend on; ``otherwise`` if it is malformed."""
+    """Read an optional element; return ``otherwise`` if it is malformed."""
     try:
         return read(keyword)
     except BadDicom:
@@ -191,14 +192,14 @@ def _tag(keyword: str) -> tuple[BaseTag, str]:
 
 
 def _text_of(value: object) -> str:
-    """A converted value as it is in a file."""
-    if isinstance(value, DicomSequence):  # its text would convert every element in it
+    """A converted value as text, as the file stores it."""
+    if isinstance(value, DicomSequence):  # str() would convert every element in it
         return f"{len(value)} items"
     return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
 
 
 def _with_points(items: Sequence[object]) -> list[str] | None:
-    """The values with decimal points, where they have decimal commas and that is certain."""
+    """The values with decimal points instead of commas; None unless all commas are decimal."""
     texts = [_text(item) for item in items]
     commas = [t for t in texts if _DECIMAL_COMMA.fullmatch(t)]
     if not commas or any("." in t for t in texts):
@@ -214,9 +215,9 @@ def _number(item: object, representation: str, stored: bytes) -> float:
     """One value as a number.
 
     Raises:
-        TypeError, ValueError: if it is none, or if the standard has text here (``DS``, ``IS``), the
-            file says that it is binary, and its bytes are text all the same: then only the
-            representation is damaged, and the binary number is not what was meant.
+        TypeError, ValueError: if it is not a number, or if the file declares it binary although
+            the standard has text here (``DS``, ``IS``) and the bytes are text. Then only the
+            representation is damaged, and the binary number would be wrong.
     """
     if isinstance(item, DSfloat | DSdecimal | IS | str):
         text = _text(item)
@@ -237,20 +238,20 @@ def _is_number_text(stored: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """What a header says of how the image was made; empty or None where it does not say.
+    """How the image was acquired, from the header; absent values are empty or None.
 
     Attributes:
         modality: DICOM modality, ``MR`` for usable images.
         description, protocol: SeriesDescription and ProtocolName.
-        order: descriptions of the study and of the requested and performed procedure, as
-            (tag, value), those that are there.
+        order: descriptions of the study and of the requested and performed procedure that are
+            present, as (tag, value).
         body_part: BodyPartExamined, or the meaning of the code of AnatomicRegionSequence.
         echo_time, repetition_time, inversion_time: ms.
         sequence: ScanningSequence values, such as ``SE`` or ``GR``.
         image_type: ImageType values.
-        agent: ContrastBolusAgent, which may say that there was none.
-        repeats: what may tell images of one place apart, such as echo, acquisition number, temporal
-            position and image type: keywords with their values as text.
+        agent: ContrastBolusAgent; the text may mean that no agent was given.
+        repeats: (keyword, value as text) of tags that may differ between acquisitions of one
+            place, such as echo, acquisition number, temporal position and image type.
     """
 
     modality: str = ""
@@ -291,7 +292,7 @@ _ORDER_TAGS = (
 
 
 def acquisition_of(header: Header) -> Acquisition:
-    """Collect what a header says of the acquisition; a malformed value is taken as absent."""
+    """Collect the acquisition values of a header; a malformed value counts as absent."""
     unknown: tuple[str, ...] = ()
     order = [(k, if_usable(header.text, k, "")) for k in _ORDER_TAGS]
     requested = _item_text(header, "RequestAttributesSequence", "RequestedProcedureDescription")
@@ -314,7 +315,7 @@ def acquisition_of(header: Header) -> Acquisition:
 
 
 def _item_text(header: Header, sequence: str, keyword: str) -> str:
-    """A text of a sequence's first item, empty where absent or malformed."""
+    """A text from a sequence's first item; empty if absent or malformed."""
     items = if_usable(header.value, sequence, None)
     if not isinstance(items, DicomSequence) or not items:
         return ""

@@ -1,4 +1,4 @@
-"""What a DICOM folder contains, as data and as lines of text."""
+"""Summary of a DICOM folder, as data and as text."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class StackSummary:
     """One orientation group of a volume.
 
     Attributes:
-        slices: how many.
+        slices: number of slices.
         instances: instance numbers of the first and the last slice.
-        gap: usual distance between slice planes, mm; None for a single slice.
+        gap: median distance between slice planes, mm; None for a single slice.
         normal: unit slice normal, LPS.
     """
 
@@ -39,7 +39,8 @@ class SeriesSummary:
 
     Attributes:
         study_id, series_id: its ids.
-        kind: which of the three kinds, or None; ``reason`` says why.
+        kind: one of the three kinds, or None.
+        reason: why it has this kind, or why it is excluded.
         orientation: anatomical plane of the first stack.
         shape: slices, rows, columns.
         spacing: mm between (rows, columns) of the first slice.
@@ -74,7 +75,7 @@ class FolderSummary:
     Attributes:
         path: the folder or file.
         series: one per volume, grouped by study.
-        problems: every file that could not be used, and what is odd about the rest.
+        problems: every file that could not be used, and notes on what is unusual.
     """
 
     path: str
@@ -86,7 +87,7 @@ class FolderSummary:
         return tuple(dict.fromkeys(s.study_id for s in self.series))
 
     def as_dict(self) -> dict[str, object]:
-        """Plain data, fit for JSON."""
+        """Plain data for JSON."""
         return {
             "path": self.path,
             "studies": list(self.studies),
@@ -118,11 +119,11 @@ def _count(number: int, one: str, many: str | None = None) -> str:
 def summarise_folder(
     path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = None
 ) -> FolderSummary:
-    """Describe a DICOM folder tree or file; pixels are decoded too, one series at a time.
+    """Describe a DICOM folder tree or file. All pixels are decoded, one series at a time.
 
     Raises:
-        BadDicom: if there is no such file or folder, or if it cannot be listed.
-        NothingDone: if there is no DICOM file at all.
+        BadDicom: if the path does not exist or cannot be listed.
+        NothingDone: if there is no DICOM file.
     """
     found = scan(path, kinds)
     if not found.series and not found.problems:

@@ -1,9 +1,9 @@
-"""Decoding in a process of its own, for the library that damaged files can crash.
+"""Decode with GDCM in a child process, because damaged files can crash GDCM.
 
-GDCM is the only permissively licensed decoder of lossless JPEG, and some damaged streams end the
-process that decodes them. Here that is a child, started when first needed, fed on its standard
-input with a line of JSON for every image (path, transfer syntax, frame); if it dies, the file is an
-error and the next file gets a new child. It ends with its parent.
+GDCM is the only permissively licensed decoder of lossless JPEG, and some damaged streams crash its
+process. The child starts when it is first needed. It reads one line of JSON per image (path,
+transfer syntax, frame) from its standard input. If it crashes, that file is an error, and the next
+file gets a new child. The child ends with its parent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OK = "ok"
 
 
 class _Child:
-    """The decoding process; one per process of ours, one file at a time."""
+    """The child process that decodes, one file at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,13 +38,13 @@ class _Child:
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                # as JSON, so that a path is one line of ASCII whatever it is made of
+                # JSON keeps any path on one line of ASCII
                 request = json.dumps([str(path.resolve()), syntax, index])
                 process.stdin.write(f"{request}\n".encode())
                 process.stdin.flush()
-            except OSError:  # a broken pipe; Windows calls it an invalid argument
+            except OSError:  # a broken pipe; on Windows an invalid argument
                 self.close()
-                raise RuntimeError("the decoder could not be started") from None
+                raise RuntimeError("the decoder did not start") from None
             answer = process.stdout.readline().decode().rstrip("\n")
             word, _, rest = answer.partition(" ")
             if word == _OK:
@@ -53,7 +53,7 @@ class _Child:
             if word:
                 raise RuntimeError(rest)
             self.close()
-            raise RuntimeError("the decoder crashed on it")
+            raise RuntimeError("the decoder crashed")
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -67,7 +67,7 @@ class _Child:
         return self._process
 
     def close(self) -> None:
-        """End the child, if there is one."""
+        """Kill the child, if there is one."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -83,17 +83,17 @@ def decode(path: Path, syntax: str, index: int | None = None) -> np.ndarray:
 
     Args:
         path: the file.
-        syntax: UID of the transfer syntax of its pixels, whatever the file says.
-        index: which frame, from 0; None for a file of one image.
+        syntax: UID of the transfer syntax of its pixels; overrides that of the file.
+        index: which frame, from 0; None for a single-frame file.
 
     Raises:
-        RuntimeError: if it cannot be decoded, or the decoder crashed on it.
+        RuntimeError: if it cannot be decoded, or if the decoder crashed.
     """
     return _child.decode(path, syntax, index)
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer each path with ``ok LENGTH`` and an array in npy form, or ``error REASON``."""
+    """Answer each request with ``ok LENGTH`` and an array in npy format, or ``error REASON``."""
     import pydicom
     from pydicom.pixels.utils import pixel_array
 

@@ -1,8 +1,4 @@
-"""From files to parsed data sets.
-
-Files that are meant to be DICOM are told from others and opened, whatever their preamble and
-transfer syntax are like.
-"""
+"""Find DICOM files and parse them, even without a preamble or with a wrong transfer syntax."""
 
 from __future__ import annotations
 
@@ -42,7 +38,7 @@ from lumbargrade.domain.errors import BadDicom, Problem
 
 T = TypeVar("T", bound=Hashable)
 
-#: What pydicom and its decoders raise for files that are damaged or of an unknown syntax.
+#: Exceptions of pydicom and its decoders for damaged files and unknown transfer syntaxes.
 DECODE_ERRORS = (
     BytesLengthException,
     DecompressionBombError,
@@ -62,17 +58,17 @@ DECODE_ERRORS = (
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text on one line, or its name where it has none."""
+    """An error's text on one line, or the name of its type if it has no text."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-#: Names that file systems and DICOM media leave behind; they never hold an image.
+#: Names of files that file systems and DICOM media create; they never contain an image.
 _FURNITURE = frozenset({"dicomdir", "thumbs.db", "desktop.ini", "lockfile", "version", "__macosx"})
 
-#: A file with such a suffix is expected to be an image, so that one that cannot be read is a loss.
+#: Files with these suffixes should be images: if one cannot be read, an image is lost.
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 
-#: Files of viewers and reports beside the images, which may well be empty.
+#: Suffixes of files of viewers and reports beside the images; such files may be empty.
 _OTHER_SUFFIXES = frozenset(
     f".{s}"
     for s in (
@@ -86,7 +82,7 @@ _RESOURCE_FORKS = (b"\x00\x05\x16\x07", b"\x00\x05\x16\x00")
 
 
 def image_files(path: Path, *, recursive: bool) -> list[Path]:
-    """Files that may hold an image, sorted by path; hidden files and DICOMDIR are left out.
+    """Files that may contain an image, sorted by path; hidden files and DICOMDIR are ignored.
 
     Raises:
         OSError: if the folder itself cannot be listed.
@@ -109,21 +105,21 @@ def _furniture(name: str) -> bool:
 
 
 class NotDicom(BadDicom):
-    """A file without the DICOM mark."""
+    """The file is not a DICOM file."""
 
 
 class NotImage(BadDicom):
-    """A file that was never meant to hold an image, whatever its name: no image is lost with it."""
+    """The file is not meant to contain an image, so no image is lost."""
 
 
 def is_resource_fork(path: Path) -> bool:
-    """Whether a file is what macOS writes beside the files of a foreign disk."""
+    """Whether a file is a resource fork, which macOS writes beside files on foreign disks."""
     with path.open("rb") as file:
         return file.read(4) in _RESOURCE_FORKS
 
 
 def file_problem(path: Path, error: BadDicom, study: str = "", series: str = "") -> Problem:
-    """A file that was left out; fatal unless it was never meant to be a DICOM image."""
+    """The problem for an excluded file; fatal unless the file is not meant to be a DICOM image."""
     suffix = path.suffix.lower()
     if suffix in _DICOM_SUFFIXES:
         expected = not isinstance(error, NotImage)
@@ -133,21 +129,21 @@ def file_problem(path: Path, error: BadDicom, study: str = "", series: str = "")
     return Problem(text, study=study, series=series, file=str(path), fatal=expected)
 
 
-#: Bulk values longer than this stay in the file until they are asked for.
+#: Values longer than this many bytes are read from the file only when they are needed.
 _DEFER = 4096
 
 _PREAMBLE, _MARK = 128, b"DICM"
 _UNDEFINED = 0xFFFFFFFF
-#: Groups of the first element of a file without preamble: file meta, or the data set itself.
+#: Possible groups of the first element of a file without preamble: file meta, or the data set.
 _FIRST_GROUPS = (0x0002, 0x0008)
-#: A first element that is longer than this is chance: real ones are a UID, a date or a length.
+#: Longest plausible first element (a UID, a date or a length); longer means no DICOM file.
 _LONGEST_FIRST = 1024
 
 _UNCOMPRESSED = (
     *(ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian),
     DeflatedExplicitVRLittleEndian,
 )
-#: JPEG frame markers, and a syntax whose decoder reads that kind of stream.
+#: JPEG frame marker -> a transfer syntax whose decoder reads that kind of stream.
 _JPEG_FRAMES = {
     0xC0: JPEGBaseline8Bit,
     0xC1: JPEGExtended12Bit,
@@ -156,7 +152,7 @@ _JPEG_FRAMES = {
 }
 
 
-#: Elements beside the pixels that decoding needs.
+#: Elements that decoding needs, without the pixels.
 _PIXEL_MODULE = frozenset(
     tag_for_keyword(k)
     for k in (
@@ -178,16 +174,17 @@ _Element = DataElement | RawDataElement
 
 @dataclass(eq=False, slots=True)
 class PixelFile:
-    """What decoding needs of a parsed file: little enough to be kept for every file of a run.
+    """The parts of a parsed file that decoding needs; small, so that a run can keep all of them.
 
     Attributes:
         path: the file.
-        syntax: UID of its transfer syntax; None where it has none.
-        implicit, little: how its elements are encoded.
-        modified: when it was last changed, as of its parsing.
-        module: what describes its pixels; files with the same share it.
-        pixels: where they are; None for a deflated file, which must be parsed again.
-        kept: the file as `dataset` gives it, while its frames are decoded.
+        syntax: UID of its transfer syntax; None if absent.
+        implicit, little: whether its elements are encoded with implicit VR, and little endian.
+        modified: when the file was last changed, at the time of parsing.
+        module: elements that describe the pixels; files with equal elements share one tuple.
+        pixels: elements with the place of the pixels in the file; None for a deflated file, which
+            must be parsed again.
+        kept: the result of `dataset`, kept while the frames are decoded.
     """
 
     path: Path
@@ -200,10 +197,10 @@ class PixelFile:
     kept: FileDataset | None = None
 
     def dataset(self, *, keep: bool = False) -> FileDataset:
-        """A data set that pydicom can decode; its pixels are read when they are asked for.
+        """A data set that pydicom can decode; its pixels are read when they are accessed.
 
         Args:
-            keep: hold it until `close`, with the pixels once they are read.
+            keep: keep it, with the pixels once they are read, until `close`.
         """
         dataset = self.kept or self._dataset()
         if keep:
@@ -211,7 +208,7 @@ class PixelFile:
         return dataset
 
     def close(self) -> None:
-        """Free what was kept."""
+        """Free the kept data set."""
         self.kept = None
 
     def _dataset(self) -> FileDataset:
@@ -233,7 +230,7 @@ class PixelFile:
 
 
 def shared(value: T) -> T:
-    """The first of equal values, so that the images of a series have them once."""
+    """One object for equal values, so that the images of a series share it."""
     return cast(T, _first(value))
 
 
@@ -249,22 +246,25 @@ def _pixel_module(dataset: FileDataset) -> tuple[_Element, ...]:
         if isinstance(element, RawDataElement) and (
             element.value is not None or not element.length
         ):
-            # its place in the file does not matter, and is all in which the slices differ
+            # without its place in the file, which is not needed, slices have equal elements
             element = element._replace(value_tell=0)
         found.append(element)
-    whole = all(isinstance(e, RawDataElement) for e in found)  # else one is a sequence, by damage
+    whole = all(isinstance(e, RawDataElement) for e in found)  # a damaged file may have a sequence
     return shared(tuple(found)) if whole else tuple(found)
 
 
 def open_file(path: Path) -> tuple[FileDataset, PixelFile, list[str]]:
-    """Parse a file, its long values deferred; with what decoding needs, and what was unusual.
+    """Parse a file; long values are deferred.
 
-    A file without preamble is read if it begins as a data set does. Where the file meta has no
-    transfer syntax, or one that cannot be that of the pixels, it is found from the data.
+    A file without preamble is read if it begins like a data set. If the file meta has no transfer
+    syntax, or one that does not fit the pixels, the syntax is derived from the data.
+
+    Returns:
+        The data set, the parts that decoding needs, and notes on what is unusual.
 
     Raises:
-        InvalidDicomError: if it is no DICOM file.
-        BadDicom: if the syntax of its pixels cannot be found.
+        InvalidDicomError: if it is not a DICOM file.
+        BadDicom: if the transfer syntax cannot be derived.
         one of `DECODE_ERRORS`: if it is damaged.
     """
     with path.open("rb") as file:
@@ -275,9 +275,9 @@ def open_file(path: Path) -> tuple[FileDataset, PixelFile, list[str]]:
     dataset = pydicom.dcmread(path, defer_size=_DEFER, force=bare)
     deflated = dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
     if deflated:
-        # deferred values cannot be found again inside a deflated file
+        # deferred values cannot be read later from a deflated file
         dataset = pydicom.dcmread(path, force=bare)
-    # as the file has them, before any is converted
+    # raw elements, before any is converted
     module = _pixel_module(dataset)
     own = dataset.keys() & _PIXELS
     pixels = tuple(dataset.get_item(tag, keep_deferred=True) for tag in own)
@@ -309,13 +309,13 @@ def _begins_as_dataset(start: bytes) -> bool:
 
 
 def _settle_syntax(path: Path, dataset: FileDataset) -> list[str]:
-    """Give the data set the transfer syntax that its pixels have; remarks where that is news."""
+    """Correct the transfer syntax of the data set if necessary; return notes on the correction."""
     stated = dataset.file_meta.get("TransferSyntaxUID")
     if "PixelData" not in dataset:
         return []
     element = dataset.get_item("PixelData", keep_deferred=True)
     encapsulated = getattr(element, "length", None) == _UNDEFINED
-    # of a private or damaged syntax, nothing is known that could be wrong
+    # a private or damaged syntax cannot be checked against the pixels
     known = stated in AllTransferSyntaxes
     if stated is not None and (not known or (stated in _UNCOMPRESSED) != encapsulated):
         return []
@@ -326,7 +326,7 @@ def _settle_syntax(path: Path, dataset: FileDataset) -> list[str]:
         if stated is not None and len(dataset["PixelData"].value) != _plain_length(dataset):
             return []
     dataset.file_meta.TransferSyntaxUID = found
-    said = "is absent" if stated is None else f"'{stated}' cannot be right"
+    said = "is absent" if stated is None else f"'{stated}' does not fit the pixels"
     return [f"TransferSyntaxUID (0002,0010) {said}; read as {found.name}"]
 
 
@@ -338,7 +338,7 @@ def _plain_syntax(dataset: FileDataset) -> UID:
 
 
 def _plain_length(dataset: FileDataset) -> int:
-    """Bytes of uncompressed pixels as the header has them, padded to an even length."""
+    """Number of bytes of uncompressed pixels by the header, padded to an even length."""
     frames = int(dataset.get("NumberOfFrames") or 1)
     bits = frames * dataset.Rows * dataset.Columns * dataset.BitsAllocated
     length: int = bits * int(dataset.get("SamplesPerPixel") or 1) // 8
@@ -346,15 +346,15 @@ def _plain_length(dataset: FileDataset) -> int:
 
 
 def _compression(path: Path, dataset: FileDataset) -> UID:
-    """The syntax of encapsulated pixels, by how their first frame begins."""
+    """The transfer syntax of encapsulated pixels, from the first bytes of the first frame."""
     fragments = generate_fragments(dataset["PixelData"].value)
     next(fragments, b"")  # the offset table
     first = next(fragments, b"")
     if (found := _compression_of(first)) is None:
         begin = first[:4].hex()
         raise BadDicom(
-            f"{path}: has no TransferSyntaxUID (0002,0010) that fits its pixels, and their "
-            f"compression is unknown (they begin with {begin})"
+            f"{path}: TransferSyntaxUID (0002,0010) is absent or does not fit the pixels, and "
+            f"their compression is unknown (first bytes {begin}); export the file again"
         )
     return found
 

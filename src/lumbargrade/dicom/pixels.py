@@ -1,4 +1,4 @@
-"""The pixels of an image whose header was accepted: which decoder reads which transfer syntax.
+"""Decode the pixels of an image: choose the decoder by the transfer syntax.
 
 RLE Lossless, the transfer syntax of the LSDC files, is decoded here several times faster than by
 pydicom.
@@ -42,22 +42,22 @@ DECODER_DEPENDENCIES = {RLELossless: ("pillow",)}
 
 
 def is_available(uid: str) -> bool:
-    """Whether this plugin decodes a transfer syntax."""
+    """Whether this module, as a plugin of pydicom, decodes a transfer syntax."""
     return uid in DECODER_DEPENDENCIES
 
 
 def decode_frame(frame: bytes, runner: DecodeRunner) -> bytearray:
-    """Pixels of one grey frame, little endian.
+    """Decode one grey RLE frame to little-endian bytes.
 
     Raises:
-        ValueError: if the frame is not made as it says, or is cut short.
+        ValueError: if the frame is truncated or contradicts its header.
     """
     pixels, width = runner.rows * runner.columns, runner.bits_allocated // 8
     if len(frame) < 64:
-        raise ValueError("the RLE header is cut short")
+        raise ValueError("the RLE header is truncated")
     count, *offsets = struct.unpack_from("<16L", frame)
     if count != width or runner.samples_per_pixel != 1:
-        raise ValueError(f"{count} RLE segments, but {width} bytes in a pixel")
+        raise ValueError(f"{count} RLE segments, but {width} bytes per pixel")
     ends = [*offsets[1:count], len(frame)]
     decoded = np.empty((pixels, width), np.uint8)
     # the first segment holds the most significant bytes
@@ -67,7 +67,7 @@ def decode_frame(frame: bytes, runner: DecodeRunner) -> bytearray:
     return bytearray(decoded.data)
 
 
-#: For ``as_array``; a decoder of our own, so that nothing of pydicom's is changed.
+#: A separate decoder, so that pydicom's own decoders stay unchanged.
 DECODER = Decoder(RLELossless)
 DECODER.add_plugin("packbits", (__name__, "decode_frame"))
 
@@ -77,8 +77,7 @@ _JPEG2000 = (
     *(HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL),
 )
 
-#: Which plugins of pydicom decode a compressed syntax in this process, in this order; the first
-#: takes least time.
+#: Transfer syntax -> pydicom plugins that decode it in this process; the fastest is first.
 _PLUGINS: dict[str, tuple[tuple[Decoder, str], ...]] = {
     RLELossless: ((DECODER, "packbits"), (get_decoder(RLELossless), "pydicom")),
     JPEGBaseline8Bit: ((get_decoder(JPEGBaseline8Bit), "pillow"),),
@@ -86,19 +85,19 @@ _PLUGINS: dict[str, tuple[tuple[Decoder, str], ...]] = {
     **{uid: ((get_decoder(uid), "pylibjpeg"),) for uid in _JPEG2000},
 }
 
-#: What only gdcm decodes, or what others do not of it; damaged files can crash gdcm.
+#: Transfer syntaxes that GDCM decodes in a child process if no plugin above can.
 _ISOLATED = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 
 
 def decoded(path: Path, dataset: FileDataset, frame: int = 0) -> NDArray[Any]:
-    """The pixel array of a parsed file, by the first decoder that can.
+    """The pixel array of a parsed file, from the first decoder that succeeds.
 
     Args:
         path, dataset: the file.
-        frame: which of its frames, from 1; 0 for a file of one image.
+        frame: number of the frame, from 1; 0 for a single-frame file.
 
     Raises:
-        one of `DECODE_ERRORS`: if none can.
+        one of `DECODE_ERRORS`: if no decoder succeeds.
     """
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     index = frame - 1 if frame else None
@@ -112,7 +111,7 @@ def decoded(path: Path, dataset: FileDataset, frame: int = 0) -> NDArray[Any]:
         return isolated.decode(path, str(syntax), index)
     if failed is not None:
         raise failed
-    # not Dataset.pixel_array, which keeps a copy and makes sure that it is still the right one
+    # not Dataset.pixel_array, which keeps a copy and checks whether it is current
     return np.asarray(pixel_array(dataset, index=index))
 
 
@@ -121,10 +120,10 @@ Pixels = NDArray[Any]
 
 
 def read_pixels(header: SliceHeader) -> tuple[Pixels, tuple[str, ...]]:
-    """Decode a slice: its values, (rows, columns), and what the decoder warned of.
+    """Decode a slice: its values, (rows, columns), and the decoder's warnings.
 
-    Larger is brighter: MONOCHROME1 values are negated. Rescale slope and intercept are applied
-    where they are not 1 and 0. A file of several frames stays open: see :func:`release`.
+    MONOCHROME1 values are negated, so that larger is brighter. Rescale slope and intercept are
+    applied unless they are 1 and 0. A multi-frame file is kept in memory: see :func:`release`.
 
     Raises:
         BadDicom: if the pixels are truncated, damaged or in an unknown transfer syntax.
@@ -147,23 +146,24 @@ def _decoded(header: SliceHeader) -> tuple[Pixels, tuple[str, ...]]:
     except DECODE_ERRORS as error:
         raise BadDicom(f"{header.where}: cannot decode its pixels ({one_line(error)})") from None
     if pixels.shape != header.shape:
-        raise BadDicom(f"{header.where}: pixels {pixels.shape} but header {header.shape}")
+        what = f"decoded pixels have shape {pixels.shape}, but the header gives {header.shape}"
+        raise BadDicom(f"{header.where}: {what}")
     return pixels, tuple(one_line(w.message) for w in caught if isinstance(w.message, Warning))
 
 
 def release(headers: Iterable[SliceHeader]) -> None:
-    """Free what was kept of multi-frame files, when all their frames are decoded."""
+    """Free multi-frame files from memory when all their frames are decoded."""
     for header in headers:
         header.file.close()
 
 
 def pixel_digest(header: SliceHeader, *, stored: bool) -> bytes:
-    """A digest that images have in common if their pixels are the same.
+    """A digest of the pixels; images with equal pixels have equal digests.
 
     Args:
         header: of the image.
-        stored: compare the bytes in the file (of one transfer syntax, and of one image per file)
-            instead of decoded values.
+        stored: use the bytes in the file instead of decoded values. The images must be single-frame
+            files of one transfer syntax.
 
     Raises:
         BadDicom: if the pixels cannot be read.

@@ -1,4 +1,4 @@
-"""Where slices lie: anatomical planes, parallel slices, and slices of the same place."""
+"""Positions of slices: anatomical planes, parallel slices, and slices at the same place."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Orientation(StrEnum):
     AXIAL = "axial"
 
 
-#: Greatest tilt of an axial slice about the left-right axis, degrees. The slices of a lumbosacral
-#: stack follow the disc L5/S1 and tilt by 40 degrees and more; a coronal slice follows the spine,
-#: and is hardly ever tilted by more than 30 degrees.
+#: Maximum tilt of an axial slice about the left-right axis, degrees. Axial slices through L5/S1
+#: follow the disc and are tilted by 40 degrees and more; coronal slices follow the spine and are
+#: rarely tilted by more than 30 degrees.
 _STEEPEST_AXIAL = 60.0
 
 
 def orientation_of(normal: ArrayLike) -> Orientation:
-    """The plane of a slice with this LPS normal, (3,).
+    """The anatomical plane of a slice with this LPS normal, (3,).
 
-    A slice is sagittal if its normal is nearest to the left-right axis. Any other is axial where
-    it cuts across the spine, though it may be tilted towards it, and coronal where it runs along.
+    A slice is sagittal if its normal is nearest to the left-right axis. Otherwise it is axial if
+    it is tilted by at most 60 degrees about the left-right axis, else coronal.
     """
     x, y, z = np.abs(np.asarray(normal, float)).tolist()
     if x >= max(y, z):
@@ -41,17 +41,17 @@ def orientation_of(normal: ArrayLike) -> Orientation:
     return Orientation.AXIAL if tilt <= _STEEPEST_AXIAL else Orientation.CORONAL
 
 
-#: Slices whose axes differ by at most this angle, degrees, are parallel. Axes that were rounded to
-#: three decimals differ by 0.06; stacks that were planned apart by more than a degree.
+#: Slices whose axes differ by at most this angle, degrees, are parallel. Rounding to three decimals
+#: changes axes by 0.06; stacks that were planned at different angles differ by more than 1.
 PARALLEL = 0.5
-#: Distance, mm, up to which two images lie in one plane, or at one place.
+#: Two images lie in one plane, or at one place, up to this distance, mm.
 _SAME = 0.05
 
 
 def partition(
     headers: Iterable[SliceHeader], key: Callable[[SliceHeader], Hashable]
 ) -> list[list[SliceHeader]]:
-    """Parts that share a key, in the order in which the keys are first seen."""
+    """Groups of headers with the same key, in the order in which the keys first appear."""
     parts: dict[Hashable, list[SliceHeader]] = {}
     for header in headers:
         parts.setdefault(key(header), []).append(header)
@@ -59,12 +59,12 @@ def partition(
 
 
 def parallel(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
-    """Slices in groups of the same row and column direction, in the order given.
+    """Groups of parallel slices; the order of the slices is kept.
 
-    A group holds the slices within `PARALLEL` of one of them, the one with the most such slices
-    first, so that a chain of small steps does not join what is apart, and the order of ``headers``
-    does not matter: if slices fall into sets that are no wider than `PARALLEL` and further than
-    that from each other, the groups are these sets.
+    A group is a centre and all slices within `PARALLEL` of it. The slice with the most such
+    neighbours becomes the first centre, and so on. So a chain of small steps does not join distant
+    slices. If slices form clusters that are no wider than `PARALLEL` and further apart than
+    `PARALLEL`, the groups are these clusters, whatever the order of ``headers``.
     """
     if not headers:
         return []
@@ -86,25 +86,25 @@ def parallel(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
 
 
 def centres(headers: Iterable[SliceHeader]) -> FloatArray:
-    """LPS mm of the middle of every image, (N, 3)."""
+    """The centre of every image, LPS mm, (N, 3)."""
     return np.array(
         [h.plane.to_patient(((h.shape[1] - 1) / 2, (h.shape[0] - 1) / 2)) for h in headers]
     )
 
 
 def projections(group: Sequence[SliceHeader]) -> FloatArray:
-    """Place of parallel slices along their common normal, mm (N,).
+    """Positions of parallel slices along their common normal, mm, (N,).
 
-    Of the middle of the images and one normal for all: jitter of a slice's own axes moves the
-    projection of its corner by millimetres.
+    The centres of the images are projected on the mean normal, because jitter in the axes of a
+    slice would move the projection of its corner by millimetres.
     """
     normal = np.mean([h.plane.normal for h in group], axis=0)
-    # a sum row by row, so that equal places have equal numbers to the last bit
+    # summed row by row, so that equal places give bit-identical positions
     return np.asarray((centres(group) * (normal / np.linalg.norm(normal))).sum(axis=1))
 
 
 def planes(headers: Sequence[SliceHeader]) -> dict[SliceHeader, int]:
-    """A number for every image, which those in one plane of space share."""
+    """A number for every image; images in the same plane share it."""
     numbers: dict[SliceHeader, int] = {}
     last = -1
     for group in parallel(headers):
@@ -118,10 +118,10 @@ def planes(headers: Sequence[SliceHeader]) -> dict[SliceHeader, int]:
 
 
 def most_in_one_plane(headers: Iterable[SliceHeader], plane_of: Mapping[SliceHeader, int]) -> int:
-    """How many of some images lie in the plane that holds most of them."""
+    """The number of images in the plane with the most images."""
     return max(Counter(plane_of[h] for h in headers).values(), default=0)
 
 
 def same_place(first: SliceHeader, second: SliceHeader) -> bool:
-    """Whether two images of one plane begin at the same place of it."""
+    """Whether two images in one plane have the same corner."""
     return np.allclose(first.plane.position, second.plane.position, rtol=0, atol=_SAME)

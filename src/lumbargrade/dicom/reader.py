@@ -1,6 +1,6 @@
-"""The images of a series to one volume, by the rules for its layout, with every slice's geometry.
+"""Read the images of a series into one volume, by the rules for its layout.
 
-Scaling to uint8 is bit for bit that of the published system, by table where values are integers.
+Scaling to uint8 is bit for bit that of the published system; integers are scaled by a table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lumbargrade.dicom.copies import split_same_file
+from lumbargrade.dicom.duplicates import split_same_file
 from lumbargrade.dicom.opening import file_problem
 from lumbargrade.dicom.pixels import Pixels, read_pixels, release
 from lumbargrade.dicom.rules import (
@@ -21,6 +21,7 @@ from lumbargrade.dicom.rules import (
     ReadingRules,
     Stack,
     oddities,
+    one_place,
     single_place,
     spatial_stacks,
 )
@@ -37,8 +38,8 @@ class SeriesResult:
 
     Attributes:
         volume: all usable slices.
-        problems: every file that could not be used, and what is odd about the rest.
-        digest: of the values of all pixels before they were scaled.
+        problems: every file that could not be used, and notes on what is unusual.
+        digest: of all pixels before scaling.
     """
 
     volume: Volume
@@ -56,22 +57,23 @@ def read_series(
 ) -> SeriesResult:
     """Read the DICOM files of a folder as one series.
 
-    All orientation groups are concatenated in one volume, ``pixels`` (D, H, W) uint8, smaller
-    slices continued by reflection at the bottom and right. By the LSDC rules, this is bit for bit
-    the volume that the published system makes of the folder, in the same order of slices, with the
-    same groups and numbers; `lumbargrade.dicom.rules` names what is treated differently.
+    All orientation groups are concatenated into one volume, ``pixels`` (D, H, W) uint8. Smaller
+    slices are padded by reflection at the bottom and right. By the LSDC rules, volume, slice order,
+    groups and numbers are bit for bit those of the published system; `lumbargrade.dicom.rules`
+    lists the exceptions.
 
-    Files of another series than most are left out and reported, as are files that cannot be used;
-    copies of an image count once. No pixel is decoded before its header is accepted.
+    Files that cannot be used, and files that belong to another series than most files, are excluded
+    and reported. Of duplicate images, one is used. Pixels are decoded only after the header has
+    been accepted.
 
     Args:
         folder: the series folder; its subfolders are not searched.
-        series_id, study_id: default to the folder's name and its parent's.
-        kind: decides the order of orientation groups; guessed from the orientation where None.
+        series_id, study_id: default to the names of the folder and of its parent.
+        kind: decides the order of orientation groups; if None, the orientation decides.
         rules: how slices are numbered, grouped and scaled.
 
     Raises:
-        BadDicom: if there is no usable slice, or if all slices lie in one place.
+        BadDicom: if no slice can be used, or if all slices are at one place.
     """
     folder = Path(folder)
     found = scan_folder(
@@ -87,19 +89,19 @@ def read_series(
 
 
 def build_volume(found: FoundSeries) -> SeriesResult:
-    """Group, order, decode and scale the images of a series to one volume.
+    """Group, order, decode and scale the images of a series into one volume.
 
     Raises:
-        BadDicom: if no slice can be used, or if all slices lie in one place.
+        BadDicom: if no slice can be used, or if all slices are at one place.
     """
     kept, copies = split_same_file(found.headers)
-    noted = [*found.problems, *copy_notes(found, copies), *_remarks(found, kept)]
+    noted = [*found.problems, *duplicate_notes(found, copies), *_remarks(found, kept)]
     if single_place(kept):
-        raise BadDicom(f"{found.origin}: {len(kept)} images at one place are not a volume")
+        raise BadDicom(f"{found.origin}: {one_place(kept)}")
     stacks, pixels = _decode(spatial_stacks(kept, found.kind, found.rules), noted, found)
     if not stacks:
         lost = [p.what for p in noted if p.fatal] or [p.what for p in noted]
-        reasons = "; ".join(dict.fromkeys(lost)) or "it has no files"
+        reasons = "; ".join(dict.fromkeys(lost)) or "no files"
         raise BadDicom(f"{found.origin}: no usable slice ({reasons[:300]})")
     noted += [found.note(what) for what in oddities(stacks, found.kind, found.rules)]
     slices = [
@@ -118,13 +120,13 @@ def build_volume(found: FoundSeries) -> SeriesResult:
     return SeriesResult(volume, tuple(noted), _digest(pixels))
 
 
-def copy_notes(found: FoundSeries, copies: Iterable[SliceHeader]) -> list[Problem]:
-    """Notes on images that count once because others are the same."""
-    return [found.note("is a copy of another file", h.path) for h in copies]
+def duplicate_notes(found: FoundSeries, copies: Iterable[SliceHeader]) -> list[Problem]:
+    """Notes on duplicate images, which are not used."""
+    return [found.note("is a duplicate of another file", h.path) for h in copies]
 
 
 def _remarks(found: FoundSeries, headers: Sequence[SliceHeader]) -> list[Problem]:
-    """What is unusual about files that could be read, once for all of them."""
+    """Notes on unusual files that could be read; one note for all files with the same remark."""
     files: dict[str, dict[Path, None]] = {}
     for header in headers:
         for what in header.remarks:
@@ -146,7 +148,7 @@ def _digest(groups: Sequence[Sequence[Pixels]]) -> bytes:
 def _decode(
     stacks: Sequence[Stack], noted: list[Problem], found: FoundSeries
 ) -> tuple[list[Stack], list[list[Pixels]]]:
-    """The slices whose pixels can be read, with them; the others are added to ``noted``."""
+    """Slices with their pixels; slices that cannot be decoded are reported in ``noted``."""
     kept: list[Stack] = []
     decoded: list[list[Pixels]] = []
     warned: dict[str, Path] = {}
@@ -171,11 +173,11 @@ def _decode(
 
 
 def _scaled(groups: Sequence[Sequence[Pixels]], rules: ReadingRules) -> NDArray[np.uint8]:
-    """Groups of slices as one array (D, H, W), each group scaled by its own percentiles."""
+    """All slices as one array (D, H, W); each group is scaled by its own percentiles."""
     height, width = np.max([image.shape for group in groups for image in group], axis=0)
     if rules.pad_before_scaling:
         groups = [[padded(image, height, width) for image in group] for group in groups]
-    # otherwise padding comes after scaling: invented pixels must not change the contrast
+    # otherwise padding comes after scaling, so that padded pixels do not change the contrast
     images = [padded(i, height, width) for group in groups for i in to_uint8(group)]
     return np.stack(images)
 
@@ -185,9 +187,9 @@ PERCENTILES = (0.1, 99.9)
 
 
 def to_uint8(stack: Sequence[Pixels]) -> list[NDArray[np.uint8]]:
-    """Clip images to their common 0.1 and 99.9 percentiles and scale to 0..255, truncating.
+    """Clip images to their common 0.1 and 99.9 percentiles, scale to 0..255 and truncate.
 
-    Percentiles interpolate linearly. Images that are all one value become 0.
+    Percentiles are interpolated linearly. Constant images become 0.
     """
     kinds = {p.dtype for p in stack}
     kind = kinds.pop()
@@ -209,7 +211,7 @@ def _scale(values: Pixels, low: float, high: float) -> NDArray[np.uint8]:
 def _by_table(stack: Sequence[Pixels], kind: np.dtype[np.generic]) -> list[NDArray[np.uint8]]:
     unsigned = np.dtype(f"u{kind.itemsize}")
     size = 1 << (8 * kind.itemsize)
-    # seen as unsigned, negative values follow the positive ones; `order` puts them first again
+    # as unsigned numbers, negative values follow the positive ones; `order` sorts them first
     views = [p.astype(kind.newbyteorder("="), copy=False).view(unsigned) for p in stack]
     possible = np.arange(size, dtype=unsigned).view(kind.newbyteorder("="))
     counts = np.zeros(size, np.int64)
@@ -222,7 +224,7 @@ def _by_table(stack: Sequence[Pixels], kind: np.dtype[np.generic]) -> list[NDArr
 
 
 def _percentiles(values: Pixels, below: NDArray[np.int64]) -> tuple[float, float]:
-    """As ``numpy.percentile``, from sorted values and the count of pixels up to each."""
+    """Like ``numpy.percentile``, from sorted values and cumulative counts of pixels."""
     last = int(below[-1]) - 1
     found = []
     for q in PERCENTILES:
@@ -231,7 +233,7 @@ def _percentiles(values: Pixels, below: NDArray[np.int64]) -> tuple[float, float
         a, b = (
             float(values[np.searchsorted(below, k, side="right")]) for k in (i, min(i + 1, last))
         )
-        # both branches as numpy has them: they differ in the last bit
+        # numpy has the same two branches; they differ in the last bit
         t = at - i
         found.append(b - (b - a) * (1 - t) if t >= 0.5 else a + (b - a) * t)
     return found[0], found[1]

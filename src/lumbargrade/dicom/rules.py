@@ -1,19 +1,20 @@
 """How the slices of a series are numbered, grouped, ordered and scaled: two sets of rules.
 
-The LSDC tables name slices by file, and the published system was trained on volumes that its own
-reader made, so series in the LSDC layout are read exactly as it reads them: :data:`LSDC`. For any
-other DICOM series, rules that are right for the image are used: :data:`EXPORT`.
+:data:`LSDC`: series in the LSDC layout are read exactly as the published system reads them, because
+the LSDC tables name slices by file, and the published models were trained on such volumes.
+:data:`EXPORT`: any other DICOM series is read as is right for the image.
 
 Both sets differ from the published reader in cases that the LSDC data does not contain:
 
-* rescale slope and intercept and MONOCHROME1 are applied (it reads none of these tags);
-* files that cannot be used are excluded and reported, and a series whose images all lie at one
-  place is refused (it would stop, or use them);
-* files of another series, and further copies of an image under the same number, are excluded and
-  reported (it would use them);
-* a file whose name is not a number is numbered by InstanceNumber, with a note (it would stop);
-* slices, and groups, at one place are ordered by their numbers (its order of such slices depends on
-  the processor, and groups at one place stop it).
+* rescale slope and intercept and MONOCHROME1 are applied (the published reader ignores them);
+* files that cannot be used are excluded and reported, and a series whose images are all at one
+  place is refused (the published reader fails, or uses them);
+* files of another series, and duplicates of an image with the same number, are excluded and
+  reported (the published reader uses them);
+* a file whose name is not a number is numbered by InstanceNumber, with a note (the published reader
+  fails);
+* slices and groups at the same place are ordered by their numbers (in the published reader, the
+  order of such slices depends on the processor, and such groups make it fail).
 """
 
 from __future__ import annotations
@@ -39,25 +40,25 @@ from lumbargrade.dicom.places import (
 from lumbargrade.dicom.slices import SliceHeader
 from lumbargrade.domain.vocabulary import SeriesKind
 
-#: Bumped when the same files give other pixels, planes or numbers than before.
+#: Bumped when the same files give different pixels, planes or numbers than before.
 READER_VERSION = 3
 
-#: Slices are numbered by 64-bit integers.
+#: A file name that is a number; 18 digits fit into 64 bits.
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingRules:
-    """The decisions in which reading an LSDC series differs from reading any other.
+    """The decisions that differ between LSDC series and other series.
 
     Attributes:
-        file_numbers: slices are numbered by their file's name (``12.dcm`` is 12), not by
+        file_numbers: slices are numbered by the name of the file (``12.dcm`` is 12), not by
             InstanceNumber.
-        groups: slices to groups of one orientation, in the order in which they are first seen.
-        projections: orders the slices of a group, mm, one for each.
+        groups: splits slices into orientation groups, in the order of their first slices.
+        projections: positions (mm) that order the slices of a group.
         leader: the slice of an ordered group whose position orders the groups.
-        pad_before_scaling: whether the percentiles of a group are those of its slices after
-            padding to the series' largest size, rather than of the real pixels alone.
+        pad_before_scaling: compute the percentiles of a group after padding its slices to the
+            largest size in the series, not from the real pixels alone.
     """
 
     file_numbers: bool
@@ -67,29 +68,26 @@ class ReadingRules:
     pad_before_scaling: bool
 
     def numbered(self, headers: Iterable[SliceHeader]) -> list[SliceHeader]:
-        """The headers, their slices numbered by these rules."""
+        """The headers with instance numbers by these rules."""
         if not self.file_numbers:
             return list(headers)
-        # the slices of a multi-frame file have the numbers of their frames
+        # slices of a multi-frame file keep their frame numbers
         numbers = ((h, None if h.frame else file_number(h.path)) for h in headers)
         return [h if n is None else replace(h, instance_number=n) for h, n in numbers]
 
 
 def file_number(path: Path) -> int | None:
-    """The number that is a file's name without its suffix, or None where the name is no number.
-
-    A number has at most 18 digits.
-    """
+    """The file name without suffix as a number; None if it is not a number of 1 to 18 digits."""
     return int(path.stem) if _NUMBER.fullmatch(path.stem) else None
 
 
 def _published_orientation(header: SliceHeader) -> Hashable:
-    # the text, in which -0.0 differs from 0.0, of the values as the file gives them
+    # text of the values in the file; as text, -0.0 differs from 0.0
     return str([round(v, 3) for v in header.orientation])
 
 
 def _published_projection(header: SliceHeader) -> float:
-    # from the axes as the file gives them, in the order of operations of the published reader
+    # from the axes in the file, with the order of operations of the published reader
     a, b, c, d, e, f = header.orientation
     x, y, z = header.plane.position
     return (b * f - c * e) * x + (c * d - a * f) * y + (a * e - b * d) * z
@@ -116,13 +114,13 @@ EXPORT = ReadingRules(
 
 Stack = list[SliceHeader]
 
-#: A gap this many times the usual one means that slices are missing.
+#: Slices are missing in a gap of more than this multiple of the median gap.
 _MISSING = 1.5
-#: Gaps that differ by more than this share of the usual one are uneven.
+#: Gaps are uneven if they differ by more than this fraction of the median gap.
 _UNEVEN = 0.1
-#: Usual in-plane shift between neighbours, as a share of the gap, above which a stack is sheared.
+#: A stack is sheared if the median in-plane shift per gap is more than this fraction of the gap.
 _SHEAR = 0.2
-#: Slices whose planes are closer than this, mm, show one place.
+#: Slices are at one place if their planes are closer than this, mm.
 _APART = 0.01
 
 
@@ -131,9 +129,9 @@ def spatial_stacks(
 ) -> list[Stack]:
     """Orientation groups of a series in spatial order, by the rules for its layout.
 
-    Inside a group, slices follow their projection on the normal; groups follow the position of
-    their leading slice, by x for sagittal and z for axial series (by the orientation of the slice
-    with the lowest number where the kind is unknown). Equal places follow the slices' numbers.
+    Slices of a group are ordered by their projection on the normal. Groups are ordered by the
+    position of their leading slice: by x for sagittal and by z for axial series (if the kind is
+    unknown, the slice with the lowest number decides). Equal positions are ordered by number.
     """
     ordered = sorted(headers, key=lambda h: h.instance_number)
     if not ordered:
@@ -152,15 +150,20 @@ def _sorted(group: Stack, rules: ReadingRules) -> Stack:
 
 
 def single_place(headers: Sequence[SliceHeader]) -> bool:
-    """Whether several slices all lie in one place, so that they are no volume."""
+    """Whether there are several slices, all at one place, so that they are not a volume."""
     if len(headers) < 2:
         return False
     plane_of, first = planes(headers), headers[0]
     return all(plane_of[h] == plane_of[first] and same_place(h, first) for h in headers)
 
 
+def one_place(headers: Sequence[SliceHeader]) -> str:
+    """The message for images of which `single_place` is true."""
+    return f"all {len(headers)} images are at one place, so they are not a volume"
+
+
 def oddities(stacks: Sequence[Stack], kind: SeriesKind | None, rules: ReadingRules) -> list[str]:
-    """Notes on an unusual series; the plane of every slice is right nevertheless."""
+    """Notes on an unusual series; the plane of every slice is still correct."""
     notes = []
     headers = [h for stack in stacks for h in stack]
     if len(headers) == 1:
@@ -169,37 +172,37 @@ def oddities(stacks: Sequence[Stack], kind: SeriesKind | None, rules: ReadingRul
         notes += _numbering_oddities(headers)
     numbers = Counter(h.instance_number for h in headers)
     if twice := sorted(n for n, count in numbers.items() if count > 1):
-        notes.append(f"instance numbers used more than once: {_listed(twice)}")
+        notes.append(f"duplicate instance numbers: {_listed(twice)}")
     if repeated := sum(n > 1 for n in Counter(planes(headers).values()).values()):
-        notes.append(f"{repeated} places hold more than one slice")
+        notes.append(f"places with several slices: {repeated}")
     anatomical = {orientation_of(s[0].plane.normal).value for s in stacks}
     if len(anatomical) > 1:
         notes.append(f"mixes {' and '.join(sorted(anatomical))} slices")
     elif kind is not None and anatomical != {"sagittal" if kind.sagittal else "axial"}:
-        notes.append(f"is called {kind.value} but its slices are {anatomical.pop()}")
+        notes.append(f"is listed as {kind.value}, but its slices are {anatomical.pop()}")
     if len({h.frame_of_reference for h in headers}) > 1:
         notes.append("slices have different frames of reference")
     if len({h.plane.spacing for h in headers}) > 1:
-        notes.append("slices have different pixel spacing")
+        notes.append("slices have different pixel spacings")
     for stack in stacks:
         notes += _stack_oddities(stack)
     return notes
 
 
 def _numbering_oddities(headers: Sequence[SliceHeader]) -> list[str]:
-    """Notes on files whose name is not a number, or not the number in their header."""
+    """Notes on files whose name is not a number, or not their InstanceNumber."""
     notes = []
     named = [(h, file_number(h.path)) for h in headers]
     if nameless := [h.path.name for h, n in named if n is None]:
         notes.append(
             f"{len(nameless)} of {len(headers)} file names are not numbers, such as {nameless[0]}; "
-            "their InstanceNumber counts"
+            "their InstanceNumber is used"
         )
     other = [h for h, n in named if n is not None and h.header_number not in (None, n)]
     if other:
         notes.append(
             f"InstanceNumber differs from the file name in {len(other)} of {len(headers)} files, "
-            f"such as {other[0].path.name} ({other[0].header_number}); the file name counts"
+            f"such as {other[0].path.name} ({other[0].header_number}); the file name is used"
         )
     return notes
 

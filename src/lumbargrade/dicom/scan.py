@@ -1,4 +1,4 @@
-"""The scan of a run: files, whose headers are read once, sorted into series and studies."""
+"""Scan files: read every header once and sort the images into series and studies."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lumbargrade.dicom.slices import SliceHeader, read_headers
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 
-#: Seconds before the progress of reading headers is shown.
+#: Seconds until the progress bar of reading headers is shown.
 _PATIENCE = 3.0
 
 
 @dataclass(frozen=True, eq=False)
 class FoundSeries:
-    """Images that claim to be one series, or those of its images that are one volume.
+    """The images of a series by their headers, or those of them that are one volume.
 
     Attributes:
         study_id: StudyInstanceUID (in LSDC files this is the study id), or the folder's name.
-        series_id: SeriesInstanceUID; LSDC series go by their folder's name.
-        kind: which of the three kinds, or None where unknown.
+        series_id: SeriesInstanceUID, or the folder's name in the LSDC layout.
+        kind: one of the three kinds, or None if unknown.
         headers: of its images, numbered by the rules.
-        rules: for reading it; LSDC where its files lie in that layout.
+        rules: for reading it; LSDC if its files are in the LSDC layout.
         origin: the folder, for messages.
         problems: of files in its folder.
     """
@@ -47,14 +47,14 @@ class FoundSeries:
     problems: tuple[Problem, ...] = ()
 
     def note(self, what: str, path: Path | None = None, *, fatal: bool = False) -> Problem:
-        """What is wrong with the series or one of its files."""
+        """A problem or note about the series or one of its files."""
         file = "" if path is None else str(path)
         return Problem(what, self.study_id, self.series_id, file, fatal=fatal)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """The series of some files, in the order of their first files, and the files that are none."""
+    """Series in the order of their first files, and problems of files that cannot be used."""
 
     series: tuple[FoundSeries, ...]
     problems: tuple[Problem, ...]
@@ -65,10 +65,10 @@ def scan(path: Path | str, kinds: Mapping[str, SeriesKind] | None = None) -> Sca
 
     Args:
         path: folder or file.
-        kinds: kind by series id, where a table says it.
+        kinds: series id -> kind, from a table.
 
     Raises:
-        BadDicom: if there is no such file or folder, or if it cannot be listed.
+        BadDicom: if the path does not exist or cannot be listed.
     """
     return _scan_files(_listed(Path(path)), kinds or {})
 
@@ -81,12 +81,12 @@ def scan_folder(
     kind: SeriesKind | None,
     rules: ReadingRules,
 ) -> FoundSeries:
-    """Read all headers of a folder that is one series, whatever they say; not of its subfolders.
+    """Read all headers of a folder as one series; its subfolders are not searched.
 
-    Files of another series than most are problems.
+    Files that belong to another series than most files are excluded and reported.
 
     Raises:
-        BadDicom: if there is no such folder.
+        BadDicom: if the folder does not exist.
         OSError: if it cannot be listed.
     """
     if not folder.is_dir():
@@ -117,7 +117,7 @@ Read = tuple[list[SliceHeader], list[Problem]]
 
 
 def _read(file: Path, study_id: str = "", series_id: str = "") -> Read:
-    """The images of a file, and what is wrong with it or some of its frames."""
+    """The images of a file, and the problems of the file and its frames."""
     usable, errors = read_headers(file)
     return usable, [file_problem(file, error, study_id, series_id) for error in errors]
 
@@ -127,10 +127,10 @@ def _scan_files(files: Iterable[Path], kinds: Mapping[str, SeriesKind]) -> Scan:
 
 
 def _series_of(files: Sequence[Read], kinds: Mapping[str, SeriesKind]) -> Scan:
-    """The series of some files; those of one image each are joined where they are one."""
+    """Sort images into series, and join series with one image each if they are one series."""
     headers = [h for usable, _ in files for h in usable]
     problems = [p for _, bad in files for p in bad]
-    # without a UID, a folder is all that holds a series together
+    # without a series UID, the images of a folder are one series
     parts = partition(headers, lambda h: (h.study_uid, h.series_uid or str(h.path.parent)))
     found = [_found(part, kinds) for part in parts]
     whole: dict[SliceHeader, FoundSeries] = {}
@@ -138,13 +138,14 @@ def _series_of(files: Sequence[Read], kinds: Mapping[str, SeriesKind]) -> Scan:
     for images in _single_images([s.headers for s in found if s.rules is not LSDC]):
         joined = _found(sorted(images, key=lambda h: (h.instance_number, h.series_uid)), kinds)
         whole |= dict.fromkeys(images, joined)
-        notes.append(joined.note(f"is joined from series of one image each ({len(images)} images)"))
+        what = f"was joined from series with one image each ({len(images)} images)"
+        notes.append(joined.note(what))
     series = dict.fromkeys(whole.get(s.headers[0], s) for s in found)
     return Scan(tuple(series), (*problems, *notes))
 
 
 def _study_folder(header: SliceHeader) -> Path:
-    """The folder that stands for the study where a file names none: the one above its own."""
+    """The study folder if a file has no study UID: the parent of the file's folder."""
     return header.path.absolute().parent.parent
 
 
@@ -165,17 +166,17 @@ def _found(headers: Sequence[SliceHeader], kinds: Mapping[str, SeriesKind]) -> F
     )
 
 
-#: Fewest slices that can be told to be a stack by their gaps, and by how much these may differ.
+#: Minimum number of slices of a regular stack, and the maximum difference of its gaps (fraction).
 _STACK, _EVEN = 4, 0.1
 
 
 def _single_images(parts: Sequence[Sequence[SliceHeader]]) -> list[list[SliceHeader]]:
-    """The series that are made of several series of one place each.
+    """Find series with images at one place only that together are one series.
 
     They must agree in study, description, anatomical plane, matrix, spacing, echo, repetition and
     inversion time, sequence and kind of image, and in frame of reference unless each has its own.
-    That is not enough, since scouts agree in all this too: their series numbers or instance
-    numbers must be those of one series, or the images a regular stack.
+    Because scouts agree in all these too, the series numbers or instance numbers must also be those
+    of one series, or the images must form a regular stack.
 
     Args:
         parts: the images of every series, none of them empty.
@@ -201,7 +202,7 @@ def _looks(header: SliceHeader) -> Hashable:
 
 
 def _divided(headers: list[SliceHeader], values: Iterable[str]) -> list[list[SliceHeader]]:
-    """Headers by a value of a series; together where each has its own, which tells nothing."""
+    """Split headers by a value, unless every header has a different value."""
     of = dict(zip(headers, values, strict=True))
     parts = partition(headers, of.__getitem__)
     return [headers] if len(parts) == len(headers) else parts
@@ -220,10 +221,10 @@ def _is_series(images: list[SliceHeader]) -> bool:
 
 @dataclass(frozen=True)
 class FoundStudy:
-    """The files of one study, whose headers are known; pixels are read when asked for.
+    """The files of one study; headers have been read, pixels have not.
 
     Attributes:
-        study_id: StudyInstanceUID, or the folder's name where files carry none.
+        study_id: StudyInstanceUID, or the folder's name if files have none.
         files: its DICOM files, absolute and sorted.
         problems: files among them that could not be used.
         scan: its series.
@@ -236,21 +237,21 @@ class FoundStudy:
 
     @property
     def folder(self) -> Path:
-        """The deepest folder that holds all its files."""
+        """The deepest folder that contains all its files."""
         return Path(os.path.commonpath([f.parent for f in self.files]))
 
     def current(self) -> Scan:
-        """Its series; of files that have changed since, headers are read again."""
+        """Its series; all headers are read again if a file has changed."""
         known = {h.path: h.file.modified for s in self.scan.series for h in s.headers}
         if all(_modified(file) == known[file] for file in self.files):
             return self.scan
         return _scan_files(self.files, {})
 
     def fingerprint(self) -> str:
-        """SHA-256 of the files' paths, sizes and times of change, and of the reader's versions.
+        """SHA-256 of paths, sizes and modification times, and of the reader's versions.
 
         Raises:
-            BadDicom: if a file has vanished.
+            BadDicom: if a file no longer exists.
         """
         digest = hashlib.sha256(f"reader {READER_VERSION}, kinds {KINDS_VERSION}\n".encode())
         for file in self.files:
@@ -271,11 +272,11 @@ def _modified(file: Path) -> float | None:
 
 @dataclass(frozen=True)
 class Collection:
-    """What lies below some paths.
+    """The studies below some paths.
 
     Attributes:
-        studies: in the order in which they were met.
-        problems: paths without a study, and files that belong to none.
+        studies: in the order in which they were found.
+        problems: paths without a study, and files that belong to no study.
     """
 
     studies: tuple[FoundStudy, ...]
@@ -285,9 +286,9 @@ class Collection:
 def find_studies(paths: Iterable[Path]) -> Collection:
     """Sort all DICOM files below some folders (or single files) into studies, by their headers.
 
-    A study whose files are spread over several paths is one study; a file that is met twice
-    is read and counted once. A file that cannot be used goes to the study around it, where there is
-    only one.
+    Files of one study may be spread over several paths. A file below two paths is read and counted
+    once. A file that cannot be used is reported with the study of the nearest folder, if that
+    folder contains exactly one study.
     """
     read: dict[Path, Read] = {}
     studies: dict[str, dict[Path, Read]] = {}
@@ -325,7 +326,7 @@ def _study_key(header: SliceHeader) -> str:
 
 
 def _study(files: Mapping[Path, Read], problems: Iterable[Problem]) -> FoundStudy:
-    """A study of these files, in the order in which they were met."""
+    """The study of these files."""
     first, ordered = next(iter(files.values()))[0][0], sorted(files)
     name = first.study_uid or _study_folder(first).name
     found = _series_of([files[file] for file in ordered], {})
@@ -350,7 +351,7 @@ def _unusable(path: Path, what: str) -> Problem:
 def _owned(
     lost: Iterable[tuple[Path, Problem]], files: Mapping[str, Iterable[Path]]
 ) -> tuple[dict[str, list[Problem]], list[Problem]]:
-    """Problems of files by the study around them, and those with no or several studies around."""
+    """Problems by the study of the nearest folder, and problems where it is not exactly one."""
     around: dict[Path, set[str]] = {}
     for key, own in files.items():
         for folder in {parent for file in own for parent in file.parents}:
@@ -358,7 +359,7 @@ def _owned(
     owned: dict[str, list[Problem]] = {}
     unowned = []
     for root, problem in lost:
-        # not above the path that was asked for: what lies beside it is another matter
+        # only folders up to the given path; files outside it do not count
         above = [p for p in Path(problem.file).parents if p == root or root in p.parents]
         near = next((around[p] for p in above if p in around), set())
         if len(near) == 1:

@@ -1,4 +1,4 @@
-"""The images of one DICOM file: their headers, checked before any pixel is decoded."""
+"""Read and check the headers of the images in one DICOM file, before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from lumbargrade.dicom.opening import (
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.geometry import SlicePlane
 
-#: No MR slice is larger; a header that claims more is wrong, and decoding it could exhaust memory.
+#: Maximum rows or columns. A header with more is wrong, and decoding could exhaust the memory.
 LARGEST_SIDE = 4096
 
-#: Largest plausible distance from the scanner's origin and between pixels, mm.
+#: Maximum plausible distance from the scanner's origin, and maximum pixel spacing, mm.
 _FARTHEST, _WIDEST = 1e5, 1e2
-#: Largest plausible rescale slope and intercept.
+#: Maximum plausible rescale slope and intercept.
 _LARGEST_RESCALE = 1e9
 
 Axis = tuple[float, float, float]
@@ -40,25 +40,25 @@ Axis = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceHeader:
-    """What a file says of itself, checked.
+    """The checked header of one image.
 
     Attributes:
         path: the file.
-        series_uid, study_uid, sop_uid, frame_of_reference: DICOM UIDs, empty where absent.
-        header_number: InstanceNumber, None where absent or malformed.
-        instance_number: number of the slice: InstanceNumber (0 if there is none), unless the rules
-            for its layout number it by its file's name.
-        orientation: ImageOrientationPatient as the file gives it.
-        plane: its place in the patient, with axes of unit length.
+        series_uid, study_uid, sop_uid, frame_of_reference: DICOM UIDs; empty if absent.
+        header_number: InstanceNumber; None if absent or malformed.
+        instance_number: number of the slice: InstanceNumber (0 if absent), or the number in the
+            file name if the rules for the layout say so.
+        orientation: ImageOrientationPatient as in the file.
+        plane: position in the patient, with axes of unit length.
         shape: (rows, columns).
-        rescale: (slope, intercept), (1, 0) where absent.
+        rescale: (slope, intercept); (1, 0) if absent.
         inverse: whether larger values are darker (MONOCHROME1).
         about: how it was acquired.
-        file: what decoding needs of the file.
-        series_number, description: SeriesNumber and SeriesDescription, empty where absent.
-        acquired: date and time of acquisition as text that sorts, empty where absent.
-        frame: number of the frame in a multi-frame file, from 1; 0 for a file of one image.
-        remarks: what was unusual about the file or its values, though they could be read.
+        file: what decoding needs.
+        series_number, description: SeriesNumber and SeriesDescription; empty if absent.
+        acquired: date and time of acquisition as text that sorts by time; empty if absent.
+        frame: number of the frame in a multi-frame file, from 1; 0 for a single-frame file.
+        remarks: notes on unusual values that could be read.
     """
 
     path: Path
@@ -83,12 +83,12 @@ class SliceHeader:
 
     @property
     def where(self) -> str:
-        """What it is the header of, for messages."""
+        """File and frame, for messages."""
         return f"{self.path}: frame {self.frame}" if self.frame else str(self.path)
 
     @property
     def derived(self) -> bool:
-        """Whether its pixels were computed from those of other images, by its ImageType."""
+        """Whether ImageType says that its pixels were computed from other images."""
         return any(w.strip().upper() == "DERIVED" for w in self.about.image_type[:1])
 
     @property
@@ -98,12 +98,11 @@ class SliceHeader:
 
 
 def read_headers(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
-    """Read and check the header of a file's image, or of every frame, without their pixels.
+    """Read and check the header of a file's image, or of each of its frames, without pixels.
 
     Returns:
-        The images that can be used, and what is wrong with the file or some of its frames: an
-        error names the file and the value (NotDicom: it is no DICOM file; NotImage: it is one, but
-        is not meant to hold an image).
+        The images that can be used, and the errors of the file and its frames. An error names the
+        file and the value (NotDicom: not a DICOM file; NotImage: a DICOM file without an image).
     """
     usable: list[SliceHeader] = []
     errors: list[BadDicom] = []
@@ -124,16 +123,15 @@ def read_headers(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
 
 
 def _images(path: Path) -> Iterator[tuple[Header, PixelFile]]:
-    """The unchecked header of every image of a file, and what decoding needs of the file.
+    """The unchecked header of every image of a file, with the parts that decoding needs.
 
     Raises:
-        BadDicom: if the file is empty, or is not meant to hold an image.
+        BadDicom: if the file is empty, or is not meant to contain an image.
     """
     if path.stat().st_size == 0:
         raise BadDicom(f"{path}: empty file")
     with warnings.catch_warnings():
-        # Values that break the standard's formatting rules are usual in real files; those that
-        # matter here are checked.
+        # Real files often break the formatting rules of the standard; needed values are checked.
         warnings.simplefilter("ignore")
         dataset, kept, remarks = open_file(path)
         file = Header(path, dataset, remarks=remarks)
@@ -141,23 +139,23 @@ def _images(path: Path) -> Iterator[tuple[Header, PixelFile]]:
         if not is_enhanced(dataset):
             yield file, kept
             return
-        file.remarks.append("has many frames; its slices go by the number of their frame")
+        file.remarks.append("is a multi-frame file; its slices are numbered by frame")
         for frame in frame_headers(file):
             yield frame, kept
 
 
 def _check_purpose(file: Header) -> None:
-    """Refuse an object that is not meant to hold an image, such as a report or a DICOMDIR."""
+    """Refuse an object that is not meant to contain an image, such as a report or a DICOMDIR."""
     kind = if_usable(file.text, "SOPClassUID", "")
     kind = kind or str(file.dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     name = UID(kind).name
     if name != kind and "Image Storage" not in name:
-        raise NotImage(f"{file.path}: holds no image ({name})")
+        raise NotImage(f"{file.path}: contains no image ({name})")
     if "PixelData" in file.dataset or "Rows" in file.dataset or name != kind:
         return
     modality = if_usable(file.text, "Modality", "")
     if kind or modality not in ("", "MR"):
-        raise NotImage(f"{file.path}: holds no image (modality {modality or 'unknown'}, {kind})")
+        raise NotImage(f"{file.path}: contains no image (modality {modality or 'unknown'}, {kind})")
 
 
 def _checked(header: Header, file: PixelFile) -> SliceHeader:
@@ -165,7 +163,7 @@ def _checked(header: Header, file: PixelFile) -> SliceHeader:
     orientation = header.numbers("ImageOrientationPatient", 6)
     plane = _plane(header, orientation)
     rescale = _rescale(header)
-    # pixels and place do not depend on it, so a malformed one costs no slice
+    # optional: pixels and position do not depend on it
     number = if_usable(header.whole, "InstanceNumber", None)
     return SliceHeader(
         path=header.path,
@@ -191,14 +189,14 @@ def _checked(header: Header, file: PixelFile) -> SliceHeader:
 
 
 def _acquired(header: Header) -> str:
-    """Date and time of acquisition as text that sorts, as far as the header has them."""
+    """Date and time of acquisition as text that sorts by time, as far as they are present."""
     whole = if_usable(header.text, "AcquisitionDateTime", "")
     parts = [if_usable(header.text, k, "") for k in ("AcquisitionDate", "AcquisitionTime")]
     return whole or "".join(parts)
 
 
 def _checked_image(header: Header) -> tuple[tuple[int, int], bool]:
-    """Check that an image is one grey plane; (rows, columns), and whether it is MONOCHROME1."""
+    """Check that an image is one grey slice; return (rows, columns) and if it is MONOCHROME1."""
     path = header.where
     if "PixelData" not in header.dataset:
         raise BadDicom(f"{path}: has no pixel data")
@@ -212,24 +210,24 @@ def _checked_image(header: Header) -> tuple[tuple[int, int], bool]:
         why = "is a multi-frame image without functional groups; export it as single frames"
         raise header.bad("NumberOfFrames", why)
     if "MOSAIC" in header.texts("ImageType"):
-        # its ImagePositionPatient is that of the sheet, which is nowhere in the patient
+        # its ImagePositionPatient is that of the whole sheet, not of a slice
         raise BadDicom(f"{path}: is a mosaic of many slices; export it as single slices")
     rows, columns = header.whole("Rows") or 0, header.whole("Columns") or 0
     if not (0 < rows <= LARGEST_SIDE and 0 < columns <= LARGEST_SIDE):
-        limit = f"1 to {LARGEST_SIDE} are possible"
-        raise BadDicom(f"{path}: claims {rows} x {columns} pixels; {limit}")
+        limit = f"both must be 1 to {LARGEST_SIDE}"
+        raise BadDicom(f"{path}: has {rows} rows and {columns} columns; {limit}")
     return (rows, columns), colours == "MONOCHROME1"
 
 
 def _plane(header: Header, orientation: Sequence[float]) -> SlicePlane:
-    """Where the image lies; its axes must be unit and perpendicular, and are made exactly unit."""
+    """Position of the image; its axes must be perpendicular unit vectors and are normalised."""
     x, y, z = header.numbers("ImagePositionPatient", 3)
     if max(abs(x), abs(y), abs(z)) > _FARTHEST:
-        raise header.bad("ImagePositionPatient", f"lies beyond {_FARTHEST:g} mm")
+        raise header.bad("ImagePositionPatient", f"is more than {_FARTHEST:g} mm from the origin")
     row, column = np.array(orientation[:3]), np.array(orientation[3:])
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(n - 1) for n in lengths) > 0.01 or abs(row @ column) > 0.01:
-        raise header.bad("ImageOrientationPatient", "is not two unit axes")
+        raise header.bad("ImageOrientationPatient", "is not two perpendicular unit vectors")
     dy, dx = _spacing(header)
     if min(dy, dx) <= 0:
         raise header.bad("PixelSpacing", "is not positive")
@@ -239,7 +237,7 @@ def _plane(header: Header, orientation: Sequence[float]) -> SlicePlane:
 
 
 def _spacing(header: Header) -> list[float]:
-    """(rows, columns) spacing in the patient, mm; spacings of other things do not stand in."""
+    """(row, column) spacing in the patient, mm; the spacing of a detector is not used instead."""
     if header.value("PixelSpacing") is None:
         others = ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
         there = [header.named(k) for k in others if header.value(k) is not None]
@@ -254,11 +252,11 @@ def _axis(values: NDArray[np.float64]) -> Axis:
 
 
 def _rescale(header: Header) -> tuple[float, float]:
-    """(slope, intercept), (1, 0) where the header has none."""
+    """(slope, intercept); (1, 0) if absent."""
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
     if slope == 0:
         raise header.bad("RescaleSlope", "is zero")
     for keyword, value in (("RescaleSlope", slope), ("RescaleIntercept", intercept)):
         if value is not None and abs(value) > _LARGEST_RESCALE:
-            raise header.bad(keyword, f"is beyond {_LARGEST_RESCALE:g}")
+            raise header.bad(keyword, f"is outside -{_LARGEST_RESCALE:g} to {_LARGEST_RESCALE:g}")
     return (1.0 if slope is None else slope, intercept or 0.0)

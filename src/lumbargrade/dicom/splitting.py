@@ -1,4 +1,4 @@
-"""Series of an export to the volumes in them, and images that are no slices of any: scouts."""
+"""Split a series of an export into its volumes, and exclude scouts and computed images."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from lumbargrade.dicom.copies import split_repeats
+from lumbargrade.dicom.duplicates import split_repeats
 from lumbargrade.dicom.places import Orientation, orientation_of, parallel, partition, projections
-from lumbargrade.dicom.rules import single_place
+from lumbargrade.dicom.rules import one_place, single_place
 from lumbargrade.dicom.slices import SliceHeader
 from lumbargrade.domain.geometry import FloatArray
 
-#: Fewest frames of reference in a series that are taken for those of its images.
+#: Minimum number of frames of reference, one per place, that are ignored as anonymised.
 _FRAMES = 3
 
 Headers = list[SliceHeader]
@@ -27,8 +27,8 @@ class Part:
 
     Attributes:
         headers: in the order of their numbers.
-        aside: for what reason they are no volume to grade; empty for those that may be.
-        error: for what reason they are no volume at all.
+        aside: why they are excluded from grading; empty if they are not.
+        error: why they are not a volume; empty if they are.
     """
 
     headers: Headers
@@ -37,16 +37,16 @@ class Part:
 
 
 def split_series(headers: Sequence[SliceHeader]) -> list[Part]:
-    """The volumes of a series, each with every place once; copies must be gone already.
+    """Split a series into volumes with one image per place; duplicates must be removed before.
 
-    Images are one volume only if they agree in series number, description, frame of reference,
-    anatomical plane, kind of image, sequence, matrix and spacing. Of what agrees, further
-    acquisitions of the same places are told apart, and scouts are set aside.
+    Images of one volume agree in series number, description, frame of reference, anatomical plane,
+    kind of image, sequence, matrix and spacing. Images that agree are split into acquisitions, and
+    scouts are excluded.
     """
     ordered = sorted(headers, key=lambda h: (h.instance_number, h.sop_uid, str(h.path), h.frame))
     ordered = _one_frame(ordered)
     if single_place(ordered):
-        return [Part(ordered, error=f"{len(ordered)} images at one place are not a volume")]
+        return [Part(ordered, error=one_place(ordered))]
     parts: list[Part] = []
     for own in _by_series(ordered):
         kinds = partition(own, _image_class)
@@ -54,7 +54,7 @@ def split_series(headers: Sequence[SliceHeader]) -> list[Part]:
         for kind in kinds:
             if _computed(kind[0]) and originals * 2 >= len(kind):
                 words = "\\".join(kind[0].about.image_type)
-                parts.append(Part(kind, f"computed from the others (ImageType {words})"))
+                parts.append(Part(kind, f"computed from other images (ImageType {words})"))
             else:
                 parts += _volumes(kind, own)
     first = {h: i for i, h in enumerate(ordered)}
@@ -62,7 +62,7 @@ def split_series(headers: Sequence[SliceHeader]) -> list[Part]:
 
 
 def _volumes(headers: Headers, series: Headers) -> list[Part]:
-    """The volumes among images of one kind; ``series`` are all images beside them."""
+    """The volumes among images of one kind; ``series`` is all images of the series."""
     parts: list[Part] = []
     planes = partition(headers, _patient_plane)
     for plane in planes:
@@ -71,14 +71,14 @@ def _volumes(headers: Headers, series: Headers) -> list[Part]:
                 rest = [h for h in series if h not in set(size)]
                 if _minor(size, rest):
                     what = _difference(size, rest)
-                    parts.append(Part(size, f"scout: {len(size)} images of another {what}"))
+                    parts.append(Part(size, f"scout: images with a different {what}: {len(size)}"))
                 else:
                     parts += _acquisitions(size)
     return parts
 
 
 def _difference(part: Headers, rest: Headers) -> str:
-    """In what a part differs from the other images of its series."""
+    """The property in which a part differs from the other images of its series."""
     differences: dict[str, Key] = {
         "plane": _patient_plane,
         "kind": _image_class,
@@ -93,10 +93,10 @@ def _difference(part: Headers, rest: Headers) -> str:
 
 def _acquisitions(headers: Headers) -> list[Part]:
     if single_place(headers):
-        return [Part(headers, error=f"{len(headers)} images at one place are not a volume")]
+        return [Part(headers, error=one_place(headers))]
     runs = split_repeats(headers)
     if runs is None:
-        what = "several images of the same places, with nothing to tell them apart"
+        what = "several images at the same places, and no header value separates them"
         return [Part(headers, error=what)]
     parts: list[Part] = []
     main = max(runs, key=len)
@@ -113,22 +113,22 @@ def _without_strays(headers: Headers) -> list[Part]:
     groups = parallel(headers)
     main = max(groups, key=len)
     axial = orientation_of(main[0].plane.normal) is Orientation.AXIAL
-    # the stacks of an axial series may be of few slices each
+    # the stacks of an axial series may have few slices each
     tilted = [g for g in groups if g is not main and _minor(g, main) and not axial]
-    parts = [Part(g, f"scout: {len(g)} images at another angle") for g in tilted]
-    # so may be parallel stacks of an axial series, each at its disc
+    parts = [Part(g, f"scout: images at a different angle: {len(g)}") for g in tilted]
+    # parallel stacks of an axial series, one per disc, may have few slices too
     few = 1 if axial else _FEW
     off = [h for g in groups if g not in tilted for h in _off_the_stack(g, few)]
     if off:
-        parts.append(Part(off, f"scout: {len(off)} images off the stack of the others"))
+        parts.append(Part(off, f"scout: images outside the regular stack: {len(off)}"))
     gone = {h for p in parts for h in p.headers}
     return [Part([h for h in headers if h not in gone]), *parts]
 
 
 def _one_frame(headers: Headers) -> Headers:
-    """The images without their frames of reference, where every place has its own.
+    """Remove the frames of reference if every place has a different one.
 
-    An anonymiser has replaced UIDs one by one then, and they tell nothing.
+    Then an anonymiser has replaced each UID, and they mean nothing.
     """
     parts = partition(headers, lambda h: h.frame_of_reference)
     if len(parts) < _FRAMES or not all(len(p) == 1 or single_place(p) for p in parts):
@@ -141,9 +141,9 @@ def _patient_plane(header: SliceHeader) -> Hashable:
 
 
 def _by_series(headers: Headers) -> list[Headers]:
-    """Images that belong to one series by number and description, whatever their UID.
+    """Split images by series number and description; the series UID is ignored.
 
-    A value that is another for every image tells of the image, not of the series.
+    A value that differs for every image belongs to the image, not to the series, and is ignored.
     """
     parts = [headers]
     keys: tuple[Key, ...] = (lambda h: h.series_number, lambda h: h.description)
@@ -154,7 +154,7 @@ def _by_series(headers: Headers) -> list[Headers]:
     return parts
 
 
-#: Words of ImageType for what was computed from other images.
+#: ImageType values of images that were computed from other images.
 _COMPUTED = frozenset(
     {"SUBTRACTION", "SUB", "MIP", "MINIP", "MIN IP", "MPR", "CPR", "PROJECTION IMAGE", "ADC", "FA"}
     | {"LOCALIZER", "MEAN", "AVERAGE", "STDDEV", "RATIO", "CSA MIP", "CSA MPR", "REFORMATTED"}
@@ -162,7 +162,7 @@ _COMPUTED = frozenset(
 
 
 def _image_class(header: SliceHeader) -> tuple[bool, frozenset[str]]:
-    """Whether an image is derived, and the words for what it was computed as."""
+    """Whether an image is derived, and its ImageType values for computed images."""
     words = {w.strip().upper() for w in header.about.image_type}
     return header.derived, frozenset(words & _COMPUTED)
 
@@ -171,29 +171,29 @@ def _computed(header: SliceHeader) -> bool:
     return any(_image_class(header))
 
 
-#: As many images, or fewer, may be scouts, if there are at least `_MAIN` times as many others.
+#: At most `_FEW` images can be scouts, and only if there are `_MAIN` times as many other images.
 _FEW, _MAIN = 3, 3
-#: Echo times that differ by more than this factor are of different sequences.
+#: Echo times that differ by more than this factor belong to different sequences.
 _OTHER_ECHO = 1.5
-#: Pixel spacings that differ by more than this share of them are different.
+#: Pixel spacings are different if they differ by more than this fraction.
 _OTHER_SPACING = 1e-3
-#: A slice this many times the usual gap away from all others is not one of a stack with gaps.
+#: A slice does not belong to a stack if it is further away than this multiple of the median gap.
 _FAR = 6.0
-#: A gap smaller than this share of the usual one means that a slice lies off the stack's grid.
+#: In a gap smaller than this fraction of the median gap, a slice does not belong to the stack.
 _SHORT = 0.75
-#: Gaps that differ by more than this share of the usual one (or of a multiple) are irregular.
+#: A gap is irregular if it differs by more than this fraction from every multiple of the median.
 _UNEVEN = 0.15
-#: Fewest slices in which a usual gap can be told.
+#: Minimum number of slices for a meaningful median gap.
 _ENOUGH = 5
 
 
 def _minor(part: Sequence[SliceHeader], main: Sequence[SliceHeader]) -> bool:
-    """Whether images beside others are so few that they may be scouts."""
+    """Whether a part is so small, compared with the main images, that it may be scouts."""
     return len(part) <= _FEW and len(part) * _MAIN <= len(main)
 
 
 def _by_sequence(headers: Sequence[SliceHeader]) -> list[Headers]:
-    """Images by echo time and whether they are gradient echoes: what no one sequence mixes."""
+    """Split images by echo time and by gradient echo, which never vary within one sequence."""
     times = sorted({h.about.echo_time for h in headers if h.about.echo_time})
     steps = [b for a, b in pairwise(times) if b > a * _OTHER_ECHO]
     return partition(
@@ -203,10 +203,10 @@ def _by_sequence(headers: Sequence[SliceHeader]) -> list[Headers]:
 
 
 def _by_size(headers: Sequence[SliceHeader]) -> list[Headers]:
-    """Images of one matrix and pixel spacing each, where parallel images differ in them.
+    """Split images by matrix and pixel spacing if parallel images differ in them.
 
-    A stack that differs from the others in orientation too stays with them: the stacks of an
-    axial series may be of different size. Too few images for a stack do not.
+    A stack that also differs in orientation is not split off, because the stacks of an axial series
+    may have different sizes; it is split off if it has too few images for a stack.
     """
     sizes = sorted(_sizes(headers), key=len, reverse=True)
     apart = []
@@ -236,14 +236,14 @@ def _sizes(headers: Sequence[SliceHeader]) -> list[Headers]:
 
 
 def _off_the_stack(group: Sequence[SliceHeader], few: int = _FEW) -> Headers:
-    """Parallel slices, each in a plane of its own, that do not belong to the regular rest.
+    """The slices that do not belong to the regular stack of the others.
 
-    Those are slices far off at an end, and slices between the others without which all gaps are
-    regular. None, where the rest would not be regular, or they are too many to be scouts.
+    These are slices far away from an end of the stack, and slices between the others if all gaps
+    are regular without them. If they are too many to be scouts, none is returned.
 
     Args:
-        group: the slices.
-        few: how many together may be far off.
+        group: parallel slices, one per plane.
+        few: maximum number of slices far away from one end.
     """
     if len(group) < _ENOUGH:
         return []
@@ -267,7 +267,7 @@ def _without_far_ends(kept: list[int], along: FloatArray, usual: float, few: int
 
 
 def _without_short_gaps(kept: list[int], along: FloatArray, usual: float) -> list[int]:
-    """The slices left when each short gap has lost the slice without which gaps are regular."""
+    """Remove one slice of each short gap if all gaps are regular then; else remove none."""
     left = list(kept)
     for _ in range(_FEW):
         short = np.flatnonzero(np.diff(along[left]) < _SHORT * usual)
@@ -280,7 +280,7 @@ def _without_short_gaps(kept: list[int], along: FloatArray, usual: float) -> lis
 
 
 def _irregular(along: FloatArray, usual: float) -> int:
-    """How many gaps are no multiple of the usual one."""
+    """The number of gaps that are not a multiple of the median gap."""
     steps = np.diff(along) / usual
     whole = np.maximum(np.rint(steps), 1)
     return int((np.abs(steps - whole) > _UNEVEN * whole).sum())

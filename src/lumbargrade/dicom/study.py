@@ -1,4 +1,4 @@
-"""Any folder tree of DICOM files to the series of a study, each with its kind."""
+"""Read a study from any folder tree of DICOM files; identify the kind of each series."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lumbargrade.dicom.copies import split_same_pixels
+from lumbargrade.dicom.duplicates import split_same_pixels
 from lumbargrade.dicom.kinds.classify import Verdict, classify
 from lumbargrade.dicom.pixels import release
-from lumbargrade.dicom.reader import SeriesResult, build_volume, copy_notes
+from lumbargrade.dicom.reader import SeriesResult, build_volume, duplicate_notes
 from lumbargrade.dicom.rules import LSDC, spatial_stacks
 from lumbargrade.dicom.scan import FoundSeries, FoundStudy, Scan, scan
 from lumbargrade.dicom.splitting import Part, split_series
@@ -24,10 +24,10 @@ class Study:
 
     Attributes:
         study_id: StudyInstanceUID (in LSDC files this is the study id), or the folder's name.
-        volumes: those of a known kind, by kind and in the order of their ids.
-        problems: every file that could not be used, and what is odd about the rest.
-        other: volumes of no known kind, such as localizers.
-        reasons: why each of them is of none.
+        volumes: those of the three kinds, ordered by kind and id.
+        problems: every file that could not be used, and notes on what is unusual.
+        other: excluded volumes, such as localizers.
+        reasons: why each of them is excluded.
     """
 
     study_id: str
@@ -44,10 +44,10 @@ class Study:
 def read_all(
     found: Iterable[FoundSeries],
 ) -> Iterator[tuple[list[tuple[Volume, str]], list[Problem]]]:
-    """The volumes of each series, with why each is of its kind, and what was wrong.
+    """The volumes of each series with the reason for their kind, and the problems.
 
-    Images that were sent twice are graded once: a volume with the pixels and planes of an earlier
-    one, under whatever series UID, has no kind. Series in the LSDC layout are as their tables say.
+    A volume with the pixels and planes of an earlier volume is a duplicate, whatever its series
+    UID; it has no kind, so it is not graded. Series in the LSDC layout are not compared.
     """
     seen: dict[Hashable, str] = {}
     for item in found:
@@ -61,27 +61,26 @@ def read_all(
                 first = seen.setdefault(content, volume.series_id)
                 if first != volume.series_id and volume.kind is not None:
                     volume = replace(volume, kind=None)
-                    reason = f"the same images as series {first}"
+                    reason = f"duplicate of series {first}"
             volumes.append((volume, reason))
         yield volumes, problems
 
 
 def _read_series(found: FoundSeries) -> tuple[list[tuple[SeriesResult, str]], list[Problem]]:
-    """Decode a series to one volume, or to several where its slices cannot be one.
+    """Decode a series into one or several volumes.
 
-    A series in the LSDC layout is one volume, as the published system makes it. Any other is split
-    by frame of reference, anatomical plane, and repetition (echo, time point); what cannot be told
-    apart is a problem.
+    A series in the LSDC layout is one volume, as in the published system. Any other series is split
+    by `split_series`; images that cannot be separated are a problem.
     """
     results = []
     problems: list[Problem] = []
     parts = [Part(list(found.headers))]
     if found.rules is not LSDC:
         headers, copies = split_same_pixels(found.headers)
-        problems += copy_notes(found, copies)
+        problems += duplicate_notes(found, copies)
         parts = split_series(headers)
     if (count := sum(not p.aside for p in parts)) > 1:
-        problems.append(found.note(f"is {count} volumes, not one"))
+        problems.append(found.note(f"was split into {count} volumes"))
     for part, series_id in zip(parts, _part_ids(found.series_id, parts), strict=True):
         verdict = _verdict(part, found)
         images = tuple(part.headers)
@@ -100,7 +99,7 @@ def _read_series(found: FoundSeries) -> tuple[list[tuple[SeriesResult, str]], li
 
 
 def _part_ids(series_id: str, parts: Sequence[Part]) -> list[str]:
-    """Ids of the parts of a series: its own for the one volume, if there is only one to grade."""
+    """Ids of the parts of a series; a single volume to grade keeps the series id."""
     ids = [f"{series_id}#{number}" for number in range(1, len(parts) + 1)]
     if sum(not p.aside for p in parts) == 1:
         ids[0] = series_id
@@ -108,7 +107,7 @@ def _part_ids(series_id: str, parts: Sequence[Part]) -> list[str]:
 
 
 def _verdict(part: Part, found: FoundSeries) -> Verdict:
-    """The kind of a part, and why."""
+    """The kind of a part, with the reason."""
     if part.aside:
         return Verdict(None, part.aside)
     if found.kind is not None:
@@ -120,15 +119,15 @@ def _verdict(part: Part, found: FoundSeries) -> Verdict:
 def read_study(path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = None) -> Study:
     """Read a study: a folder in the LSDC layout, any folder tree of DICOM files, or one file.
 
-    A series in the LSDC layout (its folder is named in ``kinds`` or in its SeriesInstanceUID, as
-    in the published images) is read by the rules for that layout, so that it is the same volume
-    with the same numbers as in `prepare` and `submit`; any other by those for a DICOM export (see
-    `lumbargrade.dicom.rules`).
+    A series is in the LSDC layout if the name of its folder is in ``kinds`` or in its
+    SeriesInstanceUID, as in the published images. It is read by the rules for that layout, so
+    volume and numbers are the same as in `prepare` and `submit`. Any other series is read by the
+    rules for a DICOM export (see `lumbargrade.dicom.rules`).
 
     Args:
-        path: where the files are; they are sorted by what their headers say.
-        kinds: kind by series id (the LSDC descriptions table); other series are classified by
-            what their headers say (see `lumbargrade.dicom.kinds`).
+        path: folder or file; the headers decide which files belong together.
+        kinds: series id -> kind (the LSDC descriptions table). Other series are identified from
+            their headers (see `lumbargrade.dicom.kinds`).
 
     Raises:
         BadDicom: if no series can be used, or if the files belong to several studies.
@@ -145,7 +144,7 @@ def read_study(path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = Non
     studies = sorted({s.study_id for s in found.series})
     if len(studies) > 1:
         listed = ", ".join(studies[:5])
-        raise BadDicom(f"{path}: holds {len(studies)} studies ({listed}); give one of them")
+        raise BadDicom(f"{path}: contains {len(studies)} studies ({listed}); give one of them")
     return _assembled(found, str(path))
 
 
@@ -163,8 +162,8 @@ def _assembled(found: Scan, name: str) -> Study:
     """Decode the series of one study.
 
     Args:
-        found: its headers; all series are of one study.
-        name: what the study is called where nothing of it can be used.
+        found: its series.
+        name: name of the study in the error.
 
     Raises:
         BadDicom: if no series can be used.
@@ -179,14 +178,14 @@ def _assembled(found: Scan, name: str) -> Study:
             if volume.kind is None:
                 other.append(volume)
                 declined.append(why)
-                what = f"of no known kind ({why})"
+                what = f"excluded: {why}"
                 problems.append(Problem(what, volume.study_id, volume.series_id, fatal=False))
             else:
                 known.append(volume)
     if not known and not other:
         reasons = "; ".join(dict.fromkeys(p.what for p in problems)) or "no DICOM files"
         raise BadDicom(f"{name}: no usable series ({reasons[:400]})")
-    # whatever the names and order of their files
+    # so that names and order of the files do not matter
     known.sort(key=lambda v: v.series_id)
     volumes = tuple(v for kind in SeriesKind for v in known if v.kind is kind)
     return Study(found.series[0].study_id, volumes, tuple(problems), tuple(other), tuple(declined))

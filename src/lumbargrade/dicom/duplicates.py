@@ -1,6 +1,7 @@
-"""Images that are there more than once.
+"""Find duplicate images, and separate several acquisitions of the same places.
 
-Copies count once; of several different images of each place it is decided which belong together.
+Of duplicates, one image is used. If each place has several different images, they are split into
+parts with one image per place.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from lumbargrade.domain.errors import BadDicom
 
 
 def split_same_file(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:
-    """(images, further files of one of them): of the same UID and number, at the same place."""
+    """(images, duplicates): duplicates have the same UID, number and place."""
     alike = partition(headers, lambda h: (h.sop_uid, h.instance_number))
     copies = {
         copy
@@ -32,11 +33,11 @@ def split_same_file(headers: Sequence[SliceHeader]) -> tuple[list[SliceHeader], 
 def split_same_pixels(
     headers: Sequence[SliceHeader],
 ) -> tuple[list[SliceHeader], list[SliceHeader]]:
-    """(images, further files of one of them): of the same pixels at the same place.
+    """(images, duplicates): duplicates have the same pixels at the same place.
 
-    UIDs and numbers do not matter: exports and anonymisers give copies new ones. Pixels are looked
-    at only where a place is imaged more than once. Which copy is used does not depend on the order
-    of the headers: an original one, with the lowest number.
+    UIDs and numbers are ignored, because exports and anonymisers give duplicates new ones. Pixels
+    are compared only if a place is imaged more than once. The original image with the lowest
+    number is kept, so the result does not depend on the order of the headers.
     """
     if len(headers) < 2:
         return list(headers), []
@@ -44,7 +45,7 @@ def split_same_pixels(
     for place in _places(headers):
         if len(place) < 2:
             continue
-        # the same stored bytes are the same pixels only in the same coding
+        # equal stored bytes mean equal pixels only within one transfer syntax
         stored = len({h.syntax for h in place}) == 1 and not any(h.frame for h in place)
         images = partition(place, lambda h: _identity(h, stored))  # noqa: B023  # called at once
         for image in images:
@@ -53,7 +54,7 @@ def split_same_pixels(
 
 
 def _places(headers: Sequence[SliceHeader]) -> Iterable[list[SliceHeader]]:
-    """Images that begin at one place of one plane, and cover it with as many pixels."""
+    """Groups of images with the same corner, plane, matrix and spacing."""
     plane_of = planes(headers)
     for plane in partition(headers, lambda h: (plane_of[h], h.shape, h.plane.spacing)):
         left = plane
@@ -83,16 +84,16 @@ def _divided(
 
 Parts = list[list[SliceHeader]]
 
-#: Images of one plane whose middles are further apart than this, mm, are of different stations.
+#: Images in one plane belong to different stations if their centres are further apart, mm.
 _STATION = 20.0
 
 
 def split_repeats(headers: Sequence[SliceHeader]) -> Parts | None:
-    """Parts in which every plane is imaged once; None where nothing tells the images apart.
+    """Split images into parts with one image per plane; None if nothing separates them.
 
-    Tried in this order: where the images lie in their planes (stations of a long spine), header
-    values that differ between acquisitions, the time of acquisition, and at last the instance
-    numbers, by which a second acquisition follows the first or is interleaved with it.
+    These are tried in order: the position within the plane (stations of a long spine), header
+    values that differ between acquisitions, the acquisition time, and the instance numbers (the
+    second acquisition follows the first or is interleaved with it).
     """
     plane_of = planes(headers)
     most = most_in_one_plane(headers, plane_of)
@@ -111,7 +112,7 @@ def split_repeats(headers: Sequence[SliceHeader]) -> Parts | None:
                 return runs
     for key in keys:
         parts = partition(headers, key)
-        # more parts than images of a plane: some parts lie apart from others
+        # more parts than images per plane: the parts cover different planes
         if len(parts) > 1 and min(map(len, parts)) > 1 and _single(parts, plane_of):
             return parts
     return None if by_number is None else _ranks(by_number, plane_of)
@@ -122,7 +123,7 @@ def _single(parts: Parts, plane_of: Mapping[SliceHeader, int]) -> bool:
 
 
 def _station_of(headers: Sequence[SliceHeader]) -> Callable[[SliceHeader], Hashable]:
-    """A key by the place of an image inside its plane."""
+    """A key: the station of an image, by its position within its plane."""
     firsts: list[np.ndarray] = []
     station: dict[SliceHeader, int] = {}
     for header, centre in zip(headers, centres(headers), strict=True):
@@ -136,7 +137,7 @@ def _station_of(headers: Sequence[SliceHeader]) -> Callable[[SliceHeader], Hasha
 
 
 def _values(headers: Sequence[SliceHeader]) -> list[Callable[[SliceHeader], Hashable]]:
-    """Keys by one header value each, and by all together."""
+    """Keys: each header value alone, then all header values together."""
     values = {h: dict(h.about.repeats) for h in headers}
     names = sorted({name for own in values.values() for name in own})
     single: list[Callable[[SliceHeader], Hashable]] = [
@@ -149,7 +150,7 @@ def _values(headers: Sequence[SliceHeader]) -> list[Callable[[SliceHeader], Hash
 def _by_time(
     headers: Sequence[SliceHeader], plane_of: Mapping[SliceHeader, int]
 ) -> list[SliceHeader] | None:
-    """Images in the order of their acquisition, where times tell those of each plane apart."""
+    """Images by acquisition time; None if two images of a plane have the same time or none."""
     timed = all(h.acquired for h in headers)
     return _in_order(headers, plane_of, lambda h: (h.acquired,)) if timed else None
 
@@ -157,7 +158,7 @@ def _by_time(
 def _by_number(
     headers: Sequence[SliceHeader], plane_of: Mapping[SliceHeader, int]
 ) -> list[SliceHeader] | None:
-    """Images in the order of their numbers, where these tell those of each plane apart."""
+    """Images by instance number; None if two images of a plane have the same number."""
     return _in_order(headers, plane_of, lambda h: (h.instance_number,))
 
 
@@ -172,7 +173,7 @@ def _in_order(
 
 
 def _runs(ordered: Sequence[SliceHeader], plane_of: Mapping[SliceHeader, int]) -> Parts:
-    """Consecutive images; a new run begins where a plane would be in the run already."""
+    """Runs of consecutive images; a new run begins when a plane would repeat within the run."""
     runs: Parts = []
     seen: set[int] = set()
     for header in ordered:
@@ -185,7 +186,7 @@ def _runs(ordered: Sequence[SliceHeader], plane_of: Mapping[SliceHeader, int]) -
 
 
 def _ranks(ordered: Sequence[SliceHeader], plane_of: Mapping[SliceHeader, int]) -> Parts:
-    """The first image of every plane, the second of every plane, and so on."""
+    """Parts: the first image of every plane, the second of every plane, and so on."""
     parts: Parts = []
     count: dict[int, int] = defaultdict(int)
     for header in ordered:
