@@ -25,7 +25,7 @@ def test_a_label_that_every_file_finds_unlikely_is_a_suspect_with_its_series():
     assert (suspect.study_id, suspect.series_id, suspect.targets) == ("5", "77", (ONE,))
     assert suspect.score == 0.05 / 0.04
     assert "labelled Severe" in suspect.reason
-    assert "4.0% at most and Normal/Mild 96%" in suspect.reason
+    assert "at most 4.0%, and Normal/Mild 96%" in suspect.reason
 
 
 def test_one_file_that_agrees_or_says_nothing_clears_a_label():

@@ -46,7 +46,7 @@ def test_an_axial_point_at_the_height_of_another_level_names_that_level():
     (suspect,) = check_patient(named(placed(), {one: two, two: one}))
     assert suspect.check is Check.PATIENT
     assert set(suspect.targets) == {one, two}
-    assert "the canal point of its name, at the height of L" in suspect.reason
+    assert "the canal point of that level, at the height of L" in suspect.reason
 
 
 @pytest.mark.parametrize("condition", [Condition.FORAMINAL, Condition.SUBARTICULAR])
@@ -55,7 +55,7 @@ def test_exchanged_sides_are_told_and_exchanged_back(condition):
     (suspect,) = check_patient(named(placed(), names))
     assert suspect.condition is condition
     assert len(suspect.targets) == len(suspect.corrections) == 10
-    assert "mm to the right of right" in suspect.reason
+    assert "mm to the right of the right point" in suspect.reason
 
 
 def test_a_canal_row_one_level_off_is_the_suspect_when_all_others_stand_against_it():
@@ -64,7 +64,7 @@ def test_a_canal_row_one_level_off_is_the_suspect_when_all_others_stand_against_
     (suspect,) = check_patient(named([p for p in placed() if p.target != end], names))
     assert suspect.condition is Condition.CANAL
     assert [t.level for t in suspect.targets] == list(Level)[1:]
-    assert "above all others of its name" in suspect.reason
+    assert "above all other points of that level" in suspect.reason
 
 
 def test_a_point_that_is_doubted_already_is_held_against_nobody():

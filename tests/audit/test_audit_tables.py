@@ -132,7 +132,7 @@ def test_few_series_are_still_checked_for_what_needs_no_shape():
     few = made_tables(studies=4)
     audit = audit_tables(few)
     assert not audit.suspects
-    assert all("shape unchecked" in p.what for p in audit.problems)
+    assert all("shape not checked" in p.what for p in audit.problems)
     level = [canal(Level.L1_L2), canal(Level.L2_L3)]
     names = dict(zip(level, level[::-1], strict=True))
     wrong = edited(few, "102", level, lambda p: p._replace(target=names[p.target]))

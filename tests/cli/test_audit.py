@@ -103,11 +103,11 @@ def test_with_a_store_slices_stand_behind_the_points_and_what_it_lacks_is_named(
     store = str(with_images / "store")
     assert main(["audit", str(with_images / "data"), "--store", store, "--out", str(out)]) == 1
     assert "study 1021" in caplog.text
-    assert "3 series with labels not in the store" in caplog.text
+    assert "3 series with labels are not in the store" in caplog.text
     assert list((out / "pictures").glob("*.jpg"))
     page = (out / "index.html").read_text()
-    assert "What could not be checked" in page
-    assert "No images were looked at" not in page
+    assert "These could not be checked" in page
+    assert "Images were not used" not in page
 
 
 def test_a_store_without_a_kind_of_series_says_so_once_and_that_is_no_failure(tmp_path, caplog):
@@ -127,7 +127,7 @@ def test_a_store_of_other_labels_is_named(with_images, tmp_path, caplog):
     arguments = ["audit", str(with_images / "data"), "--label-fixes", str(fixes)]
     arguments += ["--store", str(with_images / "store"), "--out", str(tmp_path / "audit")]
     assert main(arguments) == 1
-    assert "1 points of the store lie elsewhere than in the tables" in caplog.text
+    assert "1 points of the store differ from the tables" in caplog.text
 
 
 def test_contradicted_grades_are_listed_with_pictures_and_for_training(data, tmp_path, caplog):

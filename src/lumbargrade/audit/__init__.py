@@ -1,1 +1,1 @@
-"""Which labels are wrong: checks of LSDC tables, each a pure function to ranked suspects."""
+"""Find labels that are probably wrong: each check is a pure function that returns suspects."""

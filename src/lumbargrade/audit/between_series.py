@@ -1,10 +1,9 @@
-"""Checks of rows of points against other rows: sides and series that are named a level apart.
+"""Checks of a row of points against other rows: rows named one level off, left and right exchanged.
 
-Within a series every point of a row that is named one level too high or too low still fits the
-others. The other side of the series and other series of the study contradict it: in the image
-frame, where two series seem to be drawn in the same one, or in patient millimetres, where a store
-has the planes of the slices. All series of a study lie in one patient, so a level has one height,
-and left is left, whichever series it was marked on.
+If all points of a row are named one level too high or too low, they still fit each other. The other
+side of the series and the other series of the study contradict them. Rows are compared in pixels,
+if two series seem to share one image frame, or in patient millimetres, if a store has the planes of
+the slices. A level has the same height in all series of a patient, and left is always left.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from lumbargrade.domain.vocabulary import Condition, Level, Side, Target
 from lumbargrade.lsdc.corrections import Correction, Fix
 from lumbargrade.lsdc.store_tables import StoredPoint
 
-#: Levels by which a row or a point must lie too high or too low to count as named differently.
+#: A row or point that lies this many levels too high or too low counts as named for another level.
 _APART = 0.6
-#: Two series count as drawn in one frame when size (as a share) and x (in discs) agree this well.
+#: Two series share an image frame if size (as a share) and x (in disc spacings) agree this well.
 _SAME_SIZE, _SAME_X = 0.12, 0.3
-#: Millimetres by which left must lie left of right; anything less cannot be two sides.
+#: Left and right are exchanged if left lies more than this to the right of right, mm.
 _LEFT_OF_RIGHT = 2.0
 
 Places = Mapping[tuple[str, Target], FloatArray]
@@ -35,7 +34,7 @@ Rows = dict[Side | None, "Row"]
 
 
 class Row(NamedTuple):
-    """Where a row of five points stands: shift of the mean shape, pixels, and its size."""
+    """Position of a row of five points: shift and size of the mean shape, pixels."""
 
     chain: Chain
     side: Side | None
@@ -54,11 +53,11 @@ def check_shifts(
     models: Mapping[Condition, ShapeModel],
     placed: Collection[str] = (),
 ) -> list[Suspect]:
-    """Sides of a foraminal series, and canal against foraminal rows, one level apart.
+    """Find rows that are named one level off: one foraminal side, or the canal row.
 
     Args:
-        placed: series whose place in the patient is known: the canal rows of these are compared
-            in millimetres elsewhere, not by their frame.
+        placed: series with known positions in the patient. Their canal rows are not compared here,
+            but in millimetres by :func:`check_patient`.
     """
     if Condition.FORAMINAL not in models:
         return []
@@ -84,7 +83,7 @@ def check_shifts(
 
 
 def sides_apart(chain: Chain, model: ShapeModel) -> bool:
-    """Whether the two sides of a foraminal series stand a level apart."""
+    """Whether left and right points of the same name lie about a level apart in height."""
     rows = _rows(chain, model)
     return len(rows) == 2 and abs(_levels(rows[Side.LEFT], rows[Side.RIGHT])) >= _APART
 
@@ -101,7 +100,7 @@ def _rows(chain: Chain, model: ShapeModel) -> Rows:
 
 
 def _usual_offset(pairs: Sequence[tuple[Row, Row]]) -> tuple[float, float]:
-    """How far the canal row stands from the foraminal rows, in discs, where sizes agree."""
+    """Median offset of canal from foraminal rows of the same size, in disc spacings."""
     offsets = [
         ((a.x - b.x) / b.size, (a.y - b.y) / b.size) for a, b in pairs if _alike(a.size, b.size)
     ]
@@ -114,12 +113,12 @@ def _alike(a: float, b: float) -> bool:
 
 
 def _levels(a: Row, b: Row, usual: tuple[float, float] = (0.0, 0.0)) -> float:
-    """Discs by which ``a`` stands lower than ``b``."""
+    """Levels by which ``a`` lies lower than ``b``."""
     return (a.y - b.y) * 2 / (a.size + b.size) - usual[1]
 
 
 def _one_frame(a: Row, b: Row, usual: tuple[float, float]) -> bool:
-    """Whether two series seem drawn in one frame: no table says so, but chance rarely does this."""
+    """Whether two series seem to share an image frame, which the tables do not say."""
     return _alike(a.size, b.size) and abs((a.x - b.x) / b.size - usual[0]) <= _SAME_X
 
 
@@ -143,7 +142,7 @@ def _compare(
             if canal is not None:
                 yield from _lacking_end(canal, rows, off, models)
             return
-    # One row alone may agree in size and x by chance, though it was drawn in another frame.
+    # A single row may agree in size and x by chance although its image frame is another one.
     if canal is not None and len(off) == 2:
         levels = float(np.mean(list(off.values())))
         yield _shift_suspect(canal, levels, "both foraminal rows", models)
@@ -157,7 +156,7 @@ def _sides_suspect(
     to_canal: Mapping[Side | None, float],
     models: Mapping[Condition, ShapeModel],
 ) -> Suspect:
-    """Left and right a level apart; the canal, where it is in the same frame, tells which."""
+    """Left and right lie a level apart; a canal row in the same frame shows which one is wrong."""
     if len(to_canal) == 2 and len(off) == 1:
         odd = next(iter(off))
         row, levels = (left, apart) if odd is Side.LEFT else (right, -apart)
@@ -167,15 +166,18 @@ def _sides_suspect(
         Check.SHIFT,
         left.chain.there,
         abs(apart) / _APART,
-        f"{low.side} points stand {abs(apart):.1f} levels lower than {high.side} points of the "
-        "same name; nothing tells which are right",
+        f"{low.side} points lie {abs(apart):.1f} levels lower than {high.side} points of the "
+        "same name; it is not known which side is right",
     )
 
 
 def _lacking_end(
     canal: Row, rows: Rows, off: Mapping[Side | None, float], models: Mapping[Condition, ShapeModel]
 ) -> Iterator[Suspect]:
-    """A canal row that lacks its last level and stands a level low is likely named wrong."""
+    """A canal row that lies a level too low and lacks its lowest level is probably named wrong.
+
+    The same holds for a row that lies too high and lacks its highest level.
+    """
     ends = {+1: canal.chain.side(None)[-1], -1: canal.chain.side(None)[0]}
     for side, levels in off.items():
         if ends[1 if levels > 0 else -1] not in canal.chain.there:
@@ -190,13 +192,13 @@ def _shift_suspect(
         Check.SHIFT,
         row.chain.marked_on(row.side),
         abs(levels) / _APART,
-        f"{row.name} points stand {abs(levels):.1f} levels {where} than {against}",
+        f"{row.name} points lie {abs(levels):.1f} levels {where} than {against}",
         _renamed(row, 1 if levels > 0 else -1, models[row.chain.condition]),
     )
 
 
 def _renamed(row: Row, step: int, model: ShapeModel) -> Iterator[Correction]:
-    """Every point under the name of the next level, ``step`` down; the end by the shape."""
+    """Rename every point to the level ``step`` further down; predict the point at the free end."""
     chain, mine = row.chain, row.chain.side(row.side).tolist()
     xy, instances = np.full_like(chain.xy, np.nan), np.full_like(chain.instances, np.nan)
     for place in range(len(Level)):
@@ -214,12 +216,12 @@ def _renamed(row: Row, step: int, model: ShapeModel) -> Iterator[Correction]:
 
 @dataclass(frozen=True)
 class Spine:
-    """The levels of a study in the patient.
+    """Positions of the levels of a study in the patient.
 
     Attributes:
         places: (5, 3) LPS mm; NaN for a level without a point.
-        down: (5, 3) unit vectors along the spine to the feet.
-        spacing: mm from disc to disc.
+        down: (5, 3) unit vectors along the spine, towards the feet.
+        spacing: distance of neighbouring discs, mm.
     """
 
     places: FloatArray
@@ -228,7 +230,7 @@ class Spine:
 
     @classmethod
     def of(cls, places: FloatArray) -> Spine | None:
-        """From the points of a row, or None with fewer than three."""
+        """The spine of a row of points (5, 3), or None with fewer than three points."""
         known = np.flatnonzero(np.isfinite(places).all(axis=1))
         if len(known) < 3:
             return None
@@ -241,19 +243,19 @@ class Spine:
         return cls(places, down, spacing)
 
     def levels_lower(self, places: FloatArray) -> FloatArray:
-        """Levels by which points (5, 3) stand lower than the level they are named after, (5,)."""
+        """Levels by which points (5, 3) lie lower than the level of their name, (5,)."""
         return np.asarray(((places - self.places) * self.down).sum(axis=1) / self.spacing)
 
 
 def check_patient(
     points: Iterable[StoredPoint], doubted: Collection[tuple[str, Target]] = ()
 ) -> list[Suspect]:
-    """Points at the height of another level, and sides exchanged.
+    """Find points at the height of another level, and exchanged sides.
 
     If every other series of a study contradicts a canal point, the canal point is the suspect.
 
     Args:
-        points: of a store.
+        points: all points of a store.
         doubted: (series id, target) of points already flagged: neither judged nor used as
             reference.
     """
@@ -278,7 +280,7 @@ def check_patient(
 
 
 def _places(chain: Chain, side: Side | None, places: Places) -> FloatArray:
-    """(5, 3) LPS mm of a side, top to bottom; NaN where there is no place."""
+    """(5, 3) LPS mm of a side, top to bottom; NaN if the position is not known."""
     nowhere = np.full(3, np.nan)
     targets = [chain.targets[i] for i in chain.side(side)]
     return np.array([places.get((chain.series_id, t), nowhere) for t in targets])
@@ -287,17 +289,17 @@ def _places(chain: Chain, side: Side | None, places: Places) -> FloatArray:
 def _heights(
     canal: Chain, spine: Spine, others: Sequence[Chain], places: Places
 ) -> Iterator[Suspect]:
-    """Points at another level's height than their name: one suspect per series."""
+    """Points at the height of another level than that of their name; one suspect per series."""
     lower = []
     for chain in others:
         levels = np.full(len(chain.targets), np.nan)
         for side in chain.sides:
             levels[chain.side(side)] = spine.levels_lower(_places(chain, side, places))
         lower.append(levels)
-    blamed = _against_all(lower)
+    blamed = _contradicted_levels(lower)
     if blamed:
         higher = {k: -levels for k, levels in blamed.items()}
-        yield _height_suspect(canal, higher, spine, "all others")
+        yield _height_suspect(canal, higher, spine, "all other points of that level")
     for chain, levels in zip(others, lower, strict=True):
         off = {
             i: by
@@ -305,11 +307,11 @@ def _heights(
             if abs(by) >= _APART and i % len(Level) not in blamed
         }
         if off:
-            yield _height_suspect(chain, off, spine, "the canal point")
+            yield _height_suspect(chain, off, spine, "the canal point of that level")
 
 
-def _against_all(lower: Sequence[FloatArray]) -> dict[int, float]:
-    """Levels at which every point of two or more series stands off, one way: how far."""
+def _contradicted_levels(lower: Sequence[FloatArray]) -> dict[int, float]:
+    """Levels at which all points of two or more series are off in the same direction: how far."""
     blamed = {}
     for k in range(len(Level)):
         each = [v[k :: len(Level)][np.isfinite(v[k :: len(Level)])] for v in lower]
@@ -323,7 +325,7 @@ def _against_all(lower: Sequence[FloatArray]) -> dict[int, float]:
 
 
 def _height_suspect(chain: Chain, off: Mapping[int, float], spine: Spine, than: str) -> Suspect:
-    """Labels by index, each with the levels by which it is too low."""
+    """A suspect of the points ``off``: by index, the number of levels that each is too low."""
     worst = max(off, key=lambda i: abs(off[i]))
     level, by = chain.targets[worst].level, off[worst]
     where = "below" if by > 0 else "above"
@@ -334,17 +336,19 @@ def _height_suspect(chain: Chain, off: Mapping[int, float], spine: Spine, than: 
         Check.PATIENT,
         off,
         abs(by) / _APART,
-        f"{level.label} lies {abs(by) * spine.spacing:.0f} mm {where} {than} of its name{height}",
+        f"{level.label} lies {abs(by) * spine.spacing:.0f} mm {where} {than}{height}",
     )
 
 
 def _exchanged_sides(chain: Chain, places: Places) -> Iterator[Suspect]:
-    """Left points to the right of right points, in the patient."""
+    """Left points that lie to the right of right points in the patient."""
     left, right = (_places(chain, side, places) for side in (Side.LEFT, Side.RIGHT))
     apart = left[:, 0] - right[:, 0]
     wrong = np.flatnonzero(apart < -_LEFT_OF_RIGHT)
     if not len(wrong):
         return
     swapped, moves = chain.exchanged(wrong)
-    reason = f"left lies {-apart[wrong].min():.0f} mm to the right of right in the patient"
+    reason = (
+        f"left point {-apart[wrong].min():.0f} mm to the right of the right point in the patient"
+    )
     yield chain.suspect(Check.PATIENT, swapped, 2.0 + len(wrong), reason, moves)

@@ -1,4 +1,4 @@
-"""Grades that models contradict which have not seen the study."""
+"""Check of grades against out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import Condition, Grade
 from lumbargrade.lsdc.tables import Grades
 
-#: A label is contradicted where every file gives it less than this probability.
+#: A label is contradicted if every file gives it a probability below this.
 UNLIKELY = 0.05
-#: Most contradicted grades of a condition that are listed: what a person looks at in an hour.
+#: Largest number of listed grades per condition: as many as a person can review in an hour.
 MOST = 60
 
 
@@ -24,17 +24,16 @@ def check_grades(
     unlikely: float = UNLIKELY,
     most: int = MOST,
 ) -> list[Suspect]:
-    """Labels that every file of out-of-fold predictions finds unlikely, per condition.
+    """Find labels that every file of out-of-fold predictions gives a low probability.
 
-    Confident learning in its simplest form (Northcutt et al. 2021, "prune by class"): what counts
-    is the probability of the label, by models that were not trained on the study. The least
-    contradicting file decides.
+    This is the simplest form of confident learning (Northcutt et al. 2021, "prune by class"): it
+    uses only the probability of the label. The file with the highest probability decides.
 
     Args:
         files: out-of-fold predictions by study id, one mapping per file.
         grades: the labels.
-        unlikely: probability below which a label is contradicted.
-        most: how many are returned per condition.
+        unlikely: a label with a lower probability is contradicted.
+        most: largest number of suspects per condition.
     """
     found = ranked(_contradicted(files, grades, unlikely))
     return [s for c in Condition for s in [s for s in found if s.condition is c][:most]]
@@ -69,23 +68,22 @@ def _contradicted(
 
 def _reason(label: Grade, finding: Finding, files: int) -> str:
     other = finding.grade
-    who = "models" if files == 1 else f"models of all {files} files"
+    who = "out-of-fold models" + ("" if files == 1 else f" of all {files} files")
     return (
-        f"labelled {label.label}; {who} that have not seen the study give that "
-        f"{finding.probabilities[label]:.1%} at most and {other.label} "
-        f"{finding.probabilities[other]:.0%}"
+        f"labelled {label.label}; {who} give it at most {finding.probabilities[label]:.1%}, and "
+        f"{other.label} {finding.probabilities[other]:.0%}"
     )
 
 
 def prediction_problems(
     files: Mapping[Path, Mapping[str, StudyPrediction]], grades: Grades
 ) -> list[Problem]:
-    """Files with predictions of other studies than those of the labels, or with none."""
+    """Files without predictions, or with predictions of studies that have no labels."""
     problems = []
     for path, file in files.items():
         strange = sum(study not in grades for study in file)
         if not file:
-            problems.append(Problem("holds no prediction", file=str(path)))
+            problems.append(Problem("no prediction in the file", file=str(path)))
         elif strange:
             what = f"{strange} of {len(file)} predicted studies are not in train.csv"
             problems.append(Problem(what, file=str(path)))

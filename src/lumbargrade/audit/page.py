@@ -1,4 +1,4 @@
-"""The page of an audit: a card per suspect, with a picture and the proposed corrections."""
+"""Page of an audit: a card per suspect, with a picture and the proposed corrections."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PANEL = 340
 _MARGIN = 0.18
 _PAPER, _LABEL, _SUSPECT, _PROPOSED = (24, 24, 28), (150, 190, 220), (255, 120, 60), (90, 220, 120)
 _LEAD = (
-    "Each entry is a label that something contradicts, the most suspicious first. Crosses are "
-    "labels, orange those in question; green rings are proposed places. Rows of corrections.csv "
-    "carry the number of their entry: delete those that you do not agree with, then run "
-    "`lumbargrade prepare DATA --label-fixes corrections.csv`."
+    "Each entry shows labels that are probably wrong, the most suspicious first. Crosses mark the "
+    "labelled points; orange crosses are suspect. Green rings mark proposed places. Each row of "
+    "corrections.csv has the number of its entry: delete the rows that you do not agree with, then "
+    "run `lumbargrade prepare DATA --label-fixes corrections.csv`."
 )
 _NO_IMAGES = (
-    "No images were looked at: distances are in spacings, the usual distance between the discs of "
-    "the series (axial: between left and right), of which a sagittal series is some nine high. "
+    "Images were not used. Distances are in spacings: one spacing is the usual distance between "
+    "the discs of the series, or on axial slices between left and right. "
 )
 
 
@@ -49,7 +49,7 @@ def write_audit(
     }
     summary: list[Block] = [Table(COUNT_COLUMNS, audit.counts())]
     if audit.problems:
-        summary += [Text("What could not be checked:"), problem_table(audit.problems)]
+        summary += [Text("These could not be checked:"), problem_table(audit.problems)]
     sections = [Section("Summary", summary)]
     for condition in Condition:
         blocks: list[Block] = [
@@ -60,7 +60,7 @@ def write_audit(
         if blocks:
             sections.append(Section(condition.value.replace("_", " "), blocks))
     lead = _LEAD if store is not None else _NO_IMAGES + _LEAD
-    title = f"Labels of {tables.folder.name} that look wrong"
+    title = f"Labels of {tables.folder.name} that are probably wrong"
     write_page(out / "index.html", title, sections, lead)
 
 
@@ -78,14 +78,14 @@ def _card(entry: Entry, picture: str) -> Card:
         for c in entry.corrections
     ]
     if suspect.corrections and not entry.corrections:
-        lines = ["resolve the other entry for this series first"]
+        lines = ["Resolve the other entry for this series first."]
     title = f"{entry.number}. {suspect.check.words}"
     text = f"{where}: {suspect.reason} (score {suspect.score:.1f})."
     return Card(f"e{entry.number}", title, text, picture, lines)
 
 
 def _picture(out: Path, entry: Entry, chain: Chain | None, store: VolumeStore | None) -> str:
-    """Draw an entry; the picture's path relative to the page, "" where there is no point."""
+    """Draw an entry; return the picture's path relative to the page, "" without points."""
     if chain is None:
         return ""
     pixels, caption = _slice(entry.suspect, chain, store) if store is not None else (None, "")
@@ -97,7 +97,7 @@ def _picture(out: Path, entry: Entry, chain: Chain | None, store: VolumeStore | 
 def _slice(
     suspect: Suspect, chain: Chain, store: VolumeStore
 ) -> tuple[NDArray[np.uint8] | None, str]:
-    """The slice of the first label in question (or of the first that there is)."""
+    """The slice of the first suspect point, or of the first point of the series."""
     first = next((chain.targets.index(t) for t in suspect.targets if t in chain.marked), None)
     i = int(chain.there[0]) if first is None else first
     try:
@@ -112,11 +112,11 @@ def _slice(
 def draw_suspect(
     suspect: Suspect, chain: Chain, pixels: NDArray[np.uint8] | None = None, caption: str = ""
 ) -> NDArray[np.uint8]:
-    """One panel, RGB (PANEL, PANEL, 3).
+    """Draw one panel, RGB (PANEL, PANEL, 3).
 
     Args:
         chain: all points of the series.
-        pixels: (H, W) the slice behind them; without, they stand on plain ground.
+        pixels: (H, W) the slice behind the points; a plain background if not given.
         caption: written at the top.
     """
     proposed = [c for c in suspect.corrections if c.fix is not Fix.DROP]
@@ -157,7 +157,7 @@ def _name(chain: Chain, i: int) -> str:
 def _window(
     chain: Chain, proposed: Sequence[Correction], shape: tuple[int, ...] | None
 ) -> tuple[float, float, float]:
-    """Left, top and side, in pixels, of the square that holds all points."""
+    """Left, top and side, in pixels, of a square that contains all points."""
     xy = np.array([*chain.xy[chain.there].tolist(), *([c.x, c.y] for c in proposed)])
     if shape is not None:
         xy = np.clip(xy, 0, [shape[1], shape[0]])

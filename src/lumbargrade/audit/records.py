@@ -1,4 +1,4 @@
-"""The records of an audit: the points of a series as arrays, and a suspect with its corrections."""
+"""Records of an audit: the points of a series as arrays, and suspects with their corrections."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, Side, Targe
 from lumbargrade.lsdc.corrections import Correction, Fix
 from lumbargrade.lsdc.rows import LabelledPoint
 
-#: Instances by which a sagittal point may lie beyond all others of its side.
+#: A sagittal point this many instances beyond all other points of its side is suspect.
 STRAY = 3
 
 
 class Check(StrEnum):
-    """What was checked; the value stands in the CSV, :attr:`words` on the page."""
+    """A check. Tables show its value, the page shows :attr:`words`."""
 
     SHAPE = "shape"
     ORDER = "order"
@@ -44,12 +44,12 @@ class Check(StrEnum):
 _WORDS = {
     Check.SHAPE: "does not fit the other points",
     Check.ORDER: "levels out of order",
-    Check.SHIFT: "one level apart",
-    Check.SIDES: "left and right",
-    Check.INSTANCE: "instance number off",
+    Check.SHIFT: "named one level off",
+    Check.SIDES: "left and right mixed up",
+    Check.INSTANCE: "on an unlikely slice",
     Check.BOUNDS: "outside its image",
     Check.SERIES: "on an unexpected series",
-    Check.PATIENT: "axial against sagittal",
+    Check.PATIENT: "contradicts other series",
     Check.MISSING: "points missing",
     Check.GRADE: "grade that models contradict",
 }
@@ -57,17 +57,17 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Suspect:
-    """One thing that looks wrong, small enough to be looked at once.
+    """Labels of one series or study that are probably wrong, reviewed together.
 
     Attributes:
         check: which check found it.
         study_id: the study.
-        series_id: the series, or None where a grade of the study is meant.
-        targets: the labels in question, of one condition.
-        score: how far beyond what its check lets pass: 1 is the limit. Comparable within a check,
-            and roughly between checks.
-        reason: one sentence for people.
-        corrections: what would put it right, empty where no rule can know.
+        series_id: the series, or None for a grade, which belongs to the whole study.
+        targets: the suspect labels, all of one condition.
+        score: 1 is the limit of the check; a higher score is more suspicious. Scores of different
+            checks are only roughly comparable.
+        reason: one sentence for the reviewer.
+        corrections: the proposed corrections; empty if none can be derived.
     """
 
     check: Check
@@ -84,7 +84,7 @@ class Suspect:
 
     @property
     def names(self) -> str:
-        """The targets for people: sides once, levels joined; ``left L1/L2, L2/L3``."""
+        """The targets as text, levels grouped by side: ``left L1/L2, L2/L3``."""
         by_side: dict[str, list[str]] = {}
         for t in self.targets:
             by_side.setdefault(t.side or "", []).append(t.level.label)
@@ -96,7 +96,7 @@ class Suspect:
 
 
 class ChainPoint(LabelledPoint, Protocol):
-    """A labelled point with its place in the image."""
+    """A labelled point with its position in the image."""
 
     @property
     def instance_number(self) -> int: ...
@@ -108,13 +108,13 @@ class ChainPoint(LabelledPoint, Protocol):
 
 @dataclass(frozen=True)
 class Chain:
-    """The five points (ten where a condition has sides) of a condition in a series.
+    """The points of a condition in a series: five, or ten if the condition has sides.
 
     Attributes:
-        study_id, series_id: whose.
-        condition: what they mark.
-        xy: (P, 2) pixels in the order of ``TARGETS[condition]``; NaN where there is no point.
-        instances: (P,) instance numbers; NaN where there is no point.
+        study_id, series_id: the series.
+        condition: the condition.
+        xy: (P, 2) pixels in the order of ``TARGETS[condition]``; NaN for a missing point.
+        instances: (P,) instance numbers; NaN for a missing point.
     """
 
     study_id: str
@@ -151,7 +151,7 @@ class Chain:
 
     @property
     def spacing(self) -> float:
-        """A first guess of pixels per spacing: between discs; axial, between left and right."""
+        """Rough pixels per spacing: between discs, or on axial slices between left and right."""
         xy = self.xy
         with np.errstate(invalid="ignore"):
             if self.condition is Condition.SUBARTICULAR:
@@ -162,9 +162,10 @@ class Chain:
         return float(np.median(known)) if len(known) else float("nan")
 
     def likely_instance(self, i: int) -> int | None:
-        """The slice that a point would lie on, or None where the others do not tell.
+        """The slice on which a point is expected, or None without other points to tell.
 
-        Sagittal, the middle one of its side's others; axial, that of the other side's point.
+        Sagittal: the median slice of the other points of its side. Axial: the slice of the point on
+        the other side.
         """
         if self.condition is Condition.SUBARTICULAR:
             among = [self.targets.index(self.targets[i].mirror())]
@@ -174,12 +175,11 @@ class Chain:
         return int(known[(len(known) - 1) // 2]) if len(known) else None
 
     def nearby_instance(self, i: int) -> float:
-        """The slice of point ``i``; where it lies far from that of its side's others, theirs."""
+        """The slice of point ``i``, or the likely slice if the two are far apart."""
         own, likely = float(self.instances[i]), self.likely_instance(i)
         return own if likely is None or abs(likely - own) < STRAY else float(likely)
 
     def correction(self, fix: Fix, i: int, xy: ArrayLike, instance: float) -> Correction:
-        """A correction of point ``i``."""
         x, y = np.round(np.asarray(xy, float), 2).tolist()
         ids = self.study_id, self.series_id
         return Correction(fix, *ids, int(instance), self.targets[i], x, y)
@@ -192,13 +192,13 @@ class Chain:
         reason: str,
         corrections: Iterable[Correction] = (),
     ) -> Suspect:
-        """A suspect of this series; ``which`` are the indices of the labels in question."""
+        """A suspect of this series; ``which`` are the indices of the suspect labels."""
         targets = tuple(self.targets[i] for i in which)
         ids = self.study_id, self.series_id
         return Suspect(check, *ids, targets, float(score), reason, tuple(corrections))
 
     def exchanged(self, levels: Iterable[int]) -> tuple[list[int], list[Correction]]:
-        """Left and right of some levels named the other way: their indices, and the moves."""
+        """Exchange left and right at some levels: the indices of their points, and the moves."""
         left, right = self.side(Side.LEFT), self.side(Side.RIGHT)
         pairs = [(int(left[k]), int(right[k])) for k in levels]
         swaps = sorted([*pairs, *((j, i) for i, j in pairs)])
@@ -207,7 +207,7 @@ class Chain:
 
 
 def chains_of(condition: Condition, points: Iterable[ChainPoint]) -> list[Chain]:
-    """All series with a point of a condition, by ids."""
+    """The chain of each series that has a point of the condition, sorted by ids."""
     targets = TARGETS[condition]
     place = {t: i for i, t in enumerate(targets)}
     found: dict[tuple[str, str], list[ChainPoint]] = defaultdict(list)
@@ -225,11 +225,12 @@ def chains_of(condition: Condition, points: Iterable[ChainPoint]) -> list[Chain]
 
 
 def settle(suspects: Sequence[Suspect]) -> dict[int, tuple[Correction, ...]]:
-    """The corrections that go together, by number of the suspect (from 1, in the given order).
+    """Choose corrections that do not conflict, by number of the suspect (from 1, in given order).
 
-    No label is corrected twice. What puts a suspect right is taken whole or not at all; wrong
-    points come before missing ones, since those are placed by the points that are there. Where a
-    whole row may bear wrong names and nothing tells which, nothing is added to its series.
+    No label is corrected twice: the corrections of a suspect are taken together or not at all.
+    Wrong points come before missing points, because the position of a missing point is predicted
+    from the others. If a whole row of a series may have wrong names and it is not known which row,
+    no point is added to the series.
     """
     taken: set[object] = set()
     open_names = {
@@ -250,7 +251,7 @@ def settle(suspects: Sequence[Suspect]) -> dict[int, tuple[Correction, ...]]:
 
 
 def ranked(suspects: Iterable[Suspect]) -> list[Suspect]:
-    """The most suspicious first; ties in the order of the ids, so that runs agree."""
+    """Sort by falling score; ties are sorted by ids, so that every run gives the same order."""
     return sorted(
         suspects,
         key=lambda s: (-s.score, id_order(s.study_id), id_order(s.series_id or ""), s.check),

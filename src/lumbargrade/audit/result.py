@@ -1,4 +1,4 @@
-"""The result of an audit: numbered entries, their counts, and the tables that it writes."""
+"""Result of an audit: numbered entries, their counts, and the tables."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ COUNT_COLUMNS = ("condition", "check", "suspects", "with a correction")
 
 @dataclass(frozen=True)
 class Entry:
-    """A suspect under its number, with the corrections that can be made together with all others.
+    """A numbered suspect, with corrections that do not conflict with those of other entries.
 
-    Whoever does not agree with an entry deletes the rows of its number from ``corrections.csv``.
+    A reviewer who does not agree deletes the rows with this number from ``corrections.csv``.
     """
 
     number: int
@@ -44,11 +44,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found.
+    """Result of an audit.
 
     Attributes:
-        entries: in the order of their numbers, from 1.
-        points: how many labelled points were looked at.
+        entries: numbered from 1, in order.
+        points: number of labelled points that were checked.
         problems: what could not be checked.
     """
 
@@ -58,10 +58,10 @@ class Audit:
 
     @classmethod
     def of(cls, suspects: Iterable[Suspect], points: int, problems: Sequence[Problem]) -> Audit:
-        """Number the suspects: by condition, then labels that are wrong, missing, contradicted.
+        """Number the suspects: by condition, in it wrong points, missing points, then grades.
 
         Args:
-            suspects: the most suspicious first.
+            suspects: sorted, the most suspicious first.
         """
         last = {Check.MISSING: 1, Check.GRADE: 2}
         conditions = list(Condition)
@@ -74,11 +74,11 @@ class Audit:
 
     @property
     def corrections(self) -> int:
-        """How many points the corrections concern: rows of ``corrections.csv``."""
+        """Number of corrected points: rows of ``corrections.csv``."""
         return sum(len(e.corrections) for e in self.entries)
 
     def counts(self) -> list[list[object]]:
-        """Per condition and check: suspects, and those with a correction."""
+        """Rows of :data:`COUNT_COLUMNS`, one per condition and check."""
         total = Counter((e.suspect.condition, e.suspect.check) for e in self.entries)
         corrected = Counter(
             (e.suspect.condition, e.suspect.check) for e in self.entries if e.corrections
@@ -110,7 +110,7 @@ class Audit:
 def write_tables(out: Path, audit: Audit, grades: Grades) -> None:
     """Write ``suspects.csv``, ``corrections.csv`` (for `prepare`), ``contradicted.csv``.
 
-    ``contradicted.csv`` is what the recipe key ``data.suspects`` takes.
+    The recipe key ``data.suspects`` takes ``contradicted.csv``.
     """
     corrections = [
         (

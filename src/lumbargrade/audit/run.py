@@ -1,4 +1,4 @@
-"""All checks of a data set: its tables, then with a store its images, then predictions."""
+"""Run all checks of a data set: of its tables, its store and its out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def audit(
     """Check the labels of a data set.
 
     Args:
-        store: of the same labels: gives image bounds and places in the patient.
-        predictions: out of fold, by file.
+        store: made from the same labels; gives image bounds and positions in the patient.
+        predictions: out-of-fold predictions by file.
     """
     sizes = {s[:2]: shape[1:] for s, shape in store.shapes.items()} if store else None
     found = audit_tables(tables, sizes)
@@ -66,10 +66,10 @@ def audit(
 
 @dataclass(frozen=True)
 class TableAudit:
-    """What the tables alone say.
+    """Result of the checks of tables.
 
     Attributes:
-        suspects: the most suspicious first.
+        suspects: sorted, the most suspicious first.
         problems: what could not be checked.
     """
 
@@ -81,8 +81,8 @@ def audit_tables(tables: LsdcTables, sizes: Sizes | None = None) -> TableAudit:
     """Check every labelled point against the other points and tables.
 
     Args:
-        sizes: of the images, where they are known. Without, distances are in disc spacings of the
-            series, and only points above or left of any image count as outside.
+        sizes: of the images. Without them, only points above or to the left of any image count as
+            outside.
     """
     kinds = {s[:2]: s.kind for s in tables.series}
     chains = {c: chains_of(c, tables.points) for c in Condition}
@@ -93,7 +93,9 @@ def audit_tables(tables: LsdcTables, sizes: Sizes | None = None) -> TableAudit:
         if model is not None:
             models[condition] = model
         elif mine:
-            what = f"{condition}: fewer than {LEAST_SERIES} series with all points, shape unchecked"
+            what = (
+                f"{condition}: fewer than {LEAST_SERIES} series with all points; shape not checked"
+            )
             problems.append(Problem(what, fatal=False))
     placed = {series for _, series in sizes or {}}
     suspects = check_shifts(chains[Condition.CANAL], chains[Condition.FORAMINAL], models, placed)
@@ -111,7 +113,7 @@ def audit_tables(tables: LsdcTables, sizes: Sizes | None = None) -> TableAudit:
 
 
 def _check_shape(chain: Chain, model: ShapeModel | None, wanted: list[int]) -> Iterator[Suspect]:
-    """Order, shape and what is missing; a series whose levels are exchanged is not judged twice."""
+    """Check order, shape and missing points; if the order is wrong, the shape is not checked."""
     fit = Fit((), ())
     if order := check_order(chain, model):
         yield order
@@ -126,10 +128,10 @@ def _check_shape(chain: Chain, model: ShapeModel | None, wanted: list[int]) -> I
 
 
 def _wanted(chain: Chain, labelled: set[tuple[str, Target]], grades: Grades) -> list[int]:
-    """Targets that should have a point here: no series of the study has one.
+    """Indices of targets that should have a point in this series, but have none in the study.
 
-    A sagittal series shows every level. Axial series share the levels of a study, so there a
-    target is missed where it is graded and this series has the level's other side.
+    A sagittal series shows every level. Axial series may each show some levels, so a target is
+    wanted only if it is graded and this series has a point on the other side of its level.
     """
     absent = [i for i, t in enumerate(chain.targets) if (chain.study_id, t) not in labelled]
     if chain.condition is not Condition.SUBARTICULAR:
@@ -143,9 +145,9 @@ def _wanted(chain: Chain, labelled: set[tuple[str, Target]], grades: Grades) -> 
 
 
 def store_problems(tables: LsdcTables, store: VolumeStore) -> list[Problem]:
-    """Studies with labels but without images in the store, and labels that the store has not.
+    """Labelled series that the store lacks, and points of the store that differ from the tables.
 
-    A store that was prepared without a kind of series lacks it on purpose: that is said once.
+    If the store holds no series of a kind, it was prepared so: one problem reports all of them.
     """
     stored = {s[:2] for s in store.series}
     without = {s.kind for s in tables.series} - {s.kind for s in store.series}
@@ -155,19 +157,23 @@ def store_problems(tables: LsdcTables, store: VolumeStore) -> list[Problem]:
         if p[:2] in expected and p[:2] not in stored:
             absent.setdefault(p.study_id, set()).add(p.series_id)
     problems = [
-        Problem(f"the store holds no {kind.value} series: no picture, nothing in mm", fatal=False)
+        Problem(
+            f"the store holds no {kind.value} series: no pictures, no checks in mm", fatal=False
+        )
         for kind in sorted(without)
     ]
     problems += [
         Problem(
-            f"{len(series)} series with labels not in the store: no picture, nothing in mm",
+            f"{len(series)} series with labels are not in the store: no pictures, no checks in mm",
             study=study,
             series=", ".join(sorted(series, key=id_order)),
         )
         for study, series in sorted(absent.items(), key=lambda item: id_order(item[0]))[:_NAMED]
     ]
     if len(absent) > _NAMED:
-        problems.append(Problem(f"and {len(absent) - _NAMED} more studies not in the store"))
+        problems.append(
+            Problem(f"{len(absent) - _NAMED} more studies have series that are not in the store")
+        )
     labels = {(p.series_id, p.target, p.instance_number, p.x, p.y) for p in tables.points}
     other = [
         p
@@ -175,7 +181,7 @@ def store_problems(tables: LsdcTables, store: VolumeStore) -> list[Problem]:
         if (p.series_id, p.target, p.instance_number, p.x, p.y) not in labels
     ]
     if other:
-        what = f"{len(other)} points of the store lie elsewhere than in the tables"
+        what = f"{len(other)} points of the store differ from the tables"
         advice = "prepare the store again with the same --label-fixes"
         problems.append(Problem(what, file=str(store.path), advice=advice))
     return problems

@@ -1,10 +1,9 @@
-"""Where a labelled point should lie by the other points of its series, and points that do not.
+"""Predict each point of a series from its other points, and find points that do not fit.
 
-The points of a spine, up to shift and size, vary as a Gaussian around their mean shape: curved
-or straight, a little turned, with wider and narrower discs. Given some points, the best linear
-unbiased prediction of another is universal kriging with shift and size as the unknown trend
-(Goldberger 1962); leaving out each point in turn needs one matrix inverse (Dubrule 1983). No
-image size is needed: everything is measured in disc spacings of the series itself.
+Up to shift and size, the points of a spine vary as a Gaussian around their mean shape. The best
+linear unbiased prediction of a point from others is universal kriging with shift and size as the
+unknown trend (Goldberger 1962). The leave-one-out residuals of all points need only one matrix
+inverse (Dubrule 1983). Distances are in disc spacings of the series, so image sizes are not needed.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.lsdc.corrections import Fix
 
-#: Least series that a shape is learnt from.
+#: Smallest number of series from which a shape is learnt.
 LEAST_SERIES = 8
 
-#: How exactly anyone can place a point, disc spacings: no point is taken to be more certain.
+#: Precision with which a person places a point, disc spacings; used as a lower bound.
 _HAND = 0.03
-#: Variation that is assumed before any series was seen, disc spacings, and its weight in series.
+#: Prior standard deviation of the points, disc spacings, and its weight in series.
 _PRIOR, _PRIOR_SERIES = 0.15, 10
-#: A series further out than so many times the usual squared distance does not teach the model.
+#: Series beyond this multiple of the median squared distance are excluded from the fit.
 _TRIM = 4.0
 _ROUNDS = 8
-#: Standard deviations from its prediction beyond which a point is suspect. Axial slices are placed
-#: and angled freely from level to level, so their points say less of each other.
+#: A point this many standard deviations from its prediction is suspect. Axial slices are placed and
+#: angled freely at each level, so their points predict each other less well.
 LIMITS: Mapping[Condition, float] = {
     Condition.CANAL: 5.0,
     Condition.FORAMINAL: 5.0,
@@ -41,7 +40,7 @@ LIMITS: Mapping[Condition, float] = {
 
 
 class Deviation(NamedTuple):
-    """How a point lies against what the others predict.
+    """Leave-one-out residual of a point.
 
     Attributes:
         point: index of the point.
@@ -56,12 +55,12 @@ class Deviation(NamedTuple):
 
 @dataclass(frozen=True)
 class ShapeModel:
-    """Mean and variation of a set of points, up to shift and size.
+    """Mean and covariance of a set of points, up to shift and size.
 
     Attributes:
         mean: (P, 2) centred, in disc spacings.
-        covariance: (2P, 2P) of the points around it, in the order x0, y0, x1, y1, ...
-        series: how many series it was learnt from.
+        covariance: (2P, 2P) of the points, in the order x0, y0, x1, y1, ...
+        series: number of series from which the model was learnt.
     """
 
     mean: FloatArray
@@ -69,10 +68,10 @@ class ShapeModel:
     series: int
 
     def size(self, xy: ArrayLike, using: Sequence[int]) -> float:
-        """Pixels per disc spacing, from ``using`` of the points (P, 2); NaN where fewer than two.
+        """Pixels per disc spacing, from the points ``using`` of (P, 2); NaN with fewer than two.
 
-        The median over pairs of points that lie far apart in the mean shape (Theil and Sen), so
-        that no single wrong point decides it.
+        This is the median over pairs of points that lie far apart in the mean shape (Theil and
+        Sen), so a single wrong point has little influence.
         """
         points = np.asarray(xy, float)
         i, j = np.triu_indices(len(using), 1)
@@ -86,13 +85,13 @@ class ShapeModel:
         return float(np.median(ratio))
 
     def predict(self, xy: ArrayLike, using: Sequence[int], index: int) -> FloatArray:
-        """Where point ``index`` should lie, (2,) pixels, by ``using`` of the points (P, 2).
+        """Predict point ``index``, (2,) pixels, from the points ``using`` of (P, 2).
 
         Raises:
-            ValueError: with fewer than two points to go by.
+            ValueError: if ``using`` has fewer than two points.
         """
         if len(using) < 2:
-            raise ValueError("a place needs at least two other points")
+            raise ValueError("predicting a point needs at least two other points")
         a, b = _flat(using), _flat([index])
         trend, wanted = self._trend(using), self._trend([index])
         known = np.asarray(xy, float)[list(using)].reshape(-1)
@@ -102,9 +101,9 @@ class ShapeModel:
         return np.asarray(wanted @ fitted + rest)
 
     def leave_one_out(self, xy: ArrayLike, using: Sequence[int]) -> list[Deviation]:
-        """Each of ``using`` of the points (P, 2) against what the others of them predict.
+        """Residual of each point of ``using`` from its prediction by the others.
 
-        Empty with fewer than three points, or where their size cannot be told.
+        The list is empty with fewer than three points, or if their size is zero.
         """
         points = np.asarray(xy, float)
         size = abs(self.size(points, using))
@@ -125,7 +124,7 @@ class ShapeModel:
         return found
 
     def _trend(self, indices: Sequence[int]) -> FloatArray:
-        """(2n, 3): what a shift in x, a shift in y and size do to points."""
+        """(2n, 3): effect of a shift in x, a shift in y and of size on the points."""
         trend = np.zeros((2 * len(indices), 3))
         trend[0::2, 0] = trend[1::2, 1] = 1
         trend[:, 2] = self.mean[list(indices)].reshape(-1)
@@ -133,12 +132,12 @@ class ShapeModel:
 
 
 def fit_shape_model(shapes: ArrayLike, spacing: ArrayLike) -> ShapeModel | None:
-    """Learn a model from whole series, of which some may be wrong.
+    """Learn a model from complete series; some of them may be wrong.
 
     Args:
         shapes: (N, P, 2) pixels without NaN.
-        spacing: (N,) pixels between discs, any robust first guess; what is not positive is left
-            out.
+        spacing: (N,) rough pixels between discs; series with a value that is not positive are
+            excluded.
 
     Returns:
         The model, or None with fewer than :data:`LEAST_SERIES` series.
@@ -164,11 +163,11 @@ def fit_shape_model(shapes: ArrayLike, spacing: ArrayLike) -> ShapeModel | None:
 
 @dataclass(frozen=True)
 class Fit:
-    """What is left of a series after the points that do not fit.
+    """Points of a series that fit each other, and points that do not.
 
     Attributes:
         wrong: points that do not fit, the worst first.
-        trusted: indices of the others.
+        trusted: indices of the points that fit.
     """
 
     wrong: tuple[Deviation, ...]
@@ -176,7 +175,7 @@ class Fit:
 
 
 def learn_shape(chains: Sequence[Chain]) -> ShapeModel | None:
-    """The model of a condition's points, from the series that have all of them."""
+    """Learn the model of a condition from the series that have all its points."""
     whole = [c for c in chains if len(c.there) == len(c.targets)]
     if not whole:
         return None
@@ -184,9 +183,9 @@ def learn_shape(chains: Sequence[Chain]) -> ShapeModel | None:
 
 
 def fit_chain(model: ShapeModel, xy: FloatArray, among: Iterable[int], limit: float) -> Fit:
-    """Take out the point furthest from what the others predict, until all fit.
+    """Remove the point with the largest residual until all points are within the limit.
 
-    Fewer than three points say nothing of each other, so two always remain.
+    Two points have no residuals, so at least two always remain.
     """
     trusted, wrong = list(among), []
     while found := model.leave_one_out(xy, trusted):
@@ -199,7 +198,7 @@ def fit_chain(model: ShapeModel, xy: FloatArray, among: Iterable[int], limit: fl
 
 
 def check_order(chain: Chain, model: ShapeModel | None) -> Suspect | None:
-    """Levels of a sagittal series that would be in order if their names were exchanged."""
+    """Find levels of a sagittal series that are in order once their names are exchanged."""
     if chain.condition is Condition.SUBARTICULAR:
         return None
     order = list(range(len(chain.targets)))
@@ -218,7 +217,7 @@ def check_order(chain: Chain, model: ShapeModel | None) -> Suspect | None:
         Check.ORDER,
         changed,
         len(changed),
-        "from head to foot the levels are out of order; exchanged they are in order",
+        "the levels are not in order from head to foot; with exchanged names they are",
         (chain.correction(Fix.MOVE, i, xy[i], chain.instances[order[i]]) for i in changed),
     )
 
@@ -226,13 +225,13 @@ def check_order(chain: Chain, model: ShapeModel | None) -> Suspect | None:
 def check_shape(
     chain: Chain, model: ShapeModel, groups: Sequence[Sequence[int]] | None = None
 ) -> tuple[Suspect | None, Fit]:
-    """Points far from where the others of their series predict them.
+    """Find points that lie far from their prediction by the other points of the series.
 
     Args:
-        groups: sets of points to be judged apart; all together when None.
+        groups: sets of points that are checked separately; None checks all points together.
 
     Returns:
-        The suspect, or None, and which points can be trusted to predict others.
+        The suspect, or None; and the points that fit.
     """
     limit = LIMITS[chain.condition]
     here = set(chain.there.tolist())
@@ -251,11 +250,11 @@ def check_shape(
         moves.append(chain.correction(Fix.MOVE, d.point, place, chain.nearby_instance(d.point)))
     worst = max(wrong, key=lambda d: d.distance)
     reason = (
-        f"{worst.spacings:.1f} spacings, {worst.distance:.0f} standard deviations, from where the "
-        "other points put it"
+        f"{worst.spacings:.1f} spacings ({worst.distance:.0f} standard deviations) from the place "
+        "that the other points predict"
     )
     if len(trusted := fit.trusted) <= len(wrong):
-        reason += f"; {len(wrong)} of {len(wrong) + len(trusted)} points do not fit: look at all"
+        reason += f"; {len(wrong)} of {len(wrong) + len(trusted)} points do not fit, so check all"
     points = [d.point for d in wrong]
     return chain.suspect(Check.SHAPE, points, worst.distance / limit, reason, moves), fit
 
@@ -263,7 +262,7 @@ def check_shape(
 def check_missing(
     chain: Chain, model: ShapeModel | None, fit: Fit, wanted: Iterable[int]
 ) -> Suspect | None:
-    """Points that a series lacks, each with a place by the points that fit.
+    """Find missing points, and predict their place from the points that fit.
 
     Args:
         wanted: indices of the targets that should have a point.
@@ -280,12 +279,12 @@ def check_missing(
     ]
     reason = f"{len(absent)} of {len(chain.targets)} points missing"
     if len(added) < len(absent):
-        reason += "; too few others to say where it should lie"
+        reason += "; too few other points to propose a place"
     return chain.suspect(Check.MISSING, absent, len(absent), reason, added)
 
 
 def _residuals(points: FloatArray, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """What is left of (N, P, 2) shapes after shift and size, (N, 2P) in spacings; sizes (N,)."""
+    """Residuals of (N, P, 2) shapes after shift and size, (N, 2P) in spacings; sizes (N,)."""
     centred = points - points.mean(axis=1, keepdims=True)
     size = (centred * mean).sum(axis=(1, 2)) / (mean**2).sum()
     safe = np.where(size > 0, size, np.inf)
@@ -293,7 +292,7 @@ def _residuals(points: FloatArray, mean: FloatArray) -> tuple[FloatArray, FloatA
 
 
 def _covariance(residual: FloatArray) -> FloatArray:
-    """(N, 2P) residuals to a covariance that has seen a few ordinary series before."""
+    """Covariance of (N, 2P) residuals, shrunk towards the prior."""
     n, width = residual.shape
     spread = residual - residual.mean(axis=0)
     seen = spread.T @ spread + _PRIOR_SERIES * _PRIOR**2 * np.eye(width)
@@ -301,5 +300,5 @@ def _covariance(residual: FloatArray) -> FloatArray:
 
 
 def _flat(indices: Sequence[int]) -> NDArray[np.intp]:
-    """Rows of points in an array of x0, y0, x1, y1, ..."""
+    """Indices of points in an array of x0, y0, x1, y1, ..."""
     return np.array([2 * i + k for i in indices for k in (0, 1)], np.intp)

@@ -1,4 +1,4 @@
-"""Checks of one series: image bounds, kind of series, slices, left against right."""
+"""Checks of one series: image bounds, kind of series, slices, left and right."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from lumbargrade.lsdc.corrections import Fix
 #: If left and right points are at most this many slices apart (median over levels), both mark the
 #: same side of the patient.
 _ONE_SIDE = 1
-#: Axial: instances, and share of the way to the next level, by which two sides may differ.
+#: Axial: two sides of a level may differ by less than this many instances or this share of the
+#: distance to the next level, whichever is larger.
 _INSTANCES, _SHARE = 3, 0.6
 
 
 def check_bounds(chain: Chain, size: tuple[int, int] | None) -> Iterator[Suspect]:
-    """Points outside their image.
+    """Find points outside their image.
 
     Args:
-        size: (height, width) of the image; with None only points above or left of any image.
+        size: (height, width) of the image; with None, only points above or to the left of any image
+            are found.
     """
     height, width = size or (np.inf, np.inf)
     xy = chain.xy[chain.there]
@@ -38,11 +40,11 @@ def check_bounds(chain: Chain, size: tuple[int, int] | None) -> Iterator[Suspect
 def check_series(
     chain: Chain, kinds: Mapping[tuple[str, str], SeriesKind], together: int
 ) -> Iterator[Suspect]:
-    """A series of a kind that the condition is not read on, or one of several of its kind.
+    """Find a series of an unexpected kind, one of several of its kind, or one with few points.
 
     Args:
         kinds: kind by (study id, series id).
-        together: how many series of the study have points of this condition.
+        together: number of series of the study with points of this condition.
     """
     kind = kinds.get((chain.study_id, chain.series_id))
     wanted = KIND_OF[chain.condition]
@@ -53,7 +55,7 @@ def check_series(
         reason = f"points on a {kind.value} series; the condition is read on {wanted.value}"
     elif together > 1 and wanted.sagittal:
         score = 1.0
-        reason = f"one of {together} series of the study with points; each shows every level"
+        reason = f"one of {together} series of the study with points, though each shows all levels"
     if reason:
         yield chain.suspect(Check.SERIES, chain.there, score, reason)
     if 0 < len(chain.there) < 3 and wanted.sagittal:
@@ -62,7 +64,7 @@ def check_series(
 
 
 def check_sides(chain: Chain) -> Iterator[Suspect]:
-    """Left and right at the same place, on the same slices, or exchanged."""
+    """Find left and right at the same place, on the same slices, or exchanged."""
     if not chain.condition.sided:
         return
     yield from _same_place(chain)
@@ -73,7 +75,7 @@ def check_sides(chain: Chain) -> Iterator[Suspect]:
 
 
 def check_instances(chain: Chain) -> Iterator[Suspect]:
-    """A sagittal point on a slice far beyond those of its side's other points."""
+    """Find sagittal points on slices far beyond those of the other points of their side."""
     if chain.condition is Condition.SUBARTICULAR:
         return
     for side in chain.sides:
@@ -92,13 +94,13 @@ def check_instances(chain: Chain) -> Iterator[Suspect]:
                 Check.INSTANCE,
                 [i],
                 beyond / STRAY,
-                f"on instance {int(own)}, the others of its side on {_span(others)}",
+                f"on instance {int(own)}; the other points of its side are on {_span(others)}",
                 [chain.correction(Fix.MOVE, i, chain.xy[i], middle)],
             )
 
 
 def check_axial(chain: Chain) -> Iterator[Suspect]:
-    """Levels whose slices are out of order, and sides of a level on slices far apart."""
+    """Find levels whose slices are out of order, and sides of a level on slices far apart."""
     if chain.condition is not Condition.SUBARTICULAR:
         return
     left, right = _instances(chain)
@@ -122,8 +124,9 @@ def check_axial(chain: Chain) -> Iterator[Suspect]:
         Check.SHIFT if whole else Check.INSTANCE,
         [i for i, t in enumerate(chain.targets) if levels.index(t.level) in apart],
         np.abs(left - right)[apart].max() / limit,
-        f"at {levels[k].label} left on instance {int(left[k])}, right on {int(right[k])}, with "
-        f"{step:.0f} from level to level" + ("; sides named a level apart" if whole else ""),
+        f"at {levels[k].label} left is on instance {int(left[k])}, right on {int(right[k])}; "
+        f"neighbouring levels are {step:.0f} apart"
+        + ("; one side is probably named one level off" if whole else ""),
     )
 
 
@@ -133,7 +136,7 @@ def _instances(chain: Chain) -> tuple[FloatArray, FloatArray]:
 
 
 def _same_slices(chain: Chain) -> Iterator[Suspect]:
-    """Left and right foramina are centimetres apart, so no slice shows both."""
+    """Left and right on common slices: foramina are centimetres apart, so no slice shows both."""
     left, right = _instances(chain)
     a, b = left[np.isfinite(left)], right[np.isfinite(right)]
     if not len(a) or not len(b) or max(b.min() - a.max(), a.min() - b.max()) > 0:
@@ -145,8 +148,8 @@ def _same_slices(chain: Chain) -> Iterator[Suspect]:
         Check.SIDES,
         chain.there,
         3.0 if one else 1.0,
-        f"left on instances {_span(a)}, right on {_span(b)}: they overlap"
-        + (", and nothing tells which side is meant" if one else ", yet apart at each level"),
+        f"left on instances {_span(a)}, right on {_span(b)}: the ranges overlap"
+        + ("; it is not known which side is marked" if one else ", though not at the same level"),
         [chain.correction(Fix.DROP, i, chain.xy[i], chain.instances[i]) for i in dropped],
     )
 
@@ -159,12 +162,12 @@ def _same_place(chain: Chain) -> Iterator[Suspect]:
         for i in pair
     ]
     if same:
-        reason = "left and right are one and the same point"
+        reason = "left and right are the same point"
         yield chain.suspect(Check.SIDES, sorted(same), 1.0 + len(same), reason)
 
 
 def _exchanged(chain: Chain) -> Iterator[Suspect]:
-    """Axial images show the patient's left on their right."""
+    """Left and right exchanged: axial images show the patient's left on their right."""
     apart = chain.xy[chain.side(Side.LEFT), 0] - chain.xy[chain.side(Side.RIGHT), 0]
     wrong = np.flatnonzero(apart < 0)
     if len(wrong):
@@ -174,7 +177,7 @@ def _exchanged(chain: Chain) -> Iterator[Suspect]:
 
 
 def _out_of_order(chain: Chain, known: list[int], steps: FloatArray) -> Iterator[Suspect]:
-    """Slices are numbered from one end of the spine to the other, in either direction."""
+    """Levels out of order: slices are numbered along the spine, in either direction."""
     direction = 1 if (steps > 0).sum() >= (steps < 0).sum() else -1
     back = np.flatnonzero(steps * direction <= 0)
     if not len(back):
@@ -186,7 +189,9 @@ def _out_of_order(chain: Chain, known: list[int], steps: FloatArray) -> Iterator
         Check.ORDER,
         [i for i in chain.there if chain.targets[i].level in named],
         1.0 + len(back),
-        "; ".join(f"{b.label} does not follow {a.label} in the order of slices" for a, b in pairs),
+        "; ".join(
+            f"{b.label} does not follow {a.label} in the order of the slices" for a, b in pairs
+        ),
     )
 
 
