@@ -152,4 +152,4 @@ def test_a_table_of_predictions_with_missing_columns_stops_with_its_name(data, t
     (tmp_path / "oof.csv").write_text("study_id,fold\n")
     arguments = ["audit", str(data), "--oof", str(tmp_path / "oof.csv")]
     assert main([*arguments, "--out", str(tmp_path / "audit")]) == 3
-    assert "oof.csv: column finding" in capsys.readouterr().err
+    assert "oof.csv: missing columns: finding" in capsys.readouterr().err
