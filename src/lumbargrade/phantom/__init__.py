@@ -1,6 +1,6 @@
-"""Synthetic studies: one anatomy in patient space, seen by every series, in the LSDC layout.
+"""Synthetic studies in the LSDC layout: all series of a study show the same anatomy.
 
-Three separate steps: ``anatomy`` (parametric, millimetres), ``tissue`` with ``acquisition``
-(an anatomy and a plane to an array, in any contrast), ``study`` with ``writer`` (series, tables,
-DICOM files). ``dataset`` runs them over many studies.
+``anatomy`` samples a parametric spine in patient space. ``paint`` and ``render`` turn an anatomy
+and a plane into an image, in any contrast. ``study`` plans the series, points and grades of a
+study. ``dataset`` writes the DICOM files and tables of many studies.
 """

@@ -1,4 +1,4 @@
-"""A parametric lumbar spine in patient space (LPS, mm): the one truth behind every view.
+"""A parametric lumbar spine in patient space (LPS, mm), from which all series are rendered.
 
 The spine is a chain of bodies, T10 down to S5, each with a rigid frame (left, back, up). Between
 the middles of two neighbouring bodies lies a *cell*: the lower half of the upper body, the disc,
@@ -55,16 +55,16 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class SideAnatomy:
-    """What differs between left and right at a level.
+    """Anatomy of one side of a level.
 
     Attributes:
-        fat_area: fat left around the root in the foramen's sagittal section, mm2.
+        fat_area: area of fat around the root in a sagittal section of the foramen, mm2.
         root_radius: mm.
         slimness: height over width of the foramen.
         foramen: (u outward, v, w) of the foramen's centre, mm.
         recess_depth: front to back, mm.
         recess: outward u of the recess's centre, mm.
-        facet: size of the facet joint relative to the usual.
+        facet: relative size of the facet joint; 1 is usual.
     """
 
     fat_area: float
@@ -85,16 +85,16 @@ class SideAnatomy:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What lies between the middles of two bodies.
+    """Anatomy between the middles of two bodies.
 
     Attributes:
         gap: disc height at the posterior wall, mm.
         hydration: 0 (dark, dry nucleus) to 1 (bright).
-        bulge: how far the disc stands behind the posterior wall, mm.
+        bulge: how far the disc bulges behind the posterior wall, mm.
         sac_area: thecal sac area at the disc, mm2.
         sac_ratio: width over depth of the sac at the disc.
         wide_area: sac area at the middle of the bodies, mm2.
-        flavum: reach of the flavum and disc along the canal, mm (1 sd).
+        flavum: extent of the flavum and disc along the canal, mm (1 sd).
         epidural: thickness of the fat behind the sac at the bodies, mm.
         spinous: length of the spinous process of the upper body, mm.
         sides: left and right.
@@ -129,13 +129,13 @@ class Anatomy:
 
     Attributes:
         bodies: top to bottom, named by `BODIES`.
-        cells: ``cells[i]`` lies between ``bodies[i]`` and ``bodies[i + 1]``.
+        cells: ``cells[i]`` is between ``bodies[i]`` and ``bodies[i + 1]``.
         conus: index (fractional) of the body at which the cord ends.
         fat: subcutaneous fat behind the spine, mm.
-        back: least distance of the skin behind the posterior wall, mm.
-        muscle: size of the back muscles relative to the usual.
+        back: smallest distance of the skin behind the posterior wall, mm.
+        muscle: relative size of the back muscles; 1 is usual.
         fatty: share of fat in the back muscles, 0 to 1.
-        seed: of the small random shapes (roots, bowel, fat strands).
+        seed: random seed of small shapes (roots, bowel, fat strands).
     """
 
     bodies: tuple[Body, ...]
@@ -148,7 +148,7 @@ class Anatomy:
     seed: int
 
     def measure(self, target: Target) -> float:
-        """What the grade of a finding follows from (see `grading.SCALES`)."""
+        """The measure that decides the grade of a finding (see `severity.SCALES`)."""
         cell = self.cells[LEVEL_CELL[target.level]]
         if target.side is None:
             return cell.sac_area
@@ -156,11 +156,11 @@ class Anatomy:
         return side.fat_area if target.condition is Condition.FORAMINAL else side.recess_depth
 
     def grades(self) -> dict[Target, Grade]:
-        """The 25 grades, read off the geometry."""
+        """The 25 grades, derived from the geometry."""
         return {t: grade(t.condition, self.measure(t)) for t in TABLE_ORDER}
 
     def landmark(self, target: Target) -> Vector:
-        """Where a finding is marked, LPS mm.
+        """The point of a finding, LPS mm.
 
         Canal: the front of the sac at the disc. Foraminal: the foramen's centre. Subarticular: the
         recess's centre at the disc.
@@ -177,19 +177,19 @@ class Anatomy:
         return self.locate(index, sign * side.recess, cell.bulge + side.recess_depth / 2, 0.0)
 
     def cell_lengths(self, index: int) -> tuple[float, float]:
-        """Length of a cell along the posterior wall and the share of it below the disc's middle."""
+        """Length of a cell along the posterior wall, and its share below the middle of the disc."""
         upper, lower = self.bodies[index], self.bodies[index + 1]
         length = float(np.linalg.norm(upper.wall - lower.wall))
         gap = self.cells[index].gap
         return length, (lower.height + gap) / (lower.height + upper.height + 2 * gap)
 
     def locate(self, index: int, u: float, v: float, w: float) -> Vector:
-        """Cell coordinates to LPS mm; the inverse of what `tissue` evaluates."""
+        """LPS mm of cell coordinates; the inverse of :func:`cell_coordinates`."""
         upper, lower = self.bodies[index], self.bodies[index + 1]
         length, origin = self.cell_lengths(index)
         share = w / length + origin
         point = upper.wall * share + lower.wall * (1 - share)
-        for _ in range(12):  # the map is a ruled wedge: nearly linear, so a few corrections settle
+        for _ in range(12):  # the map is nearly linear, so a few corrections suffice
             got = np.array(cell_coordinates(self, index, point))
             error = np.array([u, v, w]) - got
             frame = upper.frame * share + lower.frame * (1 - share)
@@ -198,7 +198,7 @@ class Anatomy:
 
 
 def cell_coordinates(anatomy: Anatomy, index: int, lps: Vector) -> tuple[float, float, float]:
-    """(u, v, w) of one LPS point in a cell."""
+    """Cell coordinates (u, v, w) of an LPS point."""
     upper, lower = anatomy.bodies[index], anatomy.bodies[index + 1]
     length, origin = anatomy.cell_lengths(index)
     a, b = upper.frame @ (lps - upper.wall), lower.frame @ (lps - lower.wall)
@@ -208,7 +208,7 @@ def cell_coordinates(anatomy: Anatomy, index: int, lps: Vector) -> tuple[float, 
 
 
 def sample_anatomy(rng: np.random.Generator) -> Anatomy:
-    """A random patient."""
+    """Sample a random patient."""
     size = float(np.clip(rng.normal(1.0, 0.06), 0.86, 1.14))
     cells = tuple(_sample_cell(rng, i, size) for i in range(len(BODIES) - 1))
     return Anatomy(
@@ -273,7 +273,7 @@ def _sample_side(
 def _sample_bodies(
     rng: np.random.Generator, cells: tuple[Cell, ...], size: float
 ) -> tuple[Body, ...]:
-    """The chain from S1, at the origin, upwards and downwards."""
+    """Place the bodies from S1, at the origin, upwards and downwards."""
     count = len(BODIES)
     tilt = _sample_tilts(rng)
     side_curve = rng.normal(0, 2.0) + rng.normal(0, 2.5) * np.array([0, 1, 0.5])
@@ -312,7 +312,7 @@ def _step(
     cells: tuple[Cell, ...],
     i: int,
 ) -> Vector:
-    """From the centre of body i + 1 to that of body i: posterior corners ``gap`` apart."""
+    """Vector from the centre of body i + 1 to that of body i; their corners are ``gap`` apart."""
     upper, lower = frames[i], frames[i + 1]
     mean_up = upper[2] + lower[2]
     wall = (
@@ -324,7 +324,7 @@ def _step(
 
 
 def _sample_tilts(rng: np.random.Generator) -> Vector:
-    """Forward tilt of each body's up vector, radians: sacral slope, lordosis, kyphosis."""
+    """Forward tilt of each body, radians, from sacral slope, lordosis and kyphosis."""
     slope = np.clip(rng.normal(38, 8), 20, 58)
     flat = slope / 38
     upwards = np.array([14, 12, 9, 6, 3, 0, -2, -3]) * flat + rng.normal(0, 1.8, 8)
@@ -344,7 +344,7 @@ def _sample_sizes(rng: np.random.Generator, size: float) -> tuple[Vector, Vector
 
 
 def _frame(tilt: float, lean: float, turn: float) -> Vector:
-    """Rows left, back, up of a body tilted forward, leaning to the left and turned about up."""
+    """Frame of a body that is tilted forward, leans to the left and is turned about the up axis."""
     ct, st, cl, sl, cr, sr = (f(a) for a in (tilt, lean, turn) for f in (np.cos, np.sin))
     forward = np.array([[1, 0, 0], [0, ct, -st], [0, st, ct]])
     sideways = np.array([[cl, 0, sl], [0, 1, 0], [-sl, 0, cl]])

@@ -1,4 +1,4 @@
-"""A data set of phantom studies in the LSDC layout, made by several processes.
+"""Write a data set of phantom studies in the LSDC layout, with several processes.
 
 The DICOM files are valid MR images with the tags that LSDC files carry.
 """
@@ -46,7 +46,7 @@ def write_instance(
 
     Args:
         path: file to write.
-        header: from `series_header`; its instance's elements are overwritten.
+        header: from `series_header`; the elements of the instance are overwritten.
         plan: the series.
         instance: instance number, from 1.
         pixels: stored values, 0 to 4095, (rows, columns).
@@ -90,7 +90,7 @@ def _rle(raw: bytes, shape: tuple[int, ...]) -> bytes:
 
 
 def series_header(study_id: str, plan: SeriesPlan) -> Dataset:
-    """The elements that all instances of a series share, made once because they are many."""
+    """Elements that all instances of a series share; there are many, so they are made once."""
     plane = plan.planes[0]
     ds = Dataset()
     ds.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
@@ -131,7 +131,7 @@ def _instance_elements(ds: Dataset, plan: SeriesPlan, instance: int) -> None:
 
 
 def _mr_image(ds: Dataset, plan: SeriesPlan) -> None:
-    """What an MR image must say of its sequence."""
+    """Set the elements that describe the MR sequence."""
     t1, stir = plan.kind is SeriesKind.SAGITTAL_T1, plan.contrast.name == "STIR"
     ds.BodyPartExamined = "LSPINE"
     ds.ScanningSequence = ["SE", "IR"] if stir else "SE"
@@ -153,13 +153,13 @@ def _decimal(value: float) -> str:
     return text[:16] if text not in ("", "-0") else "0"
 
 
-#: Names the settings of a phantom data set; written first, and `complete` is set last.
+#: File with the settings of a phantom data set; it is written first, `complete` is set last.
 MARKER = "phantom.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What decides the content of a phantom data set; ``version`` changes with the generator."""
+    """Settings that determine a phantom data set; ``version`` is bumped with the generator."""
 
     studies: int
     seed: int
@@ -170,12 +170,12 @@ class Settings:
 
 
 def make_dataset(out: Path, settings: Settings, *, workers: int = 1) -> int:
-    """Write a phantom data set; a finished one with the same settings is left as it is.
+    """Write a phantom data set, unless a complete one with the same settings is there.
 
     Args:
         out: folder to write into: new, empty, or a phantom data set with the same settings.
         settings: what to make.
-        workers: processes; 0 means one per processor.
+        workers: number of processes; 0: one per processor.
 
     Returns:
         The number of image files.
@@ -207,13 +207,13 @@ def make_dataset(out: Path, settings: Settings, *, workers: int = 1) -> int:
 
 
 def _claim(out: Path, settings: Settings) -> int | None:
-    """Make the folder ours; the number of files where the data set is already there."""
+    """Create the marker file; return the number of files if the data set is already complete."""
     marker = out / MARKER
     if marker.is_file():
         try:
             there = json.loads(marker.read_text(encoding="utf-8"))
         except ValueError:
-            raise UsageError(f"{marker} is damaged; remove {out} and start again") from None
+            raise UsageError(f"{marker} is damaged; delete {out} and rerun") from None
         if {k: there.get(k) for k in asdict(settings)} != asdict(settings):
             raise UsageError(
                 f"{out} holds a phantom data set with other settings "
@@ -266,7 +266,7 @@ def _make_study(job: _Job) -> tuple[StudyPlan, int]:
 
 
 def _write_tables(out: Path, split: Literal["train", "test"], plans: list[StudyPlan]) -> None:
-    """The tables of a training or a test set; the truth of a test set is solution.csv."""
+    """Write the tables; the reference grades of a test set are in solution.csv."""
     truth = "train.csv" if split == "train" else "solution.csv"
     header = ["study_id", *(t.column for t in TABLE_ORDER)]
     write_table(out / truth, header, ([p.study_id, *_labels(p.grades)] for p in plans))

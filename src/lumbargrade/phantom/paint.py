@@ -1,9 +1,9 @@
-"""An anatomy and a plane to an image: every structure painted where the plane cuts it.
+"""Paint the image of an anatomy on a plane: every structure that the plane cuts.
 
-What a tissue looks like is the caller's: `paint` takes one value per `Tissue`, which makes any
-contrast, or a map of labels. The surroundings of the spine (skin, fat, muscles, vessels, kidneys,
-bowel, pelvis) are smooth and coarse, so they are painted at half resolution; their coordinates are
-LPS mm relative to the posterior wall of the bodies at the same height.
+`paint` takes one value per `Tissue`, so the caller can paint any contrast, or a map of labels. The
+surroundings of the spine (skin, fat, muscles, vessels, kidneys, bowel, pelvis) are smooth, so they
+are painted at half resolution; their coordinates are LPS mm relative to the posterior wall of the
+bodies at the same height.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lumbargrade.phantom.anatomy import BODIES, Anatomy
 from lumbargrade.phantom.tissue import Affine, Canvas, Image, Tissue, Window, ellipse
 from lumbargrade.phantom.vertebra import paint_cell
 
-#: How far from the mid-line, in front of and behind the posterior wall a cell is painted, mm.
+#: Extent of a painted cell: largest abs(u), smallest v and largest v, mm.
 REACH = (44.0, -46.0, 66.0)
 
 _COARSE = 6
@@ -27,7 +27,7 @@ _HALF = 2
 
 
 def paint(anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: Image) -> Image:
-    """What a plane through an anatomy shows, before any fault of the scanner.
+    """Paint a plane through an anatomy, without blur, noise or shading.
 
     Args:
         anatomy: the patient.
@@ -51,7 +51,7 @@ def paint(anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: I
 
 
 def _crossed(anatomy: Anatomy, plane: SlicePlane) -> NDArray[np.bool_]:
-    """Which cells the plane meets at all, from the corners of what is painted of each."""
+    """Which cells the plane may cut, from the corners of their painted parts."""
     reach = np.array([[u, v, 0.0] for u in (-REACH[0], REACH[0]) for v in REACH[1:]])
     normal = plane.normal
     away = np.array([reach @ (b.frame @ normal) + b.wall @ normal for b in anatomy.bodies])
@@ -67,7 +67,7 @@ _Found = tuple[Canvas, NDArray[np.bool_], Window, tuple[Image, Image, Image, Ima
 def _cell_canvas(
     anatomy: Anatomy, plane: SlicePlane, index: int, image: Image, values: Image
 ) -> _Found | None:
-    """The part of the image that lies in a cell, or None where the plane misses it."""
+    """The part of the image that lies in a cell, or None if the plane misses the cell."""
     upper, lower = anatomy.bodies[index], anatomy.bodies[index + 1]
     above = Affine.of(plane, upper.frame, upper.wall)
     below = Affine.of(plane, lower.frame, lower.wall)
@@ -100,7 +100,7 @@ def _cell_canvas(
 
 
 def _window(above: Affine, below: Affine, shape: tuple[int, ...]) -> Window | None:
-    """The bounding box of a cell in the image, found on a coarse grid."""
+    """Bounding box of a cell in the image, found on a coarse grid."""
     x = np.arange(0, shape[1] + _COARSE, _COARSE, dtype=np.float32)
     y = np.arange(0, shape[0] + _COARSE, _COARSE, dtype=np.float32)
     margin = 6.0
@@ -121,7 +121,7 @@ def _window(above: Affine, below: Affine, shape: tuple[int, ...]) -> Window | No
 def _surroundings(
     anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: Image
 ) -> Image:
-    """Everything but the vertebrae, discs, foramina and canal; float32 of ``shape``."""
+    """Paint everything except vertebrae, discs, foramina and canal; float32 of ``shape``."""
     y = np.arange(0, shape[0] + _HALF, _HALF, dtype=np.float32)
     x = np.arange(0, shape[1] + _HALF, _HALF, dtype=np.float32)
     patient = Affine.of(plane, np.eye(3), np.zeros(3))
@@ -143,7 +143,7 @@ def _surroundings(
 
 
 def _along(pz: Image, heights: Image, curves: list[NDArray[Any]]) -> list[Image]:
-    """Curves over height looked up at every pixel, from tables with steps of 0.25 mm."""
+    """Look up curves over height at every pixel, from tables with steps of 0.25 mm."""
     low, step = float(heights[0]), 0.25
     knots = np.arange(low, float(heights[-1]) + step, step)
     at = np.clip((pz - low) * (1 / step), 0, len(knots) - 1).astype(np.int32)
@@ -151,7 +151,7 @@ def _along(pz: Image, heights: Image, curves: list[NDArray[Any]]) -> list[Image]
 
 
 def _enlarge(image: Image, size: tuple[int, int]) -> Image:
-    """Twice the size with pixel 0 staying in place (cv2.resize alone would shift by half)."""
+    """Double the size and keep pixel 0 in place (cv2.resize would shift by half a pixel)."""
     matrix = np.array([[0.5, 0, 0], [0, 0.5, 0]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(
@@ -168,13 +168,13 @@ def _blobs(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> Image
 
 
 def _texture_rng(anatomy: Anatomy, plane: SlicePlane) -> np.random.Generator:
-    """Repeatable small shapes of one plane."""
+    """Generator for the small shapes of a plane; the same plane always gives the same shapes."""
     place = round(plane.projection * 10) & 0xFFFF
     return np.random.default_rng([anatomy.seed, place])
 
 
 def _front(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
-    """Bowel and wall of the belly, great vessels, kidneys."""
+    """Paint bowel, great vessels and kidneys."""
     u, v, order, values = canvas.u, canvas.v, canvas.w, canvas.values
     depth = anatomy.bodies[5].depth
     rng = _texture_rng(anatomy, plane)
@@ -197,7 +197,7 @@ def _front(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
 
 
 def _muscles(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
-    """Psoas, quadratus and the muscles of the back with fat strands."""
+    """Paint psoas, quadratus and back muscles, with fat strands."""
     v, order, out, values = canvas.v, canvas.w, canvas.out, canvas.values
     rng = _texture_rng(anatomy, plane)
     strands = np.clip(_blobs(rng, v.shape, 3) - 1.6 + 1.3 * anatomy.fatty, 0, 1)
@@ -215,7 +215,7 @@ def _muscles(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
 
 
 def _pelvis(canvas: Canvas) -> None:
-    """The iliac wings."""
+    """Paint the iliac wings."""
     v, order, out, values = canvas.v, canvas.w, canvas.out, canvas.values
     if order.max() < 7.0 or not canvas.sees(40, 200):
         return
@@ -233,7 +233,7 @@ def _skin(
     pz: Image,
     walls: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> None:
-    """Fat between muscle and skin, skin, and the air behind it."""
+    """Paint fat between muscle and skin, skin, and the air behind it."""
     values = canvas.values
     ys = walls[:, 1]
     flat = ys.mean() + 0.6 * (ys - ys.mean())

@@ -1,7 +1,7 @@
-"""From an anatomy to the arrays a scanner would give: contrast, blur, coil, noise, matrix.
+"""Render an anatomy as a scanner would: contrast, blur, coil sensitivity, noise, matrix size.
 
-`Contrast` says how bright each tissue is, `Faults` what the scanner adds. Both can be drawn at
-random for a kind of series, or given, so that the same anatomy can be rendered in any contrast.
+`Contrast` is the brightness of each tissue, `Faults` the effects of the scanner. Both can be given,
+or sampled for a kind of series, so the same anatomy can be rendered in any contrast.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _STIR = {
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """How bright each tissue is, 0 to about 1; ``values`` is indexed by `Tissue`."""
+    """Brightness of each tissue, 0 to about 1; ``values`` is indexed by `Tissue`."""
 
     name: str
     values: Image
@@ -47,16 +47,16 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What the scanner adds.
+    """Effects of the scanner.
 
     Attributes:
-        noise: deviation of the complex noise, as a share of the brightest tissue.
+        noise: standard deviation of the complex noise, as a share of the brightest tissue.
         blur: in-plane blur, pixels of the acquired matrix.
-        coil_depth: mm over which the signal falls with distance from the surface coil.
-        coil_floor: share of the signal left far from the coil.
+        coil_depth: decay length of the signal with distance from the surface coil, mm.
+        coil_floor: share of the signal that remains far from the coil.
         shading: strength of a slow random variation of brightness.
         marrow_noise: strength of the fine texture of tissue.
-        front: share of the signal left in front of the spine (a saturation band lowers it).
+        front: share of the signal in front of the spine, which a saturation band lowers.
         gain: stored value of brightness 1.
     """
 
@@ -71,12 +71,12 @@ class Faults:
 
 
 def contrast_values(table: dict[Tissue, float]) -> Image:
-    """A table of brightness as an array; tissues that are left out are black."""
+    """A table of brightness as an array; missing tissues are black."""
     return np.array([table.get(t, 0.0) for t in Tissue], np.float32)
 
 
 def sample_contrast(rng: np.random.Generator, kind: SeriesKind) -> Contrast:
-    """A usual contrast of a kind of series; sagittal T2 is fat-suppressed in a third of studies."""
+    """Sample the contrast of a kind of series; 35 % of sagittal T2 series are fat-suppressed."""
     if kind is SeriesKind.SAGITTAL_T1:
         name, table = "T1", _T1
     elif kind is SeriesKind.SAGITTAL_T2 and rng.random() < 0.35:
@@ -90,7 +90,7 @@ def sample_contrast(rng: np.random.Generator, kind: SeriesKind) -> Contrast:
 
 
 def sample_faults(rng: np.random.Generator, kind: SeriesKind) -> Faults:
-    """Usual faults of a kind of series."""
+    """Sample the faults of a kind of series."""
     return Faults(
         noise=float(rng.uniform(0.008, 0.035)),
         blur=float(rng.uniform(0.4, 0.8)),
@@ -113,16 +113,16 @@ def acquire(
     *,
     pixel: float = 1.1,
 ) -> Image:
-    """One slice as acquired and stored, float32 of ``shape``, not negative.
+    """Render one slice as acquired and stored, float32 of ``shape``, 0 to 4095.
 
     Args:
         anatomy: the patient.
         plane: the slice as stored.
         shape: (rows, columns) as stored.
         contrast: brightness of the tissues.
-        faults: what the scanner adds.
-        rng: of noise and texture.
-        pixel: mm of the acquired matrix; the stored one is interpolated from it, as scanners do.
+        faults: effects of the scanner.
+        rng: for noise and texture.
+        pixel: mm of a pixel of the acquired matrix, from which the stored one is interpolated.
     """
     step = max(pixel / min(plane.spacing), 1.0)
     small = (int(np.ceil(shape[0] / step)) + 1, int(np.ceil(shape[1] / step)) + 1)
@@ -135,7 +135,7 @@ def acquire(
     image *= _sensitivity(anatomy, coarse, small, faults, rng)
     grain *= np.float32(faults.noise)
     image += grain[0]
-    # cv2.magnitude is quicker, but its last bit depends on where the array lies in memory.
+    # cv2.magnitude is faster, but its last bit depends on the memory address of the array.
     image = np.sqrt(image * image + grain[1] * grain[1])
     matrix = np.array([[1 / step, 0, 0], [0, 1 / step, 0]])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
@@ -152,7 +152,7 @@ def _sensitivity(
     faults: Faults,
     rng: np.random.Generator,
 ) -> Image:
-    """The surface coil behind the back and a slow random field, on a coarse grid, enlarged."""
+    """Sensitivity of the surface coil times a slow random field, enlarged from a coarse grid."""
     rows, columns = np.mgrid[0 : shape[0] : 9j, 0 : shape[1] : 9j]
     points = plane.to_patient(np.stack([columns, rows], -1))
     ys = np.array([b.wall[1] for b in anatomy.bodies[3:9]])

@@ -1,8 +1,8 @@
-"""Grades as pure functions of geometry, and geometry drawn so that grades are as common as in LSDC.
+"""Grades as pure functions of geometry, and geometry sampled with the prevalence of LSDC.
 
-A study's grades are drawn by real prevalence first; the geometry is then drawn inside the range of
-its grade, from densities that reach right up to the thresholds, so that neighbouring grades meet
-without a gap. Thresholds are documented in docs/phantom.md.
+The grades of a study are sampled first, with their prevalence in LSDC. The geometry is then sampled
+in the range of its grade. The densities reach the thresholds, so there is no gap between grades.
+docs/phantom.md lists the thresholds.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from lumbargrade.domain.vocabulary import Condition, Grade, Level
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How one measure becomes a grade and how it is distributed inside each grade.
+    """Thresholds of a measure, and its distribution inside each grade.
 
     Attributes:
-        moderate: at or above it a finding is normal or mild.
-        severe: below it a finding is severe.
-        lowest, highest: ends of the measure's range.
-        typical, spread: mean and deviation of the normal range (a truncated normal).
+        moderate: a finding with at least this measure is normal or mild.
+        severe: a finding with a smaller measure is severe.
+        lowest, highest: range of the measure.
+        typical, spread: mean and standard deviation of the normal range (a truncated normal).
     """
 
     moderate: float
@@ -38,7 +38,7 @@ class Scale:
         return Grade.MODERATE if measure >= self.severe else Grade.SEVERE
 
     def draw(self, rng: np.random.Generator, grade: Grade) -> float:
-        """A measure of this grade."""
+        """Sample a measure of the grade."""
         if grade is Grade.NORMAL_MILD:
             while True:
                 value = float(rng.normal(self.typical, self.spread))
@@ -50,7 +50,7 @@ class Scale:
         return float(rng.uniform(low, np.nextafter(high, low)))
 
 
-#: Measures: thecal sac area at the disc, mm2; fat left around the root in the foramen, mm2;
+#: Measures: thecal sac area at the disc, mm2; area of fat around the root in the foramen, mm2;
 #: depth of the lateral recess from front to back, mm.
 SCALES: dict[Condition, Scale] = {
     Condition.CANAL: Scale(100, 65, 18, 235, 165, 36),
@@ -58,8 +58,7 @@ SCALES: dict[Condition, Scale] = {
     Condition.SUBARTICULAR: Scale(4.6, 2.6, 0.6, 8.0, 6.0, 1.0),
 }
 
-#: Share of moderate and severe grades among the graded, per level (both sides together), counted
-#: in the LSDC training table.
+#: Share of moderate and of severe grades per level (both sides pooled) in the LSDC training table.
 PREVALENCE: dict[Condition, dict[Level, tuple[float, float]]] = {
     Condition.CANAL: {
         Level.L1_L2: (0.0339, 0.0106),
@@ -91,7 +90,7 @@ def grade(condition: Condition, measure: float) -> Grade:
 
 
 def draw_measure(rng: np.random.Generator, condition: Condition, level: Level) -> float:
-    """A measure whose grade is as common as in the real table at this level."""
+    """Sample a measure; grades are as common as in the LSDC table at this level."""
     moderate, severe = PREVALENCE[condition][level]
     u = rng.random()
     if u < severe:

@@ -1,6 +1,7 @@
-"""Which series a study has, where their slices lie, what its tables say, and what is missing.
+"""Plan a study: its series, slices, points and grades, and which of them are missing.
 
-Rates of missing series, points and grades are those of the LSDC training tables (1,975 studies).
+The rates of missing series, points and grades are those of the LSDC training tables (1,975
+studies).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lumbargrade.domain.vocabulary import (
 from lumbargrade.phantom.anatomy import LEVEL_CELL, Anatomy, Vector, sample_anatomy
 from lumbargrade.phantom.render import Contrast, Faults, sample_contrast, sample_faults
 
-#: Seeds and study numbers must be below these, so that ids of all of them differ.
+#: Seeds, study numbers and series places must be below these, so that all ids differ.
 SEEDS, STUDIES, SERIES = 2**11, 2**21, 2**4
 
 
@@ -59,17 +60,17 @@ def series_number(seed: int, number: int, place: int) -> str:
 
 
 def uid(*parts: int | str) -> str:
-    """A DICOM unique identifier made of numbers, under the root for such derived identifiers."""
+    """A DICOM unique identifier made of numbers, under a fixed root."""
     return ".".join(["1.2.826.0.1.3680043.10.1561", *(str(p) for p in parts)])
 
 
 #: Of 1,975 studies: 2 have no T1, 1 no T2, 7 a second T1; axial series are 1, 2, 3 or 4.
 NO_T1, NO_T2, SECOND_T1 = 2 / 1975, 1 / 1975, 7 / 1975
 AXIAL_SERIES = np.array([1640, 306, 28, 1]) / 1975
-#: Axial series that begin below L1/L2 or L2/L3; sagittal series whose upper canal is unmarked.
+#: Axial series that begin below L1/L2 or L2/L3; sagittal series without points there.
 AXIAL_FROM_L2, AXIAL_FROM_L3 = 80 / 1975, 82 / 1975
 CANAL_FROM_L2, CANAL_FROM_L3 = 35 / 1975, 39 / 1975
-#: Right foraminal grades empty though there is a T1 series.
+#: Studies with a T1 series but without right foraminal grades.
 NO_RIGHT_FORAMINAL = 6 / 1975
 
 
@@ -94,7 +95,7 @@ class SeriesPlan:
         shape: (rows, columns).
         thickness, interval: slice thickness and distance between slice centres, mm.
         pixel: mm of the acquired matrix.
-        contrast, faults: what the scanner gives.
+        contrast, faults: see `render`.
     """
 
     series_id: str
@@ -108,7 +109,7 @@ class SeriesPlan:
     faults: Faults
 
     def mark(self, target: Target, place: Vector) -> Point | None:
-        """Where a place in LPS mm is seen: the nearest slice, or None where no slice shows it."""
+        """The point of a place (LPS mm) on the nearest slice, or None if no slice shows it."""
         seen = [plane.from_patient(place) for plane in self.planes]
         best = min(range(len(seen)), key=lambda i: abs(seen[i][2]))
         x, y, distance = (float(c) for c in seen[best])
@@ -122,7 +123,7 @@ class SeriesPlan:
 class StudyPlan:
     """A study: anatomy, series, and its rows of the tables.
 
-    ``grades`` lacks the findings that the table leaves empty.
+    ``grades`` does not hold findings whose grade is missing from the table.
     """
 
     study_id: str
@@ -195,7 +196,7 @@ class _Sagittal:
 
 
 def _sagittal_stack(rng: np.random.Generator, anatomy: Anatomy) -> _Sagittal:
-    """Where a technologist puts the sagittal slices: along the spine, both foramina covered."""
+    """Place the sagittal slices as a technologist does: along the spine, over both foramina."""
     lumbar = np.array([b.wall for b in anatomy.bodies[3:9]])
     slope = np.polyfit(lumbar[:, 2], lumbar[:, 0], 1)[0] + rng.normal(0, 0.01)
     down = np.array([-slope, 0.0, -1.0])
@@ -212,7 +213,7 @@ def _sagittal_stack(rng: np.random.Generator, anatomy: Anatomy) -> _Sagittal:
 
 
 def _sagittal_planes(rng: np.random.Generator, stack: _Sagittal) -> _Stack:
-    """A sagittal series' slices, numbered from either side."""
+    """The slices of a sagittal series, numbered from either side."""
     field = float(np.clip(rng.normal(285, 24), 240, 350))
     rows = int(rng.choice([320, 384, 448, 512], p=[0.3, 0.4, 0.15, 0.15]))
     columns = rows if rng.random() < 0.8 else int(rows * 0.8) // 2 * 2
@@ -239,7 +240,7 @@ def _plane(corner: Vector, row: Vector, column: Vector, spacing: float) -> Slice
 
 
 def _axial_stacks(rng: np.random.Generator, anatomy: Anatomy, series: int) -> list[_Stack]:
-    """The axial series: levels shared out among them, each in one or several tilted stacks."""
+    """Divide the levels between the axial series, each with one or several tilted stacks."""
     u = rng.random()
     first = 1 if u < AXIAL_FROM_L2 else 2 if u < AXIAL_FROM_L2 + AXIAL_FROM_L3 else 0
     levels = list(Level)[first:]
@@ -274,7 +275,7 @@ def _axial_stack(
     levels: list[Level],
     grid: tuple[int, float, float],
 ) -> list[SlicePlane]:
-    """Parallel slices through one or several discs, from the head down."""
+    """Parallel slices through one or several discs, from top to bottom."""
     rows, spacing, interval = grid
     discs = np.array([anatomy.locate(LEVEL_CELL[level], 0, 6, 0) for level in levels])
     cells = [LEVEL_CELL[level] for level in levels]
@@ -300,7 +301,7 @@ def _axial_stack(
 def _mark_all(
     rng: np.random.Generator, anatomy: Anatomy, series: tuple[SeriesPlan, ...]
 ) -> tuple[tuple[str, Point], ...]:
-    """The coordinate rows: each finding in the first series that shows it."""
+    """Rows of the coordinate table: each finding in the first series that shows it."""
     u = rng.random()
     unmarked = 1 if u < CANAL_FROM_L2 else 2 if u < CANAL_FROM_L2 + CANAL_FROM_L3 else 0
     hidden = {Target(Condition.CANAL, level) for level in list(Level)[:unmarked]}
@@ -322,7 +323,7 @@ def _mark_all(
 def _ungraded(
     rng: np.random.Generator, series: tuple[SeriesPlan, ...], marked: set[Target]
 ) -> list[Target]:
-    """Findings that no series shows; and rarely the right foramina, graded by nobody."""
+    """Findings without a grade: those that no series shows and, rarely, the right foramina."""
     kinds = {s.kind for s in series}
     empty = [t for t in TARGETS[Condition.SUBARTICULAR] if t not in marked]
     if SeriesKind.SAGITTAL_T2 not in kinds:

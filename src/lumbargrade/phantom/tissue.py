@@ -1,7 +1,7 @@
-"""Tissues and the canvas they are laid on: structures as signed distances in mm.
+"""Tissues, and the canvas on which structures are painted.
 
-A structure is a signed distance in mm (negative inside); it covers a pixel by how far the pixel
-lies inside, so that edges are as soft as the pixels are large.
+A structure is a signed distance in mm, negative inside. The distance decides how much of a pixel
+the structure covers, so that edges are as soft as the pixels are large.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lumbargrade.domain.geometry import SlicePlane
 
-#: Painted in float32; distances may pass through float64.
+#: Images are float32; intermediate distances may be float64.
 Image = NDArray[np.floating[Any]]
 
 #: Rows and columns of a part of an image.
@@ -23,7 +23,7 @@ Window = tuple[slice, slice]
 
 
 class Tissue(IntEnum):
-    """What can be seen; the integer indexes the values given to `paint.paint`."""
+    """Tissues; the integer is the index into the values given to `paint.paint`."""
 
     AIR = 0
     FAT = 1
@@ -53,7 +53,7 @@ class Canvas:
         u, v, w: coordinates of the pixels in mm (see `anatomy`), (h, w) each.
         out: ``abs(u)``.
         values: intensity per tissue.
-        softness: mm over which an edge rises.
+        softness: width of an edge, mm.
     """
 
     image: Image
@@ -74,9 +74,9 @@ class Canvas:
         self.image += cover * (value - self.image)
 
     def part(self, front: float, back: float, outward: float) -> tuple[Canvas, Window] | None:
-        """The part with ``front <= v <= back`` and ``|u| <= outward``, sharing its pixels.
+        """The part with ``front <= v <= back`` and ``|u| <= outward``, on the same pixels.
 
-        None where no pixel lies there.
+        None if there is no such pixel.
         """
         near = (self.v >= front) & (self.v <= back) & (self.out <= outward)
         rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
@@ -92,7 +92,7 @@ class Canvas:
         return bool(self.out.min() <= high and self.out.max() >= low)
 
     def sided(self, left: float, right: float) -> float | Image:
-        """A parameter that differs between the sides."""
+        """The value of ``left`` or ``right``, by the side of each pixel."""
         if self.u.min() >= 0:
             return left
         if self.u.max() <= 0:
@@ -101,13 +101,13 @@ class Canvas:
 
 
 def ellipse(x: Image, y: Image, a: float | Image, b: float | Image) -> Image:
-    """Nearly the signed distance of an ellipse with half axes ``a`` and ``b``."""
+    """Approximate signed distance of an ellipse with half axes ``a`` and ``b``."""
     r = np.sqrt((x / a) ** 2 + (y / b) ** 2)
     return np.asarray((r - 1) * np.minimum(a, b), np.float32)
 
 
 def box(x: Image, y: Image, a: float, b: float, corner: float = 0.0) -> Image:
-    """Signed distance (outside: of the rounded corner) of a box with half sides a and b."""
+    """Signed distance of a box with half sides ``a`` and ``b`` and rounded corners."""
     dx, dy = np.abs(x) - np.float32(a - corner), np.abs(y) - np.float32(b - corner)
     outside = np.sqrt(np.maximum(dx, 0) ** 2 + np.maximum(dy, 0) ** 2)
     return np.asarray(outside + np.minimum(np.maximum(dx, dy), 0) - corner, np.float32)
@@ -115,7 +115,7 @@ def box(x: Image, y: Image, a: float, b: float, corner: float = 0.0) -> Image:
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """Coordinates that are affine in the pixel: ``base + x * along_x + y * along_y``, each (3,)."""
+    """Coordinates that are affine in the pixel: ``base + x * along_x + y * along_y``, (3,) each."""
 
     base: NDArray[np.float64]
     along_x: NDArray[np.float64]

@@ -1,6 +1,6 @@
-"""The structures of one cell: half bodies, disc, posterior elements, foramina, canal.
+"""Paint the structures of a cell: half bodies, disc, posterior elements, foramina, canal.
 
-Painted from back to front of what hides what: bone behind, foramina, bodies and disc, canal.
+Later structures hide earlier ones: posterior bone, foramina, bodies and disc, canal.
 All lengths are mm; coordinates are those of `anatomy`.
 """
 
@@ -21,7 +21,7 @@ def paint_cell(
     Args:
         anatomy: the patient.
         index: which cell.
-        canvas: the part of the image it may cover.
+        canvas: the part of the image that the cell may cover.
         wa, va: height and depth of the pixels in the upper body's own frame.
         wb, vb: the same in the lower body's frame.
     """
@@ -44,14 +44,14 @@ def paint_cell(
 
 
 def _bone(canvas: Canvas, distance: Image, marrow: float = 1.0, shell: float = 0.9) -> None:
-    """Marrow inside a dark shell."""
+    """Paint marrow in a dark shell."""
     values = canvas.values
     canvas.lay(distance, float(values[Tissue.CORTEX]))
     canvas.lay(distance + np.float32(shell), float(values[Tissue.MARROW]) * marrow)
 
 
 def _posterior(canvas: Canvas, cell: Cell, sacral: bool) -> None:
-    """Fat and ligament on the mid-line, laminae, spinous process."""
+    """Paint fat and ligament on the mid-line, laminae and the spinous process."""
     u, v, w, out, values = canvas.u, canvas.v, canvas.w, canvas.out, canvas.values
     if sacral:
         distance = box(v - 16, out, 3.5, 18, 1)
@@ -72,7 +72,7 @@ def _posterior(canvas: Canvas, cell: Cell, sacral: bool) -> None:
 
 
 def _pillars(canvas: Canvas, cell: Cell, lower: Body, first_sacral: bool) -> None:
-    """Pedicles, transverse processes and facet joints, both sides."""
+    """Paint pedicles, transverse processes and facet joints of both sides."""
     v, w, out, values = canvas.v, canvas.w, canvas.out, canvas.values
     left, right = cell.sides[Side.LEFT], cell.sides[Side.RIGHT]
     size = canvas.sided(left.facet, right.facet)
@@ -103,7 +103,7 @@ def _pillars(canvas: Canvas, cell: Cell, lower: Body, first_sacral: bool) -> Non
 
 
 def _foramina(canvas: Canvas, cell: Cell) -> None:
-    """Capsule and ligament, the fat that is left, and the root in it."""
+    """Paint capsule and ligament, then the remaining fat, then the root in it."""
     v, w, out, values = canvas.v, canvas.w, canvas.out, canvas.values
     sides = cell.sides[Side.LEFT], cell.sides[Side.RIGHT]
 
@@ -148,7 +148,7 @@ def _bodies(
     above: tuple[Image, Image],
     below: tuple[Image, Image],
 ) -> None:
-    """The disc, then the lower half of the upper body and the upper half of the lower body."""
+    """Paint the disc, then the lower half of the upper body and the upper half of the lower one."""
     upper, lower, cell = anatomy.bodies[index], anatomy.bodies[index + 1], anatomy.cells[index]
     values = canvas.values
     first = _outline(canvas, upper, above[1], _waist(above[0], upper))
@@ -170,7 +170,7 @@ def _bodies(
 
 
 def _waist(height: Image, body: Body) -> Image:
-    """How much narrower a body is at its middle than at its endplates, mm."""
+    """How much narrower a body is at a height than at its endplates, mm."""
     if body.taper:
         return np.asarray(body.depth / 2 * body.taper * (0.5 - height / body.height), np.float32)
     share = np.clip(1 - (height / (body.height / 2)) ** 2, 0, 1)
@@ -178,14 +178,14 @@ def _waist(height: Image, body: Body) -> Image:
 
 
 def _ala(canvas: Canvas, index: int) -> None:
-    """The side masses of the sacrum."""
+    """Paint the lateral masses of the sacrum."""
     width = 44.0 - 7.0 * (index - SACRUM)
     ala = box(canvas.out, canvas.v + 2, width, 14 - 2.0 * (index - SACRUM), 5)
     _bone(canvas, ala)
 
 
 def _canal(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
-    """Epidural fat, ligaments at the disc, recesses, sac, cord and roots."""
+    """Paint epidural fat, ligaments at the disc, recesses, sac, cord and roots."""
     cell = anatomy.cells[index]
     u, v, w, out, values = canvas.u, canvas.v, canvas.w, canvas.out, canvas.values
     narrow = np.exp(-((w / cell.flavum) ** 2))
@@ -214,7 +214,7 @@ def _canal(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
 
 
 def _wide_area(canvas: Canvas, anatomy: Anatomy, index: int) -> Image:
-    """Sac area away from the discs, joined without a step to the neighbouring cells."""
+    """Sac area away from the disc, continuous with the neighbouring cells."""
     areas = [cell.wide_area for cell in anatomy.cells]
     here = areas[index]
     top = (here + areas[max(index - 1, 0)]) / 2
@@ -225,7 +225,7 @@ def _wide_area(canvas: Canvas, anatomy: Anatomy, index: int) -> Image:
 
 
 def _recesses(canvas: Canvas, cell: Cell) -> None:
-    """The lateral recess of each side: a pocket of fat in front of the facet, with its root."""
+    """Paint the lateral recess of each side: fat in front of the facet, with a root in it."""
     v, w, out, values = canvas.v, canvas.w, canvas.out, canvas.values
     left, right = cell.sides[Side.LEFT], cell.sides[Side.RIGHT]
     depth = canvas.sided(left.recess_depth, right.recess_depth)
@@ -242,7 +242,7 @@ def _recesses(canvas: Canvas, cell: Cell) -> None:
 def _sac_filling(
     canvas: Canvas, anatomy: Anatomy, index: int, area: Image, behind: Image, half: Image
 ) -> Image:
-    """CSF darkened by the roots in it: they keep their room, so a narrow sac has little CSF."""
+    """CSF darkened by the roots in it. Roots keep their size, so a narrow sac has little CSF."""
     u, w, values = canvas.u, canvas.w, canvas.values
     rng = np.random.default_rng([anatomy.seed, index])
     phase = [float(p) for p in rng.uniform(0, 6.28, 3)]
@@ -258,7 +258,7 @@ def _sac_filling(
 
 
 def _cord(canvas: Canvas, anatomy: Anatomy, index: int, behind: Image) -> None:
-    """Cord and conus, down to the body at which they end."""
+    """Paint cord and conus, down to the body at which they end."""
     length, origin = anatomy.cell_lengths(index)
     if index > anatomy.conus:
         return
