@@ -14,7 +14,7 @@ import torch
 
 from lumbargrade.config import Phase, Recipe
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.files.writing import alone_in
+from lumbargrade.files.writing import locked_folder
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import load_model, read_meta
 from lumbargrade.models.registry import get_task
@@ -118,7 +118,7 @@ def test_what_is_kept_may_change_between_parts_and_what_was_kept_stays(
     assert before == after
     assert "is not kept" not in caplog.text
     train(recipe_of(keep=(1, 2), keep_every=2), store, tmp_path)
-    assert "epoch 2 of train.keep was trained before it was asked for" in caplog.text
+    assert "epoch 2 of train.keep was already trained and its weights were not kept" in caplog.text
     plain = tmp_path / "plain"
     train(recipe_of(), store, plain)
     ours, theirs = tensors_of(tmp_path), tensors_of(plain)
@@ -197,8 +197,8 @@ def test_two_processes_do_not_train_in_one_folder(
     monkeypatch.setattr("lumbargrade.training.loop._PATIENCE", 0.2)
     recipe = recipe_of(epochs=1)
     with (
-        alone_in(tmp_path, "busy"),
-        pytest.raises(UsageError, match=f"another process trains in {tmp_path}"),
+        locked_folder(tmp_path, "busy"),
+        pytest.raises(UsageError, match=f"another process is training in {tmp_path}"),
     ):
         train(recipe, store, tmp_path, restart=True)
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
@@ -206,11 +206,11 @@ def test_two_processes_do_not_train_in_one_folder(
 
 
 def test_a_lock_of_a_process_that_is_ending_is_waited_for(tmp_path: Path) -> None:
-    held = alone_in(tmp_path, "busy")
+    held = locked_folder(tmp_path, "busy")
     held.__enter__()
     timer = threading.Timer(0.5, held.__exit__, (None, None, None))
     timer.start()
-    with alone_in(tmp_path, "busy", patience=20.0):
+    with locked_folder(tmp_path, "busy", patience=20.0):
         assert not timer.is_alive() or timer.finished.is_set()
 
 

@@ -173,7 +173,7 @@ def test_the_log_says_from_which_epoch(
     said = [r.getMessage() for r in caplog.records]
     at = said.index(
         "small/canal fold 4: phase 2 restarts from the averaged weights of epoch 2, "
-        "with a fresh optimiser"
+        "with a new optimiser"
     )
     assert said[at - 1].startswith("small/canal fold 4 phase 1 epoch 3/3 ")
     assert said[at + 1].startswith("small/canal fold 4 phase 2 epoch 3/4 ")
@@ -235,7 +235,9 @@ def test_weights_that_are_gone_are_named_with_what_to_do(
 ) -> None:
     train(restarted(epochs=3), store, tmp_path)
     shutil.rmtree(tmp_path / "kept-epochs")
-    with pytest.raises(BadModel, match=r"phase-1-epoch-002: .*restart_from.* gone; --restart"):
+    with pytest.raises(
+        BadModel, match=r"phase-1-epoch-002: .*restart_from.* missing; use --restart"
+    ):
         train(restarted(), store, tmp_path)
 
 

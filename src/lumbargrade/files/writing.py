@@ -62,16 +62,16 @@ def require_writable(path: Path | str) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path, busy: str, patience: float = 0.0) -> Iterator[None]:
-    """Keep other processes out of a folder; the lock ends with the process, however it ends.
+def locked_folder(folder: Path, busy: str, patience: float = 0.0) -> Iterator[None]:
+    """Lock a folder against other processes; the lock ends when the process ends.
 
     Args:
-        folder: where the lock file is.
-        busy: what to say if another process is in it.
-        patience: seconds to wait for it, since a killed process needs some to end.
+        folder: the folder of the lock file.
+        busy: message if another process has the lock.
+        patience: seconds to wait for the lock, because a killed process needs some time to end.
 
     Raises:
-        UsageError: if another process is.
+        UsageError: if another process has the lock.
         OSError: if the lock file cannot be written.
     """
     # of the process, not of one of its threads

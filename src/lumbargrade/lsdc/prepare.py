@@ -17,7 +17,7 @@ from typing import Any
 
 from lumbargrade.domain.errors import NothingDone, Problem, UsageError
 from lumbargrade.domain.vocabulary import KIND_OF, Condition, SeriesKind
-from lumbargrade.files.writing import alone_in, write_text
+from lumbargrade.files.writing import locked_folder, write_text
 from lumbargrade.lsdc.mean_shape import frame_shapes, mean_shape
 from lumbargrade.lsdc.prepare_series import SeriesJob, SeriesOutcome, prepare_series
 from lumbargrade.lsdc.store import (
@@ -118,7 +118,7 @@ def prepare(
     if not jobs:
         raise NothingDone(f"{tables.images} holds no study of the tables")
     out.mkdir(parents=True, exist_ok=True)
-    with alone_in(out, f"another `lumbargrade prepare` is writing {out}"):
+    with locked_folder(out, f"another `lumbargrade prepare` is writing {out}"):
         _write_index(out, {"version": STORE_VERSION, "complete": False})
         _remove_leftovers(out)
         outcomes = run_series_jobs(prepare_series, jobs, workers, kept="finished series are kept;")

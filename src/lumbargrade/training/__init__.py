@@ -1,1 +1,1 @@
-"""The one training loop."""
+"""The training loop for all tasks."""

@@ -1,4 +1,4 @@
-"""A network in training with the average of its weights, the optimiser and the gradient scaler."""
+"""A network in training, with the average of its weights, its optimiser and gradient scaler."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NONFINITE_FILE = "nonfinite.json"
 def refuse_nonfinite(
     run: Path, label: str, batch: TaskBatch, terms: LossTerms, place: Mapping[str, Any]
 ) -> NoReturn:
-    """Write the batch's studies and losses into the run's folder, and raise TrainingFailed.
+    """Write the studies and losses of a batch into the run's folder and raise TrainingFailed.
 
     Args:
         run: the run's folder.
-        label: names the run in the message.
-        batch, terms: what was trained on, and its loss.
+        label: name of the run in the message.
+        batch, terms: the batch and its loss.
         place: recipe, fold, epoch and step, as plain JSON data.
 
     Raises:
@@ -44,7 +44,7 @@ def refuse_nonfinite(
     studies = ", ".join(s.study_id for s in batch.samples)
     raise TrainingFailed(
         f"{label}: the loss is not finite on studies {studies}; see {path}. "
-        "Lower the learning rate, or set --train.amp bf16 or off"
+        "Use a lower learning rate, or --train.amp bf16 or off"
     )
 
 
@@ -52,15 +52,15 @@ class Learner:
     """A network in training.
 
     Args:
-        network: on its device.
-        config: optimiser, average and clipping.
-        device: where the network is.
-        dtype: mixed-precision type of the forward pass, None for fp32. Losses of an fp16 pass are
-            scaled; if gradients overflow, the optimiser step is skipped and the scale lowered.
+        network: the network, on its device.
+        config: settings of optimiser, average and gradient clipping.
+        device: device of the network.
+        dtype: mixed-precision type of the forward pass, None for fp32. With fp16 the loss is
+            scaled; if gradients overflow, the optimiser step is skipped and the scale reduced.
 
     Attributes:
-        network: the weights that are trained.
-        average: their exponential average, which is validated and saved.
+        network: the network with the trained weights.
+        average: their exponential moving average, which is validated and saved.
         optimizer: AdamW.
         scaler: scales the loss for fp16.
     """
@@ -79,22 +79,22 @@ class Learner:
             multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay),  # type: ignore[no-untyped-call]  # torch has no types here
             use_buffers=True,
         )
-        # the average begins at the first weights, as in the published runs; with 0 the first move
-        # would replace it
+        # the average starts at the initial weights, as in the published runs; with 0 the first
+        # update would replace it
         self.average.n_averaged.fill_(1)
         self.fresh_optimizer()
 
     def fresh_optimizer(self) -> None:
-        """Replace the optimiser and the scaler by new ones: no moments, initial scale."""
+        """Create a new optimiser without moments and a new scaler with the initial scale."""
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=1e-4, weight_decay=self.config.weight_decay
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def restart(self, weights: Mapping[str, Tensor]) -> None:
-        """Continue from these weights with a fresh optimiser and scaler.
+        """Continue from these weights with a new optimiser and scaler.
 
-        The average is set to the weights too, and follows by its decay from the next step on.
+        The average is also set to the weights.
         """
         self.network.load_state_dict(weights)
         self.average.module.load_state_dict(weights)
@@ -102,7 +102,7 @@ class Learner:
 
     @property
     def parts(self) -> dict[str, Any]:
-        """Everything with a ``state_dict``, by name."""
+        """All objects with a ``state_dict``, by name."""
         return {
             "network": self.network,
             "average": self.average,
@@ -111,12 +111,12 @@ class Learner:
         }
 
     def set_rate(self, lr: float) -> None:
-        """Set the learning rate of the next optimiser step."""
+        """Set the learning rate for the next optimiser step."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
     def forget_gradients(self) -> None:
-        """Clear the gradients, to begin a new accumulation."""
+        """Clear the gradients before a new accumulation."""
         self.optimizer.zero_grad(set_to_none=True)
 
     def add_gradients(self, loss: Tensor) -> None:
@@ -124,7 +124,7 @@ class Learner:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch has no types here
 
     def move(self) -> None:
-        """One optimiser step, then one update of the average.
+        """Make one optimiser step and update the average.
 
         If the scaler skips the step, the average is still updated with the unchanged weights, as in
         the published runs.

@@ -1,4 +1,4 @@
-"""Training batches: the same for a seed and an epoch, whatever the number of workers."""
+"""Training batches, which depend on seed and epoch but not on the number of workers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from lumbargrade.models.task import Row
 
 
 class SampleDataset(Dataset[Any]):
-    """Augmented samples of one epoch; item i depends on seed, epoch and series id alone.
+    """Augmented samples of one epoch; each depends only on seed, epoch and series id.
 
-    Grades that are contradicted (``data.suspects``) are left out of a share of the epochs.
+    Contradicted grades (``data.suspects``) are skipped in a fraction of the epochs.
     """
 
     def __init__(
@@ -67,14 +67,13 @@ class SampleDataset(Dataset[Any]):
 def batch_order(
     count: int, batch_size: int, seed: int, epoch: int, *, drop_last: bool = False
 ) -> list[list[int]]:
-    """Which items make which batch of an epoch: every item once, in an order drawn anew.
+    """Draw the batches of an epoch: every item once, in random order.
 
     Args:
-        count: how many items there are.
-        batch_size: items of a batch; the last batch has what remains.
-        seed, epoch: the order follows from these two.
-        drop_last: leave out the last batch if it is smaller; which items are left out differs
-            from epoch to epoch.
+        count: number of items.
+        batch_size: number of items per batch; the last batch may be smaller.
+        seed, epoch: these determine the order.
+        drop_last: skip the last batch if it is smaller; the skipped items change with the epoch.
 
     Raises:
         UsageError: if there are items, but ``drop_last`` leaves no batch.
@@ -84,41 +83,42 @@ def batch_order(
     if drop_last and batches and len(batches[-1]) < batch_size:
         if len(batches) == 1:
             raise UsageError(
-                f"train.drop_last leaves nothing to train on: {count} items, and train.batch_size "
-                f"is {batch_size}; give a smaller train.batch_size, or train.drop_last false"
+                f"train.drop_last leaves no batch to train on: there are {count} items and "
+                f"train.batch_size is {batch_size}; use a smaller train.batch_size, or "
+                "train.drop_last false"
             )
         batches.pop()
     return batches
 
 
 def epoch_batches(train: TrainConfig, count: int, epoch: int) -> list[list[int]]:
-    """:func:`batch_order` of an epoch (from 0) by a recipe's settings."""
+    """Draw the batches of an epoch (from 0) with a recipe's settings: see `batch_order`."""
     return batch_order(count, train.batch_size, train.seed, epoch, drop_last=train.drop_last)
 
 
 def training_loader(
     task: AnyTask, store: VolumeStore, rows: Sequence[Row], *, epoch: int, skip: int = 0
 ) -> DataLoader[Any]:
-    """Batches of one epoch.
+    """Load the batches of one epoch.
 
     Args:
         task: makes samples and batches; its recipe gives seed, batch size and workers.
         store: volumes.
-        rows: what is trained on.
+        rows: the training rows.
         epoch: number of the epoch, from 0.
-        skip: how many batches were already used before an interruption.
+        skip: number of batches already used before an interruption.
 
     Returns:
-        An iterable of the task's batches, with a length. It draws nothing from torch's global
-        random state.
+        An iterable of the task's batches, with a length. It does not change torch's global random
+        state.
 
     Raises:
         BadTable: if the list of contradicted grades cannot be read.
-        UsageError: for a ``suspect_weight`` that is no share, or if ``drop_last`` leaves no batch.
+        UsageError: if ``suspect_weight`` is not from 0 to 1, or ``drop_last`` leaves no batch.
     """
     config, data = task.recipe.train, task.recipe.data
     if not 0 <= data.suspect_weight <= 1:
-        raise UsageError(f"data.suspect_weight {data.suspect_weight}: give a share from 0 to 1")
+        raise UsageError(f"data.suspect_weight {data.suspect_weight}: use a number from 0 to 1")
     contradicted = read_contradicted(Path(data.suspects)) if data.suspects else None
     batches = epoch_batches(config, len(rows), epoch)[skip:]
     workers = min(config.workers, len(batches))
@@ -134,10 +134,10 @@ def training_loader(
 
 
 def _quiet_worker(_: int) -> None:
-    """One thread per worker: the workers themselves are the parallelism.
+    """Use one thread and ignore stop signals in a worker.
 
-    A signal to the whole process group (Ctrl-C, the end of a batch job) is for the training
-    process, which still needs its workers to finish the batch in work.
+    Ctrl-C or the end of a batch job signals the whole process group, but the training process still
+    needs its workers to finish the current batch.
     """
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,6 @@
-"""The training loop: one fold of one recipe, resumable to the bit on a CPU.
+"""Train one fold of a recipe. On a CPU, a resumed run gives bit-identical results.
 
-The loop knows nothing of conditions: samples, losses, decoding and scores come from the task.
+The loop does not depend on conditions: samples, losses, decoding and scores come from the task.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tqdm import tqdm
 from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import NothingDone
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.files.writing import alone_in
+from lumbargrade.files.writing import locked_folder
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta
 from lumbargrade.models.device import amp_dtype, autocast, choose_device
@@ -49,24 +49,24 @@ log = logging.getLogger(__name__)
 
 MODEL_FOLDER = "model"
 
-#: Seconds to wait for the processes of a killed run to end.
+#: Seconds to wait until the processes of a killed run end.
 _PATIENCE = 10.0
 
-#: Called after each validated epoch with the number of epochs trained so far (the epoch's number,
-#: if there is no restart by ``train.restart_from``), the rows and their predictions.
+#: Called after each validated epoch with the number of trained epochs (the epoch's number, if there
+#: is no restart by ``train.restart_from``), the rows and their predictions.
 EpochHook = Callable[[int, Sequence[Row], Sequence[StudyPrediction]], None]
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """How the training of a fold ended.
+    """Result of training a fold.
 
     Attributes:
-        folder: the run's folder; ``model/`` in it is the best model.
+        folder: the run's folder, with the best model in ``model/``.
         best: best validation score.
-        best_epoch: the epoch it belongs to, from 1.
-        best_phase: the phase it belongs to, from 1; 0 if there is only one.
-        finished: False when a signal ended the run early; it resumes with the same command.
+        best_epoch: epoch of the best score, from 1.
+        best_phase: phase of the best score, from 1; 0 if there is only one.
+        finished: False if a signal ended the run early; the same command resumes it.
     """
 
     folder: Path
@@ -77,9 +77,9 @@ class FoldResult:
 
 
 class StopSignals:
-    """SIGTERM and SIGINT as requests to stop, which the loop obeys after the current batch.
+    """Turn SIGTERM and SIGINT into requests to stop after the current batch.
 
-    A context manager: the earlier handlers are restored on exit.
+    This is a context manager that restores the earlier handlers on exit.
 
     Attributes:
         asked: whether a signal arrived.
@@ -103,18 +103,18 @@ class StopSignals:
 
 
 class FoldTrainer:
-    """Trains one fold.
+    """Train one fold.
 
     Args:
-        recipe: the experiment.
-        fold: the fold that is held out for validation.
+        recipe: the recipe.
+        fold: the validation fold.
         store: volumes and labels.
-        folder: where the run is kept.
+        folder: the run's folder.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         hook: called after each validated epoch, for pictures.
 
     Raises:
-        NothingDone: if no row trains or none validates.
+        NothingDone: if there are no training rows or no validation rows.
         UsageError: if settings contradict each other, or ``drop_last`` leaves no batch.
         BadModel: if the folder holds a run with other settings.
     """
@@ -160,19 +160,21 @@ class FoldTrainer:
             )
 
     def run(self, *, restart: bool = False) -> FoldResult:
-        """Train to the end, or until SIGTERM or SIGINT, which saves and leaves.
+        """Train to the end, or until SIGTERM or SIGINT; then save the state and return.
 
         Args:
-            restart: delete the earlier run in the folder and begin anew (another thing than
+            restart: delete an earlier run in the folder and start again (unlike
                 ``train.restart_from``).
 
         Raises:
-            TrainingFailed: on a non-finite loss; the batch is named in ``nonfinite.json``.
-            UsageError: if another process trains in the folder.
+            TrainingFailed: if a loss is not finite; ``nonfinite.json`` names the batch.
+            UsageError: if another process is training in the folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        busy = f"another process trains in {self.folder}; wait for its end, or give another --out"
-        with alone_in(self.folder, busy, _PATIENCE):
+        busy = (
+            f"another process is training in {self.folder}; wait for its end or use another --out"
+        )
+        with locked_folder(self.folder, busy, _PATIENCE):
             return self._run(restart)
 
     def _run(self, restart: bool) -> FoldResult:
@@ -198,12 +200,12 @@ class FoldTrainer:
         return FoldResult(self.folder, *best, progress.finished)
 
     def _forget(self) -> None:
-        """Delete an earlier run, its state first, so that nothing of it is taken for this one."""
+        """Delete an earlier run, its state first: a partly deleted run must never resume."""
         for name in (STATE_FILE, METRICS_FILE, NONFINITE_FILE, "curves.png"):
             (self.folder / name).unlink(missing_ok=True)
         for name in (MODEL_FOLDER, KEPT_FOLDER, BOARD_FOLDER, "epochs"):
             if (self.folder / name).is_symlink():
-                (self.folder / name).unlink()  # what it leads to belongs to whoever made the link
+                (self.folder / name).unlink()  # the target of the link is not ours
             elif (self.folder / name).is_dir():
                 shutil.rmtree(self.folder / name)
 
@@ -212,14 +214,14 @@ class FoldTrainer:
         return f"{self.recipe.name} fold {self.fold}"
 
     def _restart(self, progress: Progress) -> None:
-        """Begin the last phase (``train.restart_from``): earlier averaged weights, fresh optimiser.
+        """Start the last phase from earlier averaged weights with a new optimiser.
 
-        Order and augmentation of samples follow from the epoch, so epochs with the same number see
+        Order and augmentation of samples depend on the epoch, so epochs with the same number use
         the same samples.
         """
-        weights = restart_weights(self.folder, self.plan, self._is_mine)
+        weights = restart_weights(self.folder, self.plan, self._same_run)
         log.info(
-            "%s: phase %d restarts from the averaged weights of epoch %d, with a fresh optimiser",
+            "%s: phase %d restarts from the averaged weights of epoch %d with a new optimiser",
             self._label,
             len(self.plan.ends),
             self.plan.restart,
@@ -227,12 +229,12 @@ class FoldTrainer:
         self.learner.restart(weights)
         progress.epoch, progress.restarted = self.plan.restart, True
 
-    def _is_mine(self, meta: ModelMeta) -> bool:
-        """Whether a model was trained with the settings of this run, on its data."""
+    def _same_run(self, meta: ModelMeta) -> bool:
+        """Return whether a model was trained with the settings and data of this run."""
         return stamp_of(meta.recipe, self.files, meta.fold, meta.data) == self.stamp
 
     def _epoch(self, progress: Progress, records: RunRecords) -> bool:
-        """The rest of the current epoch; False if a signal ended it early."""
+        """Finish the current epoch; return False if a signal asked to stop."""
         lr = self._train_batches(progress)
         if lr is None:
             return False
@@ -249,7 +251,11 @@ class FoldTrainer:
         progress.epoch, progress.step, progress.sums, progress.seconds = after.epoch, 0, {}, 0.0
         progress.finished = self._out_of_patience(progress)
         if progress.finished:
-            log.info("%s: no better score for %d epochs", self._label, self.config.patience)
+            log.info(
+                "%s: stopping after %d epochs without a better score",
+                self._label,
+                self.config.patience,
+            )
         save_state(self.folder, progress, self.learner.parts, self.stamp)
         return not self.signals.asked
 
@@ -257,7 +263,7 @@ class FoldTrainer:
         return self.plan.out_of_patience(progress.at, progress.best_epoch, progress.best_phase)
 
     def _train_batches(self, progress: Progress) -> float | None:
-        """Train over the rest of the epoch; the last learning rate, or None if told to stop."""
+        """Train the rest of the epoch; return the last learning rate, or None if asked to stop."""
         self.learner.network.train()
         loader = training_loader(
             self.task,
@@ -297,9 +303,9 @@ class FoldTrainer:
         return lr
 
     def _step(self, batch: TaskBatch, lr: float, progress: Progress) -> LossTerms:
-        """Forward, backward, and where the accumulation is full, one move of the optimiser.
+        """Run forward and backward, and an optimiser step when the accumulation is full.
 
-        What remains at the end of an epoch is a smaller accumulation.
+        The last accumulation of an epoch may be smaller.
         """
         learner = self.learner
         first = progress.step - progress.step % self.config.accumulate
@@ -319,18 +325,18 @@ class FoldTrainer:
         return terms
 
     def _place(self, progress: Progress) -> dict[str, Any]:
-        """Recipe, fold, epoch and step of the current batch, for a report."""
+        """Return recipe, fold, epoch and step of the current batch."""
         place = {"recipe": self.recipe.name, "fold": self.fold}
         if phase := self.plan.recorded_phase(progress.at):
             place["phase"] = phase
         return place | {"epoch": progress.epoch + 1, "step": progress.step + 1}
 
     def _validate(self, after: Position, phase: int, progress: Progress) -> dict[str, float]:
-        """Score the averaged weights on the fold; save them if they are the best so far or kept.
+        """Score the averaged weights; save them if they are the best so far or to be kept.
 
         Args:
-            after: the end of the epoch.
-            phase: its phase, from 1; 0 if there is only one.
+            after: position after the epoch.
+            phase: the epoch's phase, from 1; 0 if there is only one.
             progress: updated if the score is better.
         """
         judged = self.validator.judge(self.learner.average.module.eval())

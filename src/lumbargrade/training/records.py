@@ -1,4 +1,4 @@
-"""The written record of a run: a log line per epoch, a CSV, TensorBoard events."""
+"""Records of a run: a log line per epoch, a CSV file and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BOARD_FOLDER = "tensorboard"
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch did.
+    """Result of one epoch.
 
     Attributes:
         epoch: number of the epoch, counted from 1; numbers repeat after a restart
@@ -28,8 +28,8 @@ class EpochRecord:
         lr: learning rate of the last step.
         seconds: wall-clock time of training and validation.
         train: mean of each loss part, and counts such as matched points.
-        validation: scores on the fold, empty where this epoch was not validated.
-        phase: its phase, counted from 1; 0 if there is only one.
+        validation: scores on the fold; empty if the epoch was not validated.
+        phase: number of its phase, from 1; 0 if there is only one.
     """
 
     epoch: int
@@ -40,7 +40,7 @@ class EpochRecord:
     phase: int = 0
 
     def flat(self) -> dict[str, float]:
-        """Column -> value as in the CSV: ``train_loss``, ``val_score`` and so on."""
+        """Return the CSV columns and values: ``train_loss``, ``val_score`` and so on."""
         row: dict[str, float] = {"epoch": self.epoch}
         if self.phase:
             row["phase"] = self.phase
@@ -51,9 +51,10 @@ class EpochRecord:
 
 
 class RunRecords:
-    """Writes the records of one fold; the CSV is rewritten whole, so a resumed run has no gaps.
+    """Write the records of one fold.
 
-    TensorBoard's step is the row's number, which never goes back.
+    The whole CSV file is rewritten each time, so that a resumed run has no gaps. TensorBoard's step
+    is the row number, because epoch numbers may repeat.
     """
 
     def __init__(self, folder: Path, label: str, history: Sequence[dict[str, Any]]):
@@ -64,7 +65,7 @@ class RunRecords:
         self.board = SummaryWriter(str(folder / BOARD_FOLDER), purge_step=start)
 
     def add(self, record: EpochRecord, end: int) -> None:
-        """Record an epoch; ``end`` is the last epoch of the plan, for the log."""
+        """Record an epoch; ``end`` is the last epoch of the plan, for the log line."""
         row = record.flat()
         self.history.append(row)
         self._write_csv()

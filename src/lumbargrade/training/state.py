@@ -1,4 +1,4 @@
-"""What a run goes on from: the state it resumes with, and the models of epochs that it keeps."""
+"""The state from which a run resumes, and the models of epochs that it keeps."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ STATE_FILE = "state.pt"
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
         epoch: current epoch, counted from 0; a restart (``train.restart_from``) sets it back.
-        step: number of batches of that epoch that are done.
-        sums: running sums of loss parts and counts over those batches.
-        seconds: wall-clock time spent on that epoch so far.
+        step: number of finished batches of the current epoch.
+        sums: sums of loss parts and counts over these batches.
+        seconds: wall-clock time of the current epoch so far.
         best: best validation score so far.
-        best_epoch: the epoch it belongs to, counted from 1; 0 while there is none.
-        best_phase: the phase it belongs to, counted from 1; 0 if there is only one.
+        best_epoch: epoch of the best score, counted from 1; 0 if there is none yet.
+        best_phase: phase of the best score, counted from 1; 0 if there is only one.
         restarted: whether the last phase has restarted from an earlier epoch's weights.
         history: metrics row of each finished epoch.
-        finished: True when the run has reached its end.
+        finished: whether the run has reached its end.
     """
 
     epoch: int = 0
@@ -66,21 +66,21 @@ class Progress:
             self.sums[f"n_{key}"] = self.sums.get(f"n_{key}", 0.0) + count
 
     def means(self) -> dict[str, float]:
-        """Mean of each loss part over the batches of the epoch; counts (``n_...``) are added up."""
+        """Return each loss part's mean over the epoch's batches, and sums of counts (``n_``)."""
         steps = max(self.step, 1)
         return {k: v if k.startswith("n_") else v / steps for k, v in self.sums.items()}
 
 
 def stamp_of(recipe: Recipe, files: Mapping[str, str], fold: int, data: str) -> str:
-    """SHA-256 of what must not change while a run is resumed.
+    """Return the SHA-256 of all that must not change when a run is resumed.
 
-    The number of epochs, the epochs that are kept and the number of processes may change.
+    The number of epochs, the epochs to keep and the number of processes may change.
 
     Args:
-        recipe: the experiment.
-        files: keys of ``recipe.data`` that name files -> digest of the content, which counts
+        recipe: the recipe.
+        files: key of ``recipe.data`` that names a file -> digest of the content, which is compared
             instead of the path.
-        fold: the fold that is held out.
+        fold: the validation fold.
         data: fingerprint of the store.
     """
     settings = replace(
@@ -99,13 +99,13 @@ def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: s
 
     Args:
         folder: the run's folder.
-        progress: how far the run has come.
+        progress: progress of the run.
         parts: objects with ``state_dict`` (network, averaged network, optimiser, scaler).
-        stamp: identifies recipe, fold and data (:func:`stamp_of`); a run is resumed only under
-            the same stamp.
+        stamp: identifies recipe, fold and data (:func:`stamp_of`); a run is resumed only if its
+            stamp is the same.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if the state cannot be written.
     """
     state = {
         "stamp": stamp,
@@ -118,10 +118,10 @@ def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: s
 
 
 def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | None:
-    """Put a saved state back into ``parts`` and return how far the run has come.
+    """Restore a saved state into ``parts``.
 
     Returns:
-        None if the folder holds no state.
+        The progress of the run, or None if the folder holds no state.
 
     Raises:
         BadModel: if the state is damaged or belongs to another recipe, fold or data set.
@@ -135,12 +135,12 @@ def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | No
             return _restore(state, parts)
     except (*UNREADABLE, BadModel) as error:
         raise BadModel(
-            f"{path} is damaged ({first_line(error)}); --restart begins the run anew"
+            f"{path} is damaged ({first_line(error)}); use --restart to start the run again"
         ) from None
     raise BadModel(
         f"{folder} holds a run with other settings or data, or the content of a file of "
         f"{', '.join(f'data.{k}' for k in DATA_FILES)} has changed; "
-        "give another --out, or --restart to delete it and begin anew"
+        "use another --out, or --restart to delete the run and start again"
     )
 
 
@@ -148,7 +148,7 @@ def _restore(state: dict[str, Any], parts: dict[str, Any]) -> Progress:
     progress = structured(state["progress"], Progress, STATE_FILE, "progress", BadModel)
     for name, part in parts.items():
         saved = state["parts"][name]
-        if saved:  # a scaler that was not in use (on a CPU) has no state
+        if saved:  # an unused scaler (on a CPU) has no state
             part.load_state_dict(saved)
     torch.set_rng_state(state["rng"])
     torch.cuda.set_rng_state_all(state["cuda_rng"][: torch.cuda.device_count()])
@@ -156,7 +156,7 @@ def _restore(state: dict[str, Any], parts: dict[str, Any]) -> Progress:
 
 
 def kept_folder(run: Path, plan: Plan, after: Position) -> Path:
-    """The folder of the weights at the end of an epoch.
+    """Return the folder for the weights after an epoch.
 
     If there are several phases, the name contains the phase, so that epochs with the same number
     before and after a restart (``train.restart_from``) are both kept.
@@ -168,40 +168,40 @@ def kept_folder(run: Path, plan: Plan, after: Position) -> Path:
 
 
 def restart_weights(
-    run: Path, plan: Plan, is_mine: Callable[[ModelMeta], bool]
+    run: Path, plan: Plan, same_run: Callable[[ModelMeta], bool]
 ) -> dict[str, Tensor]:
-    """The averaged weights that the last phase starts from (``train.restart_from``).
+    """Load the averaged weights from which the last phase starts (``train.restart_from``).
 
     Args:
         run: the run's folder.
-        plan: its epochs.
-        is_mine: whether a model has the settings and data of the run.
+        plan: the run's plan.
+        same_run: returns whether a model has the settings and data of the run.
 
     Raises:
-        BadModel: if they are gone, damaged, or of another run or epoch.
+        BadModel: if the weights are missing, damaged, or of another run or epoch.
     """
     folder = kept_folder(run, plan, Position(plan.restart))
     if not folder.is_dir():
         raise BadModel(
-            f"{folder}: the weights that the last phase starts from (train.restart_from) are gone; "
-            "--restart begins the run anew"
+            f"{folder}: the weights for the last phase (train.restart_from) are missing; use "
+            "--restart to start the run again"
         )
     try:
         model = load_model(folder)
     except BadModel as error:
-        raise BadModel(f"{error}; --restart begins the run anew") from None
+        raise BadModel(f"{error}; use --restart to start the run again") from None
     epoch = model.meta.provenance.get("epoch")
-    if epoch != plan.restart or not is_mine(model.meta):
+    if epoch != plan.restart or not same_run(model.meta):
         raise BadModel(
-            f"{folder}: not the weights that the last phase starts from (train.restart_from), but "
-            f"epoch {epoch} of {model.meta.recipe.name} fold {model.meta.fold} of another run; put "
-            "back the right ones, or --restart to begin the run anew"
+            f"{folder}: not the weights for the last phase (train.restart_from), but epoch {epoch} "
+            f"of {model.meta.recipe.name} fold {model.meta.fold} of another run; put the right "
+            "model there, or use --restart to start the run again"
         )
     return model.network.state_dict()
 
 
 def warn_of_unkept(run: Path, plan: Plan, progress: Progress, label: str) -> None:
-    """Warn of epochs in ``train.keep`` that are beyond the end of this fold or already trained."""
+    """Warn about epochs in ``train.keep`` that are after the end or were trained but not kept."""
     last = max(plan.end(False), plan.end(True) if plan.reaches_restart else 0)
     beyond = [k for k in plan.keep if k > last]
     if beyond:
@@ -209,14 +209,14 @@ def warn_of_unkept(run: Path, plan: Plan, progress: Progress, label: str) -> Non
         log.warning("%s ends at epoch %d: train.keep %s is not reached", label, last, listed)
     past = progress.epoch
     if plan.reaches_restart and not progress.restarted:
-        past = min(past, plan.restart)  # later epochs are trained again
+        past = min(past, plan.restart)  # later epochs will be trained again
     gone = [
         k for k in plan.keep if k <= past and not any((run / KEPT_FOLDER).glob(f"*epoch-{k:03d}"))
     ]
     if gone:
         log.warning(
-            "%s: epoch %s of train.keep was trained before it was asked for, and is not kept; "
-            "--restart begins the run anew",
+            "%s: epoch %s of train.keep was already trained and its weights were not kept; use "
+            "--restart to start the run again",
             label,
             ", ".join(map(str, gone)),
         )

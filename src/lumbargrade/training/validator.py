@@ -1,4 +1,4 @@
-"""Scores networks on the fold that is held out, and saves them as models."""
+"""Score networks on the validation fold and save them as models."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lumbargrade.scoring.fill import fill_constants
 
 
 class Validator:
-    """Scores the networks of one fold.
+    """Score the networks of one fold.
 
     Args:
         task: predicts and scores.
-        fold: the fold that is held out.
+        fold: the validation fold.
         store: volumes and labels.
-        training_rows, validation_rows: rows of the other folds, and of this one.
+        training_rows, validation_rows: rows of the other folds, and of this fold.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Validator:
         self.trained_on = sorted({r.study_id for r in training_rows}, key=id_order)
 
     def judge(self, network: nn.Module) -> Judged:
-        """Predict the fold with a network in eval mode, and score it."""
+        """Predict the fold with a network in eval mode and score the predictions."""
         predictions = self.task.predict_rows(network, self.store, self.rows)
         return Judged(self, network, predictions, self.task.evaluate(self.rows, predictions))
 
@@ -52,9 +52,9 @@ class Judged:
 
     Attributes:
         validator: the validator that scored it.
-        network: in eval mode.
+        network: the network in eval mode.
         predictions: one per row of the fold.
-        scores: by name; ``score`` is what training minimises.
+        scores: scores by name; the epoch with the lowest ``score`` is kept.
     """
 
     validator: Validator
@@ -88,7 +88,7 @@ class Judged:
 
     @property
     def notes(self) -> dict[str, Json]:
-        """The task's notes for a model; measured once, however often it is saved."""
+        """The task's notes for a model; computed only once, even if it is saved several times."""
         if self._notes is None:
             judge = self.validator
             self._notes = judge.task.notes(self.network, judge.store, judge.rows)
