@@ -153,21 +153,21 @@ def with_entry(content: dict, index: int, **changed: object) -> dict:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda c: {**c, "format": 1}, "findings of format 1, not 2; `lumbargrade grade` writes"),
+        (lambda c: {**c, "format": 1}, "findings of format 1, not 2; run `lumbargrade grade`"),
         (
             lambda c: {**c, "findings": c["findings"][:-1]},
             "no findings spinal_canal_stenosis_l5_s1",
         ),
-        (lambda c: with_entry(c, ABSENT, not_graded=None), "has no grade, and no reason why"),
+        (lambda c: with_entry(c, ABSENT, not_graded=None), "has neither a grade nor a reason"),
         (lambda c: with_entry(c, ABSENT, not_graded=""), "is absent without a reason"),
         (
             lambda c: with_entry(c, GRADED, not_graded="no slice"),
-            "has a grade, and a reason why it has",
+            "has both a grade and a reason",
         ),
-        (lambda c: with_entry(c, GRADED, grade=None), "has no grade, and no reason why"),
+        (lambda c: with_entry(c, GRADED, grade=None), "has neither a grade nor a reason"),
         (
             lambda c: with_entry(c, GRADED, grade=None, not_graded="no slice"),
-            "has no grade, and no reason why",
+            "has probabilities but no grade",
         ),
     ],
 )

@@ -1,6 +1,6 @@
-"""The blend file: members with their models, weights and calibration per condition, as TOML.
+"""Read and write blend files (TOML): members with models, weights and calibration per condition.
 
-One file names all that `submit` and `grade` need. Reading is strict: an unknown key is an error.
+One file holds everything that `submit` and `grade` need. Unknown keys are errors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lumbargrade.scoring.any_severe import AnySevere
 from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.scoring.calibration import Calibration
 
-#: Version of the layout; raised when older programs could misread a newer file.
+#: Version of the layout; bumped when older programs could misread a newer file.
 FORMAT = 1
 
 _HEADER = """\
@@ -32,12 +32,12 @@ _HEADER = """\
 
 @dataclass(frozen=True)
 class BlendMember:
-    """Models whose predictions are averaged to one member of the blend.
+    """A member of a blend: models whose predictions are averaged.
 
     Attributes:
-        name: what weights call it.
-        flip: whether it was measured with flip averaging, and is to be used so.
-        models: with a digest each, so that another model is refused.
+        name: its name in the weights.
+        flip: whether it was measured, and is used, with flip averaging.
+        models: its models, with digests, so that other models are refused.
         guides: models that only place points.
     """
 
@@ -49,14 +49,14 @@ class BlendMember:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured out of fold when the blend was made; None where it could not be.
+    """Out-of-fold figures of a blend.
 
     Attributes:
-        findings: how many graded findings.
+        findings: number of graded findings.
         members: weighted log loss of each member.
-        blend: weighted log loss of the blend, by weights not fitted to what they are judged on.
+        blend: weighted log loss of the blend, with weights fitted to other studies.
         log_loss: unweighted log loss of the blend's probabilities.
-        calibrated: the same when calibrated, by a calibration not fitted to what it is judged on.
+        calibrated: the same after a calibration fitted to other studies; None if not measured.
     """
 
     findings: int
@@ -68,15 +68,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class ConditionBlend:
-    """How one condition's predictions become one.
+    """Weights and calibration of one condition.
 
     Attributes:
-        weights: member -> weight; they add up to 1, and members without one lack the condition.
-        origin: how the weights were come by.
-        calibration: from the blend's probabilities to frequencies.
+        weights: member -> weight; weights sum to 1, and members that lack the condition have none.
+        origin: how the weights were chosen.
+        calibration: calibration from the blend's probabilities to frequencies.
         measured: out-of-fold figures.
-        spare: members without weight that stand in where all others lack a finding; the rest of
-            those without weight need not be run.
+        spare: members with weight 0 that are used if all others lack a finding. Other members with
+            weight 0 are not run.
     """
 
     weights: dict[str, float]
@@ -86,26 +86,26 @@ class ConditionBlend:
     spare: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
 
     def needs(self, member: str) -> bool:
-        """Whether predictions of a member are used."""
+        """Return whether the predictions of a member are used."""
         return self.weights.get(member, 0) > 0 or member in self.spare
 
     def __post_init__(self) -> None:
         values = self.weights.values()
         if not all(math.isfinite(w) and w >= 0 for w in values) or abs(sum(values) - 1) > 1e-6:
-            raise ValueError(f"weights must be positive and add up to 1: {self.weights}")
+            raise ValueError(f"weights must be positive and sum to 1: {self.weights}")
 
 
 @dataclass(frozen=True)
 class Blend:
-    """What stands in a blend file.
+    """Content of a blend file.
 
     Attributes:
         format: version of the layout.
         folds: fingerprint of the folds that all models were trained on.
-        members: all of them.
-        conditions: those that a member grades.
+        members: all members.
+        conditions: weights and calibration of each condition that a member grades.
         any_severe: correction of canal probabilities for the official score.
-        lumbargrade: version of this package that wrote it.
+        lumbargrade: version of this package that wrote the file.
     """
 
     format: int
@@ -118,23 +118,23 @@ class Blend:
     def __post_init__(self) -> None:
         names = [m.name for m in self.members]
         if len(set(names)) < len(names):
-            raise ValueError(f"two members of one name: {', '.join(names)}")
-        for condition, one in self.conditions.items():
-            if unknown := sorted({*one.weights, *one.spare} - set(names)):
+            raise ValueError(f"duplicate member names: {', '.join(names)}")
+        for condition, entry in self.conditions.items():
+            if unknown := sorted({*entry.weights, *entry.spare} - set(names)):
                 raise ValueError(f"{condition}: weights of unknown members {', '.join(unknown)}")
 
 
 def write_blend(path: Path, blend: Blend) -> None:
-    """Write a blend file atomically; model paths become relative to it where they can."""
+    """Write a blend file atomically, with model paths relative to it if possible."""
     text = tomli_w.dumps(plain(_moved(blend, path.parent, inwards=True)))
     write_text(path, f"{_HEADER}\n{text}")
 
 
 def read_blend(path: Path) -> Blend:
-    """The content of a blend file, with model paths that hold from here.
+    """Read a blend file; its model paths are resolved against its folder.
 
     Raises:
-        UsageError: if it is not there, not TOML, of another format, or has unknown or wrong keys.
+        UsageError: if the file is missing, not TOML, of another format, or has wrong keys.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no such blend file (`lumbargrade blend` writes one)")

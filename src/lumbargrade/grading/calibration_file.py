@@ -1,6 +1,6 @@
-"""The file `recalibrate` writes and `grade --calibration` reads: calibrations by condition, TOML.
+"""Read and write calibration files (TOML) of `recalibrate` and `grade --calibration`.
 
-A condition that the file does not have stays as it was: uncalibrated, or calibrated by the blend.
+Conditions that the file lacks are left unchanged: uncalibrated, or calibrated by the blend.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lumbargrade.files.structures import plain, read_plain, structured
 from lumbargrade.files.writing import write_text
 from lumbargrade.scoring.calibration import Calibration
 
-#: Version of the layout; raised when older programs could misread a newer file.
+#: Version of the layout; bumped when older programs could misread a newer file.
 FORMAT = 1
 
 _KIND = "local calibration"
@@ -31,13 +31,13 @@ _HEADER = """\
 
 @dataclass(frozen=True)
 class FittedCalibration:
-    """The calibration of one condition, and what it was fitted to.
+    """The calibration of one condition and the data it was fitted to.
 
     Attributes:
-        calibration: from the models' own probabilities to frequencies.
-        studies, findings: how many it was fitted to.
-        before: unweighted log loss of what was shown before.
-        after: the same, cross-validated.
+        calibration: calibration from the models' probabilities to frequencies.
+        studies, findings: numbers of studies and findings it was fitted to.
+        before: unweighted log loss of the probabilities shown before.
+        after: cross-validated unweighted log loss of the calibrated probabilities.
     """
 
     calibration: Calibration
@@ -49,12 +49,12 @@ class FittedCalibration:
 
 @dataclass(frozen=True)
 class LocalCalibration:
-    """What stands in a calibration file.
+    """Content of a calibration file.
 
     Attributes:
-        conditions: those to calibrate.
-        recipes: of the models whose results it was fitted to, sorted; empty where not known.
-        lumbargrade: version of this package that wrote it.
+        conditions: calibrations by condition.
+        recipes: sorted recipes of the models to whose results it was fitted; empty if unknown.
+        lumbargrade: version of this package that wrote the file.
     """
 
     conditions: Mapping[Condition, FittedCalibration]
@@ -62,7 +62,7 @@ class LocalCalibration:
     lumbargrade: str = __version__
 
     def apply(self, prediction: StudyPrediction) -> StudyPrediction:
-        """The prediction with its findings calibrated."""
+        """Return the prediction with calibrated findings."""
         findings = {t: self._applied(f) for t, f in prediction.findings.items()}
         return replace(prediction, findings=findings)
 
@@ -76,7 +76,7 @@ class LocalCalibration:
 
 @dataclass(frozen=True)
 class _Content(LocalCalibration):
-    """The keys of the file."""
+    """The content as it is stored."""
 
     kind: str = _KIND
     format: int = FORMAT
@@ -91,11 +91,10 @@ def write_calibration(path: Path, local: LocalCalibration) -> None:
 
 
 def read_calibration(path: Path) -> LocalCalibration:
-    """What :func:`write_calibration` wrote.
+    """Read a file that :func:`write_calibration` wrote.
 
     Raises:
-        UsageError: if it is not there, not such a file, of another format, or has unknown or
-            wrong keys.
+        UsageError: if the file is missing, of another kind or format, or has wrong keys.
     """
     if not path.is_file():
         raise UsageError(f"{path}: no calibration file (`lumbargrade recalibrate` writes one)")

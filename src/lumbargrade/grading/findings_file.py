@@ -1,4 +1,4 @@
-"""The 25 findings of a study, graded or absent, as JSON that reads back exactly and as CSV."""
+"""Read and write the 25 findings of a study, as JSON that reads back exactly and as CSV."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from lumbargrade.files.tables import write_table
 from lumbargrade.files.writing import write_text
 from lumbargrade.lsdc.point_file import PLACE_COLUMNS, point_cells
 
-#: Version of the JSON layout; raised when older programs could misread a newer file.
+#: Version of the JSON layout; bumped when older programs could misread a newer file.
 FORMAT = 2
 
 NOTICE = "Research software, not a medical device; it must not be used to diagnose or treat."
 
 
 _PROBABILITIES = (
-    "probabilities: by the models, which are trained with weights 1, 2, 4 and so count severe "
-    "grades higher than they occur; calibrated: as frequencies, by a calibration fitted to studies "
-    "that the models had not seen, or null where there is none; grade: the most probable, by the "
-    "calibrated ones where there are any; not_graded: why a finding has no grade; the "
-    "others are null then"
+    "probabilities: from the models, which are trained with weights 1, 2, 4 and therefore predict "
+    "severe grades more often than they occur; calibrated: as frequencies, from a calibration "
+    "fitted to studies that the models had not seen, or null if there is none; grade: the most "
+    "probable grade, by the calibrated probabilities if there are any; not_graded: why a finding "
+    "has no grade; grade, probabilities, calibrated and place are then null"
 )
 
 _FRAMES = (
@@ -59,9 +59,9 @@ class SeriesLine:
 
     Attributes:
         series_id: its id.
-        kind: which of the three kinds, or None.
+        kind: one of the three kinds, or None.
         slices, rows, columns: its size.
-        pictures: what is seen in it, by condition with its side; relative to the study's folder.
+        pictures: pictures by condition with side; paths are relative to the study's folder.
     """
 
     series_id: str
@@ -74,14 +74,14 @@ class SeriesLine:
 
 @dataclass(frozen=True)
 class GradedStudy:
-    """What stands in a findings file.
+    """Content of a findings file.
 
     Attributes:
         prediction: the 25 findings, graded or absent, the models and the problems.
         series: the study's series.
         flip: whether predictions of any model were averaged with those of mirrored volumes.
-        fingerprint: of the images, models and settings it was made from.
-        version: version of this package that made it.
+        fingerprint: fingerprint of the images, models and settings.
+        version: version of this package that wrote the file.
     """
 
     prediction: StudyPrediction
@@ -146,16 +146,18 @@ class _Entry:
         return cls(*name, finding.grade.column, *shares, None, place, finding.sources)
 
     def read(self) -> Finding | str:
-        """The finding, or the reason why there is none."""
+        """Return the finding, or the reason why there is none."""
         target = target_from_column(self.finding)
         if self.grade is None:
-            if self.not_graded is None or self.probabilities is not None:
-                raise ValueError(f"{self.finding} has no grade, and no reason why")
+            if self.not_graded is None:
+                raise ValueError(f"{self.finding} has neither a grade nor a reason in not_graded")
+            if self.probabilities is not None:
+                raise ValueError(f"{self.finding} has probabilities but no grade")
             return self.not_graded
         if self.not_graded is not None:
-            raise ValueError(f"{self.finding} has a grade, and a reason why it has none")
+            raise ValueError(f"{self.finding} has both a grade and a reason in not_graded")
         if self.probabilities is None:
-            raise ValueError(f"{self.finding} has a grade, and no probabilities")
+            raise ValueError(f"{self.finding} has a grade but no probabilities")
         point = None
         if (at := self.place) is not None:
             voxel = (at.x, at.y, at.z)
@@ -166,7 +168,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Content:
-    """The keys of the JSON file."""
+    """The content as it is stored."""
 
     format: int
     lumbargrade: str
@@ -207,7 +209,7 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
 
 
 def _finding_or_reason(prediction: StudyPrediction, target: Target) -> tuple[Finding | None, str]:
-    """The finding and an empty reason, or no finding and its reason."""
+    """Return the finding and an empty reason, or None and the reason."""
     if (finding := prediction.findings.get(target)) is not None:
         return finding, ""
     if target not in prediction.absent:
@@ -216,16 +218,16 @@ def _finding_or_reason(prediction: StudyPrediction, target: Target) -> tuple[Fin
 
 
 def read_findings(path: Path) -> GradedStudy:
-    """What :func:`write_findings` wrote.
+    """Read a file that :func:`write_findings` wrote.
 
     Raises:
-        BadInput: if it is not such a file, is damaged, or is of another format.
+        BadInput: if it is another kind of file, is damaged, or has another format.
     """
     data = read_plain(path, BadInput)
     if data.get("format") != FORMAT:
         raise BadInput(
             f"{path}: findings of format {data.get('format')}, not {FORMAT}; "
-            "`lumbargrade grade` writes them anew (a findings.csv of any version can be read)"
+            "run `lumbargrade grade` again, or use a findings.csv, which all versions can read"
         )
     origin = f"{path}: not a findings file, or damaged"
     content = structured(data, _Content, origin, "findings", BadInput)
@@ -250,12 +252,12 @@ def read_findings(path: Path) -> GradedStudy:
 def write_findings_csv(path: Path, studies: Iterable[tuple[str, StudyPrediction]]) -> None:
     """Write 25 rows per study atomically.
 
-    A finding that is absent has its reason in ``not_graded`` and no grade, probability or place.
+    An absent finding has its reason in ``not_graded`` and no grade, probabilities or point.
 
     Args:
-        path: the CSV.
-        studies: folder and findings of each study; a first column names the folders, unless all
-            of them are empty.
+        path: the CSV file.
+        studies: folder and findings of each study; the first column holds the folders, unless all
+            are empty.
     """
     listed = list(studies)
     named = any(folder for folder, _ in listed)

@@ -1,7 +1,7 @@
-"""Which models made an out-of-fold file: a small JSON file beside it.
+"""Record the models behind an out-of-fold file in a small JSON file beside it.
 
-Names of recipes and folds stand in every row; here are the model folders, so that a blend can name
-them, and digests, so that a model that was trained anew is not taken for the one that was measured.
+Every row of the table names recipes and folds. The record adds the model folders, which a blend
+needs, and their digests, so that a retrained model is not mistaken for the measured one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model folder, and which model was in it.
+    """A model folder and the model in it.
 
     Attributes:
-        path: the folder; in files relative to the file where that can be.
+        path: the folder; in files it is relative to the file if possible.
         recipe, fold: the model; see `ModelSource`.
-        digest: SHA-256 of its weight file, which holds its metadata too.
+        digest: SHA-256 of its weight file, which also holds its metadata.
     """
 
     path: str
@@ -40,11 +40,11 @@ class ModelRecord:
 
     @property
     def source(self) -> ModelSource:
-        """Which model it is."""
+        """The model's identity: recipe and fold."""
         return ModelSource(self.recipe, self.fold)
 
     def relative_to(self, folder: Path) -> ModelRecord:
-        """The same for a file in ``folder``."""
+        """Return the record with a path relative to ``folder``."""
         try:
             path = os.path.relpath(Path(self.path).resolve(), folder.resolve())
         except ValueError:  # another drive
@@ -52,14 +52,14 @@ class ModelRecord:
         return replace(self, path=Path(path).as_posix())
 
     def seen_from(self, folder: Path) -> ModelRecord:
-        """The same with a path that holds from here, of a record read from a file in ``folder``."""
+        """Return the record with its path, which is relative to ``folder``, resolved."""
         return replace(self, path=os.path.normpath(folder / self.path))
 
     def require_unchanged(self, asked_by: str) -> ModelMeta:
-        """Make sure that the model is there and is the one that was recorded.
+        """Check that the model is still the recorded one, and return its metadata.
 
         Raises:
-            UsageError: naming the model and ``asked_by`` if it is gone or another one.
+            UsageError: if it is missing or another model; the text begins with ``asked_by``.
         """
         try:
             now = record_of(Path(self.path), meta := read_meta(self.path))
@@ -78,15 +78,15 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class OofRecord:
-    """What an out-of-fold file was made from.
+    """The models behind an out-of-fold file.
 
     Attributes:
         format: version of the layout.
-        folds: fingerprint of which study is in which fold (`validation.fold_fingerprint`).
+        folds: fingerprint of the folds (`validation.out_of_fold.fold_fingerprint`).
         flip: whether predictions are averaged with the mirrored volumes.
-        models: the models that were judged.
+        models: the validated models.
         guides: models that only placed points.
-        lumbargrade: version of this package that wrote it.
+        lumbargrade: version of this package that wrote the file.
     """
 
     format: int
@@ -98,13 +98,13 @@ class OofRecord:
 
 
 def record_of(path: Path, meta: ModelMeta) -> ModelRecord:
-    """What identifies the model of a folder; reads its whole weight file once."""
+    """Return the record of a model folder; this reads the whole weight file."""
     file = path / MODEL_WEIGHTS if path.is_dir() else path
     return ModelRecord(str(path), meta.recipe.name, meta.fold, sha256_of(file))
 
 
 def origin_path(table: Path) -> Path:
-    """Where the record of an out-of-fold file stands."""
+    """Return the path of the record of an out-of-fold file."""
     return table.with_suffix(".json")
 
 
@@ -119,16 +119,16 @@ def write_origin(table: Path, record: OofRecord) -> None:
 
 
 def read_origin(table: Path) -> OofRecord:
-    """The record of an out-of-fold file, with paths that hold from here.
+    """Read the record of an out-of-fold file; its paths are resolved against its folder.
 
     Raises:
-        UsageError: if there is none, or it is not one of this format.
+        UsageError: if there is no record, or it has another format.
     """
     path = origin_path(table)
     if not path.is_file():
         raise UsageError(
-            f"{table}: no {path.name} beside it, so its models are not known; "
-            "`lumbargrade validate` writes both"
+            f"{table}: no {path.name} beside it, so its models are unknown; "
+            "run `lumbargrade validate`, which writes both"
         )
     content = read_plain(path)
     if content.get("format") != FORMAT:

@@ -1,4 +1,4 @@
-"""Predictions as a CSV file: one row per study, condition and level, with place and truth."""
+"""Read and write predictions as CSV: one row per finding, with point and reference grade."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _GRADES = tuple(g.column for g in Grade)
 COLUMNS = ("study_id", "fold", "finding", *_GRADES, "true_grade", *PLACE_COLUMNS, "models")
 
 
-#: How far the sum of a finding's probabilities may be from 1 if they were written in full, and if
-#: they were rounded, to three decimals or more.
+#: Largest distance of a probability sum from 1: for values in full precision, and for values
+#: rounded to three decimals or more.
 _IN_FULL, _ROUNDED = 1e-9, 2e-3
 
 
 def distribution(*cells: str | float) -> Probabilities:
-    """The probabilities of a finding from a table's cells.
+    """Parse the probabilities of a finding from a table's cells.
 
-    Values written in full are kept as they are, so that they read back exactly; rounded values are
+    Values in full precision are kept, so that they read back exactly; rounded values are
     normalised.
 
     Raises:
-        ValueError: if they are not three numbers from 0 to 1 that add up to 1.
+        ValueError: if the cells are not three numbers from 0 to 1 that sum to 1.
 
     Examples:
         >>> distribution("0.7", "0.2", "0.1")
@@ -60,17 +60,17 @@ def write_predictions(
     folds: Mapping[str, int] | None = None,
     grades: Mapping[str, Mapping[Target, Grade]] | None = None,
 ) -> int:
-    """Write what models predict, studies in ascending order; returns how many rows.
+    """Write predictions, with studies in ascending order, and return the number of rows.
 
-    ``models`` names every model of a row as ``recipe#fold``, so that whoever blends or trains on
-    the file can see that none of them was trained on the study. Every number reads back exactly: a
-    small probability rounded to 0 would cost as much as a certain and wrong prediction.
+    Column ``models`` names every model of a row as ``recipe#fold``, so that blending and training
+    can check that no model was trained on the study. Numbers are written in full precision, because
+    a small probability rounded to 0 would have an enormous log loss.
 
     Args:
-        path: the CSV; written atomically.
+        path: the CSV file; written atomically.
         predictions: one per study; absent findings get no row.
-        folds: study -> fold; the column stays empty without.
-        grades: study -> target -> true grade; likewise.
+        folds: study -> fold; without it the column stays empty.
+        grades: study -> target -> reference grade; without it the column stays empty.
     """
     rows: list[list[object]] = []
     for prediction in sorted(predictions, key=lambda p: id_order(p.study_id)):
@@ -90,11 +90,11 @@ class PredictionRow:
     """One row of a file of predictions.
 
     Attributes:
-        number: as a spreadsheet counts, header is 1.
+        number: row number as in a spreadsheet; the header is row 1.
         study: study id.
-        fold: the study's fold; None where the file does not say.
-        finding: what was predicted.
-        truth: the true grade, where known.
+        fold: the study's fold; None if the file does not have it.
+        finding: the predicted finding.
+        truth: the reference grade, if known.
     """
 
     number: int
@@ -105,11 +105,11 @@ class PredictionRow:
 
 
 def read_rows(path: Path) -> Iterator[PredictionRow]:
-    """The rows that :func:`write_predictions` wrote, in order.
+    """Yield the rows that :func:`write_predictions` wrote, in order.
 
     Raises:
-        BadTable: for missing columns, unknown or repeated findings and values that are no
-            predictions, each with its row.
+        BadTable: if columns are missing, or a row has an unknown or duplicate finding or wrong
+            values; the text names the row.
     """
     seen: dict[tuple[str, Target], int] = {}
     for row in read_table(path, COLUMNS):
@@ -128,10 +128,10 @@ def read_rows(path: Path) -> Iterator[PredictionRow]:
 
 
 def read_predictions(path: Path) -> dict[str, StudyPrediction]:
-    """The same by study, without folds and truth.
+    """Read the predictions by study, without folds and reference grades.
 
     Raises:
-        BadTable: as :func:`read_rows`.
+        BadTable: as for :func:`read_rows`.
     """
     found: dict[str, StudyPrediction] = {}
     for row in read_rows(path):

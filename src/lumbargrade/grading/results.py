@@ -1,4 +1,4 @@
-"""Reads back what this package leaves behind, whichever command wrote it, as predictions."""
+"""Read the results of any command of this package as predictions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lumbargrade.grading.findings_file import read_findings
 from lumbargrade.grading.predictions_file import distribution
 from lumbargrade.scoring.submissions import SUBMISSION_COLUMNS, read_submission
 
-#: Files that hold a folder's results, the first that is there.
+#: Files that may hold the results of a folder; the first one found is read.
 FOLDER_FILES = ("findings.csv", "findings.json", "oof.csv", "submission.csv")
-#: Beside the findings.csv of `grade`; its writer is not imported here, it would bring torch along.
+#: File beside the findings.csv of `grade`. Its writer is not imported because it imports torch.
 _SUMMARY_FILE = "summary.json"
 _GRADES = tuple(g.column for g in Grade)
 _CALIBRATED = tuple(f"calibrated_{g.column}" for g in Grade)
@@ -30,10 +30,10 @@ class Results:
 
     Attributes:
         path: the file.
-        predictions: study -> its findings, without places, and why others are absent.
+        predictions: study -> its findings, without points, and the reasons for absent ones.
         fills_known: whether the file says which findings no model predicted.
-        recipes: names of the recipes whose models predicted, sorted; empty where not known.
-        fills_scored: whether rows that `submit` filled stand among the predictions.
+        recipes: sorted names of the models' recipes; empty if unknown.
+        fills_scored: whether predictions include rows that `submit` filled.
     """
 
     path: Path
@@ -46,22 +46,25 @@ class Results:
 def read_results(path: Path, *, score_filled: bool = False) -> Results:
     """Read a folder or file written by `grade`, `submit` or `validate`.
 
-    A submission does not say which of its rows were filled; the ``.findings.csv`` that `submit`
-    writes beside it does, where it is there. A filled row is read as an absent finding.
+    A submission does not say which of its rows were filled. The ``.findings.csv`` that `submit`
+    writes beside it does: if it exists, filled rows are read as absent findings.
 
     Args:
         path: the folder or file.
         score_filled: read filled rows of a submission as predictions.
 
     Raises:
-        BadInput: if nothing there holds results.
-        BadTable: for a table that cannot be meant, with the row.
+        BadInput: if no results are found.
+        BadTable: if a table is malformed; the text names the row.
         OSError: if a file cannot be read.
     """
     if path.is_dir():
         inside = [path / name for name in FOLDER_FILES if (path / name).is_file()]
         if not inside:
-            raise BadInput(f"{path}: no results in this folder ({', '.join(FOLDER_FILES)})")
+            raise BadInput(
+                f"{path}: no results in this folder; give a folder with one of "
+                f"{', '.join(FOLDER_FILES)}"
+            )
         path = inside[0]
     if path.suffix == ".json":
         prediction = read_findings(path).prediction
@@ -81,7 +84,7 @@ def read_results(path: Path, *, score_filled: bool = False) -> Results:
 
 def _read_submission(path: Path, score_filled: bool) -> Results:
     beside = path.with_name(path.name + ".findings.csv")
-    said, recipes = _read_findings(beside) if beside.is_file() else (None, ())
+    graded, recipes = _read_findings(beside) if beside.is_file() else (None, ())
     found = {}
     for study, rows in read_submission(path).items():
         findings = {}
@@ -89,16 +92,16 @@ def _read_submission(path: Path, score_filled: bool) -> Results:
             total = a + b + c
             findings[target] = Finding(target, (a / total, b / total, c / total))
         found[study] = StudyPrediction(study, findings)
-        if said is not None and not score_filled:
-            predicted = said[study].findings if study in said else {}
+        if graded is not None and not score_filled:
+            predicted = graded[study].findings if study in graded else {}
             found[study] = found[study].without(
                 {t: "filled by `submit`" for t in findings if t not in predicted}
             )
-    return Results(path, found, said is not None, recipes, score_filled)
+    return Results(path, found, graded is not None, recipes, score_filled)
 
 
 def _read_findings(path: Path) -> tuple[dict[str, StudyPrediction], tuple[str, ...]]:
-    """Predictions, and the recipes that a column ``models`` names as ``recipe#fold``."""
+    """Read predictions, and the recipes named in the column ``models`` as ``recipe#fold``."""
     recipes: set[str] = set()
     found: dict[str, dict[Target, Finding | str]] = {}
     seen: dict[tuple[str, Target], int] = {}
@@ -111,27 +114,28 @@ def _read_findings(path: Path) -> tuple[dict[str, StudyPrediction], tuple[str, .
     predictions = {
         study: StudyPrediction(
             study,
-            {t: f for t, f in mine.items() if isinstance(f, Finding)},
-            absent={t: f for t, f in mine.items() if isinstance(f, str)},
+            {t: f for t, f in targets.items() if isinstance(f, Finding)},
+            absent={t: f for t, f in targets.items() if isinstance(f, str)},
         )
-        for study, mine in found.items()
+        for study, targets in found.items()
     }
     return predictions, tuple(sorted(recipes))
 
 
 def _recipes_of_summary(folder: Path) -> tuple[str, ...]:
-    """Recipes that the summary of `grade` beside its findings.csv names; none without one."""
+    """Read the recipes from the summary of `grade` beside its findings.csv, if there is one."""
     try:
         models = json.loads((folder / _SUMMARY_FILE).read_text(encoding="utf-8"))["models"]
         return tuple(sorted({model["recipe"] for model in models}))
     except (OSError, ValueError, KeyError, TypeError):
-        return ()  # another program's table, or moved away from its summary
+        return ()  # a table of another program, or moved away from its summary
 
 
 def _finding_or_reason(target: Target, row: Row) -> Finding | str:
-    """A row's finding, or the reason why it is absent.
+    """Return a row's finding, or the reason why it is absent.
 
-    Earlier versions put training prevalence where no model predicted, and said so in ``filled``.
+    Earlier versions wrote the training prevalence if no model predicted, and marked this in column
+    ``filled``.
     """
     if row.cells.get("filled", "no") not in ("yes", "no"):
         raise row.error(f"{row['filled']!r} is neither yes nor no", "filled")
@@ -140,11 +144,11 @@ def _finding_or_reason(target: Target, row: Row) -> Finding | str:
     graded = any(row[c] for c in _GRADES)
     reason = row.cells.get("not_graded", "").strip()
     if reason and graded:
-        raise row.error("it has probabilities, and not_graded says why it has none")
+        raise row.error("both probabilities and a reason in not_graded")
     if reason:
         return reason
     if not graded:
-        raise row.error("no probabilities, and not_graded does not say why")
+        raise row.error("neither probabilities nor a reason in not_graded")
     calibrated = None
     if any(row.cells.get(c) for c in _CALIBRATED):
         calibrated = row.read(distribution, *_CALIBRATED)

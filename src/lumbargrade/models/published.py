@@ -194,7 +194,7 @@ def export_published(path: Path | str, file: Path | str) -> Recipe:
     """
     file = Path(file)
     if file.suffix != ".pth":
-        raise UsageError(f"{file}: not a .pth file name; a published-style checkpoint needs one")
+        raise UsageError(f"{file}: not a .pth file; use a file name that ends in .pth")
     counterpart = published_counterpart(read_meta(path).recipe)
     require_writable(file)
     model = load_model(path)
