@@ -172,7 +172,7 @@ def test_the_log_says_from_which_epoch(
         train(restarted(), store, tmp_path)
     said = [r.getMessage() for r in caplog.records]
     at = said.index(
-        "small/canal fold 4: phase 2 restarts from the averaged weights of epoch 2, "
+        "small/canal fold 4: phase 2 restarts from the averaged weights of epoch 2 "
         "with a new optimiser"
     )
     assert said[at - 1].startswith("small/canal fold 4 phase 1 epoch 3/3 ")
