@@ -42,7 +42,7 @@ def test_a_model_has_one_text() -> None:
     for model in (ModelSource("cpu-small/canal", 2), ModelSource("odd#name", -1)):
         assert ModelSource.parse(str(model)) == model
     for text in ("canal", "#1", "canal#", "canal#x", "canal#1.5"):
-        with pytest.raises(ValueError, match="names no model"):
+        with pytest.raises(ValueError, match="is not the name of a model"):
             ModelSource.parse(text)
 
 

@@ -33,14 +33,14 @@ class ModelSource:
 
     @classmethod
     def parse(cls, text: str) -> ModelSource:
-        """The model that a text such as ``cpu-small/canal#2`` names.
+        """Parse the name of a model, such as ``cpu-small/canal#2``.
 
         Raises:
             ValueError: for any other text.
         """
         recipe, _, fold = text.rpartition("#")
         if not recipe or not fold.removeprefix("-").isdecimal():
-            raise ValueError(f"{text!r} names no model; expected recipe#fold")
+            raise ValueError(f"{text!r} is not the name of a model; write recipe#fold")
         return cls(recipe, int(fold))
 
 

@@ -1,4 +1,4 @@
-"""Ids of studies and series are text: numbers in the LSDC layout, DICOM UIDs elsewhere."""
+"""Ids of studies and series, which are text: numbers in the LSDC layout, otherwise DICOM UIDs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 
 def id_order(text: str) -> tuple[int, str]:
-    """Sort key of an id: numbers ascending, whatever their length.
+    """Return a sort key for ids that sorts numbers by value.
 
     Examples:
         >>> sorted(["100", "20", "3"], key=id_order)
@@ -16,7 +16,7 @@ def id_order(text: str) -> tuple[int, str]:
 
 
 def id_number(text: str) -> int:
-    """A number that random draws can start from: the id itself, or 64 bits of its SHA-256.
+    """Return a seed for random draws: the id as a number, or 64 bits of its SHA-256.
 
     Examples:
         >>> id_number("4003253")

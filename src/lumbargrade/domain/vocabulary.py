@@ -217,10 +217,10 @@ def grade_from_label(label: str) -> Grade:
 
 
 def grade_from_name(text: str) -> Grade:
-    """The grade of a text such as ``Normal/Mild`` or ``normal_mild``, in any case.
+    """Return the grade of a text such as ``Normal/Mild`` or ``normal_mild``, in any case.
 
     Raises:
-        ValueError: for any other text, naming it.
+        ValueError: for any other text.
     """
     name = text.strip().upper().replace("/", "_")
     if name not in Grade.__members__:

@@ -134,7 +134,7 @@ class FoldPoints:
     def add(self, member: Member, judged: JudgedRows, *, flip: bool) -> None:
         """Add the points of a model for all series of its fold, with or without labels."""
         fold = member.meta.fold
-        mine = self._found.setdefault(fold, {})
+        by_study = self._found.setdefault(fold, {})
         self._sources.setdefault(fold, []).append(member.source)
         found = list(judged.used)
         done = {row.key for row in judged.rows}
@@ -143,11 +143,11 @@ class FoldPoints:
             if here and (s.study_id, s.series_id) not in done:
                 volume = self.store.volume(s.study_id, s.series_id)
                 found += member.predict(s.study_id, [volume], flip=flip)
-        for one in found:
-            mine.setdefault(one.study_id, []).append(one.points)
+        for prediction in found:
+            by_study.setdefault(prediction.study_id, []).append(prediction.points)
 
     def sources(self, fold: int) -> tuple[ModelSource, ...]:
-        """The models behind the points of a fold."""
+        """Return the models behind the points of a fold."""
         return tuple(self._sources.get(fold, ()))
 
     def guides(self, meta: ModelMeta) -> dict[str, tuple[Point, ...]]:
@@ -182,10 +182,11 @@ def out_of_fold_studies(
     by_study: dict[str, list[StudyPrediction]] = {}
     for fold in folds:
         if not fold.guide:
-            for one in fold.judged.used:
-                if one.findings:
-                    by_study.setdefault(one.study_id, []).append(one.with_sources(fold.sources))
-    return [_settled(average(same), store) for same in by_study.values()]
+            for found in fold.judged.used:
+                if found.findings:
+                    found = found.with_sources(fold.sources)
+                    by_study.setdefault(found.study_id, []).append(found)
+    return [_settled(average(several), store) for several in by_study.values()]
 
 
 def out_of_fold_points(folds: Sequence[FoldPredictions], store: VolumeStore) -> list[PointRow]:
@@ -196,10 +197,10 @@ def out_of_fold_points(folds: Sequence[FoldPredictions], store: VolumeStore) -> 
     found: dict[str, list[Mapping[Target, Point]]] = {}
     sources: dict[tuple[str, Target], list[ModelSource]] = {}
     for fold in folds:
-        for one in fold.judged.used if fold.task.places_points else ():
-            study = one.study_id
-            found.setdefault(study, []).append(one.points)
-            for target in one.points:
+        for prediction in fold.judged.used if fold.task.places_points else ():
+            study = prediction.study_id
+            found.setdefault(study, []).append(prediction.points)
+            for target in prediction.points:
                 sources.setdefault((study, target), []).extend(fold.sources)
     rows = []
     for study, several in found.items():
