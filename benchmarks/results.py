@@ -31,6 +31,7 @@ from lumbargrade.domain.vocabulary import (
     Grade,
     SeriesKind,
     Target,
+    plain_name,
 )
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.combine import combine, correct_any_severe
@@ -52,7 +53,7 @@ TWO_STAGE = "two-stage"
 RESAMPLES = 2000
 
 #: Parts of the official score, and their mean.
-PARTS = (*(c.value.replace("_", " ") for c in Condition), "any severe canal", "official score")
+PARTS = (*(plain_name(c) for c in Condition), "any severe canal", "official score")
 
 Probabilities = Mapping[str, Mapping[Target, tuple[float, float, float]]]
 Solution = Mapping[str, Mapping[Target, Grade]]
@@ -229,7 +230,7 @@ def without_views(runs: Path) -> dict[str, Any]:
     for kind in SeriesKind:
         lost = [m.provenance["without"][kind.name.lower()] for m in metas]
         rows.append([kind.value, *(f"{np.mean([x[n] for x in lost]):.3f}" for n in names)])
-    return {"header": [c.value.replace("_", " ") for c in Condition], "cells": rows}
+    return {"header": [plain_name(c) for c in Condition], "cells": rows}
 
 
 def judge(at: Path, folds: Sequence[int]) -> dict[str, Any]:

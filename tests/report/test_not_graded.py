@@ -20,7 +20,15 @@ from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import NothingDone
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.views import cut_level
-from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Level, SeriesKind, Target
+from lumbargrade.domain.vocabulary import (
+    FINDINGS,
+    TARGETS,
+    Condition,
+    Level,
+    SeriesKind,
+    Target,
+    plain_name,
+)
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.blend_file import FORMAT, Blend, BlendMember, ConditionBlend, Measured
 from lumbargrade.grading.findings_file import GradedStudy, read_findings
@@ -138,7 +146,7 @@ def made(
 
 def no_model(*targets: Iterable[Target]) -> Reasons:
     return {
-        t: f"none of the models grades {t.condition.value.replace('_', ' ')}"
+        t: f"none of the models grades {plain_name(t.condition)}"
         for group in targets
         for t in group
     }

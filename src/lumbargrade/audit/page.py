@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lumbargrade.audit.records import Chain, Suspect, chains_of
 from lumbargrade.audit.result import COUNT_COLUMNS, Audit, Entry, write_tables
 from lumbargrade.domain.errors import BadStore
-from lumbargrade.domain.vocabulary import Condition, Side
+from lumbargrade.domain.vocabulary import Condition, Side, plain_name
 from lumbargrade.lsdc.corrections import Correction, Fix
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import LsdcTables
@@ -58,7 +58,7 @@ def write_audit(
             if e.suspect.condition is condition
         ]
         if blocks:
-            sections.append(Section(condition.value.replace("_", " "), blocks))
+            sections.append(Section(plain_name(condition), blocks))
     lead = _LEAD if store is not None else _NO_IMAGES + _LEAD
     title = f"Labels of {tables.folder.name} that are probably wrong"
     write_page(out / "index.html", title, sections, lead)

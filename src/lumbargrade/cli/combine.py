@@ -38,7 +38,7 @@ class Options:
 
 def run(options: Options) -> int:
     from lumbargrade.domain.errors import UsageError
-    from lumbargrade.domain.vocabulary import Condition
+    from lumbargrade.domain.vocabulary import Condition, plain_name
     from lumbargrade.files.writing import require_writable
     from lumbargrade.report.submission import write_combined
     from lumbargrade.report.text import json_line
@@ -64,8 +64,9 @@ def run(options: Options) -> int:
     weights = condition_weights(given, len(files))
     for condition in Condition:
         if given and condition not in given:
-            words = condition.value.replace("_", " ")
-            log.info("%s: no weights given, taken from %s alone", words, files[0].path)
+            log.info(
+                "%s: no weights given, taken from %s alone", plain_name(condition), files[0].path
+            )
     rows = mean_submission([f.rows for f in files], weights)
     scores = None
     if options.truth is not None:

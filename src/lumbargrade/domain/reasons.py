@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from lumbargrade.domain.views import LevelCut
-from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Target
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Target, plain_name
 
 #: Separates the reasons of several models.
 _BETWEEN = "; "
@@ -34,7 +34,7 @@ def not_finite(model: str) -> str:
 
 def no_model(condition: Condition) -> str:
     """Say that no given model grades the condition."""
-    return f"none of the models grades {condition.value.replace('_', ' ')}"
+    return f"none of the models grades {plain_name(condition)}"
 
 
 def no_spine(what: str) -> str:
@@ -98,7 +98,7 @@ def named(targets: Iterable[Target]) -> str:
             if found:
                 sides.setdefault(tuple(found), []).append(side.value if side else "")
         for levels, names in sides.items():
-            what = f"{' and '.join(names)} {condition.value.replace('_', ' ')}".strip()
+            what = f"{' and '.join(names)} {plain_name(condition)}".strip()
             at = f" at {', '.join(v.label for v in levels)}" if len(levels) < len(Level) else ""
             parts.append(what + at)
     return ", ".join(parts)

@@ -10,6 +10,16 @@ from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
 
+def plain_name(name: str) -> str:
+    """A condition, with or without its side, or a part of the score, in words.
+
+    Examples:
+        >>> plain_name("spinal_canal_stenosis")
+        'spinal canal stenosis'
+    """
+    return name.replace("_", " ")
+
+
 class Condition(StrEnum):
     """A condition that is graded at a level; the value is the name in LSDC column names."""
 
@@ -112,7 +122,7 @@ class Target:
     @property
     def coordinate_label(self) -> str:
         """Condition in the spelling of ``train_label_coordinates.csv``."""
-        return self.sided_condition.replace("_", " ").title()
+        return plain_name(self.sided_condition).title()
 
     def mirror(self) -> Target:
         """Return the same target in the left-right mirrored patient."""

@@ -10,7 +10,7 @@ import numpy as np
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.reasons import joined
-from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target
+from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target, plain_name
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.blend_file import Blend, ConditionBlend
 from lumbargrade.models.task import locate, triple
@@ -149,7 +149,7 @@ def combine(blend: Blend, predictions: Mapping[str, StudyPrediction]) -> StudyPr
     """
     base = average(list(predictions.values()))
     unweighted = {
-        t: f"the blend has no weights for {t.condition.value.replace('_', ' ')}"
+        t: f"the blend has no weights for {plain_name(t.condition)}"
         for t in (*base.findings, *base.absent)
         if t.condition not in blend.conditions
     }

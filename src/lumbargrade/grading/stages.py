@@ -10,7 +10,7 @@ from lumbargrade.domain.findings import ModelSource, StudyPrediction
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.reasons import no_model, no_series
 from lumbargrade.domain.views import LevelCut, find_spaces
-from lumbargrade.domain.vocabulary import FINDINGS, Condition, Level, SeriesKind
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, Level, SeriesKind, plain_name
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.combine import average, average_points, settle
 from lumbargrade.grading.members import Member
@@ -160,7 +160,7 @@ def _cost_of_absence(kind: SeriesKind, members: Sequence[Member]) -> str:
         ]
         if pairs:
             whole, less = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
-            parts.append(f"{condition.value.replace('_', ' ')} {less:.2f} instead of {whole:.2f}")
+            parts.append(f"{plain_name(condition)} {less:.2f} instead of {whole:.2f}")
     if not parts:
         return ""
     return "; log loss of the models on validation studies without it: " + ", ".join(parts)

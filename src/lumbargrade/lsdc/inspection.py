@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lumbargrade.domain.errors import Problem
-from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade, SeriesKind
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade, SeriesKind, plain_name
 from lumbargrade.lsdc.completeness import (
     MissingImages,
     find_missing,
@@ -129,7 +129,7 @@ class LsdcSummary:
             total = sum(counts.values())
             normal, moderate, severe = (100 * n / max(total, 1) for n in counts.values())
             shares = f"{normal:>13.1f}%{moderate:>9.1f}%{severe:>7.1f}%"
-            lines.append(f"  {condition.value.replace('_', ' '):<28}{total:>8,}{shares}")
+            lines.append(f"  {plain_name(condition):<28}{total:>8,}{shares}")
         return [*lines, ""]
 
     def _image_lines(self) -> list[str]:

@@ -11,11 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.domain.vocabulary import Condition, Grade, plain_name
 from lumbargrade.files.tables import known, write_table
 from lumbargrade.report.page import Block, Figure, Section, Table, Text
 from lumbargrade.report.plots import draw_confusion, draw_kappa, draw_reliability
-from lumbargrade.report.text import plain_name
 from lumbargrade.scoring.agreement import (
     ALL,
     BY_LEVEL,

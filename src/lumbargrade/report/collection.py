@@ -19,11 +19,11 @@ from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import BadDicom, BadInput, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import by_reason, named
-from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade
+from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, plain_name
 from lumbargrade.grading.findings_file import NOTICE, GradedStudy, read_findings, write_findings_csv
 from lumbargrade.report.page import PAGE_FILE, Link, Section, Table, Text, problem_table, write_page
 from lumbargrade.report.study import FINDINGS_FILE, TABLE_FILE, grade_counts, write_study
-from lumbargrade.report.text import counted, log_problems, plain_name, write_json
+from lumbargrade.report.text import counted, log_problems, write_json
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from lumbargrade.domain.vocabulary import (
     Grade,
     SeriesKind,
     Target,
+    plain_name,
 )
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.lsdc_studies import LsdcStudies
@@ -32,7 +33,7 @@ from lumbargrade.report.page import (
     write_page,
 )
 from lumbargrade.report.submission import findings_path
-from lumbargrade.report.text import plain_name, text_table
+from lumbargrade.report.text import text_table
 from lumbargrade.scoring.official import score_report
 from lumbargrade.scoring.points import WITHIN, PointErrors
 from lumbargrade.scoring.submissions import Solution, read_solution, read_submission

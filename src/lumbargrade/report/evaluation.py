@@ -10,7 +10,7 @@ from typing import Any
 
 from lumbargrade import __version__
 from lumbargrade.domain.errors import NothingDone
-from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.domain.vocabulary import Condition, plain_name
 from lumbargrade.grading.results import Results
 from lumbargrade.lsdc.cohort_labels import CohortLabels
 from lumbargrade.report.agreement import (
@@ -22,7 +22,7 @@ from lumbargrade.report.agreement import (
     write_metrics_csv,
 )
 from lumbargrade.report.page import PAGE_FILE, Block, Section, Table, Text, write_page
-from lumbargrade.report.text import counted, plain_name, text_table, write_json
+from lumbargrade.report.text import counted, text_table, write_json
 from lumbargrade.scoring.agreement import ALL, Groups, Part, break_down
 from lumbargrade.scoring.cohort import Cohort, pair
 from lumbargrade.scoring.resampling import RESAMPLES, SEED

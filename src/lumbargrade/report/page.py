@@ -14,9 +14,9 @@ from lumbargrade import __version__
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import Finding
 from lumbargrade.domain.reasons import by_reason, named
-from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Level, Side, Target
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Level, Side, Target, plain_name
 from lumbargrade.files.writing import write_text
-from lumbargrade.report.text import cell_text, grouped, plain_name
+from lumbargrade.report.text import cell_text, grouped
 
 #: Name of the page in a folder of results.
 PAGE_FILE = "index.html"

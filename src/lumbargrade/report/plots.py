@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.domain.vocabulary import Condition, Grade, plain_name
 from lumbargrade.files.tables import read_table
 from lumbargrade.files.writing import atomic_path
-from lumbargrade.report.text import plain_name
 from lumbargrade.scoring.agreement import ALL, BY_LEVEL, HumanBand, Part
 from lumbargrade.scoring.measures import ReliabilityBin
 

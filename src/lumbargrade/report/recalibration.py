@@ -9,7 +9,7 @@ from typing import Any
 
 from lumbargrade import __version__
 from lumbargrade.domain.errors import NothingDone
-from lumbargrade.domain.vocabulary import Condition, Grade
+from lumbargrade.domain.vocabulary import Condition, Grade, plain_name
 from lumbargrade.files.structures import plain
 from lumbargrade.grading.calibration_file import (
     FittedCalibration,
@@ -18,7 +18,7 @@ from lumbargrade.grading.calibration_file import (
 )
 from lumbargrade.report.agreement import NBSP, RELIABILITY_NOTE, measure_text, reliability_blocks
 from lumbargrade.report.page import Block, Section, Table, Text, write_page
-from lumbargrade.report.text import plain_name, text_table
+from lumbargrade.report.text import text_table
 from lumbargrade.scoring.agreement import CALIBRATED, OF_CALIBRATION
 from lumbargrade.scoring.cohort import joined
 from lumbargrade.scoring.recalibration import Recalibration

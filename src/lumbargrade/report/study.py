@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.findings import Finding, StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind
+from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind, plain_name
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.findings_file import (
     NOTICE,
@@ -31,7 +31,6 @@ from lumbargrade.report.page import (
     problem_table,
     write_page,
 )
-from lumbargrade.report.text import plain_name
 
 FINDINGS_FILE = "findings.json"
 TABLE_FILE = "findings.csv"

@@ -12,11 +12,17 @@ from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import Probabilities, StudyPrediction
 from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.reasons import by_reason, named
-from lumbargrade.domain.vocabulary import FINDINGS, Condition, Target, target_from_column
+from lumbargrade.domain.vocabulary import (
+    FINDINGS,
+    Condition,
+    Target,
+    plain_name,
+    target_from_column,
+)
 from lumbargrade.files.tables import table_text
 from lumbargrade.files.writing import atomic_path
 from lumbargrade.grading.predictions_file import write_predictions
-from lumbargrade.report.text import plain_name, text_table, with_null, write_json
+from lumbargrade.report.text import text_table, with_null, write_json
 from lumbargrade.scoring.fill import Constants
 from lumbargrade.scoring.official import CombinedScores
 from lumbargrade.scoring.submissions import (

@@ -42,11 +42,6 @@ def cell_text(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def plain_name(name: str) -> str:
-    """A condition (with its side or a part of the score) in words, without underscores."""
-    return name.replace("_", " ")
-
-
 def counted(count: int, one: str, many: str) -> str:
     """A number with its noun, such as "1 study" or "3 studies"."""
     return f"{count} {one if count == 1 else many}"

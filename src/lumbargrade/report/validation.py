@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import KIND_OF, Condition
+from lumbargrade.domain.vocabulary import KIND_OF, Condition, plain_name
 from lumbargrade.files.tables import write_table
 from lumbargrade.grading.model_record import write_origin
 from lumbargrade.grading.predictions_file import write_predictions
@@ -30,7 +30,7 @@ from lumbargrade.report.drawing import (
     true_marks,
 )
 from lumbargrade.report.page import PAGE_FILE, Block, Figure, Section, Table, Text, write_page
-from lumbargrade.report.text import counted, plain_name, text_table
+from lumbargrade.report.text import counted, text_table
 from lumbargrade.scoring.agreement import ALL, Part, break_down
 from lumbargrade.scoring.cohort import pair
 from lumbargrade.scoring.points import WITHIN, PointErrors
