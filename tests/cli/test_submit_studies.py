@@ -67,7 +67,7 @@ def test_without_a_sample_the_table_decides_and_other_folders_are_named(
 def test_a_sample_decides_what_is_predicted_what_is_filled_and_what_is_left_out(
     data: Path, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # 999 is not in the table, 5 nowhere, 1014 has no images, 1007 is not asked for
+    # 999 is not in the table, 5 nowhere, 1014 has no images, 1007 is not in the sample
     shutil.rmtree(data / "test_images" / "1014")
     write_sample(data, 1014, 999, 1000, 5)
     studies, summary = submitted(data, models, 1, capsys)
@@ -75,10 +75,14 @@ def test_a_sample_decides_what_is_predicted_what_is_filled_and_what_is_left_out(
     # the subarticular findings of all four, and all others of the three without images
     assert summary["filled"] == 4 * 10 + 3 * 15
     assert sorted(summary["filled_studies"]) == ["1014", "5", "999"]
-    lost = [p["study"] for p in summary["problems"] if p["fatal"] and "asks for" in p["what"]]
+    lost = [
+        p["study"]
+        for p in summary["problems"]
+        if p["fatal"] and "lists the study, but test_" in p["what"]
+    ]
     assert lost == ["999", "5"]
     assert {p["study"] for p in summary["problems"] if p["fatal"]} == {"999", "5", "1014"}
-    unasked = [p["study"] for p in summary["problems"] if "does not ask for it" in p["what"]]
+    unasked = [p["study"] for p in summary["problems"] if "but sample_submission.csv" in p["what"]]
     assert unasked == ["1007"]
 
 

@@ -61,7 +61,8 @@ NEUTRAL = sorted(
 
 
 @given(
-    row=st.sampled_from([r for r in ROWS if not r[1].lower().endswith("plan")]),
+    # a word after "w/o" is what the series is without
+    row=st.sampled_from([r for r in ROWS if not r[1].lower().endswith(("plan", "w/o"))]),
     word=st.sampled_from([*NEUTRAL, "320", "xyzzy", "p2", "4mm"]),
     joint=st.sampled_from([" ", "_", ", "]),
     first=st.booleans(),
@@ -88,7 +89,7 @@ def test_every_example_of_the_tables_contains_its_meaning():
 
 def test_a_phrase_with_two_meanings_is_refused():
     entries = [Entry(Meaning.T1, ("t1", "other")), Entry(Meaning.T2, ("t2", "other"))]
-    with pytest.raises(ValueError, match="'other' is T1 and T2"):
+    with pytest.raises(ValueError, match="'other' has two meanings: T1 and T2"):
         Lexicon(entries)
 
 
@@ -125,9 +126,9 @@ def test_any_text_is_read(text):
         ),
         (
             ("sagittal", "T2", {"body_part": "CSPINE", "protocol": "LWS"}),
-            "BodyPartExamined 'CSPINE' names another region, but ProtocolName 'LWS' the lumbar",
+            "names another region, but ProtocolName 'LWS' names the lumbar spine",
         ),
-        (("sagittal", "T2", {"body_part": "ABDOMEN"}), "BodyPartExamined 'ABDOMEN' is often wrong"),
+        (("sagittal", "T2", {"body_part": "ABDOMEN"}), "BodyPartExamined 'ABDOMEN' is ignored"),
     ],
 )
 def test_what_is_odd_about_a_usable_series_is_said(row, remark):

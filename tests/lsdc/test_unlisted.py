@@ -63,8 +63,8 @@ def test_a_sample_submission_and_the_table_are_compared(
     write_sample(tmp_path, *(f"{s}_{r}" for s in (999, 1000) for r in ROWS))
     found = inspected(tmp_path, capsys, 1)
     assert [f[:3] for f in found] == [("999", "", True), ("1007", "", False)]
-    assert "sample_submission.csv asks for the study" in found[0][3]
-    assert "sample_submission.csv does not ask for it" in found[1][3]
+    assert "sample_submission.csv lists the study, but" in found[0][3]
+    assert "lists the study, but sample_submission.csv does not" in found[1][3]
 
 
 def test_a_sample_submission_beside_training_data_is_of_other_studies(
@@ -82,7 +82,7 @@ def test_a_sample_submission_beside_training_data_is_of_other_studies(
         ([*(f"1_{r}" for r in ROWS), "1_spinal"], r"row 27, row_id: unknown .* 'spinal'"),
         ([*(f"1_{r}" for r in ROWS), f"1_{ROWS[3]}"], rf"row 27: duplicate row_id 1_{ROWS[3]}"),
         ([f"1_{r}" for r in ROWS[:-2]], rf"row 1_{ROWS[-2]} is missing \(2 of 25 rows\)"),
-        ([], "lists no study"),
+        ([], "no rows; delete the file"),
     ],
 )
 def test_a_sample_submission_is_read_strictly(

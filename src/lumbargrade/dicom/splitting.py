@@ -27,12 +27,12 @@ class Part:
 
     Attributes:
         headers: in the order of their numbers.
-        aside: why they are excluded from grading; empty if they are not.
+        excluded: why they are not graded; empty if they may be.
         error: why they are not a volume; empty if they are.
     """
 
     headers: Headers
-    aside: str = ""
+    excluded: str = ""
     error: str = ""
 
 
@@ -58,7 +58,7 @@ def split_series(headers: Sequence[SliceHeader]) -> list[Part]:
             else:
                 parts += _volumes(kind, own)
     first = {h: i for i, h in enumerate(ordered)}
-    return sorted(parts, key=lambda p: (bool(p.aside or p.error), first[p.headers[0]]))
+    return sorted(parts, key=lambda p: (bool(p.excluded or p.error), first[p.headers[0]]))
 
 
 def _volumes(headers: Headers, series: Headers) -> list[Part]:

@@ -79,7 +79,7 @@ def _read_series(found: FoundSeries) -> tuple[list[tuple[SeriesResult, str]], li
         headers, copies = split_same_pixels(found.headers)
         problems += duplicate_notes(found, copies)
         parts = split_series(headers)
-    if (count := sum(not p.aside for p in parts)) > 1:
+    if (count := sum(not p.excluded for p in parts)) > 1:
         problems.append(found.note(f"was split into {count} volumes"))
     for part, series_id in zip(parts, _part_ids(found.series_id, parts), strict=True):
         verdict = _verdict(part, found)
@@ -90,7 +90,7 @@ def _read_series(found: FoundSeries) -> tuple[list[tuple[SeriesResult, str]], li
                 raise BadDicom(f"{found.origin}: {part.error}")
             result = build_volume(own)
         except BadDicom as error:
-            problems.append(own.note(str(error), fatal=not part.aside))
+            problems.append(own.note(str(error), fatal=not part.excluded))
             continue
         results.append((result, verdict.reason))
         problems += [*result.problems, *map(own.note, verdict.remarks)]
@@ -101,15 +101,15 @@ def _read_series(found: FoundSeries) -> tuple[list[tuple[SeriesResult, str]], li
 def _part_ids(series_id: str, parts: Sequence[Part]) -> list[str]:
     """Ids of the parts of a series; a single volume to grade keeps the series id."""
     ids = [f"{series_id}#{number}" for number in range(1, len(parts) + 1)]
-    if sum(not p.aside for p in parts) == 1:
+    if sum(not p.excluded for p in parts) == 1:
         ids[0] = series_id
     return ids
 
 
 def _verdict(part: Part, found: FoundSeries) -> Verdict:
     """The kind of a part, with the reason."""
-    if part.aside:
-        return Verdict(None, part.aside)
+    if part.excluded:
+        return Verdict(None, part.excluded)
     if found.kind is not None:
         return Verdict(found.kind, "series table")
     first = spatial_stacks(part.headers, None, found.rules)[0][0]
@@ -170,22 +170,22 @@ def _assembled(found: Scan, name: str) -> Study:
     """
     known: list[Volume] = []
     other: list[Volume] = []
-    declined: list[str] = []
+    reasons: list[str] = []
     problems = list(found.problems)
     for read, wrong in read_all(found.series):
         problems += wrong
         for volume, why in read:
             if volume.kind is None:
                 other.append(volume)
-                declined.append(why)
+                reasons.append(why)
                 what = f"excluded: {why}"
                 problems.append(Problem(what, volume.study_id, volume.series_id, fatal=False))
             else:
                 known.append(volume)
     if not known and not other:
-        reasons = "; ".join(dict.fromkeys(p.what for p in problems)) or "no DICOM files"
-        raise BadDicom(f"{name}: no usable series ({reasons[:400]})")
+        listed = "; ".join(dict.fromkeys(p.what for p in problems)) or "no DICOM files"
+        raise BadDicom(f"{name}: no usable series ({listed[:400]})")
     # so that names and order of the files do not matter
     known.sort(key=lambda v: v.series_id)
     volumes = tuple(v for kind in SeriesKind for v in known if v.kind is kind)
-    return Study(found.series[0].study_id, volumes, tuple(problems), tuple(other), tuple(declined))
+    return Study(found.series[0].study_id, volumes, tuple(problems), tuple(other), tuple(reasons))

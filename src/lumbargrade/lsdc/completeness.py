@@ -1,4 +1,4 @@
-"""What tables, sample submission and image folder of a data set do not all have."""
+"""Compare tables, sample submission and image folder of a data set, and report differences."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lumbargrade.scoring.submissions import split_row_id
 
 @dataclass(frozen=True)
 class MissingImages:
-    """What the tables name and the image folder lacks.
+    """Images that the tables list and the image folder does not contain.
 
     Attributes:
-        folder: where the images should be.
-        present: number of series of the tables that have a folder with files.
+        folder: the image folder.
+        present: number of series in the tables that have a folder with files.
         studies: studies without any image.
-        series: (study, series) without images, of studies that have some.
-        instances: (study, series, instance) that carry a point and have no ``<instance>.dcm``,
-            of series that have images.
+        series: (study, series) without images, if the study has other images.
+        instances: (study, series, instance) with a point but without ``<instance>.dcm``, if the
+            series has other images.
     """
 
     folder: Path
@@ -68,7 +68,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def unlisted_studies(images: Path, listed: Collection[str], table: str) -> Iterator[Problem]:
-    """A note for each study folder that the table of series descriptions does not name.
+    """A note for each study folder that the table of series descriptions does not list.
 
     Args:
         images: folder ``train_images`` or ``test_images``.
@@ -83,7 +83,7 @@ def unlisted_studies(images: Path, listed: Collection[str], table: str) -> Itera
 def unlisted_series(
     images: Path, listed: Mapping[str, Collection[str]], table: str
 ) -> Iterator[Problem]:
-    """A note for each series folder, in the folder of a listed study, that the table does not name.
+    """A note for each series folder of a listed study that the table does not list.
 
     Args:
         images: folder ``train_images`` or ``test_images``.
@@ -98,7 +98,7 @@ def unlisted_series(
 
 
 def _folders(folder: Path, known: Collection[str]) -> list[str]:
-    """Names of folders with something in them that are not known; hidden ones are passed over."""
+    """Names of folders that are not empty and not known; hidden folders are ignored."""
     try:
         with os.scandir(folder) as entries:
             found = [e for e in entries if e.name not in known and not e.name.startswith(".")]
@@ -123,14 +123,14 @@ def sample_studies(folder: Path, split: str) -> tuple[str, ...] | None:
 
     Args:
         folder: the data set.
-        split: ``train`` or ``test``; a sample submission is of the test split.
+        split: ``train`` or ``test``; a sample submission belongs to the test split.
 
     Returns:
-        None for the train split, and where there is no sample submission.
+        None for the train split, or if there is no sample submission.
 
     Raises:
-        BadTable: for a row that is not of a study's finding, a duplicate row, a study without all
-            25 rows, and a table without rows.
+        BadTable: if a row_id is malformed or duplicate, a study has fewer than 25 rows, or the
+            table is empty.
     """
     path = folder / SAMPLE
     if split != "test" or not path.exists():
@@ -142,7 +142,7 @@ def sample_studies(folder: Path, split: str) -> tuple[str, ...] | None:
         row.require_first(seen, (study, target), f"row_id {row['row_id']}")
         found.setdefault(study, set()).add(target)
     if not found:
-        raise BadTable(f"{path}: lists no study; remove the file to predict those of the table")
+        raise BadTable(f"{path}: no rows; delete the file to predict the studies of the table")
     for study_id, rows in found.items():
         if missing := [t.column for t in FINDINGS if t not in rows]:
             what = f"row {study_id}_{missing[0]} is missing ({len(missing)} of 25 rows)"
@@ -156,7 +156,7 @@ def _study_and_target(row_id: str) -> tuple[str, Target]:
 
 
 def sample_problems(wanted: Collection[str], listed: Collection[str], table: str) -> list[Problem]:
-    """Studies that the sample submission has and the table of series lacks, and the reverse.
+    """Problems for studies that only one of sample submission and table of series lists.
 
     Args:
         wanted: study ids of the sample submission.
@@ -171,7 +171,7 @@ def _without_series(
 ) -> Iterator[Problem]:
     for study in wanted:
         if study not in listed:
-            what = f"{SAMPLE} asks for the study and {table} does not list its series"
+            what = f"{SAMPLE} lists the study, but {table} does not list its series"
             advice = "add its series to the table; until then all its findings are filled"
             yield Problem(what, study=study, advice=advice)
 
@@ -179,6 +179,6 @@ def _without_series(
 def _unwanted(wanted: Collection[str], listed: Collection[str], table: str) -> Iterator[Problem]:
     for study in listed:
         if study not in wanted:
-            what = f"{table} lists the study and {SAMPLE} does not ask for it"
-            advice = "it is not part of a submission"
+            what = f"{table} lists the study, but {SAMPLE} does not"
+            advice = "it is not included in a submission"
             yield Problem(what, study=study, advice=advice, fatal=False)

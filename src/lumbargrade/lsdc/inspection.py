@@ -1,7 +1,7 @@
-"""What is in a data set of the LSDC layout, and what is wrong with it.
+"""Describe a data set in the LSDC layout, and list what is wrong with it.
 
-Everything but the lists of missing and unlisted images comes from the tables alone, unless all
-images are read too.
+The description comes from the tables, and from the names of the image files. Images are decoded
+only if `inspect_lsdc` is called with ``read``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lumbargrade.lsdc.tables import (
 
 @dataclass(frozen=True)
 class LsdcSummary:
-    """The facts of a data set; :meth:`as_dict` names every one of them."""
+    """Description of a data set; the keys of :meth:`as_dict` name its values."""
 
     folder: Path
     split: str
@@ -57,7 +57,7 @@ class LsdcSummary:
 
     @property
     def ok(self) -> bool:
-        """Whether the tables agree with each other and every image is there and can be read."""
+        """Whether the tables agree with each other, and every image exists and can be read."""
         lost = self.read is not None and self.read.lost > 0
         return not (lost or self.missing.any or any(p.fatal for p in self.problems))
 
@@ -112,13 +112,13 @@ class LsdcSummary:
     def _label_lines(self) -> list[str]:
         excluded = self.foraminal_rows_published - self.foraminal_rows
         if self.canal_rows_corrected is None:
-            canal = f"{self.canal_rows:,}   (as labelled; --label-fixes counts a corrected table)"
+            canal = f"{self.canal_rows:,} as labelled   (--label-fixes applies corrections)"
         else:
             canal = f"{self.canal_rows_corrected:,} with the corrected table"
             canal += f", {self.canal_rows:,} as labelled"
         lines = [
             f"  foraminal training rows          {self.foraminal_rows_published:,} as published, "
-            f"{self.foraminal_rows:,} after our {excluded} further exclusions",
+            f"{self.foraminal_rows:,} after {excluded} further exclusions",
             f"  canal training rows              {canal}",
             f"  fold sizes                       {'/'.join(map(str, self.folds))}",
             f"  empty grades                     {self.empty_grades:,}",
@@ -164,21 +164,21 @@ def inspect_lsdc(
     read: bool = False,
     workers: int = 1,
 ) -> LsdcSummary:
-    """Read the tables of a data set and look which images are there.
+    """Read the tables of a data set and compare them with the image folder.
 
-    Studies and series whose folder no table lists are named, and for a test split those that the
-    sample submission, where there is one, and the table do not both have.
+    Folders that the table of series does not list are reported. For the test split, studies that
+    only one of sample submission and table lists are reported too.
 
     Args:
         folder: the data set.
-        split: ``train``, ``test``, or ``auto`` for train where there is one.
-        label_fixes: corrected points.
-        read: decode every image too.
-        workers: processes that read; 0 takes one per CPU core.
+        split: ``train``, ``test``, or ``auto`` (train if it exists, else test).
+        label_fixes: table of corrected points.
+        read: also decode every image.
+        workers: number of processes for ``read``; 0 means one per CPU core.
 
     Raises:
-        UsageError: if the folder is no LSDC data set.
-        BadTable: for a table or a sample submission that cannot be used.
+        UsageError: if the folder is not a data set in the LSDC layout.
+        BadTable: if a table or the sample submission cannot be used.
     """
     labelled = read_tables(folder, split=split)
     tables = labelled if label_fixes is None else with_label_fixes(labelled, label_fixes)
@@ -209,7 +209,7 @@ def inspect_lsdc(
 
 
 def _not_everywhere(tables: LsdcTables) -> list[Problem]:
-    """Studies and series that not all of image folder, table and sample submission have."""
+    """Problems for studies and series that image folder, table or sample submission lack."""
     table = f"{tables.split}_series_descriptions.csv"
     listed: dict[str, set[str]] = {}
     for entry in tables.series:
@@ -240,5 +240,5 @@ def excluded_text() -> str:
     lines = []
     for e in exclusions():
         what = f"series {e.series}" if e.series is not None else f"study {e.study}"
-        lines.append(f"  left out of {e.condition.value}: {what}: {e.reason}")
+        lines.append(f"  excluded from {e.condition.value}: {what}: {e.reason}")
     return "\n".join(lines)

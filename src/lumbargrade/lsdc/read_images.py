@@ -1,4 +1,4 @@
-"""Reads every image of a data set, to tell what cannot be decoded; writes nothing."""
+"""Read every image of a data set to find those that cannot be decoded; write nothing."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class ReadJob:
 
 @dataclass(frozen=True, slots=True)
 class SeriesRead:
-    """What came of a series.
+    """The result of reading a series.
 
     Attributes:
-        slices: usable ones; 0 where the series gives no volume.
+        slices: number of usable slices; 0 if the series has no volume.
         problems: of its files and of its points.
     """
 
@@ -37,14 +37,14 @@ class SeriesRead:
 
 @dataclass(frozen=True)
 class ImagesRead:
-    """What came of a data set's images.
+    """The result of reading all images of a data set.
 
     Attributes:
-        series: series that gave a volume.
-        failed: series with files that gave none.
-        slices: usable ones of all series.
-        problems: every file that could not be used, every labelled point that has no place in its
-            series, and what is odd about the rest.
+        series: number of series that were read.
+        failed: number of series with files that could not be read.
+        slices: number of usable slices in all series.
+        problems: every file that could not be used, every labelled point that is not in its series,
+            and notes on what is unusual.
     """
 
     series: int
@@ -54,7 +54,7 @@ class ImagesRead:
 
     @property
     def lost(self) -> int:
-        """How many of the problems cost something."""
+        """The number of problems that lost images or points."""
         return sum(p.fatal for p in self.problems)
 
     def as_dict(self) -> dict[str, Any]:
@@ -67,24 +67,24 @@ class ImagesRead:
         }
 
     def lines(self) -> Iterator[str]:
-        """Totals, and every problem."""
+        """Totals and every problem, as text."""
         yield (
             f"  series read                      {self.series:,} with {self.slices:,} slices, "
             f"{self.failed:,} could not be read"
         )
         yield (
-            f"  remarks on images                {len(self.problems):,}, "
+            f"  problems and notes on images     {len(self.problems):,}, "
             f"{self.lost:,} of them about lost images or points"
         )
         yield from (f"  {'lost' if p.fatal else 'note'}: {p}" for p in self.problems)
 
 
 def read_images(tables: LsdcTables, *, workers: int = 1) -> ImagesRead:
-    """Read every series of the tables that has a folder, as ``prepare`` does.
+    """Read every series of the tables that has a folder, with the rules of ``prepare``.
 
     Args:
         tables: of the data set.
-        workers: processes; 1 works in this process, 0 takes one per CPU core.
+        workers: number of processes; 1 uses this process, 0 means one per CPU core.
 
     Raises:
         LumbargradeError: if a worker process dies.
@@ -108,7 +108,7 @@ def read_images(tables: LsdcTables, *, workers: int = 1) -> ImagesRead:
 
 
 def read_one(job: ReadJob) -> SeriesRead:
-    """Read one series and look where its labelled points lie."""
+    """Read one series and place its labelled points."""
     volume, problems = read_entry(job.entry, job.folder)
     if volume is None:
         return SeriesRead(0, problems)

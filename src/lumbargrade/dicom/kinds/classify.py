@@ -1,4 +1,4 @@
-"""Which of the three kinds a series is, with the reason in words."""
+"""Identify the kind of a series, with the reason in words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lumbargrade.dicom.kinds.words import DIXON_PARTS, IMAGE_TYPES, Meaning, rea
 from lumbargrade.dicom.places import Orientation, orientation_of
 from lumbargrade.domain.vocabulary import SeriesKind
 
-#: Bumped when the same header gives another kind than before.
+#: Bumped when the same header gives a different kind than before.
 KINDS_VERSION = 1
 
 _BY_WORD = {
@@ -29,7 +29,7 @@ _BY_WORD = {
     Meaning.STIR: Weighting.STIR,
     Meaning.PROTON_DENSITY: Weighting.PROTON_DENSITY,
 }
-#: What a series is that is not graded, in the order in which it is said.
+#: Meaning -> text for series that are excluded; the first that fits is the reason.
 _OTHER_IMAGES = {
     Meaning.LOCALIZER: "a localizer",
     Meaning.DOCUMENT: "a document or screenshot",
@@ -41,19 +41,19 @@ _OTHER_IMAGES = {
     Meaning.GRADIENT_ECHO: "a gradient echo",
     Meaning.FLAIR: "FLAIR",
 }
-#: These are T1 too where T1 is named: T1 FLAIR, T1 FFE.
+#: Series with these meanings are used as T1 if T1 is named too: T1 FLAIR, T1 FFE.
 _ALSO_T1 = (Meaning.GRADIENT_ECHO, Meaning.FLAIR)
 _PARTS = (Meaning.WATER, Meaning.FAT, Meaning.IN_PHASE, Meaning.OPPOSED_PHASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a series is.
+    """The kind of a series.
 
     Attributes:
-        kind: one of the three, or None for any other series.
+        kind: one of the three kinds, or None for an excluded series.
         reason: the tags and values that decided.
-        remarks: what a reader should know all the same, such as tags that contradict each other.
+        remarks: notes for the reader, such as tags that contradict each other.
     """
 
     kind: SeriesKind | None
@@ -62,14 +62,14 @@ class Verdict:
 
 
 def classify(about: Acquisition, normal: ArrayLike) -> Verdict:
-    """The kind of a series.
+    """Identify the kind of a series.
 
-    SeriesDescription decides before ProtocolName, which often names all series of an examination.
-    Where words and times contradict each other, the times decide. A series of unknown weighting is
-    not guessed.
+    SeriesDescription has priority over ProtocolName, which often names all series of an
+    examination. If words and times contradict each other, the times decide. A series of unknown
+    weighting is excluded, not guessed.
 
     Args:
-        about: what its header says.
+        about: acquisition values of its header.
         normal: slice normal in the patient, (3,), LPS.
     """
     plane = orientation_of(normal)
@@ -103,10 +103,10 @@ def _meanings(text: str) -> set[Meaning]:
 
 
 def _naming(about: Acquisition) -> tuple[str, set[Meaning]]:
-    """The tag that says what images these are, with its value, and what it says.
+    """The tag and value that name the kind of image, and the meanings of its words.
 
-    SeriesDescription, or ProtocolName where SeriesDescription says nothing and ProtocolName names
-    a single weighting or kind of image.
+    This is SeriesDescription, or ProtocolName if only ProtocolName names a weighting or kind of
+    image, and it names a single one.
     """
     telling = {*_BY_WORD, *_OTHER_IMAGES}
     own = _meanings(about.description)
@@ -128,7 +128,7 @@ def _image_types(about: Acquisition) -> set[Meaning]:
 
 
 def _other_image(about: Acquisition) -> str | None:
-    """Why a series is no ordinary T1 or T2, by its ImageType and words."""
+    """Why a series is excluded by its ImageType or words; None if it is not."""
     types = _image_types(about)
     source, words = _naming(about)
     for meaning, what in _OTHER_IMAGES.items():
@@ -142,12 +142,12 @@ def _other_image(about: Acquisition) -> str | None:
 
 
 def _is_t1(about: Acquisition, words: set[Meaning]) -> bool:
-    """T1 by name; FLAIR alone may be T1 FLAIR, which its inversion time tells."""
+    """Whether the words name T1, or the times are those of T1 (as for FLAIR that is T1 FLAIR)."""
     return Meaning.T1 in words or weighting_by_times(about)[0] is Weighting.T1
 
 
 def _given_agent(about: Acquisition) -> str | None:
-    """Why a series is after contrast agent, by its own description or else by the agent's tag."""
+    """Why a contrast agent was given, by SeriesDescription, else by ContrastBolusAgent."""
     said = agent_in(read_words(about.description))
     if said is Agent.GIVEN:
         return f"after contrast agent, SeriesDescription {about.description!r}"
@@ -157,12 +157,12 @@ def _given_agent(about: Acquisition) -> str | None:
 
 
 def _unusable_contrast(about: Acquisition, weighting: Weighting) -> str | None:
-    """Why a T1 or T2 does not show what is graded.
+    """Why a T1 or T2 series is excluded because of contrast agent, fat suppression or Dixon part.
 
-    A protocol's name with an agent leaves out T1 only: it often describes the whole examination,
-    and an agent hardly changes a T2. Without its fat, T1 does not show the foramina; T2 without fat
-    is as usual as STIR. Of a Dixon series, the fat and the opposed-phase images are of no use; the
-    in-phase images are those of an ordinary series.
+    If only ProtocolName names a contrast agent, T1 is excluded and T2 is not: ProtocolName often
+    describes the whole examination, and an agent hardly changes T2. T1 with fat suppression is
+    excluded, because it does not show the foramina. The fat and opposed-phase images of a Dixon
+    series are excluded; the in-phase images are like an ordinary series.
     """
     parts = _image_types(about) & set(_PARTS) or _dixon_part(about)
     for part, name in ((Meaning.FAT, "fat"), (Meaning.OPPOSED_PHASE, "opposed-phase")):
@@ -201,7 +201,7 @@ def _dixon_part(about: Acquisition) -> set[Meaning]:
 
 
 def _weighting(about: Acquisition) -> tuple[Weighting | None, str, tuple[str, ...]]:
-    """(T1, T2, STIR or None, why, remarks)."""
+    """(T1, T2, STIR or None; reason; remarks)."""
     source, words = _naming(about)
     named = {_BY_WORD[m] for m in words if m in _BY_WORD}
     kinds = {Weighting.T2 if w is Weighting.STIR else w for w in named}
@@ -224,9 +224,9 @@ def _weighting(about: Acquisition) -> tuple[Weighting | None, str, tuple[str, ..
 
 
 def _agree(word: Weighting, measured: Weighting, *, flair: bool) -> bool:
-    """Whether times are usual for what a series is called."""
+    """Whether the weighting by words fits the weighting by times."""
     if word is Weighting.STIR:
-        # its echo may be short, and not every scanner stores the inversion (of T1 FLAIR too)
+        # the echo may be short, and not every scanner stores the inversion time (nor of T1 FLAIR)
         return measured in (Weighting.STIR, Weighting.T2, Weighting.PROTON_DENSITY)
     if word is Weighting.T2:
         return measured in (Weighting.T2, Weighting.STIR)
@@ -237,7 +237,7 @@ def _agree(word: Weighting, measured: Weighting, *, flair: bool) -> bool:
 
 
 def _operated(about: Acquisition) -> tuple[str, ...]:
-    """That the spine may be operated, by the first tag that says so."""
+    """A note if a tag says that the spine may be operated."""
     for tag, text in (*_texts(about), *about.order):
         if _meanings(text) & {Meaning.OPERATED, Meaning.SURGERY}:
             return (f"the spine may be operated ({tag} {text!r}); grades there are less certain",)

@@ -1,16 +1,17 @@
-"""What a header says of contrast agent, weighting and region: one question each.
+"""Derive contrast agent, weighting and region from a header.
 
-The region that tags name, how much each tag counts, and why:
+These tags decide the region:
 
-* SeriesDescription is of this series alone, so a region in it decides.
-* ProtocolName (what was scanned), the order's descriptions (what was asked for: StudyDescription,
-  and those of the requested and performed procedure, which copy each other and count once) and
-  BodyPartExamined (a default of the scanner, often wrong) have one vote each. Where nothing names
-  the lumbar spine, one is enough to decline; otherwise the majority decides.
-* One against one, a region far from the lumbar spine (a knee beside "LWS") declines: one of the
-  two is of another patient or examination, and nothing tells which. A neighbour (the cervical
-  spine) does not: one examination often covers both.
-* BodyPartExamined ABDOMEN has no vote: it stands on many spines.
+* SeriesDescription decides if it names a region, because it describes this series alone.
+* There is one vote each for ProtocolName (what was scanned), for the order (what was requested:
+  StudyDescription and the descriptions of the requested and performed procedure, which are often
+  equal and count once), and for BodyPartExamined (a default of the scanner, often wrong). If no tag
+  names the lumbar spine, one vote for another region excludes the series; otherwise the majority
+  decides.
+* With equal votes, a region far from the lumbar spine (a knee beside "LWS") excludes the series:
+  one tag belongs to another patient or examination, and it is unknown which. A near region (the
+  cervical spine) does not, because one examination often covers both.
+* BodyPartExamined ABDOMEN has no vote, because many spine studies carry it.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from lumbargrade.dicom.kinds.words import (
 
 
 class Agent(Enum):
-    """What is said of a contrast agent."""
+    """Whether a text says that a contrast agent was given."""
 
     GIVEN = auto()
     NOT_GIVEN = auto()
-    #: nothing, or both with and without, as names of whole examinations do
+    #: the text says nothing, or both (as names of whole examinations do)
     UNSAID = auto()
 
 
@@ -49,9 +50,9 @@ _QUALIFIERS: dict[Meaning | None, Agent] = {
 
 
 def agent_in(words: Sequence[Word]) -> Agent:
-    """What a text says: the words before the agent's name decide, "post" alone is an agent.
+    """Whether a text says that a contrast agent was given; the words before the agent decide.
 
-    "Post" is none where an operation follows it: "post laminectomy".
+    "Post" alone means an agent, except before an operation: "post laminectomy".
     """
     said: set[Agent] = set()
     before: set[Agent] = set()
@@ -84,12 +85,12 @@ def _surgery_after(words: Sequence[Word], number: int) -> bool:
 
 
 def names_agent(value: str) -> bool:
-    """Whether a value of ContrastBolusAgent is an agent, and not a word for none."""
+    """Whether a value of ContrastBolusAgent is an agent, and not a word that means none."""
     tokens = plain(value).replace("/", " ").replace("\\", " ").replace("-", " ").split()
     words = [t.strip(".,;:()[]<>*?+") for t in tokens]
     words = [w for w in words if w and not _zero(w)]
     if not words or all(w in NO_AGENT for w in words):
-        # "KM" or "contrast" alone is an agent without its name
+        # "KM" or "contrast" alone means an agent
         said = agent_in(read_words(value))
         return said is Agent.GIVEN
     return agent_in(read_words(value)) is not Agent.NOT_GIVEN
@@ -100,7 +101,7 @@ def _zero(word: str) -> bool:
 
 
 class Weighting(StrEnum):
-    """What a series shows, as far as the kinds need it."""
+    """Weighting of a series, as far as the kinds need it."""
 
     T1 = "T1"
     T2 = "T2"
@@ -112,28 +113,28 @@ class Weighting(StrEnum):
     MYELOGRAM = "myelogram"
 
 
-#: Echo time, ms: a spin echo shorter than the first is T1 with a short repetition time; one up to
-#: the second is proton density with a long one; one from the third on is T2. Between the second and
-#: the third, "T2 fat sat" and "proton density" overlap, so times do not decide.
+#: Echo time of a spin echo, ms: up to the first, T1 if the repetition time is short; up to the
+#: second, proton density if it is long; from the third on, T2. Between the second and the third,
+#: "T2 fat sat" and "proton density" overlap, so the times do not decide.
 _SHORT_ECHO, _DENSITY_ECHO, _LONG_ECHO = 30.0, 45.0, 60.0
-#: Echo time, ms, beyond which water alone is left, as in a myelogram; T2 of usual series is at most
-#: 250, and 400 with the variable flip angles of 3-D sequences.
+#: From this echo time on, ms, only water has signal, as in a myelogram. T2 series usually have at
+#: most 250, and at most 400 with the variable flip angles of 3-D sequences.
 _WATER_ECHO = 500.0
-#: Repetition time, ms: up to the first T1, from the second on proton density or T2.
+#: Repetition time, ms: up to the first, T1; from the second on, proton density or T2.
 _SHORT_REPETITION, _LONG_REPETITION = 1200.0, 1800.0
-#: Inversion time, ms, that nulls fat (STIR), from low field to 3 T.
+#: Inversion times that null fat (STIR), from low field to 3 T, ms.
 _FAT_NULL = (70.0, 320.0)
-#: Inversion time, ms, of T1 FLAIR, and the least that nulls cerebrospinal fluid in T2 FLAIR.
+#: Inversion times of T1 FLAIR, and the minimum that nulls cerebrospinal fluid in T2 FLAIR, ms.
 _T1_INVERSION = (500.0, 1300.0)
 _FLUID_NULL = 1500.0
 
 
 def weighting_by_times(about: Acquisition) -> tuple[Weighting | None, str]:
-    """The weighting that echo, repetition and inversion time make certain, and those times.
+    """The weighting that follows from echo, repetition and inversion time, and these times as text.
 
-    None where they are absent, or where several weightings are usual with them. A time of zero is
-    absent. The inversion time counts only where the sequence is an inversion recovery, or unnamed:
-    others store a delay of fat suppression there.
+    The weighting is None if times are absent or fit several weightings. A time of zero counts as
+    absent. The inversion time is ignored if ScanningSequence is present without IR: then it is a
+    delay of fat suppression.
     """
     te, tr = _positive(about.echo_time), _positive(about.repetition_time)
     inverted = "IR" in about.sequence or not about.sequence
@@ -193,9 +194,9 @@ class Vote(NamedTuple):
 
 
 def region_in(text: str) -> Meaning | None:
-    """LUMBAR, NEAR_REGION or FAR_REGION, or None where a text names no region.
+    """LUMBAR, NEAR_REGION or FAR_REGION; None if a text names no region.
 
-    Vertebrae name one too: T12-S1 spans the lumbar spine, C2-C7 does not.
+    Vertebrae name a region too: T12-S1 contains the lumbar spine, C2-C7 does not.
     """
     found = [w.meaning for w in read_words(text)]
     if Meaning.COMPOSED in found:
@@ -207,13 +208,13 @@ def region_in(text: str) -> Meaning | None:
         return Meaning.FAR_REGION
     if Meaning.LUMBAR_VERTEBRA in found:
         return Meaning.LUMBAR
-    # "C1" alone may be anything, such as a coil
+    # "C1" alone may mean something else, such as a coil
     upper = sum(m in (thoracic, Meaning.CERVICAL_VERTEBRA) for m in found)
     return Meaning.NEAR_REGION if Meaning.NEAR_REGION in found or upper > 1 else None
 
 
 def other_region(about: Acquisition) -> tuple[str | None, tuple[str, ...]]:
-    """(why a series is of another region, or None; remarks on tags that contradict each other)."""
+    """(why a series shows another region, or None; notes on tags that contradict each other)."""
     votes = _votes(about)
     lumbar = [v for v in votes if v.region is Meaning.LUMBAR]
     others = [v for v in votes if v.region is not Meaning.LUMBAR]
@@ -224,7 +225,7 @@ def other_region(about: Acquisition) -> tuple[str | None, tuple[str, ...]]:
         lumbar, others = [name], others[:1] if len(others) > len(lumbar) else []
         return None, tuple(_contradiction(name, v) for v in others)
     if not others:
-        return None, () if lumbar else _not_believed(about)
+        return None, () if lumbar else _ignored_body_part(about)
     if not lumbar:
         return f"{others[0]} names another region than the lumbar spine", ()
     even = len(lumbar) == len(others)
@@ -249,11 +250,11 @@ def _untrusted(about: Acquisition) -> bool:
     return plain(about.body_part).strip() in UNTRUSTED_BODY_PARTS
 
 
-def _not_believed(about: Acquisition) -> tuple[str, ...]:
+def _ignored_body_part(about: Acquisition) -> tuple[str, ...]:
     if not _untrusted(about):
         return ()
-    return (f"BodyPartExamined {about.body_part!r} is often wrong for a spine and not believed",)
+    return (f"BodyPartExamined {about.body_part!r} is ignored: it is often wrong for a spine",)
 
 
 def _contradiction(lumbar: Vote, other: Vote) -> str:
-    return f"{other} names another region, but {lumbar} the lumbar spine"
+    return f"{other} names another region, but {lumbar} names the lumbar spine"

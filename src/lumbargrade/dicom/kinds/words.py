@@ -1,7 +1,7 @@
-"""Header text word by word: what each word and phrase of ``words.toml`` means there.
+"""Read header text word by word, with the meanings in ``words.toml``.
 
-Case, accents, underscores and punctuation do not matter. Text that is glued together is taken
-apart where it consists of known words only: ``SagT2TSE``, ``eT2W_TSE_SAG``, ``t2_tse_sag_320``.
+Case, accents, underscores and punctuation do not matter. Joined words are split if they consist of
+known words only: ``SagT2TSE``, ``eT2W_TSE_SAG``, ``t2_tse_sag_320``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib import resources
 
 
 class Meaning(Enum):
-    """One member per distinction that a decision needs; no word has two."""
+    """Meaning of a word or phrase; each phrase has exactly one."""
 
     # weighting
     T1 = auto()
@@ -62,18 +62,18 @@ class Meaning(Enum):
     THORACIC_VERTEBRA = auto()
     LUMBAR_VERTEBRA = auto()
     SACRAL_VERTEBRA = auto()
-    #: known, and of no consequence for the kind: planes, technique, options
+    #: known words that do not affect the kind: planes, technique, options
     NEUTRAL = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Phrases of one meaning.
+    """Phrases with the same meaning.
 
     Attributes:
-        meaning: of all of them.
-        phrases: in small letters without accents; a final ``*`` stands for any ending.
-        examples: header texts, each of which contains the meaning.
+        meaning: of all phrases.
+        phrases: in lower case without accents; a final ``*`` stands for any ending.
+        examples: header texts; each contains the meaning.
     """
 
     meaning: Meaning
@@ -82,7 +82,7 @@ class Entry:
 
 
 def _parts(text: str, separator: str = ",") -> tuple[str, ...]:
-    """The parts of a text of the table, each on one line."""
+    """The parts of a text of the table, with white space normalised."""
     return tuple(" ".join(part.split()) for part in text.split(separator))
 
 
@@ -93,20 +93,20 @@ ENTRIES = tuple(
     Entry(Meaning[e["meaning"]], _parts(e["words"]), _parts(e["examples"], ";"))
     for e in _TABLE["entries"]
 )
-#: Values of ImageType that say what a series shows.
+#: Meaning -> values of ImageType.
 IMAGE_TYPES = {Meaning[name]: _parts(values) for name, values in _TABLE["image_types"].items()}
-#: Words that name the part of a Dixon series, and elsewhere say nothing.
+#: Words that name the part of a Dixon series; in other series they have no meaning.
 DIXON_PARTS = {w: Meaning[name] for name, ws in _TABLE["dixon_parts"].items() for w in _parts(ws)}
 AGENT_FILLERS, NO_AGENT, UNTRUSTED_BODY_PARTS = (
     frozenset(_parts(_TABLE["sets"][name]))
     for name in ("agent_fillers", "no_agent", "untrusted_body_parts")
 )
 
-#: Characters of a header value that are looked at; DICOM allows 64 in a description.
+#: Number of characters of a header value that are read; DICOM allows 64 in a description.
 _LONGEST = 1024
 
 _VERTEBRA = re.compile(r"th(?:1[0-2]|[1-9])|[ctdls](?:1[0-2]|[1-9])")
-#: L45 is L4/5
+#: Two lumbar vertebrae without a separator: L45 is L4/5.
 _LEVELS = re.compile(r"l[1-5][1-5]")
 _LOWER_VERTEBRA = re.compile(r"[ls][1-6]")
 _REGION_OF_LETTER = {
@@ -121,22 +121,22 @@ _TO = r"\s*(?:-|–|—|\bto\b|\bbis\b|\btot\b)\s*"
 _THORACIC_START = re.compile(rf"(?<![a-z0-9-])t([12])(?={_TO}(?:th?|d)(?:1[0-2]|[3-9])(?!\d))")
 _LONG_RANGE = re.compile(r"(?<![a-z0-9-])t([12])(?=[-–—][ls][1-6](?!\d))")
 _THORACIC_END = re.compile(rf"(?<![a-z0-9])(c[1-8]{_TO})t([12])(?![a-z0-9])")
-#: A token with one of these is taken apart although a stem fits: "lumbart2".
+#: A token with one of these is split even if a stem fits it: "lumbart2".
 _WEIGHTING = re.compile(r"t[12]|stir|tirm")
-#: Function words and one sequence name that would take other words apart.
+#: Words that are never split off, because other words contain them.
 _NEVER_GLUED = frozenset(["se", "en", "et", "un", "na", "no", "wo", "non", "in", "we", "xl"])
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One phrase of a text: its words, and its meaning, None where the tables do not have it."""
+    """A phrase of a text, and its meaning; None if the table does not contain it."""
 
     text: str
     meaning: Meaning | None
 
 
 class Lexicon:
-    """Phrases with their meanings; the longest that fits counts, an exact one before a stem.
+    """Phrases with their meanings; the longest match wins, and an exact match beats a stem.
 
     Raises:
         ValueError: if a phrase has two meanings.
@@ -150,7 +150,8 @@ class Lexicon:
                 table = self.stems if phrase.endswith("*") else self.exact
                 words = tuple(phrase.rstrip("*").split())
                 if table.setdefault(words, entry.meaning) is not entry.meaning:
-                    raise ValueError(f"{phrase!r} is {table[words].name} and {entry.meaning.name}")
+                    both = f"{table[words].name} and {entry.meaning.name}"
+                    raise ValueError(f"{phrase!r} has two meanings: {both}; keep one")
         self._longest = max(map(len, (*self.exact, *self.stems)))
         known = {w[0] for w in (*self.exact, *self.stems) if len(w) == 1}
         self._glued = {w for w in known if len(w) > 1 and w not in _NEVER_GLUED}
@@ -182,7 +183,7 @@ class Lexicon:
         return tuple(words)
 
     def _apart(self, token: str) -> list[str]:
-        """A token, or the known words that it is made of."""
+        """The known words that a token consists of, or the token itself."""
         whole = self.find((token,)) is not None and not _WEIGHTING.search(token)
         if (token,) in self.exact or whole or len(token) < 3:
             return [token]
@@ -198,7 +199,7 @@ class Lexicon:
             token = token[1:]
         for end in range(len(token), 0, -1):
             piece = token[:end]
-            # a number after T1 or T2 would be another vertebra or a part of the word
+            # a number after T1 or T2 may belong to the word or to a vertebra
             number = piece.isdigit() and before not in ("t1", "t2", "")
             if number or piece in self._glued or (before and _LOWER_VERTEBRA.fullmatch(piece)):
                 rest = self._pieces(token[end:], piece)
@@ -208,7 +209,7 @@ class Lexicon:
 
 
 def plain(text: str) -> str:
-    """Small letters without accents; words that capitals tell apart are separate."""
+    """Lower case without accents; words that begin with a capital are separated."""
     text = unicodedata.normalize("NFKD", text[:_LONGEST].replace("ß", "ss"))
     text = "".join(c for c in text if not unicodedata.combining(c))
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
