@@ -93,7 +93,7 @@ def test_a_blend_survives_its_file_and_the_file_may_move_with_its_models(
         ("format = 1", "format = 1\ncolour = 3", "colour"),
         ('origin = "fitted"', 'origin = "guessed"', "guessed"),
         ('method = "vector"', 'method = "vektor"', "vektor"),
-        ("side = 0.75", "side = 0.8", "add up to 1"),
+        ("side = 0.75", "side = 0.8", "sum to 1"),
         ("side = 0.75", "other = 0.75", "unknown members other"),
         ('name = "side"', 'name = "both"', "duplicate member names"),
         ("strength = 0.5", "strength = 1.5", "strength"),
