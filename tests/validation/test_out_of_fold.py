@@ -353,7 +353,7 @@ def test_tables_show_each_published_figure_to_the_right_of_ours(
     text = result.text()
     assert "scores: spinal canal stenosis\n" in text
     assert f"points: neural foraminal narrowing, {NFN[0]}\n" in text
-    assert "ours only over folds 2, 4" in text
+    assert "these are over 2 folds (2, 4)." in text
     assert "\N{NO-BREAK SPACE}" not in text
     tables = text[: text.index("within: shares")].splitlines()
     assert max(map(len, tables)) <= 132
