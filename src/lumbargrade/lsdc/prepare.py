@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,12 @@ from lumbargrade.domain.errors import NothingDone, Problem, UsageError
 from lumbargrade.domain.vocabulary import KIND_OF, Condition, SeriesKind
 from lumbargrade.files.writing import locked_folder, write_text
 from lumbargrade.lsdc.mean_shape import frame_shapes, mean_shape
-from lumbargrade.lsdc.prepare_series import SeriesJob, SeriesOutcome, prepare_series
+from lumbargrade.lsdc.prepare_series import (
+    SeriesJob,
+    SeriesOutcome,
+    prepare_series,
+    series_jobs,
+)
 from lumbargrade.lsdc.store import (
     INDEX,
     STORE_VERSION,
@@ -34,7 +39,7 @@ from lumbargrade.lsdc.store_tables import (
     render_problems,
     render_series,
 )
-from lumbargrade.lsdc.tables import LsdcTables, SeriesEntry, TablePoint, assign_folds, read_tables
+from lumbargrade.lsdc.tables import LsdcTables, SeriesEntry, assign_folds, read_tables
 from lumbargrade.lsdc.workers import run_series_jobs
 
 log = logging.getLogger(__name__)
@@ -114,37 +119,26 @@ def prepare(
     index = read_index(out)
     if index is None and out.is_dir() and any(out.glob("[!.]*")):
         raise UsageError(f"--out {out} holds other files and is not a store; give a new folder")
-    jobs, absent = _jobs(tables, out, kinds)
+    jobs, absent = _jobs(tables, kinds)
     if not jobs:
         raise NothingDone(f"{tables.images} holds no study of the tables")
     out.mkdir(parents=True, exist_ok=True)
     with locked_folder(out, f"another `lumbargrade prepare` is writing {out}"):
         _write_index(out, {"version": STORE_VERSION, "complete": False})
         _remove_leftovers(out)
-        outcomes = run_series_jobs(prepare_series, jobs, workers, kept="finished series are kept;")
+        work = partial(prepare_series, out)
+        outcomes = run_series_jobs(work, jobs, workers, kept="finished series are kept;")
         return _consolidate(out, tables, outcomes, absent)
 
 
 def _jobs(
-    tables: LsdcTables, out: Path, kinds: Sequence[SeriesKind]
+    tables: LsdcTables, kinds: Sequence[SeriesKind]
 ) -> tuple[list[SeriesJob], list[SeriesEntry]]:
-    """What there is to do, and the series of studies that have no image folder."""
+    """The jobs, and the series of studies that have no image folder."""
     there = {p.name for p in tables.images.iterdir()} if tables.images.is_dir() else set()
-    points: dict[tuple[str, str], list[TablePoint]] = defaultdict(list)
-    for point in tables.points:
-        points[point.study_id, point.series_id].append(point)
-    wanted = [entry for entry in tables.series if entry.kind in kinds]
-    jobs = [
-        SeriesJob(
-            entry,
-            tables.images / entry.study_id / entry.series_id,
-            out,
-            tuple(points.get(entry[:2], ())),
-        )
-        for entry in wanted
-        if entry.study_id in there
-    ]
-    return jobs, [entry for entry in wanted if entry.study_id not in there]
+    wanted = [job for job in series_jobs(tables) if job.entry.kind in kinds]
+    jobs = [job for job in wanted if job.entry.study_id in there]
+    return jobs, [job.entry for job in wanted if job.entry.study_id not in there]
 
 
 def _consolidate(

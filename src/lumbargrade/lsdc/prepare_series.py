@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,38 +18,41 @@ from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.volume import Volume, VolumeSlice
 from lumbargrade.lsdc.series_file import SeriesRecord, read_record, write_series
 from lumbargrade.lsdc.store_tables import StoredPoint
-from lumbargrade.lsdc.tables import SeriesEntry, TablePoint
+from lumbargrade.lsdc.tables import LsdcTables, SeriesEntry, TablePoint
 
 _NOWHERE = (math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesJob:
-    """What a worker is told.
-
-    Attributes:
-        entry: which series.
-        folder: its DICOM files.
-        store: the store.
-        points: its labelled points.
-    """
+    """A series of the tables, the folder of its DICOM files, and its labelled points."""
 
     entry: SeriesEntry
     folder: Path
-    store: Path
     points: tuple[TablePoint, ...]
+
+
+def series_jobs(tables: LsdcTables) -> list[SeriesJob]:
+    """A job for each series of the tables, in their order."""
+    points: dict[tuple[str, str], list[TablePoint]] = defaultdict(list)
+    for point in tables.points:
+        points[point.study_id, point.series_id].append(point)
+    return [
+        SeriesJob(e, tables.images / e.study_id / e.series_id, tuple(points.get(e[:2], ())))
+        for e in tables.series
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesOutcome:
-    """What a worker reports; small, since a data set has thousands.
+    """The result of preparing a series; small, because a data set has thousands of series.
 
     Attributes:
-        entry: which series.
-        record: what the store now says of it, without the slices.
+        entry: the series.
+        record: its record in the store, without the slices.
         points: its labelled points, placed.
         problems: of its files and of its points.
-        written: False where the store had it already.
+        written: False if the store had it already.
     """
 
     entry: SeriesEntry
@@ -59,8 +62,8 @@ class SeriesOutcome:
     written: bool
 
 
-def prepare_series(job: SeriesJob) -> SeriesOutcome:
-    """Read a series unless the store has it from the same files, and place its points.
+def prepare_series(store: Path, job: SeriesJob) -> SeriesOutcome:
+    """Write a series to the store unless it is there from the same files; place its points.
 
     Raises:
         OSError: if the store cannot be written, naming the store.
@@ -73,10 +76,10 @@ def prepare_series(job: SeriesJob) -> SeriesOutcome:
         what = "no image folder" if missing else f"cannot be read: {error.strerror}"
         problem = Problem(what, study, series, str(job.folder))
         return SeriesOutcome(job.entry, SeriesRecord("", None), (), (problem,), written=False)
-    record = read_record(job.store, study, series)
+    record = read_record(store, study, series)
     written = record is None or record.signature != signature
     if record is None or written:
-        record = _read_and_write(job, signature)
+        record = _read_and_write(store, job, signature)
     points, point_problems = place_points(job.points, record.slices)
     if record.shape is None:
         points, point_problems = (), ()
@@ -89,21 +92,21 @@ def prepare_series(job: SeriesJob) -> SeriesOutcome:
     )
 
 
-def _read_and_write(job: SeriesJob, signature: str) -> SeriesRecord:
+def _read_and_write(store: Path, job: SeriesJob, signature: str) -> SeriesRecord:
     volume, problems = read_entry(job.entry, job.folder)
     study, series, _ = job.entry
     try:
         return write_series(
-            job.store, study, series, signature=signature, volume=volume, problems=problems
+            store, study, series, signature=signature, volume=volume, problems=problems
         )
     except OSError as error:
         if error.filename is not None or error.errno is None:
             raise
-        raise OSError(error.errno, error.strerror, str(job.store)) from None
+        raise OSError(error.errno, error.strerror, str(store)) from None
 
 
 def read_entry(entry: SeriesEntry, folder: Path) -> tuple[Volume | None, tuple[Problem, ...]]:
-    """The volume of a series by the LSDC rules, None where there is none, and every problem."""
+    """The volume of a series by the LSDC rules (None if it has none), and every problem."""
     study, series, kind = entry
     try:
         result = read_series(folder, series_id=series, study_id=study, kind=kind, rules=LSDC)

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lumbargrade.domain.errors import Problem
-from lumbargrade.lsdc.prepare_series import place_points, read_entry
-from lumbargrade.lsdc.tables import LsdcTables, SeriesEntry, TablePoint
+from lumbargrade.lsdc.prepare_series import SeriesJob, place_points, read_entry, series_jobs
+from lumbargrade.lsdc.tables import LsdcTables
 from lumbargrade.lsdc.workers import run_series_jobs
-
-
-@dataclass(frozen=True, slots=True)
-class ReadJob:
-    """A series, the folder of its files and its labelled points."""
-
-    entry: SeriesEntry
-    folder: Path
-    points: tuple[TablePoint, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +79,7 @@ def read_images(tables: LsdcTables, *, workers: int = 1) -> ImagesRead:
     Raises:
         LumbargradeError: if a worker process dies.
     """
-    points: dict[tuple[str, str], list[TablePoint]] = {}
-    for point in tables.points:
-        points.setdefault((point.study_id, point.series_id), []).append(point)
-    jobs = [
-        ReadJob(entry, folder, tuple(points.get(entry[:2], ())))
-        for entry in tables.series
-        if (folder := tables.images / entry.study_id / entry.series_id).is_dir()
-    ]
+    jobs = [job for job in series_jobs(tables) if job.folder.is_dir()]
     found = run_series_jobs(read_one, jobs, workers)
     good = [one for one in found if one.slices]
     return ImagesRead(
@@ -107,7 +90,7 @@ def read_images(tables: LsdcTables, *, workers: int = 1) -> ImagesRead:
     )
 
 
-def read_one(job: ReadJob) -> SeriesRead:
+def read_one(job: SeriesJob) -> SeriesRead:
     """Read one series and place its labelled points."""
     volume, problems = read_entry(job.entry, job.folder)
     if volume is None:

@@ -26,7 +26,7 @@ def run_series_jobs(
     """All outcomes, in the order of the jobs.
 
     Args:
-        work: a function of a module, since other processes must find it.
+        work: a function of a module (or a partial of one), because other processes import it.
         jobs: one per series.
         workers: processes; 1 works in this process, 0 takes one per CPU core.
         kept: what is not lost if a worker dies, as part of the message.
