@@ -1,1 +1,1 @@
-"""The official score, the local scores, agreement, calibration, and point errors."""
+"""Official and local scores, agreement, calibration, blend weights and point errors."""

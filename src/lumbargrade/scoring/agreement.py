@@ -1,4 +1,4 @@
-"""How well predictions agree with the reference grades, with intervals, as a whole and by part."""
+"""Agreement of predictions with the reference grades, with intervals, overall and by part."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from lumbargrade.scoring.resampling import (
 
 @dataclass(frozen=True)
 class HumanBand:
-    """Range of kappa between readers.
+    """Published range of kappa between readers.
 
     Attributes:
-        condition: what was graded.
-        low, high: the range; equal where one figure is given.
-        low_source, high_source: where each end is published.
-        note: what to know about it.
+        condition: the condition that they graded.
+        low, high: the range; equal if only one figure is published.
+        low_source, high_source: the publication of each end.
+        note: how it was measured, and its limits.
     """
 
     condition: Condition
@@ -53,7 +53,7 @@ class HumanBand:
 
 
 def human_agreement() -> list[HumanBand]:
-    """The bands that the package knows, from ``scoring/data/human_agreement.csv``."""
+    """Read the published ranges from ``scoring/data/human_agreement.csv``."""
     file = resources.files("lumbargrade.scoring") / "data" / "human_agreement.csv"
     return [
         HumanBand(
@@ -68,22 +68,22 @@ def human_agreement() -> list[HumanBand]:
     ]
 
 
-#: Measure -> what it is, in the order in which they are shown.
+#: Measure -> its description, in the order in which they are shown.
 MEASURES: dict[str, str] = {
     "weighted_log_loss": "log loss with weights 1, 2, 4 by true grade",
-    "log_loss": "log loss, every finding alike",
+    "log_loss": "log loss, all findings with equal weight",
     "kappa": "Cohen's kappa with quadratic weights",
     "auroc_moderate": "AUROC, moderate or severe against normal/mild",
     "auroc_severe": "AUROC, severe against the others",
-    "balanced_accuracy": "mean over grades of the share found",
+    "balanced_accuracy": "mean over grades of the share that is predicted correctly",
     "ece": "expected calibration error of the most probable grade",
     "ece_every_grade": "expected calibration error, mean over the three grades",
 }
-#: What a calibration is meant to improve.
+#: Measures that a calibration should improve.
 OF_CALIBRATION = ("log_loss", "ece", "ece_every_grade")
-#: Ends the names of measures of calibrated probabilities.
+#: Suffix of the names of measures of calibrated probabilities.
 CALIBRATED = "_calibrated"
-#: The competition's weighting asks for weighted probabilities; calibrated ones have no such score.
+#: The weighted score needs probabilities that follow its weights; calibrated ones do not.
 _NOT_CALIBRATED = "weighted_log_loss"
 
 
@@ -92,9 +92,9 @@ class Measure:
     """A figure with its 95% interval.
 
     Attributes:
-        value: the figure; nan where it is undefined.
-        low, high: percentile bootstrap interval by study; nan where none is given.
-        note: why the value or the interval is missing, else empty.
+        value: the figure; nan if it is undefined.
+        low, high: percentile bootstrap interval, resampled by study; nan if there is none.
+        note: why the value or the interval is missing; empty if both are present.
     """
 
     value: float
@@ -105,14 +105,15 @@ class Measure:
 
 @dataclass(frozen=True)
 class Agreement:
-    """All measures of some findings.
+    """All measures of a group of findings.
 
     Attributes:
-        studies, findings: how many.
-        counts: findings of each true grade.
-        confusion: findings by true grade (row) and the grade that is shown (column): the most
-            probable one, by calibrated probabilities where all findings have them.
-        measures: by name, see ``MEASURES``; with ``_calibrated`` of calibrated probabilities.
+        studies, findings: their numbers.
+        counts: number of findings of each reference grade.
+        confusion: findings by reference grade (row) and shown grade (column). The shown grade is
+            the most probable one, by calibrated probabilities if all findings have them.
+        measures: name (see ``MEASURES``) -> figure; the suffix ``_calibrated`` marks measures of
+            calibrated probabilities.
     """
 
     studies: int
@@ -127,17 +128,21 @@ class Agreement:
         return OF_CALIBRATION[0] + CALIBRATED in self.measures
 
     def shown(self, name: str) -> Measure:
-        """A measure of the probabilities that a reader is shown: calibrated ones where possible."""
+        """Return a measure of the probabilities that are shown: calibrated ones if available."""
         return self.measures.get(name + CALIBRATED, self.measures[name])
 
 
 def agreement(graded: GradedFindings, *, resamples: int = RESAMPLES, seed: int = SEED) -> Agreement:
-    """Measure agreement and calibration of the probabilities as the models gave them.
+    """Measure agreement and calibration of the uncalibrated probabilities.
 
-    Where every finding has calibrated ones, these are measured as well, by another name.
+    If every finding has calibrated probabilities, these are measured too; see ``CALIBRATED``.
 
-    The interval of a calibration error lies high where findings are few: chance alone opens gaps
-    in the bins, and a resample adds to them.
+    With few findings, the interval of a calibration error is biased upwards: chance alone causes
+    gaps in the bins, and resampling adds to them.
+
+    Args:
+        graded: the findings with their reference grades.
+        resamples, seed: of the bootstrap.
     """
     codes, studies = graded.study_codes
     sets = {"": graded.probabilities}
@@ -210,7 +215,7 @@ def _measure(
         return Measure(value, nan, nan, f"no interval: fewer than {FEWEST_STUDIES} studies")
     low, high = percentile_interval(np.concatenate(drawn), studies)
     if not np.isfinite(low):
-        return Measure(value, nan, nan, "no interval: a grade stands in too few studies")
+        return Measure(value, nan, nan, "no interval: too few studies have one of the grades")
     return Measure(value, low, high)
 
 
@@ -226,7 +231,7 @@ def _why_undefined(name: str, counts: list[int]) -> str:
     return f"every grade is {only[0].lower()}" if len(only) == 1 else "undefined"
 
 
-#: Field -> value -> its studies: properties of studies such as vendor or field strength.
+#: Field -> value -> its studies, for properties such as vendor or field strength.
 Groups = Mapping[str, Mapping[str, Collection[str]]]
 
 OWN_PARTS = ALL, BY_LEVEL, BY_SIDE = "all", "level", "side"
@@ -234,13 +239,13 @@ OWN_PARTS = ALL, BY_LEVEL, BY_SIDE = "all", "level", "side"
 
 @dataclass(frozen=True)
 class Part:
-    """Agreement on a part of the findings.
+    """Agreement on a part of the findings of a condition.
 
     Attributes:
-        condition: what was graded.
-        by: ``all``, ``level``, ``side`` or the name of a group.
-        value: which level, side or group; empty for all.
-        agreement: on the findings of the part.
+        condition: the condition.
+        by: ``all``, ``level``, ``side`` or the name of a field.
+        value: the level, the side or the value of the field; empty for ``all``.
+        agreement: agreement on the findings of the part.
     """
 
     condition: Condition
@@ -256,7 +261,13 @@ def break_down(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> list[Part]:
-    """Agreement of every part that has a graded finding, conditions first, then their parts."""
+    """Measure agreement of each condition and of its parts; parts without findings are skipped.
+
+    Args:
+        graded: the findings with their reference grades.
+        groups: further parts, by properties of the studies.
+        resamples, seed: of the bootstrap.
+    """
     found = []
     for condition in Condition:
         mine = graded.of(condition)

@@ -1,9 +1,9 @@
-"""The any-severe part of the official score, and canal probabilities corrected for it.
+"""Correction of canal probabilities for the any-severe part of the official score.
 
-The score takes the largest severe probability over levels for the probability that any level is
-severe, and the largest is too small where several levels may be. Only a study's highest level
-counts there, so only that level is raised; a raise costs something in the canal's own part. Whether
-the two parts together gain is asked of predictions of unseen studies.
+The score uses the largest severe probability over the levels as the probability that any level is
+severe. This is too small if several levels may be severe. Only a study's highest level counts in
+this part, so only that level is raised; raising it makes the canal's own part worse. Out-of-fold
+predictions decide whether the two parts improve together.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Floats = NDArray[np.float64]
 
 
 class Rule(StrEnum):
-    """How a study's highest severe probability is raised, the simplest first.
+    """How a study's highest severe probability is raised, simplest rule first.
 
-    none: not at all.
-    union: to 1 - (1 - highest) * product over the other levels of (1 - p) ** strength; strength 1
-        takes levels as independent, 0 as saying the same.
-    shift: its odds times exp(strength).
+    none: it is not raised.
+    union: to 1 - (1 - highest) * product over the other levels of (1 - p) ** strength. Strength 1
+        treats the levels as independent, strength 0 raises nothing.
+    shift: its odds are multiplied by exp(strength).
     """
 
     NONE = "none"
@@ -42,9 +42,10 @@ _LIMITS = {Rule.UNION: 1.0, Rule.SHIFT: 4.0}
 
 @dataclass(frozen=True, slots=True)
 class AnySevere:
-    """A correction: a rule with its strength; the default changes nothing.
+    """A correction: a rule and its strength; the default changes nothing.
 
-    It grows with every level's severe probability, and a study's highest level stays the highest.
+    The raised probability increases with every level's severe probability, and a study's highest
+    level remains the highest.
     """
 
     rule: Rule = Rule.NONE
@@ -53,12 +54,17 @@ class AnySevere:
     def __post_init__(self) -> None:
         limit = _LIMITS.get(self.rule, 0.0)
         if not 0 <= self.strength <= limit:
-            raise ValueError(f"any-severe strength of {self.rule}: 0 to {limit}: {self.strength}")
+            raise ValueError(
+                f"any-severe strength {self.strength} of rule {self.rule}: give 0 to {limit}"
+            )
 
     def apply(self, probabilities: ArrayLike) -> Floats:
-        """Canal probabilities (S, L, 3) of studies and levels, nan where missing; same shape.
+        """Return corrected canal probabilities, (S, L, 3).
 
         The other grades of a raised level shrink in proportion.
+
+        Args:
+            probabilities: (S, L, 3) by study and level; nan where missing.
         """
         p = np.array(probabilities, float)
         severe = np.where(np.isfinite(p[..., 2]), p[..., 2], -np.inf)
@@ -84,11 +90,11 @@ class AnySevere:
 
 @dataclass(frozen=True)
 class CanalParts:
-    """The two parts of the official score that canal probabilities enter.
+    """The two parts of the official score that use canal probabilities.
 
     Attributes:
         canal: weighted log loss of the levels.
-        any_severe: binary loss of the highest level.
+        any_severe: any-severe loss, the binary loss of each study's highest level.
     """
 
     canal: float
@@ -101,13 +107,15 @@ class CanalParts:
 
 @dataclass(frozen=True)
 class AnySevereChoice:
-    """A correction with what it is worth on studies that it was not fitted to.
+    """The chosen correction and its cross-validated losses.
 
     Attributes:
-        correction: the chosen one; the default where `nested` is no better than `before`.
-        before: parts without a correction.
-        held_out: rule -> parts on studies that it was not fitted to; the lowest mean was chosen.
-        nested: parts when choosing, too, did not see the studies; None with fewer than two studies.
+        correction: the chosen correction; the default if `nested` is not better than `before`.
+        before: losses without a correction.
+        held_out: rule -> losses on studies that it was not fitted to; the rule with the lowest
+            mean is chosen.
+        nested: losses on studies that were used neither to choose nor to fit the rule; None with
+            fewer than two studies.
     """
 
     correction: AnySevere
@@ -117,11 +125,11 @@ class AnySevereChoice:
 
 
 def canal_parts(probabilities: ArrayLike, grades: ArrayLike) -> CanalParts:
-    """Both parts, as the official score has them; nan where nothing is graded.
+    """Return both parts as the official score computes them; nan if nothing is graded.
 
     Args:
-        probabilities: (S, L, 3) of studies and levels; nan where missing.
-        grades: (S, L) 0 to 2, or -1 where not graded. Missing levels are left out.
+        probabilities: (S, L, 3) by study and level; nan where missing. Missing levels are excluded.
+        grades: (S, L) 0 to 2, or -1 where not graded.
     """
     p, y = np.asarray(probabilities, float), np.asarray(grades, int)
     y = np.where(np.isfinite(p).all(axis=2), y, -1)
@@ -131,7 +139,7 @@ def canal_parts(probabilities: ArrayLike, grades: ArrayLike) -> CanalParts:
 
 
 def fit_any_severe(rule: Rule, probabilities: ArrayLike, grades: ArrayLike) -> AnySevere:
-    """The strength of a rule with the least mean of both parts; see `canal_parts`."""
+    """Fit the strength of a rule: it minimises the mean of both parts (see `canal_parts`)."""
     if rule is Rule.NONE:
         return AnySevere()
 
@@ -147,7 +155,7 @@ def fit_any_severe(rule: Rule, probabilities: ArrayLike, grades: ArrayLike) -> A
 def choose_any_severe(
     probabilities: ArrayLike, grades: ArrayLike, studies: ArrayLike, folds: ArrayLike
 ) -> AnySevereChoice:
-    """Choose a rule by cross-validation and fit it to everything.
+    """Choose a rule by cross-validation, then fit it to all studies.
 
     Args:
         probabilities: (S, L, 3) out-of-fold canal probabilities; nan where missing.

@@ -1,9 +1,9 @@
-"""Weights of a blend: on the simplex, by weighted log loss of predictions of unseen studies.
+"""Weights of a blend: non-negative, with sum 1, fitted to out-of-fold predictions.
 
-The loss of a mixture of distributions is convex in its weights, so sequential least squares (Kraft
-1988, SLSQP) finds the best ones. Weights that were fitted look better than they are on the data
-they were fitted to; `choose_weights` therefore compares them by predictions of parts that they were
-not fitted to, and falls back on the plain mean or the best member where they do not pay.
+The weighted log loss of a mixture of distributions is convex in its weights, so sequential least
+squares (Kraft 1988, SLSQP) finds the best weights. On the data they were fitted to, their loss is
+too low. `choose_weights` therefore measures them on parts that they were not fitted to, and uses
+the plain mean or the best member if fitted weights are not better there.
 """
 
 from __future__ import annotations
@@ -30,18 +30,20 @@ FixedWeights = Mapping[Condition, Sequence[float]]
 def fixed_weights(
     texts: Sequence[str], count: int, what: str = "members"
 ) -> dict[Condition, list[float]]:
-    """Weights as a command line gives them: ``0.75 0.25`` for all, ``foraminal=0.7,0.3`` for one.
+    """Parse weights of the command line.
+
+    ``0.75 0.25`` holds for all conditions, ``foraminal=0.7,0.3`` for one.
 
     Args:
         texts: values of ``--weights``; weights of one condition have priority over those of all.
-        count: how many weights there must be.
-        what: name of the things that are weighted, for messages.
+        count: required number of weights.
+        what: what is weighted, for messages.
 
     Returns:
-        The conditions that have weights; these are as given, not normalised.
+        Weights of the conditions that have any, as given (not normalised).
 
     Raises:
-        UsageError: for other texts, a wrong number of weights, weights that are negative or all
+        UsageError: for malformed text, a wrong number of weights, weights that are negative or all
             zero, and two lists of weights for one condition.
     """
     plain = [text for text in texts if "=" not in text]
@@ -54,7 +56,7 @@ def fixed_weights(
         if equals:
             condition = _condition(name.strip(), text)
             if condition in named:
-                raise UsageError(f"--weights {text}: {name.strip()} is given twice")
+                raise UsageError(f"--weights {text}: {name.strip()} is given twice; keep one")
             named[condition] = _numbers(text, values, count, what)
     return {**given, **named}
 
@@ -63,16 +65,18 @@ def _condition(name: str, text: str) -> Condition:
     known = {alias: c for c in Condition for alias in (c.value, c.name.lower())}
     if name not in known:
         words = ", ".join(c.name.lower() for c in Condition)
-        raise UsageError(f"--weights {text}: {name!r} is not one of {words}")
+        raise UsageError(f"--weights {text}: {name!r} is not one of {words}; give one of these")
     return known[name]
 
 
 def _numbers(text: str, listed: str, count: int, what: str) -> list[float]:
-    """Numbers from a list with commas; `text` is what was given, for messages."""
+    """Parse a list of numbers with commas; `text` is the command-line value, for messages."""
     try:
         values = [real(part) for part in listed.split(",")]
     except ValueError:
-        raise UsageError(f"--weights {text}: not numbers") from None
+        raise UsageError(
+            f"--weights {text}: not numbers; give one for each of {count} {what}"
+        ) from None
     if min(values) < 0 or not 0 < sum(values) < math.inf:
         raise UsageError(
             f"--weights {text}: give finite weights that are not negative and not all zero"
@@ -86,12 +90,12 @@ def _numbers(text: str, listed: str, count: int, what: str) -> list[float]:
 
 Floats = NDArray[np.float64]
 
-#: Weights below this are zero: such a member would be run for nothing.
+#: Smaller weights are set to zero, because such a member costs time and changes nothing.
 _LEAST = 1e-3
 
 
 class Origin(StrEnum):
-    """Where weights come from."""
+    """How weights were chosen."""
 
     FITTED = "fitted"
     EQUAL = "equal"
@@ -101,20 +105,24 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class WeightChoice:
-    """Weights of one condition's members, with what they are worth; losses are lower is better.
+    """Weights of the M members for one condition, with their losses (lower is better).
+
+    Every loss is a weighted log loss.
 
     Attributes:
-        weights: (M,) on the simplex.
-        origin: how they were come by.
-        counts: (M,) graded findings that each member predicts.
-        own: (M,) weighted log loss of each member on those.
-        members: (M,) of each member on all findings, what it lacks taken from the others.
-        equal: of the plain mean.
-        fitted: of the fitted weights on the data that they were fitted to; None where fixed.
-        nested: of fitted weights on parts that they were not fitted to; None where nothing was
-            fitted (fixed weights, one member, or fewer than two studies).
-        blend: of ``weights`` as far as can be known: ``nested`` where they are fitted, else their
-            loss on all the data.
+        weights: (M,) non-negative, with sum 1.
+        origin: how the weights were chosen.
+        counts: (M,) number of graded findings that each member predicts.
+        own: (M,) loss of each member on the findings that it predicts.
+        members: (M,) loss of each member on all findings; findings that it does not predict are
+            taken from the other members.
+        equal: loss of the plain mean.
+        fitted: loss of the fitted weights on the data that they were fitted to; None if nothing
+            was fitted (fixed weights, one member, or fewer than two studies).
+        nested: loss of fitted weights on parts that they were not fitted to; None if nothing was
+            fitted.
+        blend: best estimate of the loss of ``weights``: ``nested`` if they were fitted, otherwise
+            their loss on all data.
         mixed: (N, 3) the mixture, each row with weights that were not fitted to it.
     """
 
@@ -136,10 +144,10 @@ class WeightChoice:
 
 
 def mix(weights: ArrayLike, probabilities: ArrayLike) -> Floats:
-    """Weighted mean of the members that predict a row, (N, 3).
+    """Return the weighted mean of the members that predict a row, (N, 3).
 
-    Weights are renormalised over those members; where they are all zero, the members count
-    equally. A row that no member predicts is nan.
+    Weights are renormalised over these members; if they are all zero, these members have equal
+    weights. A row that no member predicts is nan.
 
     Args:
         weights: (M,) non-negative.
@@ -155,14 +163,14 @@ def mix(weights: ArrayLike, probabilities: ArrayLike) -> Floats:
 
 
 def blend_loss(weights: ArrayLike, probabilities: ArrayLike, grades: ArrayLike) -> float:
-    """Weighted log loss (1, 2, 4) of a mixture of (M, N, 3) against grades (N,)."""
+    """Return the weighted log loss (weights 1, 2, 4) of a mixture of (M, N, 3) for grades (N,)."""
     return local_score(mix(weights, probabilities), grades, OFFICIAL_CLIP).weighted
 
 
 def fit_weights(probabilities: ArrayLike, grades: ArrayLike) -> Floats:
-    """The weights (M,) with the least weighted log loss on this data.
+    """Fit weights (M,) that minimise the weighted log loss on this data.
 
-    Never worse there than any one member or the plain mean.
+    On this data they are never worse than any single member or the plain mean.
 
     Args:
         probabilities: (M, N, 3), nan where a member lacks a row; no row lacks all members.
@@ -178,7 +186,7 @@ def fit_weights(probabilities: ArrayLike, grades: ArrayLike) -> Floats:
     losses = [blend_loss(w, p, y) for w in candidates]
     best = min(range(len(candidates)), key=lambda i: losses[i])
     if best == count + 1 and losses[-1] < losses[best] + 1e-6:
-        best = len(candidates) - 1  # a weight of a ten-thousandth says nothing
+        best = len(candidates) - 1  # tiny weights do not lower the loss
     return np.asarray(candidates[best], float)
 
 
@@ -214,21 +222,23 @@ def choose_weights(
     folds: ArrayLike,
     fixed: Sequence[float] | None = None,
 ) -> WeightChoice:
-    """Weights of a condition: fitted ones where they pay on held-out parts, or fixed ones.
+    """Choose weights of a condition: the best member, the plain mean, fitted or fixed weights.
+
+    Fitted weights are used only if they are better on parts that they were not fitted to.
 
     Args:
-        probabilities: (M, N, 3) of unseen studies, nan where a member lacks a row.
-        grades: (N,) 0 to 2, or -1 where not graded: mixed, but not fitted to.
+        probabilities: (M, N, 3) out-of-fold, nan where a member lacks a row.
+        grades: (N,) 0 to 2, or -1 where not graded; such rows are mixed, but not used to fit.
         studies: (N,) study of each row; a study is never split.
         folds: (N,) its fold.
-        fixed: weights to use as they are (normalised).
+        fixed: weights to use instead; only normalised.
     """
     p, y = np.asarray(probabilities, float), np.asarray(grades, int)
     known = y >= 0
     q, truth = p[:, known], y[known]
     equal = np.full(len(p), 1 / len(p))
     singles = [blend_loss(w, q, truth) for w in np.eye(len(p))]
-    # the simpler stands first and wins a tie, so that weights which gain nothing are not kept
+    # simplest first: on a tie, the first option wins
     options = [
         (min(singles), Origin.SINGLE, np.eye(len(p))[int(np.argmin(singles))]),
         (blend_loss(equal, q, truth), Origin.EQUAL, equal),
@@ -261,7 +271,7 @@ def choose_weights(
 
 
 def _cross_mixed(p: Floats, y: NDArray[np.int_], parts: Sequence[NDArray[np.bool_]]) -> Floats:
-    """Each part mixed with the weights that the other parts ask for."""
+    """Mix each part with weights that were fitted to the other parts."""
     mixed = np.empty(p.shape[1:])
     for out in parts:
         rest = ~out & (y >= 0)

@@ -1,9 +1,9 @@
-"""Probabilities that are frequencies: class weights undone, temperature and vector scaling.
+"""Calibration of probabilities: class weights divided out, temperature and vector scaling.
 
-A network trained with a weighted loss learns w(k) P(k) up to a factor, not P(k). That is what a
-score with the same weights asks for, and not what a reader takes a probability for. Here the
-weights are divided out, and what is left of over- or underconfidence is scaled away (Guo et al.
-2017, "On Calibration of Modern Neural Networks", section 4.2) on data the models have not seen.
+A network trained with a weighted loss predicts w(k) P(k) up to a factor, not P(k). This is best for
+a score with the same weights, but it deliberately over-predicts moderate and severe. Calibration
+divides by the weights and then scales the logits (Guo et al. 2017, "On Calibration of Modern Neural
+Networks", section 4.2), fitted to out-of-fold predictions, so that probabilities match frequencies.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ COMPETITION_WEIGHTS: Triple = (
 _ONES: Triple = (1.0, 1.0, 1.0)
 _ZEROS: Triple = (0.0, 0.0, 0.0)
 
-#: Smaller probabilities count as this, because a zero has no logarithm.
+#: Smaller probabilities are raised to this, because zero has no logarithm.
 FLOOR = 1e-7
 
-#: Standard deviation of the normal prior on log temperature, scales - 1 and biases. A prior of
-#: one is soon outweighed by data, and keeps a fit to a handful of findings near the identity.
+#: Standard deviation of the normal prior on log temperature, scales - 1 and biases. It keeps a fit
+#: to a few findings near the identity and has little effect with more.
 _PRIOR = 1.0
 _SCALES = (0.05, 20.0)
 
 
 class Method(StrEnum):
-    """Ways to calibrate, simplest first."""
+    """Methods of calibration, simplest first."""
 
     IDENTITY = "identity"
     UNWEIGHTED = "unweighted"
@@ -59,9 +59,9 @@ class Calibration:
 
     Attributes:
         method: how it was fitted.
-        class_weights: weights of the training loss, divided out first; positive.
-        scale: per grade, positive.
-        bias: per grade.
+        class_weights: (3,) weights of the training loss, which are divided out first; positive.
+        scale: (3,) factor of each grade; positive.
+        bias: (3,) bias of each grade.
     """
 
     method: Method = Method.IDENTITY
@@ -73,21 +73,21 @@ class Calibration:
         for name in ("class_weights", "scale", "bias"):
             values = np.asarray(getattr(self, name), float)
             if values.shape != (3,) or not np.isfinite(values).all():
-                raise ValueError(f"calibration {name}: three finite numbers, got {values.tolist()}")
+                raise ValueError(f"{name}: three finite numbers needed, got {values.tolist()}")
             if name != "bias" and (values <= 0).any():
-                raise ValueError(f"calibration {name}: not positive: {values.tolist()}")
+                raise ValueError(f"{name}: not positive: {values.tolist()}")
 
     @property
     def temperature(self) -> float | None:
-        """T of temperature scaling; None where the scales differ or there is a bias."""
+        """The temperature T; None if the scales differ or there is a bias."""
         same = len(set(self.scale)) == 1 and self.bias == _ZEROS
         return 1 / self.scale[0] if same else None
 
     def apply(self, probabilities: ArrayLike) -> Floats:
-        """Calibrated probabilities, same shape (..., 3), each row a distribution.
+        """Return calibrated probabilities, (..., 3); each row adds up to 1.
 
         Args:
-            probabilities: non-negative; rows need not add up to 1.
+            probabilities: (..., 3) non-negative; rows need not add up to 1.
         """
         p = np.asarray(probabilities, float)
         if (self.class_weights, self.scale, self.bias) == (_ONES, _ONES, _ZEROS):
@@ -97,16 +97,16 @@ class Calibration:
 
 
 def log_loss(probabilities: ArrayLike, grades: ArrayLike) -> float:
-    """Mean unweighted log loss of (N, 3) against grades (N,), floored as calibration does.
+    """Return the mean unweighted log loss of (N, 3) for grades (N,); nan without rows.
 
-    Returns nan for no rows.
+    Probabilities below ``FLOOR`` are raised to it.
     """
     losses = row_losses(probabilities, grades)
     return float(losses.mean()) if len(losses) else float("nan")
 
 
 def row_losses(probabilities: ArrayLike, grades: ArrayLike) -> Floats:
-    """Unweighted log loss of each row, (N,)."""
+    """Return the unweighted log loss of each row, (N,)."""
     return sample_losses(probabilities, grades, FLOOR, 1.0)
 
 
@@ -116,15 +116,15 @@ def fit_calibration(
     grades: ArrayLike,
     class_weights: Triple = COMPETITION_WEIGHTS,
 ) -> Calibration:
-    """Fit one method by unweighted log loss, with a weak normal prior around no change.
+    """Fit one method by unweighted log loss, with a weak normal prior around the identity.
 
-    On the data it was fitted to, no fitted method does worse than ``unweighted``.
+    On the data it was fitted to, no fitted method is worse than ``unweighted``.
 
     Args:
-        method: what to fit; ``identity`` and ``unweighted`` have nothing to fit.
-        probabilities: (N, 3) of studies that the models have not seen.
-        grades: (N,) true grades 0 to 2.
-        class_weights: of the loss that the models were trained with.
+        method: the method; ``identity`` and ``unweighted`` have nothing to fit.
+        probabilities: (N, 3) out-of-fold probabilities.
+        grades: (N,) reference grades 0 to 2.
+        class_weights: (3,) weights of the loss that the models were trained with.
     """
     if method is Method.IDENTITY:
         return Calibration()
@@ -136,7 +136,7 @@ def fit_calibration(
     fit = _fit_temperature if method is Method.TEMPERATURE else _fit_vector
     scale, bias = fit(logs, y)
     found = Calibration(method, class_weights, scale, bias)
-    # a search that ended early must not cost anything
+    # if the search ended early, the result may be worse than no fit
     better = log_loss(found.apply(probabilities), y) <= log_loss(plain.apply(probabilities), y)
     return found if better else plain
 
@@ -186,25 +186,28 @@ def _loss_and_slope(z: Floats, y: NDArray[np.int_]) -> tuple[float, Floats]:
 def _logarithms(p: Floats, weights: Triple) -> Floats:
     p = p / p.sum(axis=-1, keepdims=True)
     logs = np.log(np.maximum(p, FLOOR)) - np.log(weights)
-    # centred on the undone probabilities' own total, so that scaling acts on log probabilities
+    # normalised again without the weights, so that scaling acts on log probabilities
     total = np.log(np.exp(logs).sum(axis=-1, keepdims=True))
     return np.asarray(logs - total, float)
 
 
 @dataclass(frozen=True)
 class CalibrationChoice:
-    """A calibration fitted to all data, with what it is worth on data it was not fitted to.
+    """A calibration fitted to all data, with its cross-validated losses.
+
+    Every loss is an unweighted log loss.
 
     Attributes:
-        calibration: the chosen one; the identity where `nested` is no better than `before`.
-        before: unweighted log loss of the probabilities as they are.
-        held_out: method -> log loss on parts it was not fitted to; the lowest was chosen.
-        nested: log loss when each part is calibrated by what was chosen and fitted without it;
-            None with fewer than two studies. `held_out` of the chosen method is a little better
-            than the truth because it was chosen; this is not.
-        findings: how many rows.
-        nested_probabilities: (N, 3) what `nested` is the loss of: each row calibrated by what was
-            chosen and fitted without its part; nan with fewer than two studies.
+        calibration: the chosen calibration; the identity if `nested` is not better than `before`.
+        before: loss of the uncalibrated probabilities.
+        held_out: method -> loss on parts that it was not fitted to; the method with the lowest
+            loss is chosen. The loss of the chosen method is slightly too low, because it was
+            chosen by it; `nested` is not.
+        nested: loss if each part is calibrated by a method that was chosen and fitted without it;
+            None with fewer than two studies.
+        findings: number of rows.
+        nested_probabilities: (N, 3) the probabilities that `nested` is the loss of; nan with fewer
+            than two studies.
     """
 
     calibration: Calibration
@@ -222,14 +225,14 @@ def choose_calibration(
     folds: ArrayLike,
     class_weights: Triple = COMPETITION_WEIGHTS,
 ) -> CalibrationChoice:
-    """Choose a method by cross-validation and fit it to everything.
+    """Choose a method by cross-validation, then fit it to all data.
 
     Args:
         probabilities: (N, 3) out-of-fold probabilities.
-        grades: (N,) true grades 0 to 2.
+        grades: (N,) reference grades 0 to 2.
         studies: (N,) study of each row; a study is never split.
         folds: (N,) its fold.
-        class_weights: of the loss that the models were trained with.
+        class_weights: (3,) weights of the loss that the models were trained with.
     """
     p = np.asarray(probabilities, float).reshape(-1, 3)
     y, s, f = np.asarray(grades, int), np.asarray(studies), np.asarray(folds)
@@ -255,7 +258,10 @@ def _choose(
     folds: NDArray[np.generic],
     class_weights: Triple,
 ) -> tuple[Method, dict[Method, float]]:
-    """The method with the lowest held-out loss, the simpler one on a tie; identity without data."""
+    """Return the method with the lowest held-out loss, on a tie the simpler one, and all losses.
+
+    With fewer than two studies it is the identity.
+    """
     parts = held_out_parts(studies, folds)
     if not parts:
         return Method.IDENTITY, {}

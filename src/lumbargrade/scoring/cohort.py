@@ -1,4 +1,4 @@
-"""A cohort: predicted findings beside their true grades, and what could not be paired."""
+"""A cohort: predicted findings paired with reference grades, and what could not be paired."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _POSITION = {target: i for i, target in enumerate(FINDINGS)}
 
 @dataclass(frozen=True)
 class GradedFindings:
-    """N findings with what was predicted and what is true.
+    """N predicted findings with their reference grades.
 
     Attributes:
-        studies: (N,) study of each finding.
-        targets: (N,) position of its target in ``FINDINGS``.
-        probabilities: (N, 3) as the models gave them; rows sum to 1.
-        grades: (N,) true grade, 0..2.
-        calibrated: (N, 3) calibrated probabilities; nan where a finding has none.
+        studies: (N,) study id of each finding.
+        targets: (N,) index of its target in ``FINDINGS``.
+        probabilities: (N, 3) uncalibrated; rows add up to 1.
+        grades: (N,) reference grade, 0 to 2.
+        calibrated: (N, 3) calibrated probabilities; nan if a finding has none.
     """
 
     studies: NDArray[np.str_]
@@ -37,7 +37,7 @@ class GradedFindings:
         return len(self.grades)
 
     def where(self, chosen: NDArray[np.bool_]) -> GradedFindings:
-        """The findings for which ``chosen`` (N,) is True."""
+        """Return the findings for which ``chosen`` (N,) is True."""
         return GradedFindings(
             self.studies[chosen],
             self.targets[chosen],
@@ -47,6 +47,7 @@ class GradedFindings:
         )
 
     def of(self, condition: Condition) -> GradedFindings:
+        """Return the findings of a condition."""
         wanted = np.array([t.condition is condition for t in FINDINGS])
         return self.where(wanted[self.targets])
 
@@ -57,21 +58,23 @@ class GradedFindings:
 
     @property
     def study_codes(self) -> tuple[NDArray[np.intp], int]:
-        """(N,) number of each finding's study, and how many studies there are."""
+        """(N,) index of each finding's study, and the number of studies."""
         names, codes = np.unique(self.studies, return_inverse=True)
         return codes.astype(np.intp), len(names)
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Results paired with labels.
+    """Results paired with reference grades.
 
     Attributes:
-        predicted: graded findings that a model predicted.
-        not_graded: condition -> graded findings that the results name as absent.
-        missing: condition -> graded findings of paired studies that the results do not have.
-        paired: studies in both, in order of the labels.
-        only_in_results, only_in_labels: studies in one of them only.
+        predicted: findings with a prediction and a reference grade.
+        not_graded: condition -> number of findings with a reference grade that the results report
+            as absent.
+        missing: condition -> number of findings with a reference grade in paired studies that the
+            results do not contain.
+        paired: studies in both, in the order of the reference grades.
+        only_in_results, only_in_labels: studies that have only predictions or only grades.
     """
 
     predicted: GradedFindings
@@ -83,6 +86,7 @@ class Cohort:
 
     @property
     def unpaired(self) -> int:
+        """Number of studies that are not in both."""
         return len(self.only_in_results) + len(self.only_in_labels)
 
 
@@ -90,11 +94,11 @@ def pair(
     predictions: Mapping[str, StudyPrediction],
     grades: Mapping[str, Mapping[Target, Grade]],
 ) -> Cohort:
-    """Pair predictions with true grades by study and target.
+    """Pair predictions with reference grades by study and target.
 
     Args:
-        predictions: study -> what was predicted, and what is absent.
-        grades: study -> target -> true grade; a target without one is not graded.
+        predictions: study -> its findings, graded or absent.
+        grades: study -> target -> reference grade; ungraded targets are absent.
     """
     predicted: list[tuple[str, Finding, Grade]] = []
     not_graded: Counter[Condition] = Counter()
@@ -120,7 +124,7 @@ def pair(
 
 
 def joined(parts: Iterable[GradedFindings]) -> GradedFindings:
-    """All findings of several collections, one after the other."""
+    """Concatenate findings."""
     listed = list(parts)
     return GradedFindings(
         np.concatenate([p.studies for p in listed]),

@@ -18,7 +18,7 @@ from lumbargrade.scoring.local import WEIGHTS, Grades
 
 #: Target -> probabilities that `submit` writes if no model predicts it.
 Constants = Mapping[Target, Probabilities]
-#: The same by column name of the finding, as models and packaged files hold it.
+#: The same by column name of the finding, as in models and package data.
 ConstantsByColumn = Mapping[str, Sequence[float]]
 
 Floats = NDArray[np.float64]
@@ -29,10 +29,10 @@ def fill_constants(grades: Grades) -> dict[Target, Probabilities]:
 
     The official score is the mean of four parts. A foraminal or subarticular constant enters one of
     them; its optimum is w(k)P(k), normalised: the share of each grade times its sample weight. The
-    canal constants enter two: see `best_canal_severe` for the share of severe; the rest of a level
-    is divided among the other grades as w(k)P(k).
+    canal constants enter two: `best_canal_severe` gives the share of severe; the rest of a level is
+    divided among the other grades as w(k)P(k).
 
-    A grade that a finding never has counts as one, because a constant of zero would cost far too
+    A grade that a finding never has is counted once, because a constant of zero would cost far too
     much on the first study with that grade. The result is the exact optimum if each finding has
     all three grades.
 
@@ -58,15 +58,15 @@ def fill_constants(grades: Grades) -> dict[Target, Probabilities]:
 
 
 def best_canal_severe(weighted: Floats, grades: NDArray[np.int_]) -> Floats:
-    """Severe probability of each canal level that minimises canal loss + any-severe loss.
+    """Return the severe probabilities of the canal levels that minimise canal + any-severe loss.
 
-    Both are parts of the official score with the same weight. The any-severe part takes, per study,
-    the largest severe probability over the levels that are graded in it.
+    Both losses have the same weight in the official score. The any-severe loss uses the largest
+    severe probability over the graded levels of each study.
 
-    For a given order of the levels by severe probability, it is known which level each study takes.
-    The sum of both losses is then one binary log loss per level, and its minimum under that order
-    is the isotonic regression of the levels' severe shares (Barlow and Brunk 1972). The least of
-    the minima over all orders of the five levels is the global minimum.
+    An order of the levels by severe probability determines which level each study uses. The sum of
+    both losses is then one binary log loss per level, and its minimum under that order is the
+    isotonic regression of the levels' severe shares (Barlow and Brunk 1972). The lowest of the
+    minima over all orders of the five levels is the global minimum.
 
     Args:
         weighted: (L, 3) count of each grade times its sample weight; all above 0.
@@ -102,13 +102,12 @@ def _row(weighted: Floats, severe: float) -> Probabilities:
 
 
 def training_fill(provenances: Iterable[Mapping[str, Any]]) -> Constants:
-    """Constants that minimise the official score on the data the models were trained on.
+    """Return the constants that minimise the official score on the models' training data.
 
-    Training computes them (`fill_constants`) and stores them in the model as ``fill``; here they
-    are averaged over the models. An older model has only the share P(k) of each grade as
-    ``prevalence``; w(k)P(k), normalised, replaces its constants, which neglects the any-severe
-    part. If no model has either (imported published files), the constants of the LSDC data are
-    used.
+    Training computes them (`fill_constants`) and stores them in the model as ``fill``; they are
+    averaged over the models. An older model stores only the share P(k) of each grade, as
+    ``prevalence``; its constants are w(k)P(k), normalised, which ignores the any-severe part. If no
+    model stores either (imported published files), the constants of the LSDC data are used.
 
     Args:
         provenances: `ModelMeta.provenance` of each model.
@@ -128,7 +127,7 @@ def training_fill(provenances: Iterable[Mapping[str, Any]]) -> Constants:
 
 
 def published_fill() -> ConstantsByColumn:
-    """Constants that minimise the official score on the 1,975 LSDC training studies, by column."""
+    """Read the constants that minimise the official score on the 1,975 LSDC training studies."""
     name, columns = "lsdc_fill.csv", [g.column for g in Grade]
     text = (resources.files("lumbargrade") / "scoring/data" / name).read_text("utf-8")
     rows = parse_table(text, ("finding", *columns), name)

@@ -1,4 +1,4 @@
-"""The local scores the published runs were selected by, and the score of the prevalence."""
+"""Local scores, which selected the published runs, and the score of prevalence as a baseline."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, GRADE_WEIGHTS, Condition, Grade, Target
 
-# Where each loss clips probabilities away from 0 and 1. They differ because the figures that they
-# are compared with do.
+# Each loss clips probabilities away from 0 and 1. The clips differ because the published figures
+# that the losses are compared with use different ones.
 
 #: Official score: scikit-learn's `log_loss` clips at the epsilon of its array's type, here float64.
 OFFICIAL_CLIP = float(np.finfo(float).eps)
@@ -21,8 +21,8 @@ OFFICIAL_CLIP = float(np.finfo(float).eps)
 #: of that type (a certain and wrong study costs 15.9; with float64 it would be 36).
 ANY_SEVERE_CLIP = float(np.finfo(np.float32).eps)
 #: Local loss: the published scripts do not clip, so a zero for the true grade makes their loss
-#: infinite. Ours is clipped here, so that it stays finite: only rows that give the true grade less
-#: than this differ, and each costs 34.5.
+#: infinite. Ours is clipped and stays finite: it differs only for rows that give the true grade a
+#: lower probability than this; each costs 34.5.
 LOCAL_CLIP = 1e-15
 
 WEIGHTS = np.array([GRADE_WEIGHTS[g] for g in Grade], float)
@@ -34,7 +34,7 @@ class LocalScore:
 
     Attributes:
         weighted: mean log loss with sample weights 1, 2, 4 by true grade.
-        per_grade: mean log loss of the samples of each grade; nan where there are none.
+        per_grade: mean log loss of the samples of each grade; nan if there are none.
     """
 
     weighted: float
@@ -47,13 +47,13 @@ def sample_losses(
     clip: float = LOCAL_CLIP,
     highest: float | None = None,
 ) -> np.ndarray:
-    """Log loss of each sample, (N,): rows are normalised, then clipped away from 0 and 1.
+    """Return the log loss of each sample, (N,); rows are normalised, then clipped.
 
     Args:
         probabilities: (N, 3), non-negative.
         grades: (N,) 0 to 2.
         clip: the smallest probability.
-        highest: the largest one; 1 - clip where it is not given.
+        highest: the largest probability; 1 - clip by default.
     """
     p = np.asarray(probabilities, float).reshape(-1, len(Grade))
     y = np.asarray(grades, int)
@@ -65,7 +65,7 @@ def sample_losses(
 def local_score(
     probabilities: ArrayLike, grades: ArrayLike, clip: float = LOCAL_CLIP
 ) -> LocalScore:
-    """Weighted log loss of probabilities (N, 3) against grades (N,) 0..2; nan if there are none.
+    """Return the weighted log loss of probabilities (N, 3) for grades (N,) 0 to 2; nan if N is 0.
 
     Examples:
         A severe finding counts four times as much as a normal one.
@@ -84,17 +84,17 @@ def local_score(
 def any_severe(
     severe_probabilities: ArrayLike, grades: ArrayLike, *, official: bool = False
 ) -> float:
-    """Any-severe loss: per study, log loss of the largest P(severe) over its graded levels.
+    """Return the any-severe loss: log loss of each study's largest P(severe) over graded levels.
 
-    A study's label is whether any of these levels is severe. The published scripts weigh studies
-    with a severe level 4 and others 1. The official score weighs a study by its worst grade, and
-    clips elsewhere.
+    A study is positive if any of these levels is severe. In the published scripts, studies with a
+    severe level have weight 4 and others 1. In the official score, the weight of a study follows
+    its worst grade, and the clip differs (see ``OFFICIAL_CLIP``).
 
     Args:
         severe_probabilities: (S, L) probability of severe per study and level.
         grades: (S, L) 0 to 2, or -1 where not graded. Levels without a grade or a probability are
-            left out, and so are studies without any level.
-        official: as the official score has it, not as the published scripts.
+            excluded, and so are studies without any other level.
+        official: compute it as the official score does, not as the published scripts do.
 
     Returns:
         The mean over studies; nan if nothing is graded.
@@ -118,12 +118,12 @@ Grades = Mapping[Any, Mapping[Target, Grade]]
 
 
 def prevalence(grades: Grades, *, weighted: bool = False) -> dict[Target, Probabilities]:
-    """Share of each grade per finding, one added to every count so that none is zero.
+    """Return the share of each grade by target; every count is increased by one to avoid zeros.
 
     Args:
         grades: study -> target -> grade.
-        weighted: count each finding with its sample weight 1, 2, 4: the best constant prediction
-            under the weighted log loss.
+        weighted: count each finding with its sample weight 1, 2, 4, which gives the best constant
+            prediction under the weighted log loss.
     """
     counts = {t: np.ones(len(Grade)) for t in FINDINGS}
     for found in grades.values():
@@ -140,7 +140,7 @@ def prevalence(grades: Grades, *, weighted: bool = False) -> dict[Target, Probab
 def prevalence_loss(
     training: Grades, test: Grades, condition: Condition, *, weighted: bool = False
 ) -> float:
-    """Weighted log loss on ``test`` of predicting the prevalence in ``training``."""
+    """Return the weighted log loss on ``test`` if the prevalence in ``training`` is predicted."""
     constant = prevalence(training, weighted=weighted)
     pairs = [
         (constant[t], g)

@@ -1,9 +1,9 @@
-"""Measures of agreement and calibration, each for many weightings of the studies at once.
+"""Measures of agreement and calibration, computed for all bootstrap resamples at once.
 
-A bootstrap resample is a weighting of the studies by whole numbers, and the plain figure is the
-weighting by ones. So every measure here takes weights (R, S) and returns (R,) values, nan where
-it is undefined: one formula gives the figure and its interval. Scikit-learn gives the same figures
-(the tests compare), but one resample at a time.
+A bootstrap resample gives each study a whole-number weight; with weights of one, a measure is the
+plain figure. Every measure takes weights (R, S) of R resamples and S studies and returns (R,)
+values, nan where it is undefined, so one formula gives the figure and its interval. Tests compare
+the figures with scikit-learn, which computes one resample at a time.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ _GAP = (np.arange(GRADES)[:, None] - np.arange(GRADES)) ** 2
 
 
 def per_study(values: ArrayLike, codes: NDArray[np.intp], studies: int) -> Floats:
-    """Sum of values (N,) or (N, K) over the findings of each study, (S, K)."""
+    """Sum values (N,) or (N, K) over the findings of each study, giving (S, K)."""
     columns = np.asarray(values, float).reshape(len(codes), -1)
     sums = [np.bincount(codes, column, studies) for column in columns.T]
     return np.stack(sums, axis=1).astype(float)
 
 
 def one_hot(values: NDArray[np.intp], classes: int) -> Floats:
-    """(N, classes) with a one where the value is."""
+    """Return one-hot rows, (N, classes)."""
     found: Floats = np.eye(classes)[values]
     return found
 
 
 def ratio(above: Floats, below: Floats) -> Floats:
-    """Quotient; nan, without a warning, where the divisor is not positive."""
+    """Return the quotient; nan, without a warning, where the divisor is not positive."""
     fine = below > 0
     return np.where(fine, above / np.where(fine, below, 1.0), np.nan)
 
@@ -51,7 +51,7 @@ def ratio(above: Floats, below: Floats) -> Floats:
 def log_loss(
     p: Floats, grades: NDArray[np.intp], codes: NDArray[np.intp], studies: int, *, weighted: bool
 ) -> Measurer:
-    """Mean log loss; ``weighted`` by 1, 2, 4 as the official score, else each finding alike."""
+    """Mean log loss, ``weighted`` by 1, 2, 4 as in the official score or with equal weights."""
     weight = WEIGHTS[grades] if weighted else np.ones(len(grades))
     sums = per_study(np.stack([sample_losses(p, grades) * weight, weight], 1), codes, studies)
 
@@ -65,7 +65,7 @@ def log_loss(
 def confusion(
     p: Floats, grades: NDArray[np.intp], codes: NDArray[np.intp], studies: int
 ) -> Callable[[Floats], Floats]:
-    """Counts by true grade (row) and most probable grade (column), (R, 3, 3)."""
+    """Number of findings by reference grade (row) and most probable grade (column), (R, 3, 3)."""
     cells = one_hot(GRADES * grades + p.argmax(axis=1), GRADES**2)
     sums = per_study(cells, codes, studies)
     return lambda w: np.asarray((w @ sums).reshape(-1, GRADES, GRADES))
@@ -75,7 +75,7 @@ def quadratic_kappa(matrices: Floats) -> Floats:
     """Cohen's kappa with quadratic weights of confusion matrices (R, 3, 3).
 
     One minus observed over expected squared distance of grades (Cohen, Psychol. Bull. 70:213,
-    1968). Nan where the truth has one grade only: nothing is there to agree on.
+    1968). It is nan if there is only one reference grade.
     """
     true, predicted = matrices.sum(axis=2), matrices.sum(axis=1)
     observed = (matrices * _GAP).sum(axis=(1, 2))
@@ -85,7 +85,7 @@ def quadratic_kappa(matrices: Floats) -> Floats:
 
 
 def balanced_accuracy(matrices: Floats) -> Floats:
-    """Mean over the grades in the truth of the share found; nan where the truth has one grade."""
+    """Mean share of correct predictions over the reference grades; nan if there is only one."""
     true = matrices.sum(axis=2)
     recall = ratio(np.einsum("rii->ri", matrices), true)
     known = (true > 0).sum(axis=1)
@@ -93,12 +93,14 @@ def balanced_accuracy(matrices: Floats) -> Floats:
 
 
 def auroc(scores: Floats, positive: NDArray[np.bool_], codes: NDArray[np.intp]) -> Measurer:
-    """Area under the ROC curve: how often a positive outranks a negative; ties count half.
+    """Area under the ROC curve: share of pairs in which a positive outranks a negative.
+
+    Ties count half.
 
     Args:
-        scores: (N,).
-        positive: (N,) which findings are to be ranked high.
-        codes: (N,) study of each.
+        scores: (N,) score of each finding.
+        positive: (N,) whether it is positive.
+        codes: (N,) index of its study.
     """
     negatives = np.flatnonzero(~positive)
     negatives = negatives[np.argsort(scores[negatives], kind="stable")]
@@ -119,7 +121,7 @@ def auroc(scores: Floats, positive: NDArray[np.bool_], codes: NDArray[np.intp]) 
 def _gaps(
     p: Floats, happened: Floats, codes: NDArray[np.intp], studies: int
 ) -> Callable[[Floats], Floats]:
-    """Share of findings times |mean predicted - observed| summed over equal-width bins."""
+    """Sum over equal-width bins of the share of findings times |mean predicted - observed|."""
     bins = np.clip(np.ceil(p * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
     apart = one_hot(bins, ECE_BINS) * (p - happened)[:, None]
     sums = per_study(apart, codes, studies)
@@ -138,30 +140,30 @@ def top_grade_error(
 def every_grade_error(
     p: Floats, grades: NDArray[np.intp], codes: NDArray[np.intp], studies: int
 ) -> Measurer:
-    """Expected calibration error of each grade's probability, mean over grades.
+    """Expected calibration error of each grade's probability, mean over the grades.
 
-    The static calibration error of Nixon et al. (CVPR Workshops 2019): unlike that of the most
-    probable grade it sees rare grades, which most findings of a spine are far from.
+    This is the static calibration error of Nixon et al. (CVPR Workshops 2019). Unlike the error of
+    the most probable grade, it also measures grades that are rarely the most probable.
     """
     true = one_hot(grades, GRADES)
     parts = [_gaps(p[:, g], true[:, g], codes, studies) for g in range(GRADES)]
     return lambda w: np.asarray(np.mean([part(w) for part in parts], axis=0))
 
 
-#: Bins of equal numbers of findings: most probabilities lie near 0 or 1, where bins of equal width
-#: would hold nearly all of them.
+#: Number of bins, which have equal numbers of findings: most probabilities are near 0 or 1, so two
+#: bins of equal width would contain nearly all of them.
 CURVE_BINS = 10
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Findings with like probabilities.
+    """A bin of findings with similar probabilities.
 
     Attributes:
         predicted: their mean probability.
-        observed: the share in which the grade is true.
-        low, high: 95% bootstrap interval by study of that share; nan where none is given.
-        findings: how many.
+        observed: the share of findings that are positive.
+        low, high: 95% bootstrap interval of that share, resampled by study; nan if there is none.
+        findings: their number.
     """
 
     predicted: float
@@ -181,16 +183,16 @@ def reliability_curve(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> list[ReliabilityBin]:
-    """Mean probability and observed share in bins of equal numbers of findings.
+    """Return mean probability and observed share in bins of equal numbers of findings.
 
-    Equal probabilities stay in one bin, so that a constant prediction has one.
+    Equal probabilities are in the same bin, so a constant prediction has one bin.
 
     Args:
         p: (N,) probabilities.
-        happened: (N,) whether it came true.
-        codes: (N,) study of each finding, 0 to ``studies`` - 1.
-        studies: how many there are.
-        bins: how many at most.
+        happened: (N,) whether each finding is positive.
+        codes: (N,) index of its study, 0 to ``studies`` - 1.
+        studies: number of studies.
+        bins: largest number of bins.
         resamples, seed: of the bootstrap.
     """
     if not len(p):

@@ -1,8 +1,9 @@
-"""The competition's score: weighted log losses and any-severe canal.
+"""The official score of the competition.
 
-Mean of the weighted log losses of the canal, the foramina, the recesses, and of a binary loss on
-whether any canal level is severe. Sample weights are 1, 2, 4 by true grade; rows are normalised
-and clipped to the float64 epsilon, as scikit-learn's ``log_loss`` does.
+It is the mean of four losses: the weighted log losses of canal, foraminal and subarticular
+findings, and the any-severe loss, a binary loss on whether any canal level is severe. Sample
+weights are 1, 2, 4 by reference grade; rows are normalised and clipped to the float64 epsilon, as
+in scikit-learn's ``log_loss``.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class OfficialScore:
 def condition_arrays(
     solution: Solution, submission: Submission, condition: Condition
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (N, 3) and grades (N,) of all graded findings of a condition."""
+    """Return probabilities (N, 3) and grades (N,) of all graded findings of a condition."""
     pairs = [
         (submission[study][target], grade)
         for study, grades in solution.items()
@@ -69,7 +70,7 @@ def official_score(solution: Solution, submission: Submission) -> OfficialScore:
     """Score a complete submission (see :func:`check_complete`).
 
     Examples:
-        One study that is normal everywhere, and a submission that is 90 % sure of that.
+        One study with only normal grades, each predicted with probability 0.9.
 
         >>> from lumbargrade.domain.vocabulary import FINDINGS, Grade
         >>> solution = {"1": {target: Grade.NORMAL_MILD for target in FINDINGS}}
@@ -88,7 +89,7 @@ def official_score(solution: Solution, submission: Submission) -> OfficialScore:
 
 
 def canal_arrays(solution: Solution, submission: Submission) -> tuple[np.ndarray, np.ndarray]:
-    """Of each study and level, P(severe) and grade, (S, 5); -1 (and nan) where not graded."""
+    """Return P(severe) and grade by study and level, (S, 5); nan and -1 where not graded."""
     pairs = [(grades, submission[study]) for study, grades in solution.items()]
     canal = TARGETS[Condition.CANAL]
     severe = [[p[t][2] / sum(p[t]) if t in g else np.nan for t in canal] for g, p in pairs]
@@ -97,7 +98,7 @@ def canal_arrays(solution: Solution, submission: Submission) -> tuple[np.ndarray
 
 
 def official_any_severe(solution: Solution, submission: Submission) -> float:
-    """Any-severe loss of the canal, as the official score has it."""
+    """Return the any-severe loss as the official score computes it."""
     return any_severe(*canal_arrays(solution, submission), official=True)
 
 
@@ -107,12 +108,12 @@ ANY_SEVERE = "any_severe_canal"
 def score_report(
     truth: Solution, submission: Submission, training: Solution, origin: Path | str
 ) -> dict[str, Any]:
-    """Official and local scores and prevalence baselines.
+    """Return official and local scores and prevalence baselines.
 
     Args:
-        truth: true grades.
-        submission: predictions of exactly those studies.
-        training: grades that the baseline's prevalence is counted in.
+        truth: reference grades.
+        submission: predictions of exactly the same studies.
+        training: grades whose prevalence is the baseline.
         origin: path of the submission, for messages.
 
     Returns:
@@ -123,7 +124,7 @@ def score_report(
         BadTable: if rows are missing or unknown, or there is no study to score.
     """
     if not truth:
-        raise BadTable(f"{origin}: no study to score")
+        raise BadTable(f"{origin}: no study to score; give reference grades of its studies")
     check_complete(submission, list(truth), origin)
     score = official_score(truth, submission)
     parts: dict[str, dict[str, float]] = {}
@@ -152,12 +153,12 @@ def _constant(
 
 @dataclass(frozen=True)
 class CombinedScores:
-    """Official scores on true grades; lower is better.
+    """Official scores of submissions and of their blend; lower is better.
 
     Attributes:
-        truth: path of the true grades.
-        studies: how many studies were scored.
-        files: per file ``official``, its official score, and the official loss of each part.
+        truth: path of the reference grades.
+        studies: number of studies that were scored.
+        files: for each file ``official``, its official score, and the official loss of each part.
         combined: the same for the blended submission.
     """
 
@@ -170,21 +171,21 @@ class CombinedScores:
 def score_combined(
     truth: Solution, origin: Path, files: Sequence[SubmissionFile], rows: Submission
 ) -> CombinedScores:
-    """Score each file and the blended submission on the studies that the files have.
+    """Score each file and the blended submission on the studies of the files.
 
     Args:
-        truth: true grades, possibly of more studies.
-        origin: where the true grades were read from, for messages.
+        truth: reference grades, possibly of more studies.
+        origin: file of the reference grades, for messages.
         files: the submissions.
         rows: the blended submission.
 
     Raises:
-        BadTable: if a study of the files has no true grades at `origin`.
+        BadTable: if a study of the files is not in `origin`, or none of them has a grade.
     """
     check_complete(rows, [s for s in rows if s in truth], files[0].path, origin)
     known = {study: grades for study, grades in truth.items() if study in rows}
     if not any(known.values()):
-        raise BadTable(f"{origin}: no study of the submissions has a grade")
+        raise BadTable(f"{origin}: no study of the submissions has a grade; give another file")
 
     def score(submission: Submission) -> dict[str, float]:
         report = score_report(known, submission, known, origin)

@@ -1,4 +1,4 @@
-"""How far predicted points are from true ones, in pixels, slices and millimetres."""
+"""Distances between predicted and reference points, in pixels, slices and millimetres."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-#: Distances at which shares are given, pixels, slices or millimetres.
+#: Limits, in pixels, slices or millimetres, for the shares of points within them.
 WITHIN = (1, 2, 3, 5)
 
-#: Coordinate that stands in for a point that was not found, mm: outside every limit, and finite,
-#: so that percentiles can be taken. Distances to it are given as infinite.
+#: Stand-in coordinate for points that were not found, mm. It is outside every limit but finite, so
+#: that percentiles can be computed. Distances to it are reported as infinite.
 NOT_FOUND = 1e9
-_FARTHEST = 1e6  # mm; more is a mean with distances to points that were not found
+_FARTHEST = 1e6  # mm; a larger percentile includes points that were not found
 
 _NONE = (float("nan"),) * len(WITHIN)
 
@@ -25,12 +25,13 @@ class PointErrors:
 
     Attributes:
         count: N.
-        within: axis (``x``, ``y`` in mask pixels, ``z`` in slices) -> share within 1, 2, 3, 5.
+        within: axis (``x``, ``y`` in mask pixels, ``z`` in slices) -> share of points within
+            1, 2, 3, 5.
         within_mm: share of points within 1, 2, 3, 5 mm in space.
-        median_mm, p90_mm: median and 90th percentile of the distance in space, mm; infinite
-            where it falls on points that were not found.
-        in_plane_within_mm, in_plane_median_mm, in_plane_p90_mm: the same of the distance along
-            the slice, across its normal; nan where no normals were given.
+        median_mm, p90_mm: median and 90th percentile of the distance in space, mm; infinite if
+            it belongs to a point that was not found.
+        in_plane_within_mm, in_plane_median_mm, in_plane_p90_mm: the same for the distance within
+            the plane of the slice; nan without normals.
     """
 
     count: int
@@ -50,13 +51,13 @@ def point_errors(
     true_mm: ArrayLike,
     normals: ArrayLike | None = None,
 ) -> PointErrors:
-    """Compare points; a limit counts as within, a nan point as outside every limit.
+    """Compare points. A distance equal to a limit is within it; a nan point is outside all limits.
 
     Args:
         predicted, true: (N, 3) x and y in mask pixels, z in slices.
         predicted_mm, true_mm: (N, 3) patient LPS, mm; `NOT_FOUND` where nothing was predicted.
-        normals: (N, 3) unit normals of the slices of the true points, patient LPS; without them
-            there are no in-plane errors.
+        normals: (N, 3) unit normals of the slices of the true points, patient LPS; None gives no
+            in-plane errors.
     """
     off = np.abs(np.asarray(predicted, float) - np.asarray(true, float))
     apart = np.asarray(predicted_mm, float) - np.asarray(true_mm, float)
@@ -83,9 +84,9 @@ def point_errors(
 
 
 def mean_errors(folds: Sequence[PointErrors]) -> PointErrors:
-    """Mean of the folds' figures, not weighted by their numbers of points; counts are added.
+    """Average the figures of the folds, all with equal weight; counts are added.
 
-    A fold without points is excluded.
+    Folds without points are excluded.
 
     Args:
         folds: at least one.

@@ -1,4 +1,4 @@
-"""A calibration fitted to a local set of graded findings: refused, or measured before and after."""
+"""Fit calibrations to your own graded findings, and measure losses before and after."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ FEWEST_OF_A_GRADE = 10
 
 @dataclass(frozen=True)
 class Recalibration:
-    """What came of fitting one condition.
+    """Result of fitting one condition.
 
     Attributes:
         condition: the condition.
-        studies: how many it has.
-        counts: findings of each true grade.
-        refused: why nothing was fitted; empty where something was.
-        choice: the fitted calibration and its losses; None where refused.
-        graded: the findings; their ``probabilities`` are those shown before, their ``calibrated``
-            ones those after, each by a calibration fitted to other studies. None where refused.
-        measures: of ``graded``; None where refused.
-        gain: log loss before less after, with its interval: the same studies before and after.
+        studies: its number of studies.
+        counts: its number of findings of each reference grade.
+        refused: why nothing was fitted; empty if a calibration was fitted.
+        choice: the fitted calibration and its losses; None if refused.
+        graded: the findings; ``probabilities`` are those shown before, ``calibrated`` those shown
+            after, each by a calibration fitted to other studies. None if refused.
+        measures: agreement of ``graded``; None if refused.
+        gain: log loss before minus log loss after, with the interval of this difference; None if
+            refused.
     """
 
     condition: Condition
@@ -50,26 +51,26 @@ class Recalibration:
 
     @property
     def before(self) -> float:
-        """Unweighted log loss of the probabilities that were shown before; nan where refused."""
+        """Unweighted log loss of the probabilities that were shown before; nan if refused."""
         if self.graded is None:
             return float("nan")
         return log_loss(self.graded.probabilities, self.graded.grades)
 
     @property
     def after(self) -> float:
-        """The same by calibrations fitted to other studies."""
+        """The same with calibrations fitted to other studies; nan if refused."""
         if self.graded is None:
             return float("nan")
         return log_loss(self.graded.calibrated, self.graded.grades)
 
     @property
     def helps(self) -> bool:
-        """Whether findings of studies it was not fitted to are predicted better than before."""
+        """Whether the loss on studies that it was not fitted to is lower than before."""
         return self.after < self.before
 
     @property
     def calibration(self) -> Calibration | None:
-        """What to use from now on; None where it should stay as it was."""
+        """The calibration to use; None if nothing should be changed."""
         return self.choice.calibration if self.choice is not None and self.helps else None
 
 
@@ -79,15 +80,15 @@ def recalibrate(
     fewest_studies: int = FEWEST_STUDIES,
     fewest_of_a_grade: int = FEWEST_OF_A_GRADE,
 ) -> dict[Condition, Recalibration]:
-    """Fit a calibration of the models' own probabilities for each condition that is there.
+    """Fit a calibration of the uncalibrated probabilities for each condition that has findings.
 
-    The method (none, class weights undone, temperature, vector scaling) is chosen by
-    cross-validation over studies, and what it is worth is measured by a second one around the
-    choice. It counts as a help only where it does better than what was shown before: calibrated
-    probabilities where the results have them, else the models' own.
+    The method (none, class weights divided out, temperature, vector scaling) is chosen by
+    cross-validation over studies, and its loss is measured by an outer cross-validation. A
+    calibration is used only if its loss is lower than that of the probabilities shown before:
+    calibrated ones if the results have them, otherwise uncalibrated ones.
 
     Args:
-        graded: findings with their truth.
+        graded: findings with their reference grades.
         fewest_studies: a condition with fewer studies is refused.
         fewest_of_a_grade: a condition with fewer findings of any grade is refused.
     """
@@ -109,7 +110,7 @@ def _one(
         return Recalibration(condition, studies, counts, refused=reasons)
     choice = choose_calibration(mine.probabilities, mine.grades, codes, np.zeros(len(mine), int))
     shown = mine.calibrated if mine.is_calibrated else mine.probabilities
-    # a choice that does no better than the models' own probabilities is not used
+    # a calibration that is not better than the uncalibrated probabilities is not used
     kept = choice.nested is None or choice.nested >= choice.before
     after = mine.probabilities if kept else choice.nested_probabilities
     both = replace(mine, probabilities=shown, calibrated=after)
@@ -125,7 +126,7 @@ def _one(
 
 
 def _gain(both: GradedFindings) -> Measure:
-    """Mean loss of probabilities less that of calibrated ones, bootstrapped by study in pairs."""
+    """Mean decrease of the log loss by calibration, with a bootstrap interval by study."""
     codes, studies = both.study_codes
     before, after = (row_losses(p, both.grades) for p in (both.probabilities, both.calibrated))
     sums = per_study(np.stack([before - after, np.ones(len(both))], axis=1), codes, studies)

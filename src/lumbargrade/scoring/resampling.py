@@ -1,4 +1,4 @@
-"""Studies drawn again: bootstrap intervals, and held-out parts of out-of-fold data."""
+"""Bootstrap intervals by study, and held-out parts of out-of-fold data."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from numpy.typing import ArrayLike, NDArray
 RESAMPLES = 2000
 SEED = 2024
 
-#: Fewer studies than this get no interval: percentile intervals of so few are far too narrow.
+#: With fewer studies there is no interval, because percentile intervals are then far too narrow.
 FEWEST_STUDIES = 10
 
-#: No interval where more than this share of resamples leaves a figure undefined, for example
-#: because the only study with a severe grade was not drawn.
+#: There is no interval if a figure is undefined in more than this share of the resamples, for
+#: example because the only study with a severe grade was not drawn.
 MOST_UNDEFINED = 0.05
 
-#: Resamples x findings that are held in memory at once.
+#: Largest number of resamples x findings in memory at once.
 _CELLS = 4_000_000
 
 
 def study_weights(
     studies: int, findings: int, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Iterator[NDArray[np.float64]]:
-    """How often each study was drawn in each resample, some resamples at a time.
+    """Draw bootstrap resamples, and yield how often each study was drawn, in batches.
 
     Args:
-        studies: how many there are, S.
-        findings: how many findings they have; bounds the size of a part.
-        resamples: how many in all.
-        seed: of the draw; equal seeds draw equally, however the parts are cut.
+        studies: number of studies, S.
+        findings: number of their findings; limits the size of a batch.
+        resamples: total number of resamples.
+        seed: seed of the draw, which does not depend on the batches.
 
     Yields:
-        (R, S), every row adding up to S.
+        (R, S) for R resamples; every row adds up to S.
     """
     rng = np.random.default_rng(seed)
     step = max(1, _CELLS // max(studies, findings, 1))
@@ -48,10 +48,10 @@ def study_weights(
 def percentile_interval(
     values: NDArray[np.float64], studies: int, *, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of the resamples' values (R,); nan where none can be given.
+    """Return the percentile interval of values (R,) of resamples, or nan if there is none.
 
-    None is given for fewer than ``FEWEST_STUDIES`` studies, nor where more than ``MOST_UNDEFINED``
-    of the values are nan; below that share nan is left out.
+    There is none with fewer than ``FEWEST_STUDIES`` studies or if more than ``MOST_UNDEFINED`` of
+    the values are nan; otherwise nan is excluded.
     """
     defined = values[np.isfinite(values)]
     if studies < FEWEST_STUDIES or len(defined) < (1 - MOST_UNDEFINED) * len(values):
@@ -60,28 +60,28 @@ def percentile_interval(
     return float(low), float(high)
 
 
-#: Parts when the data is of few folds.
+#: Number of parts if the data has few folds.
 PARTS = 5
 
-#: Fewer folds than this leave so little to fit to that the estimate says more of that than of the
-#: fit; studies are then parted instead. Every prediction is out of fold either way.
+#: With fewer folds, holding out a fold leaves too little data to fit to, so the data is divided by
+#: study instead. Every prediction is out of fold in both cases.
 FEW_FOLDS = 4
 
 Mask = NDArray[np.bool_]
 
 
 def held_out_parts(studies: ArrayLike, folds: ArrayLike) -> list[Mask]:
-    """Masks (N,) of rows to hold out in turn; together they cover every row once.
+    """Return masks (N,) of rows to hold out in turn; every row is in exactly one mask.
 
-    One part per fold, so that a part was predicted by other models than the rest; rows of fewer
-    folds than ``FEW_FOLDS`` are parted by study. All rows of a study are in one part.
+    Each fold is one part, so that a part was predicted by other models than the rest. With fewer
+    folds than ``FEW_FOLDS``, the rows are divided by study. All rows of a study are in one part.
 
     Args:
         studies: (N,) study ids.
         folds: (N,) the fold of each row's study.
 
     Returns:
-        At least two masks, or none where there are fewer than two studies.
+        At least two masks, or none if there are fewer than two studies.
     """
     studies, folds = np.asarray(studies), np.asarray(folds)
     labels = folds

@@ -1,4 +1,4 @@
-"""Submissions and true grades: read strictly, checked to be complete, averaged by condition."""
+"""Read submissions and reference grades, check that they are complete, average by condition."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Submission = Mapping[str, Mapping[Target, Probabilities]]
 
 
 def read_solution(path: Path | str) -> dict[str, dict[Target, Grade]]:
-    """Read true grades in the layout of ``train.csv``; empty cells are left out.
+    """Read reference grades in the layout of ``train.csv``; empty cells are skipped.
 
     Raises:
-        BadTable: for missing columns, unknown grades or repeated studies, naming the row.
+        BadTable: for missing columns, unknown grades or duplicate studies, naming the row.
     """
     solution: dict[str, dict[Target, Grade]] = {}
     seen: dict[str, int] = {}
@@ -49,14 +49,14 @@ def read_solution(path: Path | str) -> dict[str, dict[Target, Grade]]:
 
 
 def split_row_id(text: str) -> tuple[str, Target]:
-    """Study and finding of a submission's row.
+    """Split a row id of a submission into study and target.
 
     Raises:
-        ValueError: if it does not name both.
+        ValueError: if one of them is missing or unknown.
     """
     study, _, column = text.partition("_")
     if not study:
-        raise ValueError(f"{text!r} names no study")
+        raise ValueError(f"{text!r} names no study; expected STUDY_FINDING")
     return study, target_from_column(column)
 
 
@@ -64,8 +64,8 @@ def read_submission(path: Path | str) -> dict[str, dict[Target, Probabilities]]:
     """Read a submission: ``row_id`` and a probability for each grade.
 
     Raises:
-        BadTable: for missing columns, unknown or repeated rows, and values that are no
-            probabilities, naming the row and the reason.
+        BadTable: for missing columns, unknown or duplicate rows, and values that are not
+            probabilities, naming the row.
     """
     submission: dict[str, dict[Target, Probabilities]] = {}
     seen: dict[tuple[str, Target], int] = {}
@@ -74,9 +74,9 @@ def read_submission(path: Path | str) -> dict[str, dict[Target, Probabilities]]:
         row.require_first(seen, (study, target), f"row_id {row['row_id']}")
         a, b, c = (row.read(_probability, column) for column in GRADE_COLUMNS)
         if not math.isfinite(a + b + c):
-            raise row.error("probabilities too large to normalise")
+            raise row.error("probabilities too large to normalise; give numbers from 0 to 1")
         if a + b + c <= 0:
-            raise row.error("all three probabilities are zero")
+            raise row.error("all three probabilities are zero; at least one must be above 0")
         submission.setdefault(study, {})[target] = (a, b, c)
     return submission
 
@@ -87,13 +87,13 @@ def check_complete(
     path: Path | str,
     reference: Path | str = "the solution",
 ) -> None:
-    """Make sure that a submission has all 25 rows of every study and of no other.
+    """Check that a submission has all 25 rows of each of these studies, and no others.
 
     Args:
         submission: predictions.
-        studies: the studies that it must have.
+        studies: the studies that it must contain.
         path: its file, for messages.
-        reference: where the studies come from, for messages.
+        reference: the file that the studies come from, for messages.
 
     Raises:
         BadTable: naming the first missing or unknown row.
@@ -112,18 +112,18 @@ def check_complete(
 def _probability(text: str) -> float:
     value = real(text)
     if not math.isfinite(value) or value < 0:
-        raise ValueError(f"{text} is not a probability")
+        raise ValueError(f"{text} is not a probability; give a finite number, 0 or more")
     return value
 
 
 @dataclass(frozen=True)
 class SubmissionFile:
-    """One submission.
+    """A submission that was read from a file.
 
     Attributes:
         path: the file.
-        sha256: of its bytes.
-        rows: study -> finding -> probabilities as in the file; all 25 of each study.
+        sha256: SHA-256 of its bytes.
+        rows: study -> target -> probabilities as in the file; all 25 of each study.
     """
 
     path: Path
@@ -135,8 +135,8 @@ def read_submissions(paths: Sequence[Path]) -> list[SubmissionFile]:
     """Read submissions of the same studies.
 
     Raises:
-        BadTable: if a file is no complete submission, or has other studies than the first one;
-            it names the file and the first row that differs.
+        BadTable: if a submission is not complete or has other studies than the first one, naming
+            the file and the first row that differs.
         OSError: if a file cannot be read.
     """
     files = []
@@ -145,7 +145,7 @@ def read_submissions(paths: Sequence[Path]) -> list[SubmissionFile]:
             raise BadTable(f"{path}: not a file; a submission from a pipe must be saved first")
         rows = read_submission(path)
         if not rows:
-            raise BadTable(f"{path}: no rows")
+            raise BadTable(f"{path}: no rows; give a submission")
         check_complete(rows, list(rows), path)
         files.append(SubmissionFile(path, sha256_of(path), rows))
     first = files[0]
@@ -157,7 +157,7 @@ def read_submissions(paths: Sequence[Path]) -> list[SubmissionFile]:
 def condition_weights(
     given: Mapping[Condition, Sequence[float]], count: int
 ) -> dict[Condition, tuple[float, ...]]:
-    """A weight per file for every condition; each row sums to 1.
+    """Return one weight per file for every condition; those of a condition add up to 1.
 
     Args:
         given: weights of some conditions, of all, or of none.
@@ -175,14 +175,14 @@ def condition_weights(
 def mean_submission(
     submissions: Sequence[Submission], weights: Mapping[Condition, Sequence[float]]
 ) -> dict[str, dict[Target, Probabilities]]:
-    """Weighted mean of complete submissions of the same studies.
+    """Return the weighted mean of complete submissions of the same studies.
 
-    Rows are normalised before they are averaged, as the score does. If one file has all the weight,
-    its rows are copied unchanged.
+    Rows are normalised before they are averaged, as in the official score. If only one file has a
+    weight above 0, its rows are copied unchanged.
 
     Args:
-        submissions: as read from files.
-        weights: condition -> a weight per submission, summing to 1.
+        submissions: complete submissions of the same studies.
+        weights: condition -> one weight per submission; they add up to 1.
     """
 
     def mixed(study: str, target: Target) -> Probabilities:
