@@ -1,1 +1,1 @@
-"""Files written and read: atomically, strictly, with every fault named."""
+"""Write files atomically, and read them strictly with errors that name every fault."""

@@ -1,4 +1,4 @@
-"""Dataclasses read from and written to plain data (TOML, JSON): strict, every fault named."""
+"""Convert dataclasses to and from plain data (TOML, JSON); errors name every fault."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def structured(
             named with its path.
     """
     if not isinstance(data, Mapping):
-        raise error(f"{origin}: not a table of keys and values")
+        raise error(f"{origin}: not a table of keys and values; it may be another file")
     with suppress(Exception):  # it is structured again, with an error that names every fault
         return _converter(partial=partial, detailed=False).structure(data, kind)
     try:
@@ -130,13 +130,13 @@ def structured(
 
 
 def _reason(error: BaseException, kind: type | None) -> str:
-    """cattrs keeps the text of a ValueError to itself; ours are written to be read."""
+    """Word an error for a message. cattrs alone would omit the text of our ValueErrors."""
     text = str(error) if isinstance(error, ValueError) else ""
     return f"invalid value: {text}" if text else format_exception(error, kind)
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """Nested plain data of a dataclass, which :func:`structured` reads back; None is left out."""
+    """Return nested plain data, which :func:`structured` reads back; None is not written."""
     found: dict[str, Any] = _plain(asdict(settings))
     return found
 
@@ -150,17 +150,17 @@ def _plain(value: Any) -> Any:
 
 
 def read_plain(path: Path, error: type[LumbargradeError] = UsageError) -> dict[str, Any]:
-    """The content of a TOML file, or of a JSON file by its suffix ``.json``.
+    """Read a TOML file, or a JSON file if its suffix is ``.json``.
 
     Raises:
-        LumbargradeError: of the type ``error``, if it cannot be read or is not such a file.
+        LumbargradeError: of the type ``error``, if the file cannot be read or is malformed.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as failed:
         raise error(f"{path}: cannot be read ({failed.strerror})") from None
     except UnicodeDecodeError as failed:
-        raise error(f"{path}: not a text file in UTF-8 ({failed})") from None
+        raise error(f"{path}: not a text file in UTF-8 ({failed}); save it as UTF-8") from None
     return parse_plain(text, path, error, json_text=path.suffix == ".json")
 
 
@@ -171,7 +171,7 @@ def parse_plain(
     *,
     json_text: bool = False,
 ) -> dict[str, Any]:
-    """The content of a TOML or JSON text; see `read_plain`."""
+    """Parse a TOML or JSON text; see `read_plain`."""
     try:
         content = json.loads(text) if json_text else tomllib.loads(text)
     except ValueError as failed:

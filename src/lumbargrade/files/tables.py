@@ -1,4 +1,4 @@
-"""CSV tables: one strict reader, whose errors name file, row and column, and one exact writer."""
+"""Read CSV tables strictly, with errors that name file, row and column, and write them exactly."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _T = TypeVar("_T")
 
 
 def real(text: str) -> float:
-    """A number, ``nan`` and ``inf`` included.
+    """Parse a number; ``nan`` and ``inf`` are allowed.
 
     Raises:
-        ValueError: if it is none. Python alone also reads 1_0 as ten, and the digits of every
-            script.
+        ValueError: for other text, including ``1_0`` and digits other than 0 to 9, which Python
+            would accept.
     """
     return _number(float, text, "a number")
 
 
 def finite(text: str) -> float:
-    """A number that is not ``nan`` or ``inf``; raises ValueError like `real`."""
+    """Parse a number that is not ``nan`` or ``inf``; raises ValueError like `real`."""
     value = real(text)
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is not a finite number")
@@ -37,7 +37,7 @@ def finite(text: str) -> float:
 
 
 def whole(text: str) -> int:
-    """A whole number; raises ValueError like `real`."""
+    """Parse a whole number; raises ValueError like `real`."""
     return _number(int, text, "a whole number")
 
 
@@ -60,14 +60,14 @@ def id_text(text: str) -> str:
 
 
 def filled(text: str) -> str:
-    """The text without spaces around it; raises ValueError if nothing is left."""
+    """Return the text without surrounding spaces; raises ValueError if it is empty."""
     if not (stripped := text.strip()):
         raise ValueError("the cell is empty")
     return stripped
 
 
 def listed(convert: Callable[[str], _T]) -> Callable[[str], tuple[_T, ...]]:
-    """A converter of cells that `write_table` wrote from a list, by one of their parts."""
+    """Return a converter of cells that contain a list, from a converter of its parts."""
     return lambda text: tuple(convert(part) for part in text.split(";") if part)
 
 
@@ -77,7 +77,7 @@ class Row:
 
     Attributes:
         origin: the file, for messages.
-        number: as a spreadsheet counts; the header is row 1.
+        number: row number as in a spreadsheet; the header is row 1.
         cells: column -> text.
     """
 
@@ -89,7 +89,7 @@ class Row:
         return self.cells[column]
 
     def read(self, convert: Callable[..., _T], *columns: str) -> _T:
-        """The value that ``convert`` makes of the texts of these columns.
+        """Convert the texts of these columns to a value.
 
         Raises:
             BadTable: naming file, row and columns, if ``convert`` raises a ValueError.
@@ -100,15 +100,15 @@ class Row:
             raise self.error(str(error), *columns) from None
 
     def read_known(self, convert: Callable[[str], _T], column: str) -> _T | None:
-        """Like `read`; None where the cell is empty or there is no such column."""
+        """Like `read`, but None if the cell is empty or the column is absent."""
         return self.read(convert, column) if self.cells.get(column, "").strip() else None
 
     def error(self, reason: str, *columns: str) -> BadTable:
-        """The error to raise for this row."""
+        """Return an error that names the file, this row and these columns."""
         return BadTable(f"{', '.join([f'{self.origin}, row {self.number}', *columns])}: {reason}")
 
     def require_first(self, seen: dict[Any, int], key: Any, what: str) -> None:
-        """Note ``key`` with the row's number in ``seen``.
+        """Record ``key`` with the row number in ``seen``.
 
         Raises:
             BadTable: if an earlier row has the same key; the message calls it ``what``.
@@ -119,22 +119,22 @@ class Row:
 
 
 def read_table(path: Path | str, columns: Sequence[str] = ()) -> Iterator[Row]:
-    """The rows of a CSV table; empty lines are counted and skipped.
+    """Yield the rows of a CSV table; empty lines are counted and skipped.
 
     Args:
         path: the table.
-        columns: those that it must have, each once; others come along.
+        columns: required columns, each once; other columns are read too.
 
     Raises:
-        BadTable: if there is no such file, it is empty or no CSV table in UTF-8, a column is
-            missing or doubled, or a row has another number of cells than the header.
+        BadTable: if the file does not exist, is empty or is not a CSV table in UTF-8, if a column
+            is missing or duplicate, or if a row does not have as many cells as the header.
         OSError: if it cannot be read.
     """
     return parse_table(_text(path), columns, path)
 
 
 def table_header(path: Path | str) -> tuple[str, ...]:
-    """Column names of a CSV table.
+    """Return the column names of a CSV table.
 
     Raises:
         BadTable, OSError: like `read_table`.
@@ -143,12 +143,12 @@ def table_header(path: Path | str) -> tuple[str, ...]:
 
 
 def parse_table(text: str, columns: Sequence[str] = (), origin: Path | str = "") -> Iterator[Row]:
-    """The rows of a table's text; see `read_table`."""
+    """Yield the rows of a table from its text; see `read_table`."""
     lines = _lines(text, origin)
     header = next(lines)
     if missing := [c for c in columns if c not in header]:
         some = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
-        raise BadTable(f"{origin}: missing columns: {some}")
+        raise BadTable(f"{origin}: missing columns: {some}; add them")
     if twice := [c for c in columns if header.count(c) > 1]:
         raise BadTable(f"{origin}: duplicate column {', '.join(twice)}; keep one")
     for number, values in enumerate(lines, start=2):
@@ -156,7 +156,7 @@ def parse_table(text: str, columns: Sequence[str] = (), origin: Path | str = "")
             continue
         if len(values) != len(header):
             counts = f"{len(values)} values for {len(header)} columns"
-            raise BadTable(f"{origin}, row {number}: {counts}")
+            raise BadTable(f"{origin}, row {number}: {counts}; correct this row")
         yield Row(origin, number, dict(zip(header, values, strict=True)))
 
 
@@ -164,13 +164,13 @@ def _text(path: Path | str) -> str:
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise BadTable(f"{path}: no such file") from None
+        raise BadTable(f"{path}: no such file; check the path") from None
     except UnicodeDecodeError as error:
-        raise BadTable(f"{path}: not a CSV table in UTF-8 ({error})") from None
+        raise BadTable(f"{path}: not a CSV table in UTF-8 ({error}); save it as UTF-8") from None
 
 
 def _lines(text: str, origin: Path | str) -> Iterator[list[str]]:
-    """The cells of every line, the header first."""
+    """Yield the cells of every line, header first."""
     if not text:
         raise BadTable(f"{origin}: the file is empty")
     try:
@@ -180,7 +180,7 @@ def _lines(text: str, origin: Path | str) -> Iterator[list[str]]:
 
 
 def table_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """A CSV table; numbers read back exactly, None is an empty cell, lists are joined by ``;``."""
+    """Return a CSV table; numbers read back exactly, None is empty, lists are joined by ``;``."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
@@ -204,5 +204,5 @@ def write_table(path: Path | str, header: Sequence[str], rows: Iterable[Iterable
 
 
 def known(value: float) -> float | None:
-    """The number, or None (an empty cell) where it is not finite."""
+    """Return the number, or None (an empty cell) if it is not finite."""
     return value if math.isfinite(value) else None

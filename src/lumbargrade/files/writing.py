@@ -1,4 +1,4 @@
-"""Writing a file so that a reader sees the old one or the new one, never half of either."""
+"""Write files atomically: a reader sees the old file or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class _Place(TypedDict):
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an error.
+    """Yield a temporary path beside ``path`` that replaces ``path`` if the block succeeds.
 
-    The temporary file keeps the suffix of ``path`` so that writers that look at it work, starts
-    with a dot, and is removed when the block raises. A killed process may leave one behind; it is
-    never read.
+    The temporary file has the suffix of ``path``, because some writers choose the format by it. Its
+    name starts with a dot. It is removed if the block fails; a killed process may leave it behind,
+    but it is never read.
 
     Raises:
-        OSError: if the folder cannot be made or written to.
+        OSError: if the folder cannot be created or written to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,11 +47,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def require_writable(path: Path | str) -> None:
-    """Make sure that a file can be written there, before the work whose result it will hold.
+    """Check that a file can be written, before the work whose result it will contain.
 
     Raises:
-        OSError: if its folder cannot be made or written to, the name is too long, or the path is a
-            folder.
+        OSError: if its folder cannot be created or written to, its name is too long, or the path is
+            a folder.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def locked_folder(folder: Path, busy: str, patience: float = 0.0) -> Iterator[No
         UsageError: if another process has the lock.
         OSError: if the lock file cannot be written.
     """
-    # of the process, not of one of its threads
+    # the lock belongs to the process, not to one of its threads
     lock = FileLock(folder / ".lock", thread_local=False)
     try:
         lock.acquire(timeout=patience, poll_interval=0.1)
@@ -87,7 +87,7 @@ def locked_folder(folder: Path, busy: str, patience: float = 0.0) -> Iterator[No
 
 
 def _beside(path: Path) -> _Place:
-    """Where a file's temporary sister goes, for `tempfile`."""
+    """Return arguments of `tempfile` for a temporary file beside ``path``."""
     return {"prefix": f".{path.stem}.", "suffix": path.suffix, "dir": path.parent}
 
 
@@ -98,16 +98,16 @@ def _umask() -> int:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write text atomically (UTF-8, lines end with a line feed on every system).
+    """Write text atomically in UTF-8; lines end with a line feed on every system.
 
-    Bytes of a file name that are not UTF-8 are written as backslash escapes.
+    Bytes of file names that are not UTF-8 are written as backslash escapes.
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def sha256_of(path: Path | str) -> str:
-    """SHA-256 of a file's content, hexadecimal.
+    """Return the SHA-256 of a file's content, in hexadecimal.
 
     Raises:
         OSError: if it cannot be read.

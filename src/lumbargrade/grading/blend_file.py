@@ -25,8 +25,8 @@ from lumbargrade.scoring.calibration import Calibration
 FORMAT = 1
 
 _HEADER = """\
-# Written by `lumbargrade blend`. Weights and calibration were fitted to predictions of studies that
-# the models have not seen; losses are lower is better. Paths are relative to this file.
+# Written by `lumbargrade blend`. Weights and calibration were fitted to out-of-fold predictions.
+# Losses: lower is better. Paths are relative to this file.
 """
 
 
@@ -140,7 +140,9 @@ def read_blend(path: Path) -> Blend:
         raise UsageError(f"{path}: no such blend file (`lumbargrade blend` writes one)")
     content = read_plain(path)
     if content.get("format") != FORMAT:
-        raise UsageError(f"{path}: not a blend file of format {FORMAT}")
+        raise UsageError(
+            f"{path}: not a blend file of format {FORMAT} (`lumbargrade blend` writes one)"
+        )
     return _moved(structured(content, Blend, path, "blend"), path.parent, inwards=False)
 
 

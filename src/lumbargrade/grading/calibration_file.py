@@ -25,7 +25,7 @@ FORMAT = 1
 _KIND = "local calibration"
 _HEADER = """\
 # Written by `lumbargrade recalibrate`, for `lumbargrade grade --calibration`.
-# before and after: log loss of the fitted set, after by calibrations fitted to other studies of it.
+# before, after: log loss of your studies; after: with calibrations fitted to your other studies.
 """
 
 
@@ -97,7 +97,9 @@ def read_calibration(path: Path) -> LocalCalibration:
         UsageError: if the file is missing, of another kind or format, or has wrong keys.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no calibration file (`lumbargrade recalibrate` writes one)")
+        raise UsageError(
+            f"{path}: no calibration file there (`lumbargrade recalibrate` writes one)"
+        )
     data = read_plain(path)
     if data.get("kind") != _KIND or data.get("format") != FORMAT:
         raise UsageError(

@@ -120,7 +120,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A finding, or the reason why there is none."""
+    """A finding, or the reason why it is absent."""
 
     finding: str
     condition: Condition
@@ -243,7 +243,9 @@ def read_findings(path: Path) -> GradedStudy:
     except ValueError as error:
         raise BadInput(f"{origin}: {error}") from None
     if missing := [t.column for t in FINDINGS if t not in found]:
-        raise BadInput(f"{path}: no findings {', '.join(missing)}")
+        raise BadInput(
+            f"{path}: no findings {', '.join(missing)}; `lumbargrade grade` writes it again"
+        )
     return GradedStudy(
         prediction, content.series, content.flip, content.fingerprint, content.lumbargrade
     )

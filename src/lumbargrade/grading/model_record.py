@@ -69,7 +69,8 @@ class ModelRecord:
         for what in ("recipe", "fold"):
             if getattr(now, what) != getattr(self, what):
                 raise UsageError(
-                    f"{name}: {what} {getattr(now, what)}, not {getattr(self, what)} as measured"
+                    f"{name}: {what} {getattr(now, what)}, not {getattr(self, what)} as measured; "
+                    "put the measured model back, or run `validate` again"
                 )
         if now.digest != self.digest:
             raise UsageError(f"{name} has changed since it was validated; run `validate` again")
@@ -132,7 +133,10 @@ def read_origin(table: Path) -> OofRecord:
         )
     content = read_plain(path)
     if content.get("format") != FORMAT:
-        raise UsageError(f"{path}: not the record of an out-of-fold file of format {FORMAT}")
+        raise UsageError(
+            f"{path}: not the record of an out-of-fold file of format {FORMAT}; "
+            "`lumbargrade validate` writes one"
+        )
     record = structured(content, OofRecord, path, "record")
 
     def here(models: Iterable[ModelRecord]) -> tuple[ModelRecord, ...]:

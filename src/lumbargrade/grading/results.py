@@ -51,7 +51,7 @@ def read_results(path: Path, *, score_filled: bool = False) -> Results:
 
     Args:
         path: the folder or file.
-        score_filled: read filled rows of a submission as predictions.
+        score_filled: read filled rows of a submission as predictions too.
 
     Raises:
         BadInput: if no results are found.
@@ -138,7 +138,7 @@ def _finding_or_reason(target: Target, row: Row) -> Finding | str:
     ``filled``.
     """
     if row.cells.get("filled", "no") not in ("yes", "no"):
-        raise row.error(f"{row['filled']!r} is neither yes nor no", "filled")
+        raise row.error(f"{row['filled']!r} is neither yes nor no; give one of them", "filled")
     if row.cells.get("filled") == "yes":
         return "no model predicted it"
     graded = any(row[c] for c in _GRADES)
