@@ -119,7 +119,7 @@ def structured(
             named with its path.
     """
     if not isinstance(data, Mapping):
-        raise error(f"{origin}: not a table of keys and values; it may be another file")
+        raise error(f"{origin}: not a table of keys and values")
     with suppress(Exception):  # it is structured again, with an error that names every fault
         return _converter(partial=partial, detailed=False).structure(data, kind)
     try:
