@@ -153,8 +153,8 @@ def test_a_cohort_of_normal_studies_has_no_invented_figures(files, tmp_path, cap
         ("unknown grade", 3, "unknown grade 'Worse'"),
         ("no results", 3, "no results in this folder"),
         ("no distribution", 3, "row 2, normal_mild, moderate, severe: probabilities add up to"),
-        ("no reason", 3, "row 2: no probabilities, and not_graded does not say"),
-        ("both", 3, "row 2: it has probabilities, and not_graded says why"),
+        ("no reason", 3, "row 2: neither probabilities nor a reason in not_graded"),
+        ("both", 3, "row 2: both probabilities and a reason in not_graded"),
         ("unknown group", 2, "--groups scanner: no such column"),
     ],
 )

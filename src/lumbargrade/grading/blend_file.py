@@ -92,7 +92,7 @@ class ConditionBlend:
     def __post_init__(self) -> None:
         values = self.weights.values()
         if not all(math.isfinite(w) and w >= 0 for w in values) or abs(sum(values) - 1) > 1e-6:
-            raise ValueError(f"weights must be positive and sum to 1: {self.weights}")
+            raise ValueError(f"weights must be 0 or more and sum to 1: {self.weights}")
 
 
 @dataclass(frozen=True)

@@ -144,11 +144,11 @@ def _finding_or_reason(target: Target, row: Row) -> Finding | str:
     graded = any(row[c] for c in _GRADES)
     reason = row.cells.get("not_graded", "").strip()
     if reason and graded:
-        raise row.error("both probabilities and a reason in not_graded")
+        raise row.error("both probabilities and a reason in not_graded; clear one")
     if reason:
         return reason
     if not graded:
-        raise row.error("neither probabilities nor a reason in not_graded")
+        raise row.error("neither probabilities nor a reason in not_graded; fill in one")
     calibrated = None
     if any(row.cells.get(c) for c in _CALIBRATED):
         calibrated = row.read(distribution, *_CALIBRATED)
