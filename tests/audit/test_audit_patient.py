@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -26,14 +27,14 @@ def placed(points=None) -> list[StoredPoint]:
             centre = [4 * (level - 2) + x, 5 * (level - 2) ** 2, -30.0 * level]
             patient = tuple((np.array(centre) + rng.uniform(-2, 2, 3)).tolist())
             instance = 5 * level if condition is Condition.SUBARTICULAR else 4 + 6 * side
-            found.append(
-                StoredPoint(STUDY, str(k), instance, target, 50.0, 50.0 + level, 0.0, patient)
-            )
+            voxel = (50.0, 50.0 + level, 0.0)
+            point = StoredPoint(target, str(k), instance, voxel, patient, study_id=STUDY)
+            found.append(point)
     return found
 
 
 def named(points: list[StoredPoint], names: dict[Target, Target]) -> list[StoredPoint]:
-    return [p._replace(target=names.get(p.target, p.target)) for p in points]
+    return [replace(p, target=names.get(p.target, p.target)) for p in points]
 
 
 def test_right_labels_give_no_suspects():
@@ -76,6 +77,5 @@ def test_a_point_that_is_doubted_already_is_held_against_nobody():
 
 
 def test_points_without_a_place_and_studies_without_a_canal_row_are_passed_over():
-    nowhere = (float("nan"),) * 3
-    assert not check_patient([p._replace(patient=nowhere) for p in placed()])
+    assert not check_patient([replace(p, patient=None) for p in placed()])
     assert not check_patient([p for p in placed() if p.target.condition is not Condition.CANAL])

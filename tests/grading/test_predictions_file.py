@@ -23,7 +23,7 @@ from lumbargrade.grading.predictions_file import (
 )
 from lumbargrade.grading.results import read_results
 from lumbargrade.lsdc.tables import TablePoint
-from lumbargrade.validation.held_out import TruePoint, distance_errors, true_points
+from lumbargrade.validation.held_out import distance_errors, true_points
 from made_series import make_volume
 
 CANAL = TARGETS[Condition.CANAL]
@@ -161,16 +161,14 @@ def test_a_label_is_in_patient_space_where_its_pixel_is() -> None:
         TablePoint("1", "100", 99, CANAL[1], 10.0, 20.0),  # no such instance
         TablePoint("1", "555", 3, CANAL[2], 10.0, 20.0),  # another series
     ]
-    (found,) = true_points(labels, volume)
-    assert found.target is CANAL[0]
-    assert found.voxel == (10.0, 20.0, 2.0)
-    assert found.patient == (-8.0, 10.0, -20.0)  # slices 4 mm apart, column is foot-wards
-    assert found.normal == (-1.0, 0.0, 0.0)
+    # slices 4 mm apart, column is foot-wards
+    point = Point(CANAL[0], "100", 3, (10.0, 20.0, 2.0), (-8.0, 10.0, -20.0))
+    assert true_points(labels, volume) == [(point, (-1.0, 0.0, 0.0))]
 
 
 def test_a_point_that_was_not_found_is_never_within() -> None:
     at = (1.0, 2.0, 3.0)
-    truth = {"1": [TruePoint(t, (0, 0, 0), at, (1.0, 0.0, 0.0)) for t in CANAL]}
+    truth = {"1": [(Point(t, "7", 1, (0, 0, 0), at), (1.0, 0.0, 0.0)) for t in CANAL]}
     near = Point(CANAL[0], "7", 1, (0, 0, 0), (1.0, 2.0, 7.0))
     far_across = Point(CANAL[1], "7", 1, (0, 0, 0), (11.0, 2.0, 3.0))
     third = (0.5, 0.3, 0.2)

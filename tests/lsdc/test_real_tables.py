@@ -226,7 +226,13 @@ def _degrees(maps: list[FloatArray]) -> FloatArray:
 
 def test_a_store_of_all_studies_has_the_same_rows_and_opens_at_once(tables, tmp_path):
     records = {e: SeriesRecord("", (18, 640, 640), "digest") for e in tables.series}
-    points = [StoredPoint(*p, 3.0, (1.25, -2.5, 3.75)) for p in tables.points]
+    points = [
+        StoredPoint(
+            *(p.target, p.series_id, p.instance_number, (p.x, p.y, 3.0), (1.25, -2.5, 3.75)),
+            study_id=p.study_id,
+        )
+        for p in tables.points
+    ]
     texts = {
         "series.csv": render_series(records),
         "points.csv": render_points(points),

@@ -145,9 +145,9 @@ def test_things_are_missing_as_often_as_in_the_real_tables():
     assert np.mean(np.array(axial) > 1) == pytest.approx(335 / 1975, abs=0.05)
     incomplete = np.mean([len(p.grades) < 25 for p in plans])
     assert incomplete == pytest.approx(185 / 1975, abs=0.05)
-    canal = [sum(q.target.condition is Condition.CANAL for _, q in p.points) for p in plans]
+    canal = [sum(q.target.condition is Condition.CANAL for q in p.points) for p in plans]
     assert np.mean(np.array(canal) < 5) == pytest.approx(76 / 1975, abs=0.03)
-    foramina = [sum(q.target.condition is Condition.FORAMINAL for _, q in p.points) for p in plans]
+    foramina = [sum(q.target.condition is Condition.FORAMINAL for q in p.points) for p in plans]
     assert np.mean(np.array(foramina) == 10) > 0.98
     slices = {len(s.planes) for p in plans for s in p.series if s.kind.sagittal}
     assert min(slices) >= 11

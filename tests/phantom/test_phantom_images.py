@@ -119,9 +119,9 @@ def test_one_anatomical_point_has_one_place_in_every_view(number):
     plan = plan_study(11, number)
     by_id = {s.series_id: s for s in plan.series}
     assert plan.points
-    for series_id, point in plan.points:
-        series = by_id[series_id]
-        plane = series.planes[point.instance - 1]
+    for point in plan.points:
+        series = by_id[point.series_id]
+        plane = series.planes[point.instance_number - 1]
         place = plan.anatomy.landmark(point.target)
         x, y, distance = plane.from_patient(place)
         assert (point.x, point.y) == pytest.approx((x, y), abs=1e-6)

@@ -18,6 +18,7 @@ import numpy as np
 from lumbargrade.audit.records import Chain, Check, Suspect, chains_of
 from lumbargrade.audit.shape import ShapeModel
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.point import NOWHERE
 from lumbargrade.domain.vocabulary import Condition, Level, Side, Target
 from lumbargrade.lsdc.corrections import Correction, Fix
 from lumbargrade.lsdc.store_tables import StoredPoint
@@ -261,7 +262,7 @@ def check_patient(
     """
     points = list(points)
     places = {
-        (p.series_id, p.target): np.asarray(p.patient, float)
+        (p.series_id, p.target): np.asarray(p.patient or NOWHERE, float)
         for p in points
         if (p.series_id, p.target) not in doubted
     }

@@ -20,8 +20,6 @@ from lumbargrade.lsdc.series_file import SeriesRecord, read_record, write_series
 from lumbargrade.lsdc.store_tables import StoredPoint
 from lumbargrade.lsdc.tables import LsdcTables, SeriesEntry, TablePoint
 
-_NOWHERE = (math.nan, math.nan, math.nan)
-
 
 @dataclass(frozen=True, slots=True)
 class SeriesJob:
@@ -140,13 +138,13 @@ def place_points(
 
     A point names its slice by the number of its file, which is the slice's instance number by the
     LSDC rules. A point on an instance that the volume lacks or holds more than once, or outside its
-    image, is a problem; it keeps its pixel position, and its z and patient position are NaN.
+    image, is a problem; it keeps its pixel position, but has no slice and no place in the patient.
     """
     by_instance = {s.instance_number: (z, s) for z, s in enumerate(slices)}
     counts = Counter(s.instance_number for s in slices)
     placed, problems = [], []
     for p in points:
-        z, patient = math.nan, _NOWHERE
+        z, patient = math.nan, None
         found = by_instance.get(p.instance_number)
         if found is None:
             problems.append(_point_problem(p, f"instance {p.instance_number} is not in the volume"))
@@ -160,7 +158,10 @@ def place_points(
             z = float(found[0])
             x_mm, y_mm, z_mm = found[1].plane.to_patient((p.x, p.y)).tolist()
             patient = (x_mm, y_mm, z_mm)
-        placed.append(StoredPoint(*p, z, patient))
+        at = (p.x, p.y, z)
+        placed.append(
+            StoredPoint(p.target, p.series_id, p.instance_number, at, patient, study_id=p.study_id)
+        )
     return tuple(placed), tuple(problems)
 
 

@@ -28,6 +28,7 @@ import numpy as np
 from lumbargrade.domain.errors import BadStore, Problem
 from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.point import NOWHERE
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.lsdc.rows import SeriesRow, select_rows
@@ -149,9 +150,8 @@ class VolumeStore:
     ) -> SeriesRow:
         targets = TARGETS[condition]
         known = self.grades.get(entry.study_id, {})
-        nowhere = (math.nan, math.nan, math.nan)
         places = [
-            points[t][4:7] if t in points and math.isfinite(points[t].z) else nowhere
+            points[t].voxel if t in points and math.isfinite(points[t].z) else NOWHERE
             for t in targets
         ]
         return SeriesRow(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, fields
-from typing import NamedTuple
+from dataclasses import astuple, dataclass, field, fields
 
 from lumbargrade.domain.errors import Problem
+from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
     SeriesKind,
-    Target,
     grade_from_label,
     target_from_column,
 )
@@ -24,20 +23,17 @@ _PLACE = ("x", "y", "z", "patient_x", "patient_y", "patient_z")
 _PROBLEM = tuple(f.name for f in fields(Problem))
 
 
-class StoredPoint(NamedTuple):
-    """A labelled point; x, y in native pixels, z the slice index; NaN where it has no place.
+@dataclass(frozen=True, slots=True)
+class StoredPoint(Point):
+    """A labelled point with its study.
 
-    ``patient`` is LPS mm.
+    If its instance is not a slice of the volume, z is NaN and ``patient`` is None.
+
+    Attributes:
+        study_id: the study.
     """
 
-    study_id: str
-    series_id: str
-    instance_number: int
-    target: Target
-    x: float
-    y: float
-    z: float
-    patient: tuple[float, float, float]
+    study_id: str = field(kw_only=True)
 
 
 def render_series(records: Mapping[SeriesEntry, SeriesRecord]) -> str:
@@ -65,7 +61,10 @@ def render_points(points: Iterable[StoredPoint]) -> str:
     """``points.csv``: floats in full, nothing where a point has no place."""
     header = ("study_id", "series_id", "target", "instance_number", *_PLACE)
     rows = (
-        (*p[:2], p.target.column, p.instance_number, *map(known, (p.x, p.y, p.z, *p.patient)))
+        [
+            *(p.study_id, p.series_id, p.target.column, p.instance_number),
+            *map(known, (*p.voxel, *(p.patient or NOWHERE))),
+        ]
         for p in points
     )
     return table_text(header, rows)
@@ -75,14 +74,14 @@ def parse_points(text: str) -> tuple[StoredPoint, ...]:
     """The points as they were rendered."""
     points = []
     for row in parse_table(text):
-        x, y, z, *patient = (row.read(finite, c) if row[c] else math.nan for c in _PLACE)
+        x, y, z, a, b, c = (row.read(finite, c) if row[c] else math.nan for c in _PLACE)
         point = StoredPoint(
-            row.read(id_text, "study_id"),
+            row.read(target_from_column, "target"),
             row.read(id_text, "series_id"),
             row.read(whole, "instance_number"),
-            row.read(target_from_column, "target"),
-            *(x, y, z),
-            (patient[0], patient[1], patient[2]),
+            (x, y, z),
+            (a, b, c) if math.isfinite(a) else None,
+            study_id=row.read(id_text, "study_id"),
         )
         points.append(point)
     return tuple(points)

@@ -280,9 +280,12 @@ def _write_tables(out: Path, split: Literal["train", "test"], plans: list[StudyP
         out / points,
         ["study_id", "series_id", "instance_number", "condition", "level", "x", "y"],
         (
-            [p.study_id, i, q.instance, q.target.coordinate_label, q.target.level.label, q.x, q.y]
-            for p in plans
-            for i, q in p.points
+            [
+                *(plan.study_id, p.series_id, p.instance_number),
+                *(p.target.coordinate_label, p.target.level.label, p.x, p.y),
+            ]
+            for plan in plans
+            for p in plan.points
         ),
     )
     if split == "test":

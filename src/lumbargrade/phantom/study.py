@@ -12,6 +12,7 @@ import numpy as np
 
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.geometry import SlicePlane
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import (
     KIND_OF,
     TABLE_ORDER,
@@ -75,16 +76,6 @@ NO_RIGHT_FORAMINAL = 6 / 1975
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """A row of the coordinate table: instance number and pixel of a finding in one series."""
-
-    target: Target
-    instance: int
-    x: float
-    y: float
-
-
-@dataclass(frozen=True, slots=True)
 class SeriesPlan:
     """One series to be acquired.
 
@@ -116,7 +107,7 @@ class SeriesPlan:
         inside = 0 <= x <= self.shape[1] - 1 and 0 <= y <= self.shape[0] - 1
         if not inside or abs(distance) > 0.5 * self.interval + 1.0:
             return None
-        return Point(target, best + 1, x, y)
+        return Point(target, self.series_id, best + 1, (x, y, float(best)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +121,7 @@ class StudyPlan:
     anatomy: Anatomy
     series: tuple[SeriesPlan, ...]
     grades: dict[Target, Grade]
-    points: tuple[tuple[str, Point], ...]
+    points: tuple[Point, ...]
 
 
 def plan_study(seed: int, number: int) -> StudyPlan:
@@ -145,7 +136,7 @@ def plan_study(seed: int, number: int) -> StudyPlan:
     series = _plan_series(rng, seed, number, anatomy)
     grades = anatomy.grades()
     points = _mark_all(rng, anatomy, series)
-    for target in _ungraded(rng, series, {p.target for _, p in points}):
+    for target in _ungraded(rng, series, {p.target for p in points}):
         del grades[target]
     return StudyPlan(study_id, anatomy, series, grades, points)
 
@@ -300,7 +291,7 @@ def _axial_stack(
 
 def _mark_all(
     rng: np.random.Generator, anatomy: Anatomy, series: tuple[SeriesPlan, ...]
-) -> tuple[tuple[str, Point], ...]:
+) -> tuple[Point, ...]:
     """Rows of the coordinate table: each finding in the first series that shows it."""
     u = rng.random()
     unmarked = 1 if u < CANAL_FROM_L2 else 2 if u < CANAL_FROM_L2 + CANAL_FROM_L3 else 0
@@ -308,13 +299,8 @@ def _mark_all(
     rows = []
     for target in TABLE_ORDER:
         place = anatomy.landmark(target)
-        marks = (
-            (s.series_id, point)
-            for s in series
-            if s.kind is KIND_OF[target.condition]
-            if (point := s.mark(target, place)) is not None
-        )
-        found = next(marks, None)
+        marks = (s.mark(target, place) for s in series if s.kind is KIND_OF[target.condition])
+        found = next((point for point in marks if point is not None), None)
         if found is not None and target not in hidden:
             rows.append(found)
     return tuple(rows)

@@ -203,7 +203,7 @@ def _pictures(
         marks = finding_marks(prediction.findings.values(), volume.series_id)
         crosses = [
             Mark(p.target, *p.voxel, truth.get(p.target), true=True)
-            for p in true_points(labels, volume)
+            for p, _ in true_points(labels, volume)
         ]
         if marks:
             name = f"pictures/{prediction.study_id}-{volume.series_id}.jpg"

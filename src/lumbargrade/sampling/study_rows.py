@@ -146,12 +146,11 @@ def _labels(store: VolumeStore, include_wrong: bool) -> dict[str, dict[Target, P
     found: dict[str, dict[Target, Point]] = defaultdict(dict)
     for p in store.points:
         condition = p.target.condition
-        if not np.isfinite(p.patient).all() or not np.isfinite(p.z):
+        if p.patient is None:
             continue
         if kinds.get((p.study_id, p.series_id)) is not KIND_OF[condition]:
             continue
         if is_excluded(condition, p.study_id, p.series_id, include_wrong_left_points=include_wrong):
             continue
-        point = Point(p.target, p.series_id, p.instance_number, (p.x, p.y, p.z), p.patient)
-        found[p.study_id].setdefault(p.target, point)
+        found[p.study_id].setdefault(p.target, p)
     return dict(found)

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import Condition, Target
+from lumbargrade.domain.point import NOWHERE, Point, Xyz
+from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.domain.volume import Volume
 from lumbargrade.lsdc.tables import TablePoint
+from lumbargrade.models.task import triple
 from lumbargrade.scoring.points import NOT_FOUND, PointErrors, point_errors
 
-
-@dataclass(frozen=True)
-class TruePoint:
-    """A labelled point: voxel (x, y, z), patient LPS mm and unit normal of its slice."""
-
-    target: Target
-    voxel: tuple[float, float, float]
-    patient: tuple[float, float, float]
-    normal: tuple[float, float, float]
+#: A labelled point, and the unit normal of its slice.
+TruePoint = tuple[Point, Xyz]
 
 
 def true_points(points: Sequence[TablePoint], volume: Volume) -> list[TruePoint]:
@@ -32,9 +26,10 @@ def true_points(points: Sequence[TablePoint], volume: Volume) -> list[TruePoint]
         if point.series_id == volume.series_id and point.instance_number in index:
             z = index[point.instance_number]
             voxel = (point.x, point.y, float(z))
-            a, b, c = volume.to_patient(np.array(voxel)).tolist()
-            n, o, p = volume.slices[z].plane.normal.tolist()
-            found.append(TruePoint(point.target, voxel, (a, b, c), (n, o, p)))
+            patient = triple(volume.to_patient(voxel))
+            normal = triple(volume.slices[z].plane.normal)
+            where = volume.series_id, point.instance_number
+            found.append((Point(point.target, *where, voxel, patient), normal))
     return found
 
 
@@ -49,18 +44,17 @@ def distance_errors(
         truth: study -> its labelled points.
         predictions: study -> its prediction.
     """
-    pairs: dict[Condition, list[tuple[Sequence[float], TruePoint]]] = {}
+    pairs: dict[Condition, list[tuple[Xyz, Xyz, Xyz]]] = {}
     for study, points in truth.items():
         known = predictions[study].findings if study in predictions else {}
-        for point in points:
+        for point, normal in points:
             place = known[point.target].point if point.target in known else None
             at = place.patient if place is not None else None
-            pairs.setdefault(point.target.condition, []).append((at or (np.inf,) * 3, point))
+            pair = at or (np.inf,) * 3, point.patient or NOWHERE, normal
+            pairs.setdefault(point.target.condition, []).append(pair)
     found = {}
     for condition, listed in pairs.items():
-        predicted = np.array([at for at, _ in listed])
-        true = np.array([p.patient for _, p in listed])
-        normals = np.array([p.normal for _, p in listed])
+        predicted, true, normals = np.array(listed).swapaxes(0, 1)
         # a finite stand-in for missing points, because inf - inf along the slice would be NaN
         predicted = np.where(np.isfinite(predicted), predicted, NOT_FOUND)
         found[condition] = point_errors(predicted, true, predicted, true, normals)
