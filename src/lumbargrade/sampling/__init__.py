@@ -1,1 +1,1 @@
-"""From volumes and points to what a network sees, augmented in training."""
+"""Make network inputs from volumes and points, with augmentation in training."""

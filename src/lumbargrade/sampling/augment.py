@@ -1,6 +1,7 @@
-"""Augmentation of a training sample: everything random is drawn first, then applied.
+"""Augment a training sample: draw everything random first, then apply it.
 
-Plane maps are random similarities and homographies that keep every marked point inside the frame.
+Maps of the plane are random similarities and homographies that keep every labelled point inside
+the frame.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from lumbargrade.domain.geometry import FloatArray, apply_homography, fit_to_fra
 from lumbargrade.lsdc.mean_shape import FRAME
 from lumbargrade.sampling.intensity import IntensityDraw, apply_intensity, draw_intensity
 
-#: How often parameters are redrawn before a sample is left as it is.
+#: Number of draws before a sample is left unchanged.
 TRIES = 20
 
 
 def align_similarity(source: FloatArray, target: FloatArray) -> FloatArray | None:
-    """The rotation, scale and shift that bring points nearest to others, by least squares.
+    """Find the rotation, scale and shift that map points onto others, by least squares.
 
     In the complex plane a similarity without reflection is ``z -> a z + b``, so the least-squares
     solution (Umeyama, PAMI 1991) is one complex division.
@@ -30,7 +31,7 @@ def align_similarity(source: FloatArray, target: FloatArray) -> FloatArray | Non
         source, target: (N, 2) points x, y in the same order.
 
     Returns:
-        3 x 3 matrix, or None where fewer than two distinct points leave it undetermined.
+        3 x 3 matrix, or None if there are fewer than two distinct points.
     """
     if len(source) < 2:
         return None
@@ -44,18 +45,18 @@ def align_similarity(source: FloatArray, target: FloatArray) -> FloatArray | Non
 
 
 def align_by_consensus(source: FloatArray, target: FloatArray) -> FloatArray | None:
-    """The similarity that most points agree with to 3 frame pixels (RANSAC).
+    """Find the similarity that most points fit within 3 frame pixels (RANSAC).
 
-    The published runs aligned points in this way: by OpenCV's `estimateAffinePartial2D` with its
+    The published runs aligned points in this way, with OpenCV's `estimateAffinePartial2D` with its
     defaults, in single precision. Its random choices start from a fixed seed, so the same points
-    give the same map. Points further off than 3 px do not count; on the LSDC label tables the
+    give the same map. Points further off than 3 px are ignored; on the LSDC label tables the
     heights of the aligned shapes vary two to three times as much as by :func:`align_similarity`.
 
     Args:
         source, target: (N, 2) points x, y in the same order.
 
     Returns:
-        3 x 3 matrix, or None where fewer than two distinct points leave it undetermined.
+        3 x 3 matrix, or None if there are fewer than two distinct points.
     """
     if len(source) < 2:
         return None
@@ -71,7 +72,7 @@ _ALIGNMENTS = {"least_squares": align_similarity, "ransac": align_by_consensus}
 def draw_similarity(
     rng: np.random.Generator, config: AugmentConfig, points: FloatArray, mean_shape: FloatArray
 ) -> FloatArray | None:
-    """Align to the mean shape, then turn, scale and recentre at random.
+    """Align points to the mean shape, then rotate, scale and recentre at random.
 
     The bounding box of the points is put in the middle of the frame and shifted by
     ``config.shift_min`` to ``config.shift_max``, but never nearer to the edge than
@@ -84,7 +85,7 @@ def draw_similarity(
         mean_shape: (N, 2) where these points lie on average.
 
     Returns:
-        3 x 3 map of the frame, or None where no draw keeps the points inside.
+        3 x 3 map of the frame, or None if no draw keeps the points inside.
     """
     aligned = _ALIGNMENTS[config.alignment](points, mean_shape)
     if aligned is None:
@@ -117,7 +118,7 @@ def draw_homography(
         points: (N, 2) marked points in the frame.
 
     Returns:
-        3 x 3 map of the frame, or None where no draw of ``TRIES`` keeps the points inside.
+        3 x 3 map of the frame, or None if none of ``TRIES`` draws keeps the points inside.
     """
     last = FRAME - 1.0
     corners = np.array([[0, 0], [last, 0], [last, last], [0, last]])
@@ -134,7 +135,7 @@ def draw_homography(
 def _keeps_inside(
     matrix: FloatArray, corners: FloatArray, points: FloatArray, border: float
 ) -> bool:
-    # a quadrangle that folds over has its horizon inside the frame
+    # a quadrangle that folds over itself has its horizon inside the frame
     if (corners @ matrix[2, :2] + matrix[2, 2] <= 0).any() or np.linalg.det(matrix) <= 0:
         return False
     moved = apply_homography(matrix, points)
@@ -161,7 +162,7 @@ class Rectangle:
 
 @dataclass(frozen=True, eq=False)
 class AugmentDraw:
-    """All that is random about one training sample.
+    """Everything random about one training sample.
 
     Attributes:
         matrix: 3 x 3, pixels of the upright volume to network input pixels.
@@ -224,7 +225,7 @@ def draw_augmentation(
 def _draw_plane_map(
     rng: np.random.Generator, config: AugmentConfig, points: FloatArray, mean_shape: FloatArray
 ) -> FloatArray:
-    """Similarity, homography or nothing; nothing, too, where no draw keeps the points inside."""
+    """Draw a similarity, a homography or no map; no map if no draw keeps the points inside."""
     kind = rng.random()
     found = None
     if len(points) and kind < config.similarity:
@@ -237,7 +238,7 @@ def _draw_plane_map(
 def _draw_slices(
     rng: np.random.Generator, count: int, points: FloatArray, depth: int
 ) -> tuple[int, int] | None:
-    """``count`` neighbouring slices, or more where the points need them, that hold all points."""
+    """Draw ``count`` neighbouring slices that hold all points, or more if the points need them."""
     if not 0 < count < depth or not len(points):
         return None
     ends = points[:, 2].min(), points[:, 2].max()
@@ -248,7 +249,7 @@ def _draw_slices(
 
 
 def _draw_blackout(rng: np.random.Generator, size: int, top: float) -> Rectangle | None:
-    """A rectangle of random size and place that ends above the row of the topmost point."""
+    """Draw a rectangle of random size and position that ends above the topmost point."""
     rows = int(np.floor(min(top, size)))
     if rows < 2:
         return None
@@ -269,7 +270,7 @@ def apply_to_image(draw: AugmentDraw, image: NDArray[np.uint8]) -> None:
 def apply_to_points(
     draw: AugmentDraw, points: NDArray[np.float32], depth: int
 ) -> NDArray[np.float32]:
-    """Points (P, 3) of an upright volume of ``depth`` slices as the sample has them.
+    """Map points (P, 3) of an upright volume of ``depth`` slices into the sample.
 
     Which point belongs to which target is not changed here: see ``exchange_sides``.
     """

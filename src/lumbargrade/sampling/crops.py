@@ -1,13 +1,12 @@
-"""Crops around a point: a few neighbouring slices, resampled in mm, always the same way up.
+"""Crops around a point: a few neighbouring slices, resampled in mm, always in one orientation.
 
-Whatever the order and orientation in which a scanner stored its slices, a crop shows them alike:
+A crop has the same orientation however the scanner stored the slices:
 
 * sagittal: columns to the back, rows downwards, slices from medial to lateral;
 * axial: columns to the lateral side, rows to the back, slices from top to bottom.
 
-"Medial" and "lateral" depend on the side a crop is cut for: a crop of the right side is the mirror
-image of what a crop of the left side would be in the mirrored patient, so that one network reads
-both sides.
+"Medial" and "lateral" depend on the side of the crop. A crop of the right side is mirrored, so that
+it looks like a crop of the left side and one network reads both sides.
 """
 
 from __future__ import annotations
@@ -50,10 +49,10 @@ class CropGrid:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a crop is turned: patient directions of its columns, its rows and its slices.
+    """The orientation of a crop: patient directions of its columns, rows and slices.
 
     Attributes:
-        pose: how a slice is stored when it is upright; a crop is that or its mirror image.
+        pose: the pose of an upright slice; a crop has this pose or is its mirror image.
         columns, rows, slices: unit LPS.
     """
 
@@ -77,14 +76,14 @@ def _lateral(side: Side) -> FloatArray:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Crop:
-    """One crop of D slices and S pixels a side.
+    """A crop of D slices, each S x S pixels.
 
     Attributes:
-        image: uint8 (D, S, S), black where there is no slice.
-        valid: bool (D,), False where the stack has ended.
-        zs: int (D,) slice index in the volume; -1 where there is none.
+        image: uint8 (D, S, S); slices that do not exist are black.
+        valid: bool (D,), False for slices beyond the end of the stack.
+        zs: int (D,) slice index in the volume; -1 for slices that do not exist.
         to_native: (D, 3, 3), crop pixels to native pixels of each slice.
-        series_id: where it was cut from.
+        series_id: the series that it was cut from.
     """
 
     image: NDArray[np.uint8]
@@ -94,14 +93,14 @@ class Crop:
     series_id: str
 
     def reversed(self) -> Crop:
-        """The same slices in opposite order: the crop for the other side of a middle point."""
+        """Return the slices in opposite order: the crop of the other side of a midline point."""
         return Crop(
             self.image[::-1], self.valid[::-1], self.zs[::-1], self.to_native[::-1], self.series_id
         )
 
 
 def empty_crop(grid: CropGrid) -> Crop:
-    """What stands for a crop that could not be cut: nothing of it is valid."""
+    """Return a crop without a valid slice, for a place where none could be cut."""
     count = grid.slices
     return Crop(
         np.zeros((count, grid.size, grid.size), np.uint8),
@@ -125,15 +124,15 @@ def cut_crop(
 ) -> Crop:
     """Cut a crop around a point.
 
-    Slices are brought upright before they are resampled, so that every pixel of the crop is the
-    same whatever way they are stored.
+    Slices are turned upright before they are resampled, so the crop is the same to the pixel in
+    whatever orientation they are stored.
 
     Args:
         volume: the series.
-        middle: index of the middle slice; its neighbours are those of its stack.
+        middle: index of the middle slice; neighbours come from its stack.
         centre: (3,) LPS mm; every slice is centred on the point's projection into it.
         grid: size.
-        view: how it is turned.
+        view: its orientation.
         offset: moves the crop along its columns and rows, mm.
         turn: rotation in the plane, degrees.
         zoom: magnification.
@@ -154,7 +153,7 @@ def cut_crop(
 
 
 def _neighbours(volume: Volume, middle: int, count: int, direction: FloatArray) -> list[int]:
-    """Slices around the middle one along a direction; -1 beyond the end of the stack."""
+    """Return indices of the slices around the middle one; -1 beyond the end of the stack."""
     group = volume.slices[middle].group
     stack = [z for z, s in enumerate(volume.slices) if s.group == group]
     normal = volume.slices[middle].plane.normal
@@ -174,10 +173,10 @@ def _crop_to_upright(
     turn: float,
     zoom: float,
 ) -> FloatArray:
-    """3 x 3 map from crop pixels to pixels of one upright slice, which lies in ``plane``.
+    """Return the 3 x 3 map from crop pixels to pixels of an upright slice in ``plane``.
 
-    The crop's axes are those of the slice or their mirror image, so it is never tilted out of the
-    slice's own plane.
+    The crop's axes are those of the slice or their mirror image, so the crop stays in the slice's
+    plane.
     """
     row, column = np.asarray(plane.row), np.asarray(plane.column)
     u = row if view.columns @ view.pose.columns > 0 else -row

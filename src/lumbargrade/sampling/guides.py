@@ -1,9 +1,8 @@
-"""Where each level lies: the points that crops are cut around.
+"""Guides: three points per level that crops are cut around.
 
-A guide is three points per level in patient LPS mm: the canal's centre and the left and the right
-foramen. They come from labels, or from the points that a first stage predicts. What one view does
-not give is taken from the others of the same space, so that a study without one of its series can
-still be read.
+The points are the centre of the canal and the left and right foramen, in patient LPS mm. They come
+from labels, or from the points that a first stage predicts. A point that one view does not give is
+taken from another view in the same patient space, so a study can be read without one of its series.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from lumbargrade.domain.point import Point
 from lumbargrade.domain.views import Spaces
 from lumbargrade.domain.vocabulary import Condition, Level, Side, Target
 
-#: Places of the three points of a level in a guide.
+#: Indices of the three points of a level in a guide.
 CENTRE, LEFT, RIGHT = 0, 1, 2
 
-#: Distance of a foramen from the canal's centre to its side, mm: used where T1 gives no point.
+#: Distance of a foramen from the canal's centre to its side, mm; used if T1 gives no point.
 #: Median of the labelled foramina about the canal's centre of the real study and of phantoms.
 TO_FORAMEN = 16.0
 
@@ -28,22 +27,22 @@ _LEVELS = tuple(Level)
 
 
 def index_of(target: Target) -> int:
-    """Which point of a guide a canal or foraminal target is."""
+    """Return the index of a canal or foraminal target in a guide."""
     if target.side is None:
         return CENTRE
     return LEFT if target.side is Side.LEFT else RIGHT
 
 
 def guide_for(series_id: str, points: Iterable[Point], spaces: Spaces) -> FloatArray:
-    """The guide that points give for one series, (5, 3, 3) LPS mm, NaN where nothing is known.
+    """Return the guide of one series, (5, 3, 3) LPS mm; NaN for unknown points.
 
-    Only points of series in the same space count. Canal points give the centre and foraminal
-    points the sides; a missing centre is the middle of left and right, or of the subarticular
-    points, and a missing side lies ``TO_FORAMEN`` beside the centre.
+    Only points of series in the same patient space are used. Canal points give the centre,
+    foraminal points the sides. A missing centre is the middle between the subarticular points or between
+    the foramina. A missing side lies ``TO_FORAMEN`` beside the centre.
 
     Args:
         series_id: the series that crops are cut from.
-        points: known points of the study; those without a patient point do not count.
+        points: known points of the study; those without patient coordinates are ignored.
         spaces: which series share a space.
     """
     direct = np.full((len(_LEVELS), 3, 3), np.nan)

@@ -1,4 +1,4 @@
-"""Random changes of grey values: brightness, contrast, blur, noise; drawn first, applied after."""
+"""Random changes of grey values: brightness, contrast, blur and noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOISE_VARIANCE = (10.0, 50.0)
 
 
 class Filter(Protocol):
-    """A blur or noise with all its parameters drawn."""
+    """A blur or noise whose parameters have been drawn."""
 
     def apply(self, image: Image) -> None:
         """Change an image uint8 (D, h, w) in place."""
@@ -37,7 +37,7 @@ class MotionBlur:
     angle: float
 
     def kernel(self) -> NDArray[np.float32]:
-        """A line through the middle of (size, size), drawn with bilinear weights, sum 1.
+        """Return a line through the middle of (size, size), with bilinear weights, sum 1.
 
         It is symmetric about its middle, so that it moves no point.
         """
@@ -107,7 +107,7 @@ def _quantiles() -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class IntensityDraw:
-    """What happens to the grey values of a sample, the same for all of its slices.
+    """The change of grey values of a sample, the same for all its slices.
 
     Attributes:
         contrast: factor.
@@ -142,7 +142,7 @@ def _draw_filter(rng: np.random.Generator) -> Filter:
 
 
 def apply_intensity(draw: IntensityDraw, image: Image) -> None:
-    """Change an image uint8 (D, h, w) in place; the result depends on nothing but the draw."""
+    """Change an image uint8 (D, h, w) in place; nothing else is random."""
     if draw.contrast != 1 or draw.brightness != 0:
         level = np.arange(256) * draw.contrast + 255 * draw.brightness
         table = np.clip(np.rint(level), 0, 255).astype(np.uint8)

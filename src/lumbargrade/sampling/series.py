@@ -1,4 +1,4 @@
-"""From a volume and its labels to one network input."""
+"""Make one network input from a sagittal volume and its labels."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MOST_CHANNELS = 128
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One sagittal series as a network sees it: upright, whatever way it is stored.
+    """A sagittal series as network input, upright in whatever orientation it is stored.
 
     Attributes:
         image: uint8 (D, size, size).
         points: float32 (P, 3): x, y in pixels of ``image`` and its slice index z; nan where
             not annotated.
-        annotated: (P,) which points are marked.
+        annotated: (P,) which points are labelled.
         grades: int8 (P,), -1 where not graded.
         maps: pixels and slices of ``image`` to native voxels and back.
         study_id, series_id: where it comes from.
@@ -43,7 +43,7 @@ class Sample:
 
 
 def annotated_points(row: SeriesRow) -> NDArray[np.bool_]:
-    """Which points of a row are marked, (P,)."""
+    """Return which points of a row are labelled, (P,)."""
     return np.asarray(np.isfinite(row.points).all(axis=1))
 
 
@@ -55,14 +55,13 @@ def make_sample(
     draw: AugmentDraw | None = None,
     frame: int = 0,
 ) -> Sample:
-    """Bring a volume upright and resize it to a square, or to where an augmentation puts it.
+    """Turn a volume upright and resize it to a square, or map it as the augmentation says.
 
     Args:
         volume: the series.
         row: its labels, in native voxels.
         size: side of the network input, pixels.
-        draw: what augmentation does, in pixels of the upright volume; None leaves image and labels
-            as they are.
+        draw: the augmentation, in pixels of the upright volume; None for no augmentation.
         frame: side of a square that images are resized to first and augmented in, before they are
             resized to the input, as in the published runs; 0 resamples them once.
     """
@@ -97,7 +96,7 @@ def make_sample(
 
 
 def fitted(pixels: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], FloatArray]:
-    """Slices resized until the longer side fills a square, centred on black: the published way.
+    """Resize slices to a square as the published runs did: longer side fitted, centred on black.
 
     OpenCV's linear `resize` gives a whole number of pixels and never averages, and the border is
     whole pixels too, so the map may differ from `fit_to_frame` by up to half a pixel. All slices go
@@ -128,10 +127,10 @@ def fitted(pixels: NDArray[np.uint8], size: int) -> tuple[NDArray[np.uint8], Flo
 
 
 def warp_volume(pixels: NDArray[np.uint8], matrix: FloatArray, size: int) -> NDArray[np.uint8]:
-    """Every slice through one 3 x 3 map from native pixels to a black square frame.
+    """Map every slice from native pixels into a black square frame by one 3 x 3 matrix.
 
-    Linear interpolation. Where the map shrinks more than twofold, blocks of pixels are averaged
-    first: linear interpolation alone would skip pixels, and turn fine detail into false coarse one.
+    Interpolation is linear. If the map shrinks the image more than twofold, blocks of pixels are
+    averaged first, since linear interpolation alone would skip pixels (aliasing).
 
     Args:
         pixels: uint8 (D, H, W).
@@ -159,7 +158,7 @@ def warp_volume(pixels: NDArray[np.uint8], matrix: FloatArray, size: int) -> NDA
 
 
 def shrinkage(matrix: FloatArray, shape: tuple[int, ...]) -> float:
-    """Frame pixels per native pixel (root of the area ratio) in the middle of an image."""
+    """Return frame pixels per native pixel (root of the area ratio) in the middle of an image."""
     height, width = shape
     u, v, w = matrix @ np.array([(width - 1) / 2, (height - 1) / 2, 1.0])
     jacobian = (matrix[:2, :2] - np.outer([u / w, v / w], matrix[2, :2])) / w

@@ -1,4 +1,4 @@
-"""From a study's volumes and guide points to the crops that a network sees."""
+"""Cut the crops that a network sees from a study's volumes, around guide points."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lumbargrade.sampling.crops import Crop, CropGrid, View, cut_crop, empty_cro
 from lumbargrade.sampling.guides import CENTRE, LEFT, RIGHT, guide_for
 from lumbargrade.sampling.intensity import IntensityDraw, apply_intensity, draw_intensity
 
-#: The ten places of a view: left L1/L2..L5/S1, then right, as targets with sides stand.
+#: The ten places of a view, in the order of targets with sides: left L1/L2 to L5/S1, then right.
 PLACES: tuple[tuple[Side, Level], ...] = tuple((s, v) for s in Side for v in Level)
 
 _LEVELS = tuple(Level)
@@ -27,14 +27,14 @@ _LEVELS = tuple(Level)
 
 @dataclass(frozen=True, eq=False)
 class CropDraw:
-    """All that is random about the crops of one study.
+    """Everything random about the crops of one study.
 
     Attributes:
         shift: (5, 3, 3) mm added to the guide points.
         turn: (3, 10) rotation of each crop in its plane, degrees; views as `SeriesKind`.
         zoom: (3, 10) magnification.
         intensity: change of grey values of each view.
-        dropped: views that are taken away.
+        dropped: views that are left out.
     """
 
     shift: FloatArray
@@ -77,8 +77,8 @@ class StudyCrops:
     Attributes:
         views: kind -> ten crops in the order of `PLACES`. On T2 a level's left and right crop show
             the same slices, around the canal, in opposite order.
-        covered: kind -> (10,) whether there is a crop.
-        cuts: how the axial series cut each level; None where the level has no point there.
+        covered: kind -> (10,) whether the crop has a valid slice.
+        cuts: how the axial series cut each level; None if the level has no point there.
         spaces: which series share a space.
     """
 
@@ -88,11 +88,11 @@ class StudyCrops:
     spaces: Spaces
 
     def images(self, kind: SeriesKind) -> NDArray[np.uint8]:
-        """All crops of a view, (10, D, S, S)."""
+        """Return all crops of a view, (10, D, S, S)."""
         return np.stack([c.image for c in self.views[kind]])
 
     def valid(self, kind: SeriesKind) -> NDArray[np.bool_]:
-        """Which slices there are, (10, D)."""
+        """Return which slices of the crops are valid, (10, D)."""
         return np.stack([c.valid for c in self.views[kind]])
 
 
@@ -104,17 +104,17 @@ def cut_study(
     kinds: Sequence[SeriesKind] = tuple(SeriesKind),
     draw: CropDraw | None = None,
 ) -> StudyCrops:
-    """Cut every crop that the study's series and points allow.
+    """Cut every crop that the series and points of a study allow.
 
-    Of several sagittal series of a kind, the one that most points were found in is used. Axial
-    slices are chosen level by level among all axial series.
+    Of several sagittal series of a kind, the one with the most points is used. Axial slices are
+    chosen level by level from all axial series.
 
     Args:
         volumes: series of the study; each has its kind.
         points: where the levels are.
         config: sizes.
         kinds: views that are wanted.
-        draw: augmentation; None leaves everything as it is.
+        draw: the augmentation; None for no augmentation.
     """
     spaces = find_spaces(volumes)
     views: dict[SeriesKind, tuple[Crop, ...]] = {}
@@ -153,7 +153,7 @@ def _sagittal(
     config: CropConfig,
     draw: CropDraw | None,
 ) -> list[Crop]:
-    """T1 around each foramen, T2 around the canal."""
+    """Cut T1 crops around each foramen and T2 crops around the canal."""
     grid = CropGrid(config.sagittal_size, config.sagittal_mm, config.neighbours)
     if volume is None:
         return [empty_crop(grid)] * len(PLACES if kind is SeriesKind.SAGITTAL_T1 else _LEVELS)
@@ -176,7 +176,7 @@ def _sagittal(
 
 
 def _slices_at(volume: Volume, points: FloatArray) -> list[int | None]:
-    """The slice nearest to each point (N, 3); None where it is unknown or outside the image."""
+    """Return the slice nearest to each point (N, 3); None if unknown or outside the image."""
     voxels = volume.from_patient(points)
     found: list[int | None] = []
     for (x, y, z), middle in zip(voxels, volume.nearest_slices(voxels[:, 2]).tolist(), strict=True):
@@ -196,7 +196,7 @@ def _axial(
     config: CropConfig,
     draw: CropDraw | None,
 ) -> tuple[list[Crop], list[LevelCut | None]]:
-    """Around each recess: beside the projected canal centre, in the slice that cuts the level."""
+    """Cut axial crops around each recess, in the slice that cuts the level."""
     grid = CropGrid(config.axial_size, config.axial_mm, config.neighbours)
     by_id = {v.series_id: v for v in volumes}
     cuts: list[LevelCut | None] = [None] * len(_LEVELS)
@@ -256,7 +256,7 @@ def _turned(kind: SeriesKind, place: int, draw: CropDraw | None) -> _Turn:
 
 
 def _recoloured(crops: Sequence[Crop], kind: SeriesKind, draw: CropDraw | None) -> Sequence[Crop]:
-    """Grey values changed alike in all crops of a view, in place."""
+    """Change the grey values of all crops of a view in the same way, in place."""
     if draw is not None:
         for crop in crops:
             if crop.valid.any():

@@ -1,4 +1,4 @@
-"""Rows of whole studies: what tasks that look at several series, level by level, train on."""
+"""Rows of whole studies, for tasks that look at crops of several series."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lumbargrade.lsdc.point_file import PointRow
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import SeriesEntry
 
-#: Standard deviation of guide points along each axis where it cannot be measured, mm.
+#: Standard deviation of guide points along each axis if it cannot be measured, mm.
 DEFAULT_JITTER = 2.0
 
-#: Fewer compared points than this say little about their spread.
+#: Minimum number of compared points to measure their spread.
 FEWEST_ERRORS = 30
 
 
@@ -53,7 +53,7 @@ class StudyRow:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells it from other rows: the study."""
+        """The key of the row: its study."""
         return (self.study_id,)
 
     @property
@@ -80,13 +80,13 @@ def study_rows(
     *,
     include_wrong_left_points: bool = False,
 ) -> list[StudyRow]:
-    """A row for every study of a store that has a grade of a target and a point to start from.
+    """Return a row for every study of a store with a grade of a target and a guide point.
 
     Args:
         store: series, points and grades.
         targets: what is graded.
-        predicted: out-of-fold points; a study that has any is guided by them alone, others by
-            their labels.
+        predicted: out-of-fold points; a study with any such point uses only these as guides, other
+            studies use their labels.
         include_wrong_left_points: use the left T1 points of the three studies where they are wrong.
     """
     series: dict[str, list[SeriesEntry]] = defaultdict(list)
@@ -123,10 +123,10 @@ def measured_jitter(
     predicted: Mapping[str, Mapping[Target, PointRow]],
     labels: Mapping[str, Mapping[Target, Point]],
 ) -> tuple[float, float, float]:
-    """How far predicted points lie from labels along patient x, y, z: a robust deviation, mm.
+    """Return a robust standard deviation of predicted points about labels, along x, y and z, mm.
 
     1.4826 times the median absolute error is the standard deviation of a normal distribution and
-    does not count the few points that lie on another level. Subarticular points are not guides.
+    ignores the few points that lie on another level. Subarticular points are not guides.
     """
     errors = [
         np.subtract(row.point.patient or NOWHERE, labels[study][target].patient or NOWHERE)
@@ -141,7 +141,7 @@ def measured_jitter(
 
 
 def _labels(store: VolumeStore, include_wrong: bool) -> dict[str, dict[Target, Point]]:
-    """Study -> target -> its labelled point; the first where several series have one."""
+    """Return study -> target -> labelled point; the first one if several series have one."""
     kinds = {(s.study_id, s.series_id): s.kind for s in store.series}
     found: dict[str, dict[Target, Point]] = defaultdict(dict)
     for p in store.points:
