@@ -17,6 +17,7 @@ from typing import Any
 
 from lumbargrade.domain.errors import NothingDone, Problem, UsageError
 from lumbargrade.domain.vocabulary import KIND_OF, Condition, SeriesKind
+from lumbargrade.files.pool import run_jobs
 from lumbargrade.files.writing import locked_folder, write_text
 from lumbargrade.lsdc.mean_shape import frame_shapes, mean_shape
 from lumbargrade.lsdc.prepare_series import (
@@ -40,7 +41,6 @@ from lumbargrade.lsdc.store_tables import (
     render_series,
 )
 from lumbargrade.lsdc.tables import LsdcTables, SeriesEntry, assign_folds, read_tables
-from lumbargrade.lsdc.workers import run_series_jobs
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,9 @@ def prepare(
         _write_index(out, {"version": STORE_VERSION, "complete": False})
         _remove_leftovers(out)
         work = partial(prepare_series, out)
-        outcomes = run_series_jobs(work, jobs, workers, kept="finished series are kept;")
+        outcomes = run_jobs(
+            work, jobs, workers, kept="finished series are kept;", task="series", unit="series"
+        )
         return _consolidate(out, tables, outcomes, absent)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lumbargrade.domain.errors import Problem
+from lumbargrade.files.pool import run_jobs
 from lumbargrade.lsdc.prepare_series import SeriesJob, place_points, read_entry, series_jobs
 from lumbargrade.lsdc.tables import LsdcTables
-from lumbargrade.lsdc.workers import run_series_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def read_images(tables: LsdcTables, *, workers: int = 1) -> ImagesRead:
         LumbargradeError: if a worker process dies.
     """
     jobs = [job for job in series_jobs(tables) if job.folder.is_dir()]
-    found = run_series_jobs(read_one, jobs, workers)
+    found = run_jobs(read_one, jobs, workers, task="series", unit="series")
     good = [one for one in found if one.slices]
     return ImagesRead(
         series=len(good),

@@ -6,11 +6,7 @@ The DICOM files are valid MR images with the tags that LSDC files carry.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,11 +17,11 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, RLELossless
-from tqdm import tqdm
 
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind, Target
+from lumbargrade.files.pool import run_jobs
 from lumbargrade.files.tables import write_table
 from lumbargrade.files.writing import atomic_path, write_text
 from lumbargrade.phantom.render import acquire
@@ -197,10 +193,8 @@ def make_dataset(out: Path, settings: Settings, *, workers: int = 1) -> int:
         (settings.seed, settings.first + i, images, settings.transfer_syntax)
         for i in range(settings.studies)
     ]
-    plans, files = [], 0
-    for plan, count in tqdm(_map(jobs, workers), total=len(jobs), unit="study", desc="phantom"):
-        plans.append(plan)
-        files += count
+    made = run_jobs(_make_study, jobs, workers, task="phantom", unit="study")
+    plans, files = [plan for plan, _ in made], sum(count for _, count in made)
     _write_tables(out, settings.split, sorted(plans, key=lambda p: id_order(p.study_id)))
     write_text(out / MARKER, json.dumps({**asdict(settings), "complete": True, "files": files}))
     return files
@@ -227,15 +221,6 @@ def _claim(out: Path, settings: Settings) -> int | None:
 
 
 _Job = tuple[int, int, Path, TransferSyntax]
-
-
-def _map(jobs: list[_Job], workers: int) -> Iterator[tuple[StudyPlan, int]]:
-    workers = min(workers or os.cpu_count() or 1, len(jobs))
-    if workers == 1:
-        yield from map(_make_study, jobs)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        yield from pool.map(_make_study, jobs)
 
 
 def _make_study(job: _Job) -> tuple[StudyPlan, int]:

@@ -37,8 +37,8 @@ def guide_for(series_id: str, points: Iterable[Point], spaces: Spaces) -> FloatA
     """Return the guide of one series, (5, 3, 3) LPS mm; NaN for unknown points.
 
     Only points of series in the same patient space are used. Canal points give the centre,
-    foraminal points the sides. A missing centre is the middle between the subarticular points or between
-    the foramina. A missing side lies ``TO_FORAMEN`` beside the centre.
+    foraminal points the sides. A missing centre is the middle between the subarticular points,
+    or between the foramina. A missing side lies ``TO_FORAMEN`` beside the centre.
 
     Args:
         series_id: the series that crops are cut from.

@@ -1,4 +1,4 @@
-"""The same work on every series of a data set: in parallel, with a progress bar, safe to kill."""
+"""Do the same work on many jobs in parallel, with a progress bar; safe to kill."""
 
 from __future__ import annotations
 
@@ -20,24 +20,31 @@ Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 
 
-def run_series_jobs(
-    work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int, *, kept: str = ""
+def run_jobs(
+    work: Callable[[Job], Outcome],
+    jobs: Sequence[Job],
+    workers: int,
+    *,
+    task: str,
+    unit: str,
+    kept: str = "",
 ) -> list[Outcome]:
-    """All outcomes, in the order of the jobs.
+    """Run all jobs and return their outcomes in the order of the jobs.
 
     Args:
         work: a function of a module (or a partial of one), because other processes import it.
-        jobs: one per series.
-        workers: processes; 1 works in this process, 0 takes one per CPU core.
-        kept: what is not lost if a worker dies, as part of the message.
+        jobs: what it is called with.
+        workers: number of processes; 1 works in this process, 0 uses one per CPU core.
+        task, unit: names of the work and of one job, for the progress bar.
+        kept: what is not lost if a worker dies, for the message.
 
     Raises:
         LumbargradeError: if a worker process dies.
     """
     outcomes: dict[int, Outcome] = {}
-    # Where nobody watches a progress bar, a line every half minute is enough.
+    # without a terminal, a line every half minute is enough
     interval = 0.2 if sys.stderr.isatty() else 30.0
-    with tqdm(total=len(jobs), desc="series", unit="series", mininterval=interval) as bar:
+    with tqdm(total=len(jobs), desc=task, unit=unit, mininterval=interval) as bar:
         for number, outcome in _outcomes(work, jobs, workers or os.cpu_count() or 1, kept):
             outcomes[number] = outcome
             bar.update()
@@ -47,12 +54,12 @@ def run_series_jobs(
 def _outcomes(
     work: Callable[[Job], Outcome], jobs: Sequence[Job], workers: int, kept: str
 ) -> Iterator[tuple[int, Outcome]]:
-    """(Job number, outcome) as they come."""
+    """Yield (job number, outcome) in the order in which jobs end."""
     workers = min(workers, len(jobs))
     if workers <= 1:
         yield from ((i, work(job)) for i, job in enumerate(jobs))
         return
-    # Spawned, not forked: the caller may run threads (torch does), which a fork does not survive.
+    # spawned, not forked: a fork does not survive if the caller runs threads, as torch does
     pool = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
@@ -70,13 +77,13 @@ def _outcomes(
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches every process of the terminal; the parent alone decides what to do about it.
+    # Ctrl-C reaches every process of the terminal; only the parent handles it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
 def _leave_with_parent() -> None:
-    """End a worker whose parent was killed: it would wait for work for ever."""
+    """End a worker whose parent was killed; it would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
