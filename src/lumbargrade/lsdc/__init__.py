@@ -1,1 +1,1 @@
-"""The LSDC data set: tables to typed labels, corrections, and the volume store made of it."""
+"""The LSDC data set: its tables as typed labels, corrections, and the volume store made from it."""

@@ -1,9 +1,8 @@
-"""True grades of a cohort of one's own, with properties of its studies to group by.
+"""Reference grades of your own cohort, with properties of its studies to group by.
 
-Two layouts are read: that of ``train.csv`` (a row per study, any of the 25 columns), and a long
-one (``study_id``, ``condition``, ``level``, ``grade``, and ``side`` where the condition does not
-name it). Study ids are text, so that DICOM UIDs are fine. Every other column is a property of the
-study.
+Two layouts are read: that of ``train.csv`` (a row per study, any of the 25 columns), and a long one
+(``study_id``, ``condition``, ``level``, ``grade``, and ``side`` where the condition does not name
+it). Study ids are text, so DICOM UIDs can be used. Every other column is a property of the study.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from lumbargrade.files.tables import filled, read_table, table_header
 from lumbargrade.scoring.agreement import OWN_PARTS
 
 NOT_GIVEN = "(not given)"
-#: A numeric property with more values than this is cut into bands at its quartiles.
+#: A numeric property with more values than this is cut at its quartiles.
 MOST_NUMBERS = 8
-#: A property with more values than this is no grouping (an id, a date).
+#: A property with more values than this cannot be grouped by (an id, a date).
 MOST_VALUES = 30
 
 _COLUMNS = {t.column for t in FINDINGS}
@@ -39,7 +38,7 @@ _LONG = ("study_id", "condition", "level", "grade")
 
 @dataclass(frozen=True)
 class CohortLabels:
-    """What a label table says.
+    """The content of a label table.
 
     Attributes:
         grades: study -> target -> true grade; what is not graded is absent.
@@ -51,7 +50,7 @@ class CohortLabels:
 
 
 def read_labels(path: Path) -> CohortLabels:
-    """Read a label table in either layout; grades in any case, empty cells are not graded.
+    """Read a label table in either layout; empty cells are not graded.
 
     Raises:
         BadTable: for unknown grades, findings or columns that look like misspelt findings,
@@ -117,9 +116,9 @@ def _target(condition: str, level: str, side: str = "") -> Target:
 def groups_of(
     labels: CohortLabels, columns: Sequence[str]
 ) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Studies by the values of some columns: column -> value -> studies.
+    """Group studies by the values of some columns: column -> value -> studies.
 
-    Numbers with more than ``MOST_NUMBERS`` values, such as ages, are cut at their quartiles.
+    A numeric column with more than ``MOST_NUMBERS`` values, such as age, is cut at its quartiles.
 
     Raises:
         UsageError: for a column that the labels lack or that has too many values for a group.
@@ -165,7 +164,7 @@ def _number(text: str) -> float | None:
 
 
 def _bands(given: Mapping[str, str]) -> dict[str, str]:
-    """Study -> name of its group: the text itself, or a quarter of the numbers."""
+    """Return study -> group: the text itself, or the quartile band of the number."""
     numbers = {study: _number(text) for study, text in given.items()}
     known = np.array([n for n in numbers.values() if n is not None])
     if len(known) < len(given) or len(np.unique(known)) <= MOST_NUMBERS:

@@ -1,9 +1,9 @@
-"""Corrections of single labelled points, as a table that people edit.
+"""Corrections of labelled points, as a table that people edit.
 
-Its columns are those of ``train_label_coordinates.csv`` and ``fix``, which says what each row
-does: ``add`` a point that was missing, ``move`` one to another place or instance, ``drop`` one.
-Whatever it does not name stays as it was. Further columns (why, by which check) are for people.
-A complete corrected table, as published, has other values in ``fix`` or no such column.
+The table has the columns of ``train_label_coordinates.csv`` and a column ``fix`` with the action of
+each row: ``add`` a missing point, ``move`` a point to another position or instance, ``drop`` a
+point. Other points stay unchanged. Further columns (reason, check) are ignored. A complete
+corrected table, as published, has other values in ``fix`` or no such column.
 
 The package holds one table of corrections: the canal points that the published runs added or moved.
 """
@@ -26,15 +26,15 @@ POINT_COLUMNS = (
     *("x", "y"),
 )
 
-#: What `--label-fixes` calls the corrections of the published runs.
+#: Value of `--label-fixes` for the corrections of the published runs.
 PUBLISHED = "published"
 
-#: These corrections; ``published_canal.txt`` beside them names their source and its licence.
+#: The file of these corrections; ``published_canal.txt`` names its source and licence.
 PUBLISHED_FILE = Path(str(resources.files("lumbargrade.lsdc") / "data" / "published_canal.csv"))
 
 
 def corrections_file(name: str | None) -> Path | None:
-    """The table that a value of `--label-fixes` names; None where none is given.
+    """Return the table that the value of `--label-fixes` names; None if no value is given.
 
     Args:
         name: ``published``, or the path of a file; ``./published`` is a file of that name.
@@ -55,7 +55,7 @@ def corrections_file(name: str | None) -> Path | None:
 
 
 class Fix(StrEnum):
-    """What a correction does."""
+    """The action of a correction."""
 
     ADD = "add"
     MOVE = "move"
@@ -64,7 +64,7 @@ class Fix(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """One corrected point.
+    """A corrected point.
 
     Attributes:
         fix: what is done.
@@ -88,12 +88,12 @@ class Correction:
 
 
 def holds_corrections(path: Path) -> bool:
-    """Whether a table corrects single points, as against a complete corrected table.
+    """Return whether a table holds corrections of single points, not a complete corrected table.
 
-    It does when it has a column ``fix`` in which nothing but ``add``, ``move`` and ``drop`` stands.
+    A table of corrections has a column ``fix`` with only ``add``, ``move`` and ``drop``.
 
     Raises:
-        BadTable: for a file that is no table, and where only some rows have such a value.
+        BadTable: if the file is not a table, or only some rows have such a value.
     """
     if "fix" not in table_header(path):
         return False
@@ -101,7 +101,7 @@ def holds_corrections(path: Path) -> bool:
     others = [row for row in rows if row["fix"] not in set(Fix)]
     for row in others:
         if (word := row["fix"].strip().lower()) in set(Fix):
-            # taken for another value, it would make this a complete table of few points
+            # if it were read as another value, this would be a complete table with few points
             raise row.error(f"{row['fix']!r}; write {word}", "fix")
     if others and len(others) < len(rows):
         raise others[0].error("write add, move or drop, as in the other rows", "fix")
@@ -109,11 +109,11 @@ def holds_corrections(path: Path) -> bool:
 
 
 def read_corrections(path: Path) -> list[Correction]:
-    """A table of corrections.
+    """Read a table of corrections.
 
     Raises:
-        BadTable: for missing columns, unknown names, values that are no numbers, and two
-            corrections of one point.
+        BadTable: if a column is missing, a name is unknown, a value is not a number, or a point has
+            two corrections.
     """
     found = []
     seen: dict[tuple[str, str, Target], int] = {}
@@ -140,7 +140,7 @@ def require_applicable(
     labelled: Collection[tuple[str, str, Target]],
     series: Collection[tuple[str, str]],
 ) -> None:
-    """Refuse corrections that do not fit the labels.
+    """Check that corrections fit the labels.
 
     Args:
         path: where they come from, for the message.
@@ -149,8 +149,8 @@ def require_applicable(
         series: study and series of every series of the data set.
 
     Raises:
-        BadTable: if the data set lacks the series, a point to move or drop is absent, or one to
-            add is there already.
+        BadTable: if the data set lacks the series, a point to move or drop is absent, or a point to
+            add exists already.
     """
     for c in corrections:
         where = f"{path}, row {c.row}: {c.fix} {c.target.column} in series {c.series_id}"

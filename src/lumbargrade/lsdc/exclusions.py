@@ -1,7 +1,7 @@
-"""What is left out of training or trusted less.
+"""Labels that are excluded from training or trusted less.
 
-Excluded series and studies with their reasons, and the list of contradicted grades that `audit`
-writes and a person shortens.
+These are the excluded series and studies with their reasons, and the list of contradicted grades
+that `audit` writes and a person reviews.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FILE = "lsdc/data/excluded.toml"
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """One entry of ``data/excluded.toml``.
+    """An entry of ``data/excluded.toml``.
 
     Attributes:
         condition: whose rows it concerns.
@@ -46,7 +46,7 @@ class Exclusion:
     study: str | None = None
 
     def covers(self, condition: Condition, study_id: str, series_id: str) -> bool:
-        """Whether a training row of this series is left out."""
+        """Return whether the training row of a series is excluded."""
         if condition is not self.condition:
             return False
         return series_id == self.series or study_id == self.study
@@ -59,7 +59,7 @@ class _Exclusions:
 
 @cache
 def exclusions() -> tuple[Exclusion, ...]:
-    """All exclusions, in the order of the data file."""
+    """Return all exclusions, in the order of the data file."""
     text = (resources.files("lumbargrade") / _FILE).read_text("utf-8")
     return structured(parse_plain(text, _FILE), _Exclusions, _FILE, "exclusions").excluded
 
@@ -67,7 +67,7 @@ def exclusions() -> tuple[Exclusion, ...]:
 def is_excluded(
     condition: Condition, study_id: str, series_id: str, *, include_wrong_left_points: bool = False
 ) -> bool:
-    """Whether a series gives no training row for a condition.
+    """Return whether a series is excluded from the training rows of a condition.
 
     Args:
         include_wrong_left_points: keep what the published runs meant to leave out and did not.
@@ -78,15 +78,15 @@ def is_excluded(
     )
 
 
-#: (study id, target) -> the grade that was contradicted.
+#: (study id, target) -> contradicted grade.
 Contradicted = dict[tuple[str, Target], Grade]
 
 
 def read_contradicted(path: Path) -> Contradicted:
-    """A table with the columns ``study_id``, ``finding`` and ``grade``; others are ignored.
+    """Read a table with the columns ``study_id``, ``finding`` and ``grade``; others are ignored.
 
     Raises:
-        BadTable: for missing columns, unknown findings or grades, ids that are no numbers.
+        BadTable: if a column is missing, or a finding, grade or id is not valid.
     """
     found: Contradicted = {}
     for row in read_table(path, ("study_id", "finding", "grade")):
@@ -103,10 +103,10 @@ def without_contradicted(
     weight: float,
     rng: np.random.Generator,
 ) -> NDArray[np.int8]:
-    """The grades (P,) with each contradicted one kept by chance, else -1: not graded.
+    """Return grades (P,) in which contradicted grades are randomly set to -1 (not graded).
 
-    A grade that takes part in a share ``weight`` of the epochs pulls a network that much less,
-    whichever losses it enters. A label that was changed since it was contradicted is kept.
+    Skipping a grade in a fraction ``1 - weight`` of the epochs down-weights it in every loss. A
+    label that was changed after it was contradicted is kept.
     """
     kept = grades.copy()
     drawn = rng.random(len(targets))

@@ -1,4 +1,4 @@
-"""Mean shapes of the labelled points: by generalised Procrustes analysis, or from a file."""
+"""Mean shapes of labelled points, from generalised Procrustes analysis or from a file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lumbargrade.lsdc.rows import SeriesRow
 #: Side of the square frame in which mean shapes and augmentation are described, pixels.
 FRAME = 512
 
-#: A point of a mean shape may lie this far outside the frame, pixels.
+#: Largest distance of a point of a mean shape outside the frame, pixels.
 _OUTSIDE = 64
 
 #: Layouts of mean shape files: shape of the array -> its condition, and what it holds.
@@ -31,10 +31,10 @@ _LAYOUTS = {
     (5, 2): (Condition.CANAL, "L1/L2 to L5/S1, as x, y"),
 }
 
-#: A mean shape file is far shorter than this, bytes.
+#: Largest size of a mean shape file, bytes; ours are far smaller.
 _LONGEST = 1 << 20
 
-#: Exceptions of numpy for files that are not arrays, found by cutting files and flipping bytes.
+#: Exceptions that numpy raises for files that are not arrays.
 _UNREADABLE = (
     ValueError,
     EOFError,
@@ -49,11 +49,11 @@ _UNREADABLE = (
 
 
 def mean_shape(shapes: ArrayLike, *, iterations: int = 50, tolerance: float = 1e-10) -> FloatArray:
-    """The mean of point sets that differ by shift, rotation and size.
+    """Compute the mean of point sets that differ by shift, rotation and size.
 
-    Generalised Procrustes (Gower 1975): centre every shape, scale it to unit size, turn and scale
-    it onto the current mean, average, repeat. The result is given back the mean position, mean
-    orientation and mean size of the shapes, so it can be drawn in their frame.
+    Generalised Procrustes (Gower 1975): centre every shape, scale it to unit size, rotate and scale
+    it onto the current mean, average, repeat. The result gets the mean position, orientation and
+    size of the shapes, so it can be drawn in their frame.
 
     Args:
         shapes: (N, P, 2) points without NaN; N >= 1, P >= 2, not all points of a shape equal.
@@ -85,15 +85,15 @@ def mean_shape(shapes: ArrayLike, *, iterations: int = 50, tolerance: float = 1e
         mean = new
         if moved < tolerance:
             break
-    # No step turns the mean, so it stands as the average of the shapes stood.
+    # No step rotates the mean, so it has the average orientation of the shapes.
     mean = mean * sizes.mean() + centres.mean()
     return np.stack([mean.real, mean.imag], axis=-1)
 
 
 def frame_shapes(rows: Iterable[SeriesRow], volume_of: Callable[[str, str], Volume]) -> FloatArray:
-    """The in-plane points of all rows that have every point, in the 512 frame, (N, P, 2).
+    """Return in-plane points of all rows that have every point, in the 512 frame, (N, P, 2).
 
-    Points are those of the upright volumes, as networks see them.
+    Points are in the upright volumes, as networks see them.
 
     Args:
         volume_of: gives the volume of a study's series, by ids.
@@ -109,7 +109,7 @@ def frame_shapes(rows: Iterable[SeriesRow], volume_of: Callable[[str, str], Volu
 
 
 def read_mean_shape(path: Path, condition: Condition) -> FloatArray:
-    """A mean shape from a ``.npy`` file in the layout of the published files, or in our own.
+    """Read a mean shape from a ``.npy`` file in the published layout or in our own.
 
     ======== ================================================================================
     (10, 2)  foraminal, published: left L1/L2 to L5/S1, then right
@@ -161,7 +161,7 @@ def _read_array(path: Path) -> NDArray[np.generic]:
     try:
         with path.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # files of Python 2 are read all the same
-            # a header may claim any size, so the bytes are read before it is believed
+            # a header may state any size, so the bytes are read first
             content = io.BytesIO(stream.read(_LONGEST))
             return np.asarray(np.lib.format.read_array(content, allow_pickle=False))
     except _UNREADABLE:

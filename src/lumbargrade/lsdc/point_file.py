@@ -1,7 +1,6 @@
-"""Predicted points as a CSV file: what stage one hands to stage two.
+"""Predicted points as a CSV file, which the second stage trains on.
 
-``validate`` writes it, with points of every study by models that have not seen the study; training
-of a second stage reads it.
+``validate`` writes the file. Every point comes from models that have not seen its study.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Target, target_from_column
 from lumbargrade.files.tables import Row, finite, id_text, listed, read_table, whole, write_table
 
-#: Columns of a point: where it was seen.
+#: Columns of the position of a point.
 PLACE_COLUMNS = (
     *("series_id", "instance_number", "x", "y", "z"),
     *("patient_x", "patient_y", "patient_z"),
@@ -27,7 +26,7 @@ COLUMNS = ("study_id", "fold", "finding", *PLACE_COLUMNS, "models")
 
 
 def point_cells(point: Point | None) -> list[object]:
-    """Cells of the columns ``PLACE_COLUMNS``, empty where nothing is known."""
+    """Return the cells of ``PLACE_COLUMNS``; unknown values are empty."""
     if point is None:
         return [None] * len(PLACE_COLUMNS)
     patient = point.patient or (None,) * 3
@@ -35,7 +34,7 @@ def point_cells(point: Point | None) -> list[object]:
 
 
 def read_point(row: Row, target: Target) -> Point | None:
-    """The point of a row with ``PLACE_COLUMNS``; None where no series is named."""
+    """Read the point of a row with ``PLACE_COLUMNS``; None if no series is named."""
     if not row["series_id"]:
         return None
     x, y, z = (row.read(finite, axis) for axis in "xyz")
@@ -49,7 +48,7 @@ def read_point(row: Row, target: Target) -> Point | None:
 
 @dataclass(frozen=True, slots=True)
 class PointRow:
-    """One row of a file of points.
+    """A row of a file of points.
 
     Attributes:
         study_id: the study.
@@ -65,7 +64,7 @@ class PointRow:
 
 
 def write_points(path: Path, points: Iterable[PointRow]) -> int:
-    """Write points, studies ascending; returns how many."""
+    """Write points in ascending order of studies; return their number."""
     listed_rows = sorted(points, key=lambda row: (id_order(row.study_id), row.point.target.column))
     cells = (
         [r.study_id, r.fold, r.point.target.column, *point_cells(r.point), r.models]
@@ -76,11 +75,11 @@ def write_points(path: Path, points: Iterable[PointRow]) -> int:
 
 
 def read_points(path: Path) -> dict[str, dict[Target, PointRow]]:
-    """Study -> target -> its row.
+    """Read a file of points as study -> target -> row.
 
     Raises:
-        BadTable: for a file that is none, missing columns and values that are no points, each with
-            its row.
+        BadTable: if there is no such file, a column is missing or a value is not valid; the message
+            names the row.
     """
     found: dict[str, dict[Target, PointRow]] = defaultdict(dict)
     seen: dict[tuple[str, Target], int] = {}
@@ -99,7 +98,7 @@ def read_points(path: Path) -> dict[str, dict[Target, PointRow]]:
 def refuse_seen(
     points: Mapping[str, Mapping[Target, PointRow]], folds: Mapping[str, int], path: Path | str
 ) -> None:
-    """Make sure that no point comes from a model that was trained on its study.
+    """Check that no point comes from a model that was trained on its study.
 
     Args:
         points: study -> target -> point.
@@ -107,7 +106,7 @@ def refuse_seen(
         path: where the points come from, for the message.
 
     Raises:
-        UsageError: naming the study and the model.
+        UsageError: if one does; the message names the study and the model.
     """
     for study, placed in points.items():
         fold = folds.get(study)

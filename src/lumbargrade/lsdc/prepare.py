@@ -1,8 +1,8 @@
-"""A data set in the LSDC layout into a volume store: parallel, resumable, safe to kill.
+"""Convert a data set in the LSDC layout to a volume store: parallel, resumable, safe to kill.
 
-Every series is written by one worker, its JSON file last (:mod:`.series_file`). The store is
-marked incomplete before the first write and complete after the last, so that whatever moment the
-program dies at, the next run does only what is missing, and nobody trains on half a store.
+Every series is written by one worker, its JSON file last (:mod:`.series_file`). The store is marked
+incomplete before the first write and complete after the last. Whenever the program is killed, the
+next run does only what is missing, and an incomplete store cannot be trained on.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What a run of ``prepare`` did.
+    """The result of a run of ``prepare``.
 
     Attributes:
         store: the store.
@@ -108,8 +108,8 @@ def prepare(
         kinds: series of other kinds are left out of the store.
 
     Raises:
-        UsageError: if ``data`` is no LSDC data set or ``out`` cannot be a store.
-        BadTable, BadStore: for unusable tables, a store of another version.
+        UsageError: if ``data`` is not an LSDC data set or ``out`` cannot be a store.
+        BadTable, BadStore: if a table cannot be used, or the store has another version.
         NothingDone: if no series could be read.
         OSError: if the store cannot be written.
     """
@@ -136,7 +136,7 @@ def prepare(
 def _jobs(
     tables: LsdcTables, kinds: Sequence[SeriesKind]
 ) -> tuple[list[SeriesJob], list[SeriesEntry]]:
-    """The jobs, and the series of studies that have no image folder."""
+    """Return the jobs, and the series of studies that have no image folder."""
     there = {p.name for p in tables.images.iterdir()} if tables.images.is_dir() else set()
     wanted = [job for job in series_jobs(tables) if job.entry.kind in kinds]
     jobs = [job for job in wanted if job.entry.study_id in there]
@@ -149,7 +149,7 @@ def _consolidate(
     outcomes: Sequence[SeriesOutcome],
     absent: Sequence[SeriesEntry],
 ) -> PrepareSummary:
-    """Write the tables, mark the store complete, and say what happened."""
+    """Write the tables, mark the store complete, and summarise the run."""
     usable = {o.entry: o.record for o in outcomes if o.record.shape is not None}
     problems = [*tables.problems, *(p for o in outcomes for p in o.problems)]
     problems += [
@@ -195,7 +195,7 @@ def _consolidate(
 
 
 def _mean_shapes(store: VolumeStore) -> dict[str, list[list[float]]]:
-    """Condition -> (P, 2) in the 512 frame, for conditions with a row that has all its points."""
+    """Return condition -> (P, 2) in the 512 frame, for conditions with a complete row."""
     means = {}
     for condition in KIND_OF:
         shapes = frame_shapes(store.rows(condition), store.volume)

@@ -1,6 +1,6 @@
-"""One series from DICOM into the store, and its labelled points into the volume.
+"""Read a series from DICOM into the store, and place its labelled points in the volume.
 
-This is what a worker process does. It touches the files of its own series only.
+A worker process does this. It writes only the files of its own series.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SeriesJob:
 
 
 def series_jobs(tables: LsdcTables) -> list[SeriesJob]:
-    """A job for each series of the tables, in their order."""
+    """Return a job for each series, in the order of the tables."""
     points: dict[tuple[str, str], list[TablePoint]] = defaultdict(list)
     for point in tables.points:
         points[point.study_id, point.series_id].append(point)
@@ -61,7 +61,7 @@ class SeriesOutcome:
 
 
 def prepare_series(store: Path, job: SeriesJob) -> SeriesOutcome:
-    """Write a series to the store unless it is there from the same files; place its points.
+    """Write a series to the store unless it exists there from the same files; place its points.
 
     Raises:
         OSError: if the store cannot be written, naming the store.
@@ -104,7 +104,7 @@ def _read_and_write(store: Path, job: SeriesJob, signature: str) -> SeriesRecord
 
 
 def read_entry(entry: SeriesEntry, folder: Path) -> tuple[Volume | None, tuple[Problem, ...]]:
-    """The volume of a series by the LSDC rules (None if it has none), and every problem."""
+    """Return the volume of a series by the LSDC rules (None if it has none), and every problem."""
     study, series, kind = entry
     try:
         result = read_series(folder, series_id=series, study_id=study, kind=kind, rules=LSDC)
@@ -117,7 +117,7 @@ def read_entry(entry: SeriesEntry, folder: Path) -> tuple[Volume | None, tuple[P
 
 
 def folder_signature(folder: Path, entry: SeriesEntry) -> str:
-    """Changes when a file of the folder comes, goes, grows or is written, or the reader changes.
+    """Return a text that changes if files of the folder, or the reader, change.
 
     Raises:
         OSError: if the folder cannot be listed.
@@ -125,7 +125,7 @@ def folder_signature(folder: Path, entry: SeriesEntry) -> str:
     parts = [f"reader {READER_VERSION}", entry.kind.value]
     with os.scandir(folder) as entries:
         for file in sorted(entries, key=lambda e: e.name):
-            # a link to nothing is one unusable file, not a missing series
+            # a broken link is an unusable file, not a missing series
             status = file.stat(follow_symlinks=Path(file).exists())
             parts.append(f"{file.name} {status.st_size} {status.st_mtime_ns}")
     return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()
@@ -134,7 +134,7 @@ def folder_signature(folder: Path, entry: SeriesEntry) -> str:
 def place_points(
     points: tuple[TablePoint, ...], slices: tuple[VolumeSlice, ...]
 ) -> tuple[tuple[StoredPoint, ...], tuple[Problem, ...]]:
-    """Points in voxels and patient mm.
+    """Place labelled points in voxels and patient mm.
 
     A point names its slice by the number of its file, which is the slice's instance number by the
     LSDC rules. A point on an instance that the volume lacks or holds more than once, or outside its
@@ -166,7 +166,7 @@ def place_points(
 
 
 def _inside(point: TablePoint, shape: tuple[int, int]) -> bool:
-    # Pixel centres sit at integers, so the image reaches half a pixel further on every side.
+    # pixel centres are at integers, so the image extends half a pixel further on every side
     height, width = shape
     return -0.5 <= point.x <= width - 0.5 and -0.5 <= point.y <= height - 0.5
 

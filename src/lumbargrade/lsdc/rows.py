@@ -1,4 +1,4 @@
-"""Training rows: which series are trained on for a condition, with their points and grades."""
+"""Training rows: the series that a condition is trained on, with their points and grades."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, SeriesKin
 from lumbargrade.lsdc.exclusions import is_excluded
 from lumbargrade.lsdc.tables import SeriesEntry
 
-#: Conditions of which a row needs all points: one sagittal series shows every level.
+#: Conditions whose rows need all points, because one sagittal series shows every level.
 _NEEDS_ALL_POINTS = frozenset({Condition.FORAMINAL, Condition.CANAL})
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesRow:
-    """One series to train on.
+    """A series to train on.
 
     Attributes:
         study_id, series_id: as in the tables.
@@ -42,7 +42,7 @@ class SeriesRow:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells it from other rows: study and series."""
+        """The key of the row: its study and series."""
         return self.study_id, self.series_id
 
     @property
@@ -61,7 +61,7 @@ class SeriesRow:
 
 
 class LabelledPoint(Protocol):
-    """Anything that says which target it marks in which series."""
+    """A point of a table or a store: the target that it marks, in its series."""
 
     @property
     def study_id(self) -> str: ...
@@ -81,11 +81,11 @@ def select_rows(
     *,
     include_wrong_left_points: bool = False,
 ) -> dict[SeriesEntry, dict[Target, PointT]]:
-    """The series that give a training row, in table order, with their points.
+    """Select the series that give a training row, in table order, with their points.
 
     Foraminal and canal: series of the condition's kind with a point for every target. Subarticular:
     axial series with any point, since several axial series share the levels of a study. Excluded
-    series are left out.
+    series give no row.
     """
     marked: dict[tuple[str, str], dict[Target, PointT]] = defaultdict(dict)
     for point in points:

@@ -1,7 +1,7 @@
-"""One series in the store: ``<series>.npy`` with the pixels and ``<series>.json`` with the rest.
+"""Files of a series in the store: ``<series>.npy`` with pixels, ``<series>.json`` with the rest.
 
-The JSON file is written last, so a series is there exactly when its JSON file is. A series that
-could not be read has a JSON file with its problems and no pixels.
+The JSON file is written last, so a series is complete if its JSON file exists. A series that could
+not be read has a JSON file with its problems, and no pixels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lumbargrade.files.writing import atomic_path, write_text
 
 @dataclass(frozen=True, slots=True)
 class SeriesRecord:
-    """What the JSON file of a series says.
+    """The content of the JSON file of a series.
 
     Attributes:
         signature: of the source files; the series is read again when it changes.
@@ -44,7 +44,7 @@ class SeriesRecord:
 
 
 def series_paths(store: Path, study_id: str, series_id: str) -> tuple[Path, Path]:
-    """The (pixels, JSON) files of a series."""
+    """Return the (pixels, JSON) files of a series."""
     folder = store / "volumes" / study_id
     return folder / f"{series_id}.npy", folder / f"{series_id}.json"
 
@@ -58,13 +58,13 @@ def write_series(
     volume: Volume | None,
     problems: tuple[Problem, ...],
 ) -> SeriesRecord:
-    """Write a series so that a reader sees all of it or none of it.
+    """Write a series so that a reader sees all or nothing of it.
 
     Raises:
-        OSError: if it cannot be written; no JSON file is left behind then.
+        OSError: if it cannot be written; then there is no JSON file.
     """
     pixel_file, json_file = series_paths(store, study_id, series_id)
-    # An older JSON file must not vouch for newer pixels if we are killed between the two.
+    # an older JSON file must not describe newer pixels if we are killed between the two writes
     json_file.unlink(missing_ok=True)
     if volume is None:
         pixel_file.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def write_series(
 
 
 def read_record(store: Path, study_id: str, series_id: str) -> SeriesRecord | None:
-    """The JSON file of a series, or None if it is absent or damaged (both mean: read it again)."""
+    """Read the JSON file of a series; None if it is absent or damaged, so that it is read again."""
     pixel_file, json_file = series_paths(store, study_id, series_id)
     try:
         record = _from_json(json_file.read_text(encoding="utf-8"), json_file)
@@ -99,7 +99,7 @@ def read_record(store: Path, study_id: str, series_id: str) -> SeriesRecord | No
 
 
 def load_volume(store: Path, study_id: str, series_id: str, kind: SeriesKind) -> Volume:
-    """A series with memory-mapped pixels.
+    """Load a series with memory-mapped pixels.
 
     Raises:
         BadStore: if its files are missing or damaged.
@@ -119,7 +119,7 @@ def load_volume(store: Path, study_id: str, series_id: str, kind: SeriesKind) ->
 
 
 def _save_pixels(path: Path, pixels: NDArray[np.uint8]) -> None:
-    # np.save hides the cause of a short write; writing the bytes ourselves keeps errno (disk full).
+    # np.save hides the cause of a failed write; writing the bytes here keeps errno (disk full)
     with path.open("wb") as stream:
         np.lib.format.write_array_header_1_0(
             stream, np.lib.format.header_data_from_array_1_0(pixels)
@@ -138,14 +138,14 @@ _PLANE = tuple(f.name for f in fields(SlicePlane))
 
 
 def _to_json(record: SeriesRecord) -> str:
-    """The record as text; the plane's keys stand among those of its slice."""
+    """Return the record as text; the keys of a plane are among those of its slice."""
     data = asdict(record)
     data["slices"] = [{**s.pop("plane"), **s} for s in data["slices"]]
     return json.dumps(data, separators=(",", ":"))
 
 
 def _from_json(text: str, path: Path) -> SeriesRecord:
-    """The record of a text; raises BadStore if it is damaged."""
+    """Read the record of a text; raise BadStore if it is damaged."""
     data = parse_plain(text, path, BadStore, json_text=True)
     try:
         data["slices"] = [{"plane": {k: s.pop(k) for k in _PLANE}, **s} for s in data["slices"]]

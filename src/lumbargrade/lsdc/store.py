@@ -1,4 +1,4 @@
-"""The volume store: what training reads.
+"""The volume store, which training and validation read.
 
 ``prepare`` writes it, :class:`VolumeStore` reads it::
 
@@ -43,7 +43,7 @@ from lumbargrade.lsdc.store_tables import (
 from lumbargrade.lsdc.tables import Grades, SeriesEntry
 from lumbargrade.scoring.local import prevalence
 
-#: Raised when files of the store change their meaning.
+#: Version of the store; bumped when its files change their meaning.
 STORE_VERSION = 1
 
 INDEX = "store.json"
@@ -85,7 +85,7 @@ class VolumeStore:
         """Open a store.
 
         Raises:
-            BadStore: if it is no store, incomplete, damaged or of another version.
+            BadStore: if it is not a store, or is incomplete, damaged or of another version.
         """
         path = Path(path)
         index = read_index(path)
@@ -103,7 +103,7 @@ class VolumeStore:
     def from_tables(
         cls, path: Path, texts: Mapping[str, str], index: Mapping[str, Any]
     ) -> VolumeStore:
-        """A store from the text of its tables and what ``store.json`` says."""
+        """Return a store from the text of its tables and the content of ``store.json``."""
         shapes = parse_series(texts["series.csv"])
         grades, folds = parse_grades(texts["grades.csv"])
         return cls(
@@ -132,7 +132,7 @@ class VolumeStore:
     def rows(
         self, condition: Condition, *, include_wrong_left_points: bool = False
     ) -> list[SeriesRow]:
-        """The training rows of a condition, in table order.
+        """Return the training rows of a condition, in table order.
 
         Args:
             include_wrong_left_points: put back the three studies whose left point is wrong.
@@ -165,15 +165,15 @@ class VolumeStore:
         )
 
     def prevalence(self) -> dict[Target, Probabilities]:
-        """Share of each grade per target.
+        """Return the share of each grade per target.
 
-        One is added to every count (Laplace), so that a grade never seen in a small data set keeps
-        a small probability.
+        One is added to every count (Laplace), so a grade that a small data set lacks keeps a small
+        probability.
         """
         return prevalence(self.grades)
 
     def mean_shape(self, condition: Condition) -> FloatArray:
-        """Mean of the rows' points in a 512 x 512 frame, (P, 2) absolute pixels (x, y).
+        """Return the mean of the rows' points in a 512 x 512 frame, (P, 2) pixels (x, y).
 
         Raises:
             BadStore: if no row of the condition has all its points.
@@ -188,7 +188,7 @@ class VolumeStore:
 
 
 def read_index(path: Path) -> dict[str, Any] | None:
-    """``store.json``, or None where there is none.
+    """Read ``store.json``; None if it does not exist.
 
     Raises:
         BadStore: if it is damaged or of another version.
@@ -209,12 +209,12 @@ def read_index(path: Path) -> dict[str, Any] | None:
 
 
 def table_digest(text: str) -> str:
-    """What ``store.json`` says of a table's text."""
+    """Return the digest of a table's text, as in ``store.json``."""
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
 def store_fingerprint(digests: Mapping[str, str]) -> str:
-    """sha256 over the tables that decide what training sees (pixel digests are in series.csv)."""
+    """Return the SHA-256 of the tables that decide what training sees (with digests of pixels)."""
     return hashlib.sha256(" ".join(digests[n] for n in FINGERPRINTED).encode()).hexdigest()
 
 

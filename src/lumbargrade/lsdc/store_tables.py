@@ -1,4 +1,4 @@
-"""The tables of a store, written and read: plain CSV that any program opens."""
+"""Write and read the tables of a store, as plain CSV."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StoredPoint(Point):
 
 
 def render_series(records: Mapping[SeriesEntry, SeriesRecord]) -> str:
-    """``series.csv``: the usable series."""
+    """Return ``series.csv``: the usable series."""
     header = ("study_id", "series_id", "kind", *_SHAPE, "digest")
     rows = [
         (s.study_id, s.series_id, s.kind.value, *r.shape, r.digest)
@@ -48,7 +48,7 @@ def render_series(records: Mapping[SeriesEntry, SeriesRecord]) -> str:
 
 
 def parse_series(text: str) -> dict[SeriesEntry, tuple[int, int, int]]:
-    """Series -> (D, H, W)."""
+    """Read ``series.csv`` as series -> (D, H, W)."""
     shapes = {}
     for row in parse_table(text):
         depth, height, width = (row.read(whole, name) for name in _SHAPE)
@@ -58,7 +58,7 @@ def parse_series(text: str) -> dict[SeriesEntry, tuple[int, int, int]]:
 
 
 def render_points(points: Iterable[StoredPoint]) -> str:
-    """``points.csv``: floats in full, nothing where a point has no place."""
+    """Return ``points.csv``: floats in full, empty cells for unknown positions."""
     header = ("study_id", "series_id", "target", "instance_number", *_PLACE)
     rows = (
         [
@@ -71,7 +71,7 @@ def render_points(points: Iterable[StoredPoint]) -> str:
 
 
 def parse_points(text: str) -> tuple[StoredPoint, ...]:
-    """The points as they were rendered."""
+    """Read ``points.csv``."""
     points = []
     for row in parse_table(text):
         x, y, z, a, b, c = (row.read(finite, c) if row[c] else math.nan for c in _PLACE)
@@ -88,7 +88,7 @@ def parse_points(text: str) -> tuple[StoredPoint, ...]:
 
 
 def render_grades(grades: Grades, folds: Mapping[str, int]) -> str:
-    """``grades.csv``: columns of train.csv, and the fold."""
+    """Return ``grades.csv``: the columns of train.csv, and the fold."""
     header = ("study_id", "fold", *(t.column for t in FINDINGS))
     rows = [
         (study, folds[study], *(g[t].label if t in g else "" for t in FINDINGS))
@@ -98,7 +98,7 @@ def render_grades(grades: Grades, folds: Mapping[str, int]) -> str:
 
 
 def parse_grades(text: str) -> tuple[Grades, dict[str, int]]:
-    """Grades of every study, and its fold."""
+    """Read ``grades.csv``: the grades of every study, and its fold."""
     grades: Grades = {}
     folds: dict[str, int] = {}
     for row in parse_table(text):
@@ -109,12 +109,12 @@ def parse_grades(text: str) -> tuple[Grades, dict[str, int]]:
 
 
 def render_problems(problems: Iterable[Problem]) -> str:
-    """``problems.csv``: one line per problem."""
+    """Return ``problems.csv``: a line per problem."""
     return table_text(_PROBLEM, (astuple(p) for p in problems))
 
 
 def parse_problems(text: str) -> tuple[Problem, ...]:
-    """The problems as they were rendered."""
+    """Read ``problems.csv``."""
     return tuple(
         Problem(r["what"], r["study"], r["series"], r["file"], r["advice"], r["fatal"] == "True")
         for r in parse_table(text)

@@ -1,9 +1,8 @@
 """The LSDC tables as typed records: grades, series descriptions and labelled points.
 
-Every table is read strictly. What no program could mean (a missing column, an unknown condition,
-a number that is none, a row given twice) stops the reading and names file, row and reason. What
-merely does not fit together (a study that another table does not know) becomes a Problem. Rows
-are counted as lines of the file, so the header is row 1.
+Malformed input (missing column, unknown condition, non-numeric value, duplicate row) raises
+BadTable with file, row and reason. Tables that do not fit together (a study that another table
+lacks) give a Problem. Rows are counted as lines of the file, so the header is row 1.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ Grades = dict[str, dict[Target, Grade]]
 
 
 class SeriesEntry(NamedTuple):
-    """One row of the series descriptions table."""
+    """A row of the table of series descriptions."""
 
     study_id: str
     series_id: str
@@ -49,7 +48,7 @@ class SeriesEntry(NamedTuple):
 
 
 class TablePoint(NamedTuple):
-    """One labelled point: x, y in pixels of the instance it was drawn on."""
+    """A labelled point: x, y in pixels of the instance that it was drawn on."""
 
     study_id: str
     series_id: str
@@ -93,18 +92,18 @@ class LsdcTables:
 
 
 def is_lsdc_folder(folder: Path) -> bool:
-    """Whether a folder holds the series descriptions of an LSDC split."""
+    """Return whether a folder holds the series descriptions of an LSDC split."""
     return any((folder / f"{s}_series_descriptions.csv").is_file() for s in ("train", "test"))
 
 
 def read_tables(
     folder: Path, *, split: str = "auto", label_fixes: Path | None = None
 ) -> LsdcTables:
-    """Read all tables of a split; ``auto`` takes train where there is one, else test.
+    """Read all tables of a split; ``auto`` takes train if it exists, else test.
 
     Raises:
-        UsageError: if the folder is no LSDC folder or lacks the split.
-        BadTable: for a table that cannot be used.
+        UsageError: if the folder is not an LSDC folder or lacks the split.
+        BadTable: if a table cannot be used.
     """
     if split not in ("auto", "train", "test"):
         raise UsageError(f"split {split!r}: it is train, test or auto")
@@ -119,13 +118,13 @@ def read_tables(
 
 
 def with_label_fixes(tables: LsdcTables, path: Path) -> LsdcTables:
-    """The tables with corrected points.
+    """Return the tables with corrected points.
 
-    A table of corrections (:mod:`.corrected`) changes the points that it names, of any condition.
-    Of a complete corrected table, as published, all canal points are taken in place of ours, and
-    the others stay; a problem says so where few points replace many. The corrections that come with
-    the package are meant for the whole LSDC training data: those of absent series are skipped, and
-    a problem counts them.
+    A table of corrections (:mod:`.corrections`) changes the points that it names, of any condition.
+    A complete corrected table, as published, replaces all canal points and no others; a problem
+    reports if few points replace many. The corrections that come with
+    the package are for the whole LSDC training data: those of absent series are skipped and
+    counted in a problem.
 
     Raises:
         UsageError: for the test split, which has no labels.
@@ -176,7 +175,7 @@ def _corrected(tables: LsdcTables, path: Path) -> LsdcTables:
 
 
 def _skipped(applied: Sequence[Correction], absent: Sequence[Correction]) -> Problem:
-    """Says how many published corrections the data set has no series for."""
+    """Report how many published corrections are for series that the data set lacks."""
     total = len(applied) + len(absent)
     studies = len({c.study_id for c in absent})
     return Problem(
@@ -208,10 +207,11 @@ def _read_split(folder: Path, split: str) -> LsdcTables:
 
 
 def read_grade_table(path: Path) -> Grades:
-    """``train.csv``: study -> target -> grade.
+    """Read ``train.csv`` as study -> target -> grade.
 
     Raises:
-        BadTable: for missing columns, unknown grades, bad ids, studies given twice.
+        BadTable: if a column is missing, a grade is unknown, an id is malformed or a study
+        duplicate.
     """
     columns = ("study_id", *(t.column for t in FINDINGS))
     grades: Grades = {}
@@ -226,10 +226,11 @@ def read_grade_table(path: Path) -> Grades:
 
 
 def read_series_table(path: Path) -> list[SeriesEntry]:
-    """``train_series_descriptions.csv`` or its test sister.
+    """Read ``train_series_descriptions.csv``, or the same table of the test split.
 
     Raises:
-        BadTable: for missing columns, unknown descriptions, bad ids, series given twice.
+        BadTable: if a column is missing, a description unknown, an id malformed or a series
+            duplicate.
     """
     entries = []
     seen: dict[tuple[str, str], int] = {}
@@ -248,11 +249,11 @@ def _described(text: str) -> SeriesKind:
 
 
 def read_point_table(path: Path) -> list[TablePoint]:
-    """``train_label_coordinates.csv``, in its own spelling or that of the corrected table.
+    """Read ``train_label_coordinates.csv``, in its own spelling or that of the corrected table.
 
     Raises:
-        BadTable: for missing columns, unknown conditions or levels, values that are no numbers,
-            and two points for one target in one series.
+        BadTable: if a column is missing, a condition or level unknown, a value not a number, or a
+            target has two points in one series.
     """
     points = []
     seen: dict[tuple[str, str, Target], int] = {}
@@ -274,7 +275,7 @@ def read_point_table(path: Path) -> list[TablePoint]:
 def _cross_check(
     grades: Grades, series: Sequence[SeriesEntry], points: Sequence[TablePoint]
 ) -> list[Problem]:
-    """Ids that one table has and another lacks; each named once."""
+    """Report each id that one table has and another lacks."""
     described = {s.study_id for s in series}
     known = {s[:2] for s in series}
     problems = [
@@ -301,16 +302,16 @@ SEED = 42
 
 
 def assign_folds(study_ids: Iterable[str]) -> dict[str, int]:
-    """Study -> fold 0..4: one draw per study id, ascending, from ``RandomState(42)``.
+    """Return study -> fold 0..4: one draw per study id, ascending, from ``RandomState(42)``.
 
     ``study_ids`` are those of ``train.csv``; a study of fold f is validated by models of fold f.
     """
     studies = sorted(set(study_ids), key=id_order)
-    # The published folds come from the legacy generator; default_rng would draw others.
+    # the published folds come from the legacy generator; default_rng would draw others
     drawn = np.random.RandomState(SEED).choice(FOLDS, len(studies))
     return {study: int(fold) for study, fold in zip(studies, drawn, strict=True)}
 
 
 def fold_sizes(folds: dict[str, int]) -> list[int]:
-    """Number of studies in each fold."""
+    """Return the number of studies in each fold."""
     return [sum(f == fold for f in folds.values()) for fold in range(FOLDS)]
