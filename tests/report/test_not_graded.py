@@ -18,7 +18,7 @@ from torch import nn
 from known_points import known_guide
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import NothingDone
-from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.views import cut_level
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
@@ -26,6 +26,7 @@ from lumbargrade.domain.vocabulary import (
     Condition,
     Level,
     SeriesKind,
+    Side,
     Target,
     plain_name,
 )
@@ -287,6 +288,17 @@ def test_what_has_no_evidence_is_absent_with_its_reason_everywhere(
     partly = [t for t in expected if t.sided_condition not in lost]
     assert page.count("; not graded: ") == len({t.sided_condition for t in partly})
     assert f'<td class="n">{len(expected)}</td>' in page
+
+
+def test_the_overview_names_levels_unless_all_have_the_grade(tmp_path: Path) -> None:
+    foramina = [t for t in FINDINGS if t.condition is Condition.FORAMINAL]
+    severe = [t for t in foramina if t.side is Side.LEFT or t.level is Level.L4_L5]
+    found = {t: Finding(t, (0.1, 0.2, 0.7) if t in severe else (0.7, 0.2, 0.1)) for t in foramina}
+    absent = dict.fromkeys([t for t in FINDINGS if t not in found], "no models")
+    graded = GradedStudy(StudyPrediction("1", found).without(absent), (), False, "x")
+    write_summary(GradingSummary(tmp_path, {"1": graded}, (), (), ()))
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert page.count("<td>Severe (all levels)</td><td>Severe (L4/L5)</td>") == 1
 
 
 def table_of(path: Path) -> list[dict[str, str]]:

@@ -59,6 +59,11 @@ def test_text_is_escaped(tmp_path: Path) -> None:
     assert "a < b" in tree.words
 
 
+def test_a_command_between_backticks_is_code(tmp_path: Path) -> None:
+    html, _ = page(tmp_path, Text("run `grade <out>` & wait"))
+    assert "run <code>grade &lt;out&gt;</code> &amp; wait" in html
+
+
 def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     html, tree = page(tmp_path, Figure("pictures/one.png", "one"), FindingsTable(findings()))
     assert not re.search(r"https?:|//|@import|url\(", html)
@@ -90,6 +95,9 @@ def test_all_25_findings_are_shown_with_their_truth(tmp_path: Path) -> None:
     assert {a["title"] for a in cells} == {"Normal/Mild 10.0%, Moderate 20.0%, Severe 70.0%"}
     assert tree.words.count("true: Normal/Mild") == 1
     assert "not graded" not in tree.words
+    assert [w for w in ("normal/mild", "moderate", "severe") if w in tree.words] == [
+        g.label.lower() for g in Grade
+    ]
 
 
 def test_an_absent_finding_shows_no_grade_but_its_reason_and_the_truth(tmp_path: Path) -> None:

@@ -11,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cohorts import drawn
+from lumbargrade.domain.vocabulary import Condition
+from lumbargrade.report.agreement import overview_table
 from lumbargrade.report.plots import draw_curves
 from lumbargrade.report.text import json_line, text_table
+from lumbargrade.scoring.agreement import ALL, TOO_FEW_STUDIES, break_down
+from lumbargrade.scoring.resampling import FEWEST_STUDIES
 
 CELL = st.one_of(st.none(), st.floats(-9, 9), st.integers(0, 999), st.sampled_from(["a", "bcd e"]))
 
@@ -88,3 +93,11 @@ def test_a_curve_is_broken_where_a_restart_sets_the_epoch_back(
     (tmp_path / "m.csv").write_text("\n".join([header, *rows]))
     draw_curves(tmp_path / "m.csv", tmp_path / "c.png")
     np.testing.assert_array_equal(drawn[0], ([1, 2, np.nan, 2], [9, 8, np.nan, 7]))
+
+
+def test_a_table_says_once_that_few_studies_have_no_interval() -> None:
+    parts = break_down(drawn(studies=FEWEST_STUDIES - 1))
+    text = text_table(*overview_table([p for p in parts if p.by == ALL]))
+    assert text.count(f"{FEWEST_STUDIES - 1} ({TOO_FEW_STUDIES})") == len(Condition)
+    assert text.count(TOO_FEW_STUDIES) == len(Condition)
+    assert TOO_FEW_STUDIES not in text_table(*overview_table(break_down(drawn(studies=20))))

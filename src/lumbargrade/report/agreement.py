@@ -22,6 +22,7 @@ from lumbargrade.scoring.agreement import (
     CALIBRATED,
     MEASURES,
     OF_CALIBRATION,
+    TOO_FEW_STUDIES,
     Agreement,
     Measure,
     Part,
@@ -53,13 +54,17 @@ OF_PARTS = ("weighted_log_loss", "kappa", "auroc_moderate", "auroc_severe", "ece
 
 
 def measure_text(measure: Measure) -> str:
-    """Such as ``0.812 (0.774, 0.851)``; a dash if undefined, then the note that says why."""
+    """Such as ``0.812 (0.774, 0.851)``; a dash if undefined, then the note that says why.
+
+    `TOO_FEW_STUDIES` is omitted: tables say it once.
+    """
     text = "-"
     if math.isfinite(measure.value):
         text = f"{measure.value:.3f}"
     if math.isfinite(measure.low):
         text += f"{NBSP}({measure.low:.3f},{NBSP}{measure.high:.3f})"
-    return f"{text} {measure.note}".strip()
+    note = "" if measure.note == TOO_FEW_STUDIES else measure.note
+    return f"{text} {note}".strip()
 
 
 def overview_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]]:
@@ -73,13 +78,18 @@ def overview_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]
     for part, suffix in columns:
         header.append(plain_name(part.condition) + (", calibrated" if suffix else ""))
     rows: list[list[object]] = [
-        ["studies", *(str(part.agreement.studies) for part, _ in columns)],
+        ["studies", *(_studies(part.agreement) for part, _ in columns)],
         ["findings", *(str(part.agreement.findings) for part, _ in columns)],
     ]
     for name, head in OVERVIEW.items():
         cells = [part.agreement.measures.get(name + suffix) for part, suffix in columns]
         rows.append([head, *("" if m is None else measure_text(m) for m in cells)])
     return header, rows
+
+
+def _studies(a: Agreement) -> str:
+    too_few = any(m.note == TOO_FEW_STUDIES for m in a.measures.values())
+    return f"{a.studies} ({TOO_FEW_STUDIES})" if too_few else str(a.studies)
 
 
 def parts_table(parts: Sequence[Part]) -> tuple[list[str], list[list[object]]]:

@@ -128,7 +128,8 @@ def _worst(prediction: StudyPrediction, sided_condition: str) -> str:
     worst = max(f.grade for f in found)
     text = worst.label
     if worst is not Grade.NORMAL_MILD:
-        text += f" ({', '.join(f.target.level.label for f in found if f.grade is worst)})"
+        levels = [f.target.level.label for f in found if f.grade is worst]
+        text += " (all levels)" if len(levels) == len(mine) else f" ({', '.join(levels)})"
     if absent := [t.level.label for t in mine if t not in prediction.findings]:
         text += f"; not graded: {', '.join(absent)}"
     return text

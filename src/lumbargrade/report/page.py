@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import ClassVar
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from lumbargrade import __version__
 from lumbargrade.domain.errors import Problem
@@ -182,10 +184,16 @@ def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = 
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = _with_code
     template = environment.get_template("page.html")
     html = template.render(title=title, lead=lead, sections=sections, version=__version__)
     write_text(path, html)
     return path
+
+
+def _with_code(text: str) -> Markup:
+    """The escaped text, with `commands` between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 _PROBLEM_COLUMNS = ("study", "series", "problem", "files", "first file", "what to do")

@@ -83,6 +83,8 @@ MEASURES: dict[str, str] = {
 OF_CALIBRATION = ("log_loss", "ece", "ece_every_grade")
 #: Suffix of the names of measures of calibrated probabilities.
 CALIBRATED = "_calibrated"
+#: Note of a measure that has no interval because there are too few studies.
+TOO_FEW_STUDIES = f"no interval: fewer than {FEWEST_STUDIES} studies"
 #: The weighted score needs probabilities that follow its weights; calibrated ones do not.
 _NOT_CALIBRATED = "weighted_log_loss"
 
@@ -212,7 +214,7 @@ def _measure(
     if not np.isfinite(value):
         return Measure(nan, nan, nan, _why_undefined(name.removesuffix(CALIBRATED), counts))
     if not drawn:
-        return Measure(value, nan, nan, f"no interval: fewer than {FEWEST_STUDIES} studies")
+        return Measure(value, nan, nan, TOO_FEW_STUDIES)
     low, high = percentile_interval(np.concatenate(drawn), studies)
     if not np.isfinite(low):
         return Measure(value, nan, nan, "no interval: too few studies have one of the grades")
