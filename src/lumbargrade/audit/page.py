@@ -18,7 +18,6 @@ from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import LsdcTables
 from lumbargrade.report.drawing import save_image
 from lumbargrade.report.page import Block, Card, Section, Table, Text, problem_table, write_page
-from lumbargrade.report.text import plain_name
 
 #: Side of a panel, pixels.
 PANEL = 340

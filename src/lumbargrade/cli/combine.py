@@ -41,7 +41,7 @@ def run(options: Options) -> int:
     from lumbargrade.domain.vocabulary import Condition, plain_name
     from lumbargrade.files.writing import require_writable
     from lumbargrade.report.submission import write_combined
-    from lumbargrade.report.text import json_line, plain_name
+    from lumbargrade.report.text import json_line
     from lumbargrade.scoring.blend_weights import fixed_weights
     from lumbargrade.scoring.official import score_combined
     from lumbargrade.scoring.submissions import (
