@@ -13,7 +13,7 @@ from typing import Any
 
 from lumbargrade.domain.vocabulary import Condition, Grade, plain_name
 from lumbargrade.files.tables import known, write_table
-from lumbargrade.report.page import Block, Figure, Section, Table, Text
+from lumbargrade.report.page import NBSP, Block, Figure, Section, Table, Text
 from lumbargrade.report.plots import draw_confusion, draw_kappa, draw_reliability
 from lumbargrade.scoring.agreement import (
     ALL,
@@ -36,8 +36,6 @@ CSV_HEADER = (
     *("condition", "by", "value", "studies", "findings", *(g.column for g in Grade)),
     *("measure", "estimate", "low", "high", "note"),
 )
-#: Keeps a number and its interval on one line.
-NBSP = "\N{NO-BREAK SPACE}"
 #: Measures of the overview with their headings; `MEASURES` explains each.
 OVERVIEW = {
     "weighted_log_loss": "log loss 1/2/4",

@@ -14,14 +14,13 @@ from lumbargrade.domain.vocabulary import Condition, plain_name
 from lumbargrade.grading.results import Results
 from lumbargrade.lsdc.cohort_labels import CohortLabels
 from lumbargrade.report.agreement import (
-    NBSP,
     agreement_sections,
     overview_table,
     part_as_dict,
     which_probabilities,
     write_metrics_csv,
 )
-from lumbargrade.report.page import PAGE_FILE, Block, Section, Table, Text, write_page
+from lumbargrade.report.page import NBSP, PAGE_FILE, Block, Section, Table, Text, write_page
 from lumbargrade.report.text import counted, text_table, write_json
 from lumbargrade.scoring.agreement import ALL, Groups, Part, break_down
 from lumbargrade.scoring.cohort import Cohort, pair
@@ -156,7 +155,7 @@ def _coverage(evaluation: Evaluation) -> list[Block]:
         )
     header = ("condition", "predicted", "not graded", "not in the results")
     blocks: list[Block] = [
-        Text(f"Findings with a reference grade. {note}"),
+        Text(f"Numbers of findings with a reference grade. {note}"),
         Table(header, rows),
     ]
     for studies, where in (

@@ -22,6 +22,8 @@ from lumbargrade.report.text import cell_text, grouped
 
 #: Name of the page in a folder of results.
 PAGE_FILE = "index.html"
+#: Keeps numbers that belong together on one line.
+NBSP = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)

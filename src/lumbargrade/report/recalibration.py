@@ -16,8 +16,8 @@ from lumbargrade.grading.calibration_file import (
     LocalCalibration,
     write_calibration,
 )
-from lumbargrade.report.agreement import NBSP, RELIABILITY_NOTE, measure_text, reliability_blocks
-from lumbargrade.report.page import Block, Section, Table, Text, write_page
+from lumbargrade.report.agreement import RELIABILITY_NOTE, measure_text, reliability_blocks
+from lumbargrade.report.page import NBSP, Block, Section, Table, Text, write_page
 from lumbargrade.report.text import text_table
 from lumbargrade.scoring.agreement import CALIBRATED, OF_CALIBRATION
 from lumbargrade.scoring.cohort import joined

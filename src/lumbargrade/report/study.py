@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from lumbargrade.grading.findings_file import (
 )
 from lumbargrade.report.drawing import Mark, draw_series, finding_marks, save_image
 from lumbargrade.report.page import (
+    NBSP,
     PAGE_FILE,
     Block,
     Figure,
@@ -38,10 +39,6 @@ TABLE_FILE = "findings.csv"
 #: A picture shows at most this many slices.
 _SLICES = 3
 
-_POINT_COLUMNS = (
-    *("finding", "level", "grade", "probability", "model's probability"),
-    *("series", "instance", "x, y (pixels)", "patient LPS (mm)"),
-)
 _SERIES_COLUMNS = ("series", "kind", "slices", "rows", "columns")
 
 
@@ -111,7 +108,7 @@ def _write_study_page(path: Path, graded: GradedStudy) -> None:
     sections = [
         Section("Findings", [table, Text(meaning(prediction))]),
         Section("Pictures", _figures(graded)),
-        Section("Points", [Table(_POINT_COLUMNS, _point_rows(findings))]),
+        Section("Points", [_points(findings)]),
         Section("Images and models", _origin(graded)),
         Section("Files", [Table(("file", "content"), _files())]),
     ]
@@ -148,19 +145,28 @@ def _figures(graded: GradedStudy) -> list[Block]:
     return [Text("Rings are predicted points, labelled with the most probable grade."), *drawn]
 
 
-def _point_rows(findings: Iterable[Finding]) -> list[list[object]]:
+def _points(findings: Sequence[Finding]) -> Table:
+    """A row per finding with a point; the model's probability only if it is not the shown one."""
+    calibrated = any(f.calibrated is not None for f in findings)
     rows: list[list[object]] = []
     for f in findings:
-        if (place := f.point) is None:
+        if (point := f.point) is None:
             continue
-        patient = ", ".join(f"{v:.1f}" for v in place.patient or ())
-        name = plain_name(f.target.sided_condition)
-        grade, share = f.grade.label, f"{f.shown[f.grade]:.0%}"
-        weighted = f"{f.probabilities[f.grade]:.0%}"
-        at = f"{place.x:.0f}, {place.y:.0f}"
-        start = [name, f.target.level.label, grade, share, weighted]
-        rows.append([*start, place.series_id, place.instance_number, at, patient])
-    return rows
+        shares = [f.shown, f.probabilities] if calibrated else [f.shown]
+        rows.append(
+            [
+                *(plain_name(f.target.sided_condition), f.target.level.label, f.grade.label),
+                *(f"{share[f.grade]:.0%}" for share in shares),
+                *(point.series_id, point.instance_number, f"{point.x:.0f},{NBSP}{point.y:.0f}"),
+                f",{NBSP}".join(f"{v:.1f}" for v in point.patient or ()),
+            ]
+        )
+    header = (
+        *("finding", "level", "grade", "probability"),
+        *(["model's probability"] if calibrated else []),
+        *("series", "instance", "x, y (pixels)", "patient LPS (mm)"),
+    )
+    return Table(header, rows)
 
 
 def _origin(graded: GradedStudy) -> list[Block]:

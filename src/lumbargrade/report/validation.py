@@ -16,7 +16,6 @@ from lumbargrade.lsdc.point_file import write_points
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import FOLDS
 from lumbargrade.report.agreement import (
-    NBSP,
     agreement_sections,
     overview_table,
     part_as_dict,
@@ -29,7 +28,7 @@ from lumbargrade.report.drawing import (
     series_shown,
     true_marks,
 )
-from lumbargrade.report.page import PAGE_FILE, Block, Figure, Section, Table, Text, write_page
+from lumbargrade.report.page import NBSP, PAGE_FILE, Block, Figure, Section, Table, Text, write_page
 from lumbargrade.report.text import counted, text_table
 from lumbargrade.scoring.agreement import ALL, Part, break_down
 from lumbargrade.scoring.cohort import pair
