@@ -166,7 +166,7 @@ def test_validation_measures_agreement_and_calibration_of_what_was_out_of_fold(
         rows = list(csv.DictReader(lines))
     assert len(rows) == sum(len(part["measures"]) for part in parts)
     page = (pipeline.root / "oof" / "index.html").read_text()
-    assert "reliability of each grade" in page
+    assert "reliability: observed share of each grade" in page
     assert "kappa between readers" in page
 
 
@@ -250,7 +250,7 @@ def test_models_of_other_folds_are_not_validated(
     assert main(line) == 2
     said = capsys.readouterr().err
     assert "cpu-small/canal fold 4 was trained on" in said
-    assert "its folds are not the store's" in said
+    assert "use the store with the folds it was trained with" in said
 
 
 def _move_every_study_to_the_next_fold(store: Path) -> None:
@@ -348,8 +348,8 @@ def test_a_full_disk_leaves_the_old_submission(
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     write = Path.write_text
 
-    def full(self: Path, text: str, **more: Any) -> int:
-        write(self, text[: len(text) // 2], **more)
+    def full(self: Path, text: str, *more: Any, **named: Any) -> int:
+        write(self, text[: len(text) // 2], *more, **named)
         raise OSError(28, "No space left on device", str(self))
 
     monkeypatch.setattr(Path, "write_text", full)

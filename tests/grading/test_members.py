@@ -69,7 +69,7 @@ def test_kept_epochs_take_part_only_where_their_folder_is_given(
     monkeypatch.chdir(fold)
     assert [p.resolve() for p in find_models(["."])] == [best]
     shutil.rmtree(best)
-    with pytest.raises(UsageError, match=r"no model but kept epochs.*such as .*epoch-001$"):
+    with pytest.raises(UsageError, match=r"no model except kept epochs.*for example .*epoch-001$"):
         find_models([fold])
 
 

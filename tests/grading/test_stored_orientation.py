@@ -100,11 +100,7 @@ def read_lsdc(data: Path, folder: Path) -> Study:
 def labelled_points(data: Path, study: Study) -> list[Point]:
     """The labelled points of a study of a data set, in the patient."""
     points = read_tables(data).points
-    return [
-        Point(p.target, volume.series_id, -1, p.voxel, p.patient)
-        for volume in study.volumes
-        for p in true_points(points, volume)
-    ]
+    return [point for volume in study.volumes for point, _ in true_points(points, volume)]
 
 
 def series_uid(name: str) -> str:
