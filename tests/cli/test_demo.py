@@ -41,8 +41,12 @@ def test_the_demo_ends_with_a_page_of_held_out_studies(
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(demo, "ThreadPoolExecutor", InTurn)
     out = tmp_path / "demo"
-    small = ["--studies", "4", "--held-out", "1", "--folds", "2", "--epochs", "1", "--jobs", "1"]
-    assert main(["demo", "--out", str(out), "--seed", "31", *small]) == 0
+    line = ["demo", "--out", str(out), "--seed", "31", "--studies", "4", "--held-out", "1"]
+    assert main([*line, "--folds", "2,0"]) == 2
+    assert re.search(r"have none in fold 0; .*--folds 2", capsys.readouterr().err)
+    assert ran == ["phantom"]
+    ran.clear()
+    assert main([*line, "--folds", "2", "--epochs", "1", "--jobs", "1"]) == 0
     said = capsys.readouterr().out
     assert ran == [
         *("phantom", "phantom", "prepare", "train", "train", "train"),

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumbargrade.domain.errors import LumbargradeError
+from lumbargrade.domain.errors import LumbargradeError, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ def run(options: Options) -> int:
         ("submit", at.held_out, "--models", at.runs, "--out", at.submission),
         ("score", at.submission, at.held_out / "solution.csv"),
     ]
-    for step in steps:
+    _step(*steps[0])
+    _require_studies(at.data, options.folds)
+    for step in steps[1:]:
         _step(*step)
     with ThreadPoolExecutor(options.jobs) as pool:
         for waiting in [pool.submit(_step, *training) for training in trainings]:
@@ -103,6 +105,22 @@ def _step(*arguments: object) -> None:
     if done.returncode > 1 or done.returncode < 0:
         raise LumbargradeError(
             f"`{line}` failed with exit code {done.returncode}; see its message above"
+        )
+
+
+def _require_studies(data: Path, folds: str) -> None:
+    """Check that every fold has a study; a small data set may have none in some folds.
+
+    Raises:
+        UsageError: if one has none.
+    """
+    from lumbargrade.lsdc.tables import assign_folds, read_grade_table
+
+    known = sorted(set(map(str, assign_folds(read_grade_table(data / "train.csv")).values())))
+    if empty := [fold for fold in folds.split(",") if fold not in known]:
+        raise UsageError(
+            f"--folds {folds}: the studies in {data} have none in fold {', '.join(empty)}; "
+            f"increase --studies, or give --folds {','.join(known[:2])}"
         )
 
 
