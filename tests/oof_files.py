@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Grade, Target
-from lumbargrade.grading.model_record import FORMAT, ModelRecord, OofRecord, write_origin
+from lumbargrade.grading.model_record import FORMAT, ModelRecord, OofRecord, write_oof_record
 from lumbargrade.grading.predictions_file import write_predictions
 
 BOTH = (Condition.CANAL, Condition.FORAMINAL)
@@ -59,5 +59,5 @@ def write_oof(
         ModelRecord(str(folder / f"fold{f}"), recipe, f, "0" * 64)
         for f in sorted({fold_of(s) for s in numbers})
     )
-    write_origin(table, OofRecord(FORMAT, folds, flip, models))
+    write_oof_record(table, OofRecord(FORMAT, folds, flip, models))
     return table

@@ -23,7 +23,7 @@ from benchmarks import bench_augment, child, literal, ratios, results, studies  
 
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction  # noqa: E402
 from lumbargrade.domain.vocabulary import FINDINGS  # noqa: E402
-from lumbargrade.grading.model_record import FORMAT, ModelRecord, OofRecord, write_origin  # noqa: E402
+from lumbargrade.grading.model_record import FORMAT, ModelRecord, OofRecord, write_oof_record  # noqa: E402
 from lumbargrade.grading.predictions_file import write_predictions  # noqa: E402
 from lumbargrade.lsdc.prepare import prepare  # noqa: E402
 from lumbargrade.lsdc.store import VolumeStore  # noqa: E402
@@ -167,7 +167,7 @@ def out_of_fold(path: Path, store: VolumeStore, share: float, first: int) -> Non
     write_predictions(path, predictions, store.folds, store.grades)
     folds = set(store.folds.values())
     models = tuple(ModelRecord("model", recipe, fold, "0" * 64) for fold in folds)
-    write_origin(path, OofRecord(FORMAT, fold_fingerprint(store.folds), False, models))
+    write_oof_record(path, OofRecord(FORMAT, fold_fingerprint(store.folds), False, models))
 
 
 def test_results_are_judged_from_what_the_commands_left(tmp_path, monkeypatch):

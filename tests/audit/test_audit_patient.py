@@ -59,7 +59,7 @@ def test_exchanged_sides_are_told_and_exchanged_back(condition):
     assert "mm to the right of the right point" in suspect.reason
 
 
-def test_a_canal_row_one_level_off_is_the_suspect_when_all_others_stand_against_it():
+def test_a_canal_row_one_level_off_is_the_suspect_when_all_others_contradict_it():
     end = Target(Condition.CANAL, Level.L5_S1)
     names = {Target(Condition.CANAL, a): Target(Condition.CANAL, b) for a, b in pairwise(Level)}
     (suspect,) = check_patient(named([p for p in placed() if p.target != end], names))
@@ -68,7 +68,7 @@ def test_a_canal_row_one_level_off_is_the_suspect_when_all_others_stand_against_
     assert "above all other points of that level" in suspect.reason
 
 
-def test_a_point_that_is_doubted_already_is_held_against_nobody():
+def test_points_already_flagged_are_neither_judged_nor_used_as_reference():
     one, two = (Target(Condition.CANAL, level) for level in (Level.L2_L3, Level.L3_L4))
     wrong = named(placed(), {one: two, two: one})
     (suspect,) = check_patient(wrong)

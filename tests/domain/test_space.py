@@ -1,4 +1,4 @@
-"""Which series share a space: frames of reference where they can be believed, images elsewhere."""
+"""Which series share a space: by frame of reference if it can be trusted, else by the images."""
 
 from __future__ import annotations
 

@@ -39,9 +39,9 @@ from lumbargrade.grading.findings_file import (
 from lumbargrade.grading.model_record import (
     ModelRecord,
     OofRecord,
-    origin_path,
-    read_origin,
-    write_origin,
+    oof_record_path,
+    read_oof_record,
+    write_oof_record,
 )
 from lumbargrade.lsdc.series_file import read_record, series_paths, write_series
 from lumbargrade.scoring.blend_weights import Origin
@@ -95,8 +95,8 @@ def findings_file(folder: Path) -> tuple[Path, Callable[[Path], Any]]:
 
 def out_of_fold_record(folder: Path) -> tuple[Path, Callable[[Path], Any]]:
     table = folder / "oof.csv"
-    write_origin(table, OofRecord(1, "abc", True, (RECORD,), (RECORD,)))
-    return origin_path(table), lambda _: read_origin(table)
+    write_oof_record(table, OofRecord(1, "abc", True, (RECORD,), (RECORD,)))
+    return oof_record_path(table), lambda _: read_oof_record(table)
 
 
 def stored_series(folder: Path) -> tuple[Path, Callable[[Path], Any]]:

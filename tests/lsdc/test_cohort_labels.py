@@ -1,4 +1,4 @@
-"""Labels of a cohort of one's own: two layouts, properties to group by, faults with their row."""
+"""Labels of your own cohort: two layouts, properties to group by, faults with their row."""
 
 from __future__ import annotations
 

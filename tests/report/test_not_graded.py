@@ -37,7 +37,7 @@ from lumbargrade.grading.members import Member, load_member
 from lumbargrade.grading.predictor import BlendedEnsembles, Ensemble
 from lumbargrade.grading.results import read_results
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.report.collection import GradingSummary, write_summary
+from lumbargrade.report.grading import GradingSummary, write_summary
 from lumbargrade.report.study import grade_counts, write_study
 from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.scoring.calibration import Calibration, Method

@@ -10,7 +10,7 @@ import pytest
 
 from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level
-from lumbargrade.grading.model_record import origin_path
+from lumbargrade.grading.model_record import oof_record_path
 from lumbargrade.scoring.blend_weights import Origin, fixed_weights
 from lumbargrade.scoring.calibration import Method
 from lumbargrade.validation.fit_blend import (
@@ -172,7 +172,7 @@ def test_members_of_other_folds_or_truth_are_refused(tmp_path: Path) -> None:
 
 def test_a_file_without_its_record_or_with_another_is_refused(tmp_path: Path) -> None:
     table = write_oof(tmp_path)
-    origin = origin_path(table)
+    origin = oof_record_path(table)
     content = json.loads(origin.read_text())
     for text, message in (
         ("{", "not valid JSON"),

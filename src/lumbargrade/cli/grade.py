@@ -46,7 +46,7 @@ def run(options: Options) -> int:
     from lumbargrade.domain.errors import BadDicom, NothingDone
     from lumbargrade.grading.predictor import recalibrated
     from lumbargrade.grading.study import grade_study
-    from lumbargrade.report.collection import ResultFolder
+    from lumbargrade.report.grading import ResultFolder
     from lumbargrade.report.text import log_problems
 
     _check(options)

@@ -271,7 +271,7 @@ def _modified(file: Path) -> float | None:
 
 
 @dataclass(frozen=True)
-class Collection:
+class FoundStudies:
     """The studies below some paths.
 
     Attributes:
@@ -283,7 +283,7 @@ class Collection:
     problems: tuple[Problem, ...]
 
 
-def find_studies(paths: Iterable[Path]) -> Collection:
+def find_studies(paths: Iterable[Path]) -> FoundStudies:
     """Sort all DICOM files below some folders (or single files) into studies, by their headers.
 
     Files of one study may be spread over several paths. A file below two paths is read and counted
@@ -318,7 +318,7 @@ def find_studies(paths: Iterable[Path]) -> Collection:
             lost.setdefault(problem.file, (path, problem))
     owned, unowned = _owned(lost.values(), studies)
     found = [_study(own, owned.get(key, ())) for key, own in studies.items()]
-    return Collection(tuple(found), (*problems, *unowned))
+    return FoundStudies(tuple(found), (*problems, *unowned))
 
 
 def _study_key(header: SliceHeader) -> str:

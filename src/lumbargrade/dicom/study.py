@@ -149,7 +149,7 @@ def read_study(path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = Non
 
 
 def read_found(found: FoundStudy) -> Study:
-    """Decode a study of a collection.
+    """Decode a study from `find_studies`.
 
     Raises:
         BadDicom: if no series can be used.

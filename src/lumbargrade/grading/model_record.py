@@ -104,28 +104,28 @@ def record_of(path: Path, meta: ModelMeta) -> ModelRecord:
     return ModelRecord(str(path), meta.recipe.name, meta.fold, sha256_of(file))
 
 
-def origin_path(table: Path) -> Path:
+def oof_record_path(table: Path) -> Path:
     """Return the path of the record of an out-of-fold file."""
     return table.with_suffix(".json")
 
 
-def write_origin(table: Path, record: OofRecord) -> None:
+def write_oof_record(table: Path, record: OofRecord) -> None:
     """Write the record of an out-of-fold file beside it, atomically."""
 
     def moved(models: Iterable[ModelRecord]) -> tuple[ModelRecord, ...]:
         return tuple(m.relative_to(table.parent) for m in models)
 
     record = replace(record, models=moved(record.models), guides=moved(record.guides))
-    write_text(origin_path(table), json.dumps(plain(record), indent=1) + "\n")
+    write_text(oof_record_path(table), json.dumps(plain(record), indent=1) + "\n")
 
 
-def read_origin(table: Path) -> OofRecord:
+def read_oof_record(table: Path) -> OofRecord:
     """Read the record of an out-of-fold file; its paths are resolved against its folder.
 
     Raises:
         UsageError: if there is no record, or it has another format.
     """
-    path = origin_path(table)
+    path = oof_record_path(table)
     if not path.is_file():
         raise UsageError(
             f"{table}: no {path.name} beside it, so its models are unknown; "

@@ -10,7 +10,7 @@ from typing import Any
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import KIND_OF, Condition, plain_name
 from lumbargrade.files.tables import write_table
-from lumbargrade.grading.model_record import write_origin
+from lumbargrade.grading.model_record import write_oof_record
 from lumbargrade.grading.predictions_file import write_predictions
 from lumbargrade.lsdc.point_file import write_points
 from lumbargrade.lsdc.store import VolumeStore
@@ -41,7 +41,7 @@ from lumbargrade.validation.judged import (
     grouped_by_rows,
 )
 from lumbargrade.validation.out_of_fold import (
-    origin_of,
+    oof_record,
     out_of_fold_points,
     out_of_fold_studies,
 )
@@ -246,7 +246,7 @@ def write_validation(
         points += point_table(condition, [f for f in folds if condition in _placed(f)], store)
     studies = out_of_fold_studies(folds, store)
     rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
-    write_origin(out / "oof.csv", origin_of(folds, store))
+    write_oof_record(out / "oof.csv", oof_record(folds, store))
     write_points(out / "oof-points.csv", out_of_fold_points(folds, store))
     parts, agreement = write_agreement(out / "metrics.csv", studies, store) if studies else ((), [])
     result = ValidationResult(scores, points, rows, parts)

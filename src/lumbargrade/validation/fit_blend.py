@@ -13,7 +13,7 @@ from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Target
 from lumbargrade.grading.blend_file import FORMAT, Blend, BlendMember, ConditionBlend, Measured
-from lumbargrade.grading.model_record import OofRecord, origin_path, read_origin
+from lumbargrade.grading.model_record import OofRecord, oof_record_path, read_oof_record
 from lumbargrade.grading.predictions_file import PredictionRow, read_rows
 from lumbargrade.scoring.any_severe import AnySevere, AnySevereChoice, choose_any_severe
 from lumbargrade.scoring.blend_weights import FixedWeights, WeightChoice, choose_weights
@@ -90,7 +90,7 @@ def read_member(path: Path, name: str) -> OofMember:
             the text names the row.
         UsageError: if there is no record beside the file.
     """
-    record = read_origin(path)
+    record = read_oof_record(path)
     known = {m.source for m in (*record.models, *record.guides)}
     rows: dict[Key, PredictionRow] = {}
     fold_of: dict[str, tuple[int, int]] = {}
@@ -111,7 +111,7 @@ def read_member(path: Path, name: str) -> OofMember:
                 )
             if source not in known:
                 raise BadTable(
-                    f"{where}: {source.recipe} fold {source.fold} is not in {origin_path(path)}"
+                    f"{where}: {source.recipe} fold {source.fold} is not in {oof_record_path(path)}"
                 )
         rows[row.study, row.finding.target] = row
     if not rows:

@@ -211,7 +211,7 @@ def out_of_fold_points(folds: Sequence[FoldPredictions], store: VolumeStore) -> 
     return rows
 
 
-def origin_of(folds: Sequence[FoldPredictions], store: VolumeStore) -> OofRecord:
+def oof_record(folds: Sequence[FoldPredictions], store: VolumeStore) -> OofRecord:
     """Record the models behind these predictions, with a digest of each."""
 
     def records(*, guides: bool) -> tuple[ModelRecord, ...]:

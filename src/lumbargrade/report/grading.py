@@ -1,4 +1,4 @@
-"""Result folder of a grading run: a folder per study; a page, a table and a summary of all."""
+"""Result of `grade`: a folder per study; a page, a table and a summary of all studies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lumbargrade import __version__
-from lumbargrade.dicom.scan import Collection, FoundStudy
+from lumbargrade.dicom.scan import FoundStudies, FoundStudy
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import BadDicom, BadInput, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
@@ -170,7 +170,7 @@ class ResultFolder:
         UsageError: if the results of a study would be written into a folder of images.
     """
 
-    def __init__(self, out: Path, found: Collection, models: str, *, restart: bool) -> None:
+    def __init__(self, out: Path, found: FoundStudies, models: str, *, restart: bool) -> None:
         self.out, self.found, self.restart = out, found, restart
         self._models = f"{__version__}|{models}"
         self._folders = _folders(found.studies, out)
