@@ -31,6 +31,7 @@ from lumbargrade.models.task import locate, weighted_log_loss
 from lumbargrade.report.validation import write_validation
 from lumbargrade.scoring.local import any_severe, local_score
 from lumbargrade.scoring.points import point_errors
+from lumbargrade.validation.assessment import assess
 from lumbargrade.validation.judged import FoldPredictions, JudgedRows, ensemble_of
 from lumbargrade.validation.out_of_fold import (
     PUBLISHED_FOLDS,
@@ -342,7 +343,7 @@ def test_tables_show_each_published_figure_to_the_right_of_ours(
         *renamed(folds, "foraminal", *NFN[:2]),
         *renamed(folds, "canal", SCS[0]),
     ]
-    result = write_validation(tmp_path, named, store, pictures=0)
+    result = write_validation(tmp_path, assess(named, store), store, pictures=0)
     canal, foraminal = result.shown_scores()
     start = ["model", "fold", "series", "score", "published"]
     assert canal.header == [*start, "any severe", "published"]
@@ -377,7 +378,7 @@ def test_the_means_of_published_folds_are_the_published_means() -> None:
 def test_a_line_of_points_for_every_model_and_fold_within_5_too(
     store: VolumeStore, folds: list[FoldPredictions], tmp_path: Path
 ) -> None:
-    result = write_validation(tmp_path, folds, store, pictures=0)
+    result = write_validation(tmp_path, assess(folds, store), store, pictures=0)
     names = {"small/canal": Condition.CANAL, "small/foraminal": Condition.FORAMINAL}
     assert [(x.condition, x.model, x.fold) for x in result.points] == [
         (c, m, f) for m, c in names.items() for f in ("2", "4", "mean", "pooled")
@@ -398,7 +399,7 @@ def test_tables_files_and_findings_show_the_same_predictions(
     store: VolumeStore, folds: list[FoldPredictions], tmp_path: Path
 ) -> None:
     """Flip-averaged ones, where flips are averaged: in points.csv as in oof-points.csv."""
-    result = write_validation(tmp_path, folds, store, pictures=0)
+    result = write_validation(tmp_path, assess(folds, store), store, pictures=0)
     placed = read_points(tmp_path / "oof-points.csv")
     findings = read_predictions(tmp_path / "oof.csv")
     for condition in (Condition.CANAL, Condition.FORAMINAL):
@@ -439,7 +440,7 @@ def test_a_network_trained_on_flips_without_exchange_is_never_averaged_with_its_
     ]
     for number, found in enumerate(asked):
         assert found[0].judged.flipped is None
-        write_validation(tmp_path / str(number), found, store, pictures=0)
+        write_validation(tmp_path / str(number), assess(found, store), store, pictures=0)
     for name in ("oof.csv", "oof-points.csv", "points.csv", "scores.csv"):
         assert (tmp_path / "0" / name).read_bytes() == (tmp_path / "1" / name).read_bytes()
     member = load_member(tmp_path / "model", CPU)
@@ -472,7 +473,7 @@ def test_an_out_of_fold_file_loses_nothing(
     ]
     found = [f for one in sure for p in one.judged.plain for f in p.findings.values()]
     assert min(min(f.probabilities) for f in found) < 1e-9
-    result = write_validation(tmp_path, sure, store, pictures=0)
+    result = write_validation(tmp_path, assess(sure, store), store, pictures=0)
     read = read_predictions(tmp_path / "oof.csv")
     for line in result.scores:
         if line.fold != "pooled":
@@ -508,7 +509,7 @@ def test_errors_of_points_are_in_mask_pixels_slices_and_millimetres(store: Volum
 def test_the_out_of_fold_file_has_each_study_once_and_models_that_never_saw_it(
     store: VolumeStore, folds: list[FoldPredictions], tmp_path: Path
 ) -> None:
-    result = write_validation(tmp_path, folds, store, pictures=1)
+    result = write_validation(tmp_path, assess(folds, store), store, pictures=1)
     assert result.rows == 8 * 15
     found = read_predictions(tmp_path / "oof.csv")
     assert set(found) == {s for s, f in store.folds.items() if f in (2, 4)}

@@ -19,6 +19,7 @@ from lumbargrade.lsdc.point_file import read_points
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.registry import get_task
 from lumbargrade.report.validation import ValidationResult, write_validation
+from lumbargrade.validation.assessment import assess
 from lumbargrade.validation.judged import FoldPredictions
 from lumbargrade.validation.out_of_fold import predict_out_of_fold
 from small_models import save_small_model, small_recipe
@@ -139,7 +140,7 @@ def written(
     store: VolumeStore, folds: list[FoldPredictions], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ValidationResult, Path]:
     out = tmp_path_factory.mktemp("validation")
-    return write_validation(out, folds, store, pictures=1), out
+    return write_validation(out, assess(folds, store), store, pictures=1), out
 
 
 def test_scores_are_of_the_models_that_grade_and_points_of_those_that_point(

@@ -50,6 +50,7 @@ def run(options: Options) -> int:
     from lumbargrade.models.device import choose_device
     from lumbargrade.report.text import json_line
     from lumbargrade.report.validation import write_validation
+    from lumbargrade.validation.assessment import assess
     from lumbargrade.validation.out_of_fold import predict_out_of_fold
 
     if options.pictures < 0:
@@ -63,7 +64,7 @@ def run(options: Options) -> int:
         flip=options.flip,
         guides=find_models(options.guides),
     )
-    result = write_validation(options.out, folds, store, pictures=options.pictures)
+    result = write_validation(options.out, assess(folds, store), store, pictures=options.pictures)
     print(result.text())
     log.info("wrote the results to %s", options.out)
     if options.json:

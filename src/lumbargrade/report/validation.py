@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from lumbargrade.grading.predictions_file import write_predictions
 from lumbargrade.lsdc.point_file import write_points
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import FOLDS
+from lumbargrade.models.task import Row
 from lumbargrade.report.agreement import (
     agreement_sections,
     overview_table,
@@ -28,52 +29,13 @@ from lumbargrade.report.drawing import (
     series_shown,
     true_marks,
 )
-from lumbargrade.report.page import NBSP, PAGE_FILE, Block, Figure, Section, Table, Text, write_page
+from lumbargrade.report.page import NBSP, PAGE_FILE, Figure, Section, Table, Text, write_page
 from lumbargrade.report.text import counted, text_table
-from lumbargrade.scoring.agreement import ALL, Part, break_down
-from lumbargrade.scoring.cohort import pair
+from lumbargrade.scoring.agreement import ALL, Part
 from lumbargrade.scoring.points import WITHIN, PointErrors
-from lumbargrade.validation.judged import (
-    ENSEMBLE,
-    FoldPredictions,
-    JudgedRows,
-    ensemble_of,
-    grouped_by_rows,
-)
-from lumbargrade.validation.out_of_fold import (
-    oof_record,
-    out_of_fold_points,
-    out_of_fold_studies,
-)
-from lumbargrade.validation.scores import (
-    MEAN,
-    POOLED,
-    PointLine,
-    ScoreLine,
-    point_table,
-    score_table,
-)
-
-
-def write_agreement(
-    table: Path, studies: Sequence[StudyPrediction], store: VolumeStore
-) -> tuple[list[Part], list[Section]]:
-    """Measure the out-of-fold predictions of the ensemble and write the measures.
-
-    Args:
-        table: CSV for the measures; written atomically.
-        studies: one prediction per study, by models that were not trained on it.
-        store: has the true grades.
-
-    Returns:
-        The measures and their page sections; both are empty if no finding is graded.
-    """
-    truth = {str(study): grades for study, grades in store.grades.items()}
-    graded = pair({p.study_id: p for p in studies}, truth).predicted
-    parts = break_down(graded)
-    write_metrics_csv(table, parts)
-    return parts, agreement_sections(graded, parts) if parts else []
-
+from lumbargrade.validation.assessment import Assessment
+from lumbargrade.validation.judged import ENSEMBLE
+from lumbargrade.validation.scores import MEAN, POOLED, PointLine, ScoreLine
 
 #: Columns of scores.csv.
 SCORE_COLUMNS = (
@@ -221,9 +183,9 @@ def _as_text(tables: Sequence[Table], what: str) -> str:
 
 
 def write_validation(
-    out: Path, folds: Sequence[FoldPredictions], store: VolumeStore, *, pictures: int = 12
+    out: Path, assessed: Assessment, store: VolumeStore, *, pictures: int = 12
 ) -> ValidationResult:
-    """Score out-of-fold predictions and write everything to a folder.
+    """Write the assessment of out-of-fold predictions to a folder.
 
     The out-of-fold files, the table of points and the pictures hold the same predictions. They are
     flip-averaged if the model is used with flip averaging.
@@ -231,27 +193,25 @@ def write_validation(
     Args:
         out: gets ``oof.csv`` with ``oof.json`` (its models), ``oof-points.csv``, ``scores.csv``,
             ``points.csv``, ``metrics.csv``, ``index.html`` and ``pictures/``.
-        folds: predictions of every model on its fold.
+        assessed: what is written.
         store: labels and volumes.
         pictures: number of rows that are drawn per condition.
     """
-    scores: list[ScoreLine] = []
-    points: list[PointLine] = []
-    drawn: list[Block] = []
-    for condition in Condition:
-        mine = [f for f in folds if not f.guide and condition in f.task.conditions]
-        if mine:
-            scores += score_table(condition, mine)
-            drawn += _draw(out, condition, mine, store, pictures)
-        points += point_table(condition, [f for f in folds if condition in _placed(f)], store)
-    studies = out_of_fold_studies(folds, store)
-    rows = write_predictions(out / "oof.csv", studies, store.folds, store.grades)
-    write_oof_record(out / "oof.csv", oof_record(folds, store))
-    write_points(out / "oof-points.csv", out_of_fold_points(folds, store))
-    parts, agreement = write_agreement(out / "metrics.csv", studies, store) if studies else ((), [])
-    result = ValidationResult(scores, points, rows, parts)
+    rows = write_predictions(out / "oof.csv", assessed.studies, store.folds, store.grades)
+    write_oof_record(out / "oof.csv", assessed.record)
+    write_points(out / "oof-points.csv", assessed.placed)
+    if assessed.studies:
+        write_metrics_csv(out / "metrics.csv", assessed.agreement)
+    result = ValidationResult(assessed.scores, assessed.points, rows, assessed.agreement)
     write_table(out / "scores.csv", SCORE_COLUMNS, result.score_rows())
     write_table(out / "points.csv", POINT_COLUMNS, result.point_rows())
+    drawn = [
+        figure
+        for condition, examples in assessed.examples.items()
+        for row, prediction in examples[:pictures]
+        for figure in _draw(out, condition, row, prediction, store)
+    ]
+    agreement = agreement_sections(assessed.graded, result.agreement) if result.agreement else []
     sections = [
         Section("Scores", [*result.shown_scores(), *map(Text, result.notes)]),
         Section("Points", [*result.shown_points(), Text(_UNITS)]),
@@ -262,33 +222,15 @@ def write_validation(
     return result
 
 
-def _placed(fold: FoldPredictions) -> set[Condition]:
-    """Conditions whose points a model predicts, whether it grades them or not."""
-    return {t.condition for t in fold.task.targets}
-
-
 def _draw(
-    out: Path,
-    condition: Condition,
-    folds: Sequence[FoldPredictions],
-    store: VolumeStore,
-    count: int,
-) -> list[Block]:
-    """Draw the first rows with the mean prediction of the ensemble."""
-    first = next(iter(grouped_by_rows(folds).values()), [])
-    parts = [one.narrowed(condition) for one in ensemble_of(first).values()]
-    judged = JudgedRows.together(parts)
-    figures: list[Block] = []
-    # each fold as it is used; some folds may have flips and others not
-    used = [one for part in parts for one in part.used]
-    for row, prediction in list(zip(judged.rows, used, strict=True))[:count]:
-        for series in series_shown(row, prediction):
-            volume = store.volume(row.study_id, series)
-            if volume.kind is not KIND_OF[condition]:
-                continue
+    out: Path, condition: Condition, row: Row, prediction: StudyPrediction, store: VolumeStore
+) -> Iterator[Figure]:
+    """Draw the series of a row that show a condition."""
+    for series in series_shown(row, prediction):
+        volume = store.volume(row.study_id, series)
+        if volume.kind is KIND_OF[condition]:
             marks, crosses = predicted_marks(prediction, series), true_marks(row, series)
             image = draw_series(volume, marks, crosses, most=5 if condition.sided else 3)
             name = f"pictures/{condition.name.lower()}-{row.study_id}-{series}.jpg"
             save_image(out / name, image)
-            figures.append(Figure(name, f"study {row.study_id}, series {series}, {condition}"))
-    return figures
+            yield Figure(name, f"study {row.study_id}, series {series}, {condition}")
