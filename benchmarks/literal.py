@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from lumbargrade.config import load_recipe
-from lumbargrade.models.one_stage import Batch
 from lumbargrade.models.registry import get_task
+from lumbargrade.models.series_task import Batch
 from lumbargrade.models.task import MASK_STRIDE
 from lumbargrade.networks.one_stage import OneStageOutput
 

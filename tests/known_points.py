@@ -13,7 +13,7 @@ from lumbargrade.grading.members import Member
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import ModelMeta
 from lumbargrade.models.keypoints import SagittalKeypoints
-from lumbargrade.models.one_stage import Batch, SeriesScores
+from lumbargrade.models.series_task import Batch, SeriesScores
 from small_models import small_recipe
 
 

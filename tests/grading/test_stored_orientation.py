@@ -24,7 +24,7 @@ from lumbargrade.grading.members import Member, load_member
 from lumbargrade.lsdc.tables import read_tables
 from lumbargrade.models.checkpoint import ModelMeta
 from lumbargrade.models.keypoints import SagittalKeypoints
-from lumbargrade.models.one_stage import Batch, SeriesScores
+from lumbargrade.models.series_task import Batch, SeriesScores
 from lumbargrade.phantom.dataset import Settings, make_dataset
 from lumbargrade.sampling.series import make_sample
 from lumbargrade.validation.held_out import true_points

@@ -20,8 +20,8 @@ from lumbargrade.domain.volume import Volume
 from lumbargrade.lsdc.prepare import prepare
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import read_tables
-from lumbargrade.models.one_stage import OneStageTask
 from lumbargrade.models.registry import get_task
+from lumbargrade.models.series_task import SeriesTask
 from lumbargrade.models.study_task import StudySample
 from lumbargrade.models.task import locate
 from lumbargrade.phantom.dataset import Settings, make_dataset
@@ -180,7 +180,7 @@ def test_mean_shapes_and_patient_points_are_the_same(
 def test_point_errors_of_validation_are_the_same(stores: tuple[VolumeStore, VolumeStore]) -> None:
     """Shares along x and y are of the patient's axes, not of those of the stored image."""
     task = get_task(small_recipe("foraminal"))
-    assert isinstance(task, OneStageTask)
+    assert isinstance(task, SeriesTask)
     errors = []
     for store in stores:
         rows = store.rows(Condition.FORAMINAL)

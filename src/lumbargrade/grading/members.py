@@ -49,13 +49,13 @@ class Member:
         self,
         study_id: str,
         volumes: Sequence[Volume],
-        guides: Sequence[Point] = (),
+        guide_points: Sequence[Point] = (),
         *,
         flip: bool = False,
     ) -> list[StudyPrediction]:
         """Predict a study: see `Task.predict`."""
         both = flip and self.flips
-        return self.task.predict(self.network, study_id, volumes, guides, flip=both)
+        return self.task.predict(self.network, study_id, volumes, guide_points, flip=both)
 
 
 def find_models(paths: Iterable[Path | str]) -> list[Path]:

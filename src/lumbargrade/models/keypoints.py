@@ -16,7 +16,7 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import KIND_OF, Condition, SeriesKind
 from lumbargrade.lsdc.rows import SeriesRow
-from lumbargrade.models.one_stage import Batch, OneStageTask
+from lumbargrade.models.series_task import Batch, SeriesTask
 from lumbargrade.models.subarticular import CropBatch, SubarticularTask
 from lumbargrade.models.task import LossTerms, point_errors_of, point_medians
 from lumbargrade.networks.crop_network import CropOutput
@@ -28,7 +28,7 @@ from lumbargrade.sampling.study_rows import StudyRow
 FAR_PIXELS, FAR_SLICES, FAR_MM = 20.0, 5.0, 20.0
 
 
-class SagittalKeypoints(OneStageTask):
+class SagittalKeypoints(SeriesTask):
     """Find the points of a whole sagittal series by softmax over the volume."""
 
     decoder: Literal["2d", "3d"] = "3d"

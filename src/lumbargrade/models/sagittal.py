@@ -9,13 +9,13 @@ from torch import Tensor
 
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition, SeriesKind, Side
-from lumbargrade.models.one_stage import Batch, OneStageTask
+from lumbargrade.models.series_task import Batch, SeriesTask
 from lumbargrade.models.task import LossTerms
 from lumbargrade.networks import losses
 from lumbargrade.networks.one_stage import OneStageOutput
 
 
-class ForaminalTask(OneStageTask):
+class ForaminalTask(SeriesTask):
     """Grade the ten foramina of a sagittal T1 series."""
 
     condition = Condition.FORAMINAL
@@ -51,7 +51,7 @@ class ForaminalTask(OneStageTask):
         return torch.tensor([t.side is Side.RIGHT for t in self.targets], device=like.device)
 
 
-class CanalTask(OneStageTask):
+class CanalTask(SeriesTask):
     """Grade the five canal levels of a sagittal T2/STIR series."""
 
     condition = Condition.CANAL

@@ -111,17 +111,17 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         self,
         store: VolumeStore,
         fold: int,
-        guides: Mapping[str, Sequence[Point]] | None = None,
+        guide_points: Mapping[str, Sequence[Point]] | None = None,
     ) -> list[StudyRow]:
-        """Return the rows of a fold with ``guides`` as their only guide points, never labels.
+        """Return the rows of a fold with ``guide_points`` as their only guide points, never labels.
 
         The file of points that the model was trained with is not needed.
         """
         rows = self._rows(store, {fold}, {})
-        if guides is None:
+        if guide_points is None:
             return rows
         return [
-            replace(row, guides=tuple(guides.get(row.study_id, ())), guided_by_labels=False)
+            replace(row, guides=tuple(guide_points.get(row.study_id, ())), guided_by_labels=False)
             for row in rows
         ]
 
@@ -219,7 +219,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         network: nn.Module,
         study_id: str,
         volumes: Sequence[Volume],
-        guides: Sequence[Point] = (),
+        guide_points: Sequence[Point] = (),
         *,
         flip: bool = False,
     ) -> list[StudyPrediction]:
@@ -227,7 +227,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
 
         A target that no view shows is absent, with the reason of each view.
         """
-        sample = self.sample_of(self._unlabelled(study_id), volumes, guides)
+        sample = self.sample_of(self._unlabelled(study_id), volumes, guide_points)
         (found,) = self.predict_samples(network, [sample])
         there = {v.kind for v in volumes}
         unseen = {t: self._not_shown(t, sample.crops, there) for t in self.targets}

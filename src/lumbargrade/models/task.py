@@ -182,15 +182,15 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
         self,
         store: VolumeStore,
         fold: int,
-        guides: Mapping[str, Sequence[Point]] | None = None,
+        guide_points: Mapping[str, Sequence[Point]] | None = None,
     ) -> list[RowT]:
         """Return the labelled rows on which a model of a fold is validated.
 
         Args:
             store: volumes and labels.
             fold: the fold.
-            guides: study -> guide points for crops, from models that have not seen the study; None
-                if they are not known yet.
+            guide_points: study -> guide points for crops, from models that have not seen the study;
+                None if they are not known yet.
         """
         return self.rows(store, {fold})
 
@@ -218,7 +218,7 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
         network: nn.Module,
         study_id: str,
         volumes: Sequence[Volume],
-        guides: Sequence[Point] = (),
+        guide_points: Sequence[Point] = (),
         *,
         flip: bool = False,
     ) -> list[StudyPrediction]:
@@ -228,7 +228,7 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
             network: the network, on its device.
             study_id: the study.
             volumes: its series; those of other kinds are ignored.
-            guides: guide points for crops, for a task that needs them.
+            guide_points: guide points for crops, for a task that needs them.
             flip: average with the mirrored series, for a task with `flips`.
 
         Returns:

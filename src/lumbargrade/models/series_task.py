@@ -106,7 +106,7 @@ class SeriesScores:
     z: FloatArray
 
 
-class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
+class SeriesTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
     """A task whose network sees a whole series of one kind.
 
     Args:
@@ -313,7 +313,7 @@ class OneStageTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         network: nn.Module,
         study_id: str,
         volumes: Sequence[Volume],
-        guides: Sequence[Point] = (),
+        guide_points: Sequence[Point] = (),
         *,
         flip: bool = False,
     ) -> list[StudyPrediction]:

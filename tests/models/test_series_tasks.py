@@ -22,9 +22,9 @@ from lumbargrade.config import (
 )
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Side
-from lumbargrade.models.one_stage import SeriesScores
 from lumbargrade.models.registry import get_task
 from lumbargrade.models.sagittal import CanalTask, ForaminalTask
+from lumbargrade.models.series_task import SeriesScores
 from lumbargrade.models.task import as_prediction
 from lumbargrade.networks.one_stage import OneStageOutput
 from lumbargrade.sampling.series import make_sample
