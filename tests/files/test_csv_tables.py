@@ -49,3 +49,8 @@ def test_a_second_row_of_one_key_names_both() -> None:
     other.require_first(seen, "y", "a y")
     with pytest.raises(BadTable, match="row 4: duplicate a x, also in row 2; keep one row"):
         again.require_first(seen, "x", "a x")
+
+
+def test_a_folder_in_place_of_a_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadTable, match=f"{tmp_path}: this is a folder"):
+        list(read_table(tmp_path))

@@ -161,6 +161,8 @@ def parse_table(text: str, columns: Sequence[str] = (), origin: Path | str = "")
 
 
 def _text(path: Path | str) -> str:
+    if Path(path).is_dir():
+        raise BadTable(f"{path}: this is a folder; give the file in it")
     try:
         return Path(path).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
