@@ -22,6 +22,7 @@ from lumbargrade.grading.predictions_file import (
     write_predictions,
 )
 from lumbargrade.grading.results import read_results
+from lumbargrade.lsdc.store_tables import StoredPoint
 from lumbargrade.lsdc.tables import TablePoint
 from lumbargrade.validation.held_out import distance_errors, true_points
 from made_series import make_volume
@@ -162,7 +163,8 @@ def test_a_label_is_in_patient_space_where_its_pixel_is() -> None:
         TablePoint("1", "555", 3, CANAL[2], 10.0, 20.0),  # another series
     ]
     # slices 4 mm apart, column is foot-wards
-    point = Point(CANAL[0], "100", 3, (10.0, 20.0, 2.0), (-8.0, 10.0, -20.0))
+    at = (10.0, 20.0, 2.0)
+    point = StoredPoint(CANAL[0], "100", 3, at, (-8.0, 10.0, -20.0), study_id="1")
     assert true_points(labels, volume) == [(point, (-1.0, 0.0, 0.0))]
 
 

@@ -18,6 +18,7 @@ from lumbargrade.grading.predictions_file import read_predictions
 from lumbargrade.lsdc.point_file import read_points
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.registry import get_task
+from lumbargrade.report.drawing import true_marks
 from lumbargrade.report.validation import ValidationResult, write_validation
 from lumbargrade.validation.assessment import assess
 from lumbargrade.validation.judged import FoldPredictions
@@ -217,3 +218,20 @@ def test_out_of_fold_points_are_those_of_the_first_stage_and_train_a_second_one(
     moved = replace(store, folds=store.folds | {studies[0]: 1})
     with pytest.raises(UsageError, match=rf"study {studies[0]} \(fold 1\) comes from small/"):
         task.rows(moved)
+
+
+def test_labels_of_a_study_are_drawn_in_the_pixels_of_their_series(
+    store: VolumeStore, folds: list[FoldPredictions]
+) -> None:
+    """A row of a study has its points in patient millimetres; a picture needs pixels."""
+    labels = {(p.study_id, p.series_id, p.target): p.voxel for p in store.points}
+    crosses = 0
+    for condition, examples in assess(folds, store).examples.items():
+        for row, _ in examples:
+            for series in {p.series_id for p in row.labelled}:
+                for mark in true_marks(row, series):
+                    assert mark.target.condition is condition
+                    drawn = (mark.x, mark.y, mark.z)
+                    assert drawn == labels[row.study_id, series, mark.target]
+                    crosses += 1
+    assert crosses > 20

@@ -41,7 +41,7 @@ class CohortLabels:
     """The content of a label table.
 
     Attributes:
-        grades: study -> target -> true grade; what is not graded is absent.
+        grades: study -> target -> reference grade; what is not graded is absent.
         properties: column -> study -> text, for every other column.
     """
 

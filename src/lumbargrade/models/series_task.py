@@ -30,7 +30,6 @@ from lumbargrade.models.task import (
     Json,
     SampleMeta,
     Task,
-    as_prediction,
     device_of,
     locate,
 )
@@ -333,15 +332,14 @@ class SeriesTask(Task[SeriesRow, Sample, Batch, OneStageOutput]):
         self, network: nn.Module, volumes: Sequence[tuple[SeriesRow, Volume]], *, flip: bool
     ) -> list[StudyPrediction]:
         """Predict some volumes in one batch; the labels of the rows are not used."""
-        data, name = self.recipe.data, self.recipe.name
+        data = self.recipe.data
         samples = [make_sample(v, row, size=data.size, frame=data.frame) for row, v in volumes]
         scores = self.run(network, self.collate(samples).to(device_of(network)), flip=flip)
         found = []
         for i, (_, volume) in enumerate(volumes):
             inside = np.concatenate([scores.xy[i], scores.z[i][:, None]], axis=1)
             points = locate(volume, self.targets, samples[i].maps.to_native(inside))
-            grades = scores.probabilities[i] if self.conditions else None
-            found.append(as_prediction(name, volume.study_id, self.targets, grades, points))
+            found.append(self.prediction(volume.study_id, scores.probabilities[i], points))
         return found
 
     def _unlabelled(self, volume: Volume) -> SeriesRow:

@@ -18,7 +18,6 @@ from lumbargrade.models.task import (
     MASK_STRIDE,
     LossTerms,
     SampleMeta,
-    as_prediction,
     device_of,
 )
 from lumbargrade.networks import losses
@@ -150,13 +149,7 @@ class SubarticularTask(StudyTask[CropBatch, CropOutput]):
                 probabilities[study, place] = p / p.sum()
                 points[study] |= found_in(crop, target, xyz, sample.volumes)
         return [
-            as_prediction(
-                self.recipe.name,
-                sample.study_id,
-                self.targets,
-                probabilities[i] if self.conditions else None,
-                points[i],
-            )
+            self.prediction(sample.study_id, probabilities[i], points[i])
             for i, sample in enumerate(samples)
         ]
 

@@ -241,6 +241,13 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
     ) -> list[StudyPrediction]:
         """Predict some rows of a store in one batch."""
 
+    def prediction(
+        self, study_id: str, probabilities: NDArray[np.float64], points: Mapping[Target, Point]
+    ) -> StudyPrediction:
+        """Convert the network's numbers for a study to findings; see `as_prediction`."""
+        grades = probabilities if self.conditions else None
+        return as_prediction(self.recipe.name, study_id, self.targets, grades, points)
+
     def predict_rows(
         self,
         network: nn.Module,
@@ -303,12 +310,12 @@ def as_prediction(
         probabilities: (P, 3); None if the task only places points.
         points: where targets were found.
     """
+    if probabilities is None:
+        return StudyPrediction(study_id, {}, points=points)
     findings, absent = {}, {}
-    for i, target in enumerate(targets if probabilities is not None else ()):
-        assert probabilities is not None
-        if np.isfinite(probabilities[i]).all():
-            values = triple(probabilities[i])
-            findings[target] = Finding(target, values, points.get(target))
+    for target, values in zip(targets, probabilities, strict=True):
+        if np.isfinite(values).all():
+            findings[target] = Finding(target, triple(values), points.get(target))
         else:
             absent[target] = not_finite(model)
     return StudyPrediction(study_id, findings, absent=absent, points=points)

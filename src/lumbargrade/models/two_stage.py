@@ -27,7 +27,6 @@ from lumbargrade.models.task import (
     Json,
     LossTerms,
     SampleMeta,
-    as_prediction,
     chunks,
     device_of,
 )
@@ -193,10 +192,8 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
         radius = self.recipe.network.peak_radius or PEAK_RADIUS
         peaks = {k: peak_index(v, 3, radius).cpu().numpy() for k, v in output.heatmaps.items()}
         return [
-            as_prediction(
-                self.recipe.name,
+            self.prediction(
                 sample.study_id,
-                self.targets,
                 probabilities[i],
                 self._found(sample, {kind: v[i] for kind, v in peaks.items()}),
             )

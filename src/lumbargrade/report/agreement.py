@@ -1,4 +1,4 @@
-"""Agreement with true grades and calibration, as tables and page sections of two commands.
+"""Agreement with reference grades and calibration, as tables and page sections of two commands.
 
 `evaluate` and `validate` show the same tables, figures and explanations.
 """
@@ -166,7 +166,7 @@ def agreement_sections(graded: GradedFindings, parts: Sequence[Part]) -> list[Se
         Section("Calibration", _calibration_blocks(graded, whole)),
         Section(
             "Confusion",
-            [Figure(draw_confusion(parts), "findings by true grade and predicted grade")],
+            [Figure(draw_confusion(parts), "findings by reference grade and predicted grade")],
         ),
     ]
     for by in dict.fromkeys([BY_LEVEL, BY_SIDE, *(p.by for p in parts if p.by != ALL)]):

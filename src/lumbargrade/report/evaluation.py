@@ -1,4 +1,4 @@
-"""Result of `evaluate`: predicted against true grades, as a page, a table and a summary."""
+"""Result of `evaluate`: predicted against reference grades, as a page, a table and a summary."""
 
 from __future__ import annotations
 

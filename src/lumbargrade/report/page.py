@@ -87,7 +87,7 @@ class FindingsTable:
 
     Attributes:
         findings: by target.
-        truth: true grades, shown below the predicted ones.
+        truth: reference grades, shown below the predicted ones.
         absent: why other targets are not graded; a numbered list of reasons follows the table.
     """
 

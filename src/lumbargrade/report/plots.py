@@ -145,7 +145,7 @@ def _curve(
 
 
 def draw_confusion(parts: Sequence[Part]) -> str:
-    """A matrix per condition: counts, and their share of the true grade as text and shade."""
+    """A matrix per condition: counts, and their share of the reference grade as text and shade."""
     whole = [p for p in parts if p.by == ALL]
 
     def draw(figure: Any) -> None:

@@ -181,7 +181,7 @@ class CombinedSummary:
         files: path and sha256 of each blended file.
         weights: condition -> one weight per file, summing to 1.
         studies, rows: how many.
-        scores: None if no true grades were given.
+        scores: None if no reference grades were given.
     """
 
     path: str
@@ -196,7 +196,7 @@ class CombinedSummary:
         return found
 
     def text(self) -> str:
-        """Tables of the weights and, if true grades were given, of the scores."""
+        """Tables of the weights and, if reference grades were given, of the scores."""
         names = _short([Path(f["path"]) for f in self.files])
         rows = [[plain_name(condition), *weights] for condition, weights in self.weights.items()]
         parts = [text_table(["weights", *names], rows)]

@@ -70,7 +70,7 @@ def human_agreement() -> list[HumanBand]:
 
 #: Measure -> its description, in the order in which they are shown.
 MEASURES: dict[str, str] = {
-    "weighted_log_loss": "log loss with weights 1, 2, 4 by true grade",
+    "weighted_log_loss": "log loss with weights 1, 2, 4 by reference grade",
     "log_loss": "log loss, all findings with equal weight",
     "kappa": "Cohen's kappa with quadratic weights",
     "auroc_moderate": "AUROC, moderate or severe against normal/mild",

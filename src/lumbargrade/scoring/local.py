@@ -20,9 +20,9 @@ OFFICIAL_CLIP = float(np.finfo(float).eps)
 #: Any-severe loss: the published scripts give `log_loss` float32 arrays, so it clips at the epsilon
 #: of that type (a certain and wrong study costs 15.9; with float64 it would be 36).
 ANY_SEVERE_CLIP = float(np.finfo(np.float32).eps)
-#: Local loss: the published scripts do not clip, so a zero for the true grade makes their loss
-#: infinite. Ours is clipped and stays finite: it differs only for rows that give the true grade a
-#: lower probability than this; each costs 34.5.
+#: Local loss: the published scripts do not clip, so a zero for the reference grade makes their loss
+#: infinite. Ours is clipped and stays finite: it differs only for rows that give the reference
+#: grade a lower probability than this; each costs 34.5.
 LOCAL_CLIP = 1e-15
 
 WEIGHTS = np.array([GRADE_WEIGHTS[g] for g in Grade], float)
@@ -33,7 +33,7 @@ class LocalScore:
     """Weighted log loss of one condition.
 
     Attributes:
-        weighted: mean log loss with sample weights 1, 2, 4 by true grade.
+        weighted: mean log loss with sample weights 1, 2, 4 by reference grade.
         per_grade: mean log loss of the samples of each grade; nan if there are none.
     """
 

@@ -10,6 +10,7 @@ from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.point import NOWHERE, Point, Xyz
 from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.domain.volume import Volume
+from lumbargrade.lsdc.prepare_series import place_points
 from lumbargrade.lsdc.tables import TablePoint
 from lumbargrade.models.task import triple
 from lumbargrade.scoring.points import NOT_FOUND, PointErrors, point_errors
@@ -19,18 +20,14 @@ TruePoint = tuple[Point, Xyz]
 
 
 def true_points(points: Sequence[TablePoint], volume: Volume) -> list[TruePoint]:
-    """Return the labelled points of a series; points on instances missing in it are skipped."""
-    index = {s.instance_number: z for z, s in enumerate(volume.slices)}
-    found = []
-    for point in points:
-        if point.series_id == volume.series_id and point.instance_number in index:
-            z = index[point.instance_number]
-            voxel = (point.x, point.y, float(z))
-            patient = triple(volume.to_patient(voxel))
-            normal = triple(volume.slices[z].plane.normal)
-            where = volume.series_id, point.instance_number
-            found.append((Point(point.target, *where, voxel, patient), normal))
-    return found
+    """Return the labelled points of a series; points that have no place in it are skipped."""
+    mine = tuple(p for p in points if p.series_id == volume.series_id)
+    placed, _ = place_points(mine, volume.slices)
+    return [
+        (point, triple(volume.slices[int(point.z)].plane.normal))
+        for point in placed
+        if point.patient is not None
+    ]
 
 
 def distance_errors(
