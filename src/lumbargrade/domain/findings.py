@@ -9,6 +9,8 @@ import numpy as np
 
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.measurement import Measurement, Opinion
+from lumbargrade.domain.numbering import Numbering
 from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.vocabulary import Grade, Target
 
@@ -55,6 +57,7 @@ class Finding:
         point: where the finding is, or None if no model located it.
         sources: every model that contributed.
         calibrated: the probabilities as frequencies, if a calibration was applied.
+        opinion: the grade by a measurement and thresholds, if the models measure.
     """
 
     target: Target
@@ -62,6 +65,7 @@ class Finding:
     point: Point | None = None
     sources: tuple[ModelSource, ...] = ()
     calibrated: Probabilities | None = None
+    opinion: Opinion | None = None
 
     def __post_init__(self) -> None:
         for values in (self.probabilities, self.calibrated or self.probabilities):
@@ -80,6 +84,11 @@ class Finding:
         """The most probable grade according to `shown`."""
         return Grade(int(np.argmax(self.shown)))
 
+    @property
+    def disputed(self) -> bool:
+        """Whether the grade by the measurement is another one."""
+        return self.opinion is not None and self.opinion.grade is not self.grade
+
 
 @dataclass(frozen=True, slots=True)
 class StudyPrediction:
@@ -97,6 +106,8 @@ class StudyPrediction:
             (see `domain.reasons`).
         points: where models found the targets, graded or not. After `predict_study`, these are the
             guide points of the crops; grading checks them, and they are not written to files.
+        measurements: what the models measured; empty if they do not measure.
+        numbering: how the levels were named, if the models decide this explicitly.
 
     Raises:
         ValueError: if a target is in both ``findings`` and ``absent``, or a reason is empty.
@@ -108,6 +119,8 @@ class StudyPrediction:
     problems: tuple[Problem, ...] = ()
     absent: Mapping[Target, str] = field(default_factory=dict)
     points: Mapping[Target, Point] = field(default_factory=dict, compare=False, repr=False)
+    measurements: tuple[Measurement, ...] = ()
+    numbering: Numbering | None = None
 
     def __post_init__(self) -> None:
         for target, reason in self.absent.items():
