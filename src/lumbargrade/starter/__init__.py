@@ -1,0 +1,1 @@
+"""The shipped model at run time: levels, outlines, measurements and grades without training."""
