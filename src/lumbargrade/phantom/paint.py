@@ -8,6 +8,7 @@ bodies at the same height.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -15,18 +16,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.geometry import SlicePlane
-from lumbargrade.phantom.anatomy import BODIES, Anatomy
+from lumbargrade.domain.outlines import Segment
+from lumbargrade.phantom.anatomy import BODIES, L1, Anatomy
 from lumbargrade.phantom.tissue import Affine, Canvas, Image, Tissue, Window, ellipse
 from lumbargrade.phantom.vertebra import paint_cell
 
 #: Extent of a painted cell: largest abs(u), smallest v and largest v, mm.
 REACH = (44.0, -46.0, 66.0)
 
+#: Largest abs(u) of pixels that belong to a segment, mm.
+SEGMENT_REACH = 24.0
+
 _COARSE = 6
 _HALF = 2
 
 
-def paint(anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: Image) -> Image:
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A painted plane.
+
+    Attributes:
+        image: float32 (rows, columns).
+        structures: `Structure` of each pixel, uint8.
+        segments: `Segment` of each pixel of the spine, uint8.
+    """
+
+    image: Image
+    structures: NDArray[np.uint8]
+    segments: NDArray[np.uint8]
+
+
+def segment_of(index: int) -> Segment:
+    """Return the segment of a cell."""
+    return Segment(int(np.clip(index - L1 + Segment.L1_L2, Segment.HIGHER, Segment.LOWER)))
+
+
+def paint(anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: Image) -> Painted:
     """Paint a plane through an anatomy, without blur, noise or shading.
 
     Args:
@@ -34,20 +59,20 @@ def paint(anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: I
         plane: where the slice lies.
         shape: (rows, columns).
         values: intensity per `Tissue`, (17,).
-
-    Returns:
-        Float32 image of ``shape``.
     """
     image = _surroundings(anatomy, plane, shape, values)
+    structures, segments = np.zeros((2, *shape), np.uint8)
     for index in map(int, np.flatnonzero(_crossed(anatomy, plane))):
         found = _cell_canvas(anatomy, plane, index, image, values)
         if found is None:
             continue
         canvas, inside, window, frames = found
         paint_cell(anatomy, index, canvas, *frames)
-        target = image[window]
-        np.copyto(target, canvas.image, where=inside)
-    return image
+        np.copyto(image[window], canvas.image, where=inside)
+        np.copyto(structures[window], canvas.structures, where=inside)
+        near = inside & (canvas.out < SEGMENT_REACH) & (canvas.v < 35)
+        np.copyto(segments[window], np.uint8(segment_of(index)), where=near)
+    return Painted(image, structures, segments)
 
 
 def _crossed(anatomy: Anatomy, plane: SlicePlane) -> NDArray[np.bool_]:
@@ -95,6 +120,7 @@ def _cell_canvas(
         out=np.abs(u),
         values=values,
         softness=max(0.9 * min(plane.spacing), 0.7),
+        structures=np.zeros(u.shape, np.uint8),
     )
     return canvas, inside, window, (wa, wb, va, vb)
 
@@ -127,17 +153,19 @@ def _surroundings(
     patient = Affine.of(plane, np.eye(3), np.zeros(3))
     px, py, pz = (patient.at(x, y, k) for k in range(3))
     walls = np.array([b.wall for b in anatomy.bodies])[::-1]
-    places = np.arange(len(BODIES))[::-1]
+    places = (np.arange(len(BODIES)) - BODIES.index("T10"))[::-1]
     spine_x, spine_y, order = _along(pz, walls[:, 2], [walls[:, 0], walls[:, 1], places])
     u, v = px - spine_x, py - spine_y
     canvas = Canvas(
         np.full(u.shape, values[Tissue.FAT], np.float32),
         *(u, v, order, np.abs(u), values, 2.2 * max(min(plane.spacing), 0.8)),
+        np.zeros(u.shape, np.uint8),
     )
     _front(canvas, anatomy, plane)
     _muscles(canvas, anatomy, plane)
     _pelvis(canvas)
     _skin(canvas, anatomy, py, pz, walls)
+    _belly(canvas, anatomy, py, pz, walls)
     size = (u.shape[1] * _HALF, u.shape[0] * _HALF)
     return _enlarge(canvas.image, size)[: shape[0], : shape[1]].copy()
 
@@ -176,10 +204,11 @@ def _texture_rng(anatomy: Anatomy, plane: SlicePlane) -> np.random.Generator:
 def _front(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
     """Paint bowel, great vessels and kidneys."""
     u, v, order, values = canvas.u, canvas.v, canvas.w, canvas.values
-    depth = anatomy.bodies[5].depth
+    depth = anatomy.bodies[L1 + 2].depth
     rng = _texture_rng(anatomy, plane)
     bowel = 0.7 * _blobs(rng, u.shape, 11) + 0.5 * _blobs(rng, u.shape, 5)
-    inside = np.clip((-v - depth - 22) / 6, 0, 1)
+    fat = anatomy.front_fat
+    inside = np.clip((-v - depth - 4 - fat) / 6, 0, 1)
     shade = values[Tissue.BOWEL] * (1 + 0.25 * bowel)
     gas = np.clip((bowel - 1.4) * 3, 0, 1)
     fatty = np.clip((-bowel - 0.2) * 1.1, 0, 0.7)
@@ -188,8 +217,16 @@ def _front(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
     canvas.image += inside * (shade - canvas.image)
     vessel = float(values[Tissue.VESSEL])
     split = np.clip((order - 6.6) * 14, 0, 30)
-    canvas.lay(ellipse(np.abs(u - 3) - split, v + depth + 10, 8.5, 8.0) + 9 * (order > 8.5), vessel)
-    canvas.lay(ellipse(u + 20 + 0.6 * split, v + depth + 7, 9.5, 7.5) + 9 * (order > 8.5), vessel)
+    end = 9 * (order > 8.5)
+    wind = u - anatomy.vessels
+    aorta = ellipse(np.abs(wind - 3) - split, v + depth + 6 + 0.5 * fat, 8.5, 8.0) + end
+    canvas.lay(aorta, vessel)
+    cava = ellipse(wind + 20 + 0.6 * split, v + depth + 4 + 0.4 * fat, 9.5, 7.5) + end
+    canvas.lay(cava, vessel)
+    if anatomy.bladder:
+        size = 14 + anatomy.seed % 23
+        bladder = ellipse(v + 52 + size, (order - 9.6) * 20, size, 0.8 * size)
+        canvas.lay(np.maximum(bladder, canvas.out - size), float(values[Tissue.KIDNEY]))
     long = np.sqrt(np.clip(1 - ((order - 3.9) / 1.7) ** 2, 0.001, 1))
     kidney = ellipse(canvas.out - 66, v + 18, 22 * long, 27 * long)
     canvas.lay(kidney, float(values[Tissue.KIDNEY]))
@@ -212,6 +249,26 @@ def _muscles(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
     canvas.lay(back, muscle)
     inner = ellipse(out - 16, v - 36, 14.5, 22 * big)
     canvas.lay(inner, muscle)
+
+
+def _belly(
+    canvas: Canvas,
+    anatomy: Anatomy,
+    py: Image,
+    pz: Image,
+    walls: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> None:
+    """Paint fat, skin and the air in front of the belly."""
+    values = canvas.values
+    middle = walls[len(walls) // 2]
+    line = middle[1] - 34 - anatomy.belly + 14 * ((pz - middle[2]) / 110) ** 2
+    line = line + 0.0022 * (anatomy.belly + 40) * canvas.out**2 / 40
+    before = py - line
+    wall = np.maximum(before - anatomy.belly_fat, -before)
+    canvas.lay(wall, float(values[Tissue.FAT]))
+    canvas.lay(np.abs(before - anatomy.belly_fat - 4) - 4, float(values[Tissue.MUSCLE]))
+    canvas.lay(np.abs(before) - 1.2, float(values[Tissue.SKIN]))
+    canvas.lay(before, float(values[Tissue.AIR]))
 
 
 def _pelvis(canvas: Canvas) -> None:

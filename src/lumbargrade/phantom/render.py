@@ -13,23 +13,23 @@ import numpy as np
 
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.vocabulary import SeriesKind
-from lumbargrade.phantom.anatomy import Anatomy
+from lumbargrade.phantom.anatomy import L1, SACRUM, Anatomy
 from lumbargrade.phantom.paint import paint
 from lumbargrade.phantom.tissue import Image, Tissue
 
-_T1 = {
+T1 = {
     Tissue.FAT: 0.95, Tissue.MUSCLE: 0.27, Tissue.MARROW: 0.52, Tissue.CORTEX: 0.06,
     Tissue.ANNULUS: 0.24, Tissue.NUCLEUS: 0.30, Tissue.LIGAMENT: 0.13, Tissue.CSF: 0.15,
     Tissue.ROOT: 0.27, Tissue.CORD: 0.34, Tissue.EPIDURAL_FAT: 0.9, Tissue.JOINT: 0.2,
     Tissue.VESSEL: 0.07, Tissue.BOWEL: 0.28, Tissue.KIDNEY: 0.33, Tissue.SKIN: 0.4,
 }  # fmt: skip
-_T2 = {
+T2 = {
     Tissue.FAT: 0.72, Tissue.MUSCLE: 0.16, Tissue.MARROW: 0.36, Tissue.CORTEX: 0.05,
     Tissue.ANNULUS: 0.13, Tissue.NUCLEUS: 0.52, Tissue.LIGAMENT: 0.08, Tissue.CSF: 0.95,
     Tissue.ROOT: 0.30, Tissue.CORD: 0.34, Tissue.EPIDURAL_FAT: 0.66, Tissue.JOINT: 0.5,
     Tissue.VESSEL: 0.06, Tissue.BOWEL: 0.28, Tissue.KIDNEY: 0.5, Tissue.SKIN: 0.3,
 }  # fmt: skip
-_STIR = {
+STIR = {
     Tissue.FAT: 0.09, Tissue.MUSCLE: 0.20, Tissue.MARROW: 0.15, Tissue.CORTEX: 0.04,
     Tissue.ANNULUS: 0.10, Tissue.NUCLEUS: 0.45, Tissue.LIGAMENT: 0.07, Tissue.CSF: 0.95,
     Tissue.ROOT: 0.32, Tissue.CORD: 0.38, Tissue.EPIDURAL_FAT: 0.10, Tissue.JOINT: 0.55,
@@ -78,11 +78,11 @@ def contrast_values(table: dict[Tissue, float]) -> Image:
 def sample_contrast(rng: np.random.Generator, kind: SeriesKind) -> Contrast:
     """Sample the contrast of a kind of series; 35 % of sagittal T2 series are fat-suppressed."""
     if kind is SeriesKind.SAGITTAL_T1:
-        name, table = "T1", _T1
+        name, table = "T1", T1
     elif kind is SeriesKind.SAGITTAL_T2 and rng.random() < 0.35:
-        name, table = "STIR", _STIR
+        name, table = "STIR", STIR
     else:
-        name, table = "T2", _T2
+        name, table = "T2", T2
     values = contrast_values(table) * np.exp(rng.normal(0, 0.1, len(Tissue)))
     floor = rng.uniform(0, 0.03)
     values[Tissue.AIR] = 0
@@ -128,7 +128,7 @@ def acquire(
     small = (int(np.ceil(shape[0] / step)) + 1, int(np.ceil(shape[1] / step)) + 1)
     dy, dx = plane.spacing
     coarse = SlicePlane(plane.position, plane.row, plane.column, (dy * step, dx * step))
-    image = paint(anatomy, coarse, small, contrast.values)
+    image = paint(anatomy, coarse, small, contrast.values).image
     grain = rng.standard_normal((2, *small), np.float32)
     image *= 1 + np.float32(faults.marrow_noise) * grain[0, ::-1]
     image = np.asarray(cv2.GaussianBlur(image, (0, 0), faults.blur), np.float32)
@@ -155,7 +155,7 @@ def _sensitivity(
     """Sensitivity of the surface coil times a slow random field, enlarged from a coarse grid."""
     rows, columns = np.mgrid[0 : shape[0] : 9j, 0 : shape[1] : 9j]
     points = plane.to_patient(np.stack([columns, rows], -1))
-    ys = np.array([b.wall[1] for b in anatomy.bodies[3:9]])
+    ys = np.array([b.wall[1] for b in anatomy.bodies[L1 : SACRUM + 1]])
     depth = ys.mean() + anatomy.back - points[..., 1]
     coil = faults.coil_floor + (1 - faults.coil_floor) * np.exp(
         -np.clip(depth - 25, 0, None) / faults.coil_depth

@@ -24,7 +24,7 @@ from lumbargrade.domain.vocabulary import (
     Side,
     Target,
 )
-from lumbargrade.phantom.anatomy import LEVEL_CELL, Anatomy, Vector, sample_anatomy
+from lumbargrade.phantom.anatomy import L1, LEVEL_CELL, SACRUM, Anatomy, Vector, sample_anatomy
 from lumbargrade.phantom.render import Contrast, Faults, sample_contrast, sample_faults
 
 #: Seeds, study numbers and series places must be below these, so that all ids differ.
@@ -188,7 +188,7 @@ class _Sagittal:
 
 def _sagittal_stack(rng: np.random.Generator, anatomy: Anatomy) -> _Sagittal:
     """Place the sagittal slices as a technologist does: along the spine, over both foramina."""
-    lumbar = np.array([b.wall for b in anatomy.bodies[3:9]])
+    lumbar = np.array([b.wall for b in anatomy.bodies[L1 : SACRUM + 1]])
     slope = np.polyfit(lumbar[:, 2], lumbar[:, 0], 1)[0] + rng.normal(0, 0.01)
     down = np.array([-slope, 0.0, -1.0])
     down /= np.linalg.norm(down)

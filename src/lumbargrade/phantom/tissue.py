@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.geometry import SlicePlane
+from lumbargrade.domain.outlines import Structure
 
 #: Images are float32; intermediate distances may be float64.
 Image = NDArray[np.floating[Any]]
@@ -54,6 +55,7 @@ class Canvas:
         out: ``abs(u)``.
         values: intensity per tissue.
         softness: width of an edge, mm.
+        structures: `Structure` of each pixel, painted in place with the image, (h, w).
     """
 
     image: Image
@@ -63,11 +65,19 @@ class Canvas:
     out: Image
     values: Image
     softness: float
+    structures: NDArray[np.uint8]
 
-    def lay(self, distance: Image, value: float | Image) -> None:
-        """Paint a structure given its signed distance in mm."""
+    def lay(
+        self,
+        distance: Image,
+        value: float | Image,
+        structure: Structure | None = Structure.OTHER,
+    ) -> None:
+        """Paint a tissue given its signed distance in mm; None keeps the structure below it."""
         if distance.min() > self.softness / 2:
             return
+        if structure is not None:
+            np.putmask(self.structures, distance < 0, np.uint8(structure))
         cover = distance * np.float32(-1 / self.softness)
         cover += np.float32(0.5)
         np.clip(cover, 0, 1, out=cover)
@@ -85,7 +95,8 @@ class Canvas:
         window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         image, u, v = self.image[window], self.u[window], self.v[window]
         w, out = self.w[window], self.out[window]
-        return Canvas(image, u, v, w, out, self.values, self.softness), window
+        structures = self.structures[window]
+        return Canvas(image, u, v, w, out, self.values, self.softness, structures), window
 
     def sees(self, low: float, high: float) -> bool:
         """Whether any pixel has ``low <= |u| <= high``."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from lumbargrade.domain.outlines import Structure
 from lumbargrade.domain.vocabulary import Side
-from lumbargrade.phantom.anatomy import SACRUM, Anatomy, Body, Cell
+from lumbargrade.phantom.anatomy import L1, SACRUM, Anatomy, Body, Cell
 from lumbargrade.phantom.tissue import Canvas, Image, Tissue, box, ellipse
 
 
@@ -32,8 +33,8 @@ def paint_cell(
     if sacral:
         _ala(canvas, index)
     elif canvas.sees(6, 44):
-        if part := canvas.part(-8, 34, 44):
-            _pillars(part[0], cell, anatomy.bodies[index + 1], index + 1 >= SACRUM)
+        if part := canvas.part(-14, 34, 44):
+            _pillars(part[0], anatomy, index)
         if part := canvas.part(-6, 18, 38):
             _foramina(part[0], cell)
     if part := canvas.part(-46, 8, 34):
@@ -43,36 +44,52 @@ def paint_cell(
         _canal(part[0], anatomy, index)
 
 
-def _bone(canvas: Canvas, distance: Image, marrow: float = 1.0, shell: float = 0.9) -> None:
+def _bone(
+    canvas: Canvas,
+    distance: Image,
+    marrow: float | Image = 1.0,
+    shell: float = 0.9,
+    structure: Structure = Structure.OTHER,
+) -> None:
     """Paint marrow in a dark shell."""
     values = canvas.values
-    canvas.lay(distance, float(values[Tissue.CORTEX]))
-    canvas.lay(distance + np.float32(shell), float(values[Tissue.MARROW]) * marrow)
+    canvas.lay(distance, float(values[Tissue.CORTEX]), structure)
+    inner = values[Tissue.MARROW] * marrow
+    canvas.lay(distance + np.float32(shell), inner, structure)
 
 
 def _posterior(canvas: Canvas, cell: Cell, sacral: bool) -> None:
     """Paint fat and ligament on the mid-line, laminae and the spinous process."""
     u, v, w, out, values = canvas.u, canvas.v, canvas.w, canvas.out, canvas.values
     if sacral:
-        distance = box(v - 16, out, 3.5, 18, 1)
-        _bone(canvas, distance)
+        roof = 14 + cell.front_fat
+        _bone(canvas, box(v - roof, out, 3.0, 18, 1))
+        crest = np.abs(np.mod(w + 12, 24) - 12) - 7
+        _bone(canvas, np.maximum(np.maximum(box(v - roof - 6, out, 6, 2.5, 1), crest), out - 3))
         return
-    base = 19.0
-    middle = box(out, v - (base + cell.spinous / 2), 3.2, cell.spinous / 2 + 5)
+    base = 19.0 + 0.5 * cell.front_fat
+    length, half_height, fall = cell.spinous
+    middle = box(out, v - (base + length / 2), 3.2, length / 2 + 5)
     mix = 0.65 * values[Tissue.FAT] + 0.35 * values[Tissue.LIGAMENT]
     canvas.lay(middle, float(mix))
+    if cell.opened:
+        seroma = ellipse(out, v - base - 10, 11, 13)
+        canvas.lay(seroma, float(0.6 * values[Tissue.FAT] + 0.25 * values[Tissue.CSF]))
+        return
     lamina_v = base - 0.42 * out
     lamina = box(v - lamina_v, w - 6.0, 3.0, 9.5, 1.5)
     _bone(canvas, np.maximum(lamina, out - np.float32(15)))
-    slope = w - 4.5 + 0.22 * (v - base)
-    spinous = box(v - (base + cell.spinous / 2), slope, cell.spinous / 2, 9.0, 4.0)
-    width = 2.6 + 1.6 * np.clip((v - base - cell.spinous * 0.6) / 12, 0, 1)
+    slope = w - 4.5 + fall * (v - base)
+    spinous = box(v - (base + length / 2), slope, length / 2, half_height, 4.0)
+    width = 2.6 + 1.6 * np.clip((v - base - length * 0.6) / 12, 0, 1)
     if u.size and canvas.sees(0, 8):
         _bone(canvas, np.maximum(spinous, out - width))
 
 
-def _pillars(canvas: Canvas, cell: Cell, lower: Body, first_sacral: bool) -> None:
+def _pillars(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     """Paint pedicles, transverse processes and facet joints of both sides."""
+    cell, lower = anatomy.cells[index], anatomy.bodies[index + 1]
+    first_sacral = index + 1 >= SACRUM
     v, w, out, values = canvas.v, canvas.w, canvas.out, canvas.values
     left, right = cell.sides[Side.LEFT], cell.sides[Side.RIGHT]
     size = canvas.sided(left.facet, right.facet)
@@ -87,6 +104,9 @@ def _pillars(canvas: Canvas, cell: Cell, lower: Body, first_sacral: bool) -> Non
         thick = 10.0 if first_sacral else 4.0
         process = ellipse(out - wing / 2 - 10, v - 8, wing / 2, thick)
         _bone(canvas, process + 0.5 * (w - low) ** 2 / thick)
+    if index < L1 and canvas.sees(16, 44):
+        ellipse_of_rib = ellipse(v - 4 - 0.3 * (out - 24), w - low - 5 + 0.4 * (out - 20), 5, 7)
+        _bone(canvas, np.maximum(ellipse_of_rib, 17 - out))
     behind = 0.16 * w
     upper_dw = np.maximum(np.abs(w + 5) - 6.5, 0)
     upper = np.sqrt((across - 2.5) ** 2 + (v - 13.5 + behind) ** 2 + upper_dw**2) - 4.4 * size
@@ -95,11 +115,16 @@ def _pillars(canvas: Canvas, cell: Cell, lower: Body, first_sacral: bool) -> Non
     pars = box(v - 12.5, w - (cell.gap / 2 + 10), 5.5, 6, 3)
     _bone(canvas, np.maximum(pars, np.abs(across) - 4.8))
     joint = np.maximum(np.abs(upper - inferior) - 1.0, np.minimum(upper, inferior) - 1.0)
-    _bone(canvas, inferior)
-    _bone(canvas, upper)
-    canvas.lay(np.maximum(joint, np.abs(w) - 6), float(values[Tissue.JOINT]))
+    facet = Structure.FACET
+    _bone(canvas, inferior, structure=facet)
+    _bone(canvas, upper, structure=facet)
+    canvas.lay(np.maximum(joint, np.abs(w) - 6), float(values[Tissue.JOINT]), facet)
     pedicle = box(v - 5, w - low, 10, 5.6, 3)
     _bone(canvas, np.maximum(pedicle, np.abs(across) - 4.6), lower.marrow)
+    if index + 1 in anatomy.screws:
+        screw = np.maximum(box(v, w - low, 22, 3.6, 3), np.abs(across) - 3.4)
+        rod = np.maximum(ellipse(across, v - 27, 5, 5), -9.0)
+        canvas.lay(np.minimum(screw, rod), float(values[Tissue.AIR]))
 
 
 def _foramina(canvas: Canvas, cell: Cell) -> None:
@@ -118,20 +143,25 @@ def _foramina(canvas: Canvas, cell: Cell) -> None:
     half_width = canvas.sided(axes[0][0], axes[1][0])
     half_height = canvas.sided(axes[0][1], axes[1][1])
     egg = half_width * (1 + 0.25 * np.clip(z / half_height, -1, 1))
-    canvas.lay(ellipse(y, z, egg, half_height) + tunnel, float(values[Tissue.FAT]))
+    fat = ellipse(y, z, egg, half_height) + tunnel
+    canvas.lay(fat, float(values[Tissue.FAT]), Structure.FORAMEN)
     radius = canvas.sided(sides[0].root_radius, sides[1].root_radius)
     narrow = np.minimum(radius, 0.9 * half_width)
     tall = np.minimum(radius * radius / narrow, 0.95 * half_height)
     lift = 0.45 * (half_height - tall) - 0.35 * (out - part(0))
     root = ellipse(y, z - lift, narrow, tall)
     reach = np.maximum(np.abs(out - part(0) - 4) - 13.0, 0)
-    canvas.lay(root + reach, float(values[Tissue.ROOT]))
+    canvas.lay(root + reach, float(values[Tissue.ROOT]), None)
 
 
 def _outline(canvas: Canvas, body: Body, v: Image, inset: float | Image = 0.0) -> Image:
-    """Signed distance of a body's outline seen from above; ``inset`` narrows it."""
+    """Signed distance of a body's outline seen from above.
+
+    ``inset`` narrows it: from both sides above the sacrum, from the front in the sacrum.
+    """
     half = np.float32(body.depth / 2)
-    y = (v + half) / (half - inset)
+    shift = inset if body.taper else 0.0
+    y = (v + half - shift) / (half - inset)
     x = canvas.out / (np.float32(body.half_width) - inset)
     if canvas.out.min() > body.half_width + 4:
         return np.full_like(v, 9.0)
@@ -139,6 +169,45 @@ def _outline(canvas: Canvas, body: Body, v: Image, inset: float | Image = 0.0) -
     qy, qx = y * y * (1 + notch * (y > 0)), x * x
     r = np.sqrt(np.sqrt(qx * qx + qy * qy + 2 * (1 - body.boxiness) * qx * qy))
     return np.asarray((r - 1) * half, np.float32)
+
+
+def _endplate(canvas: Canvas, body: Body, v: Image, upper: bool) -> Image:
+    """How far an endplate lies below the body's usual height, mm: wedge, hollow, node, tilt."""
+    front = np.clip(-v * np.float32(1 / body.depth), -0.1, 1.1)  # 0 at the back wall, 1 in front
+    middle = 2 * front - 1
+    lost = 0.5 * body.wedge * front
+    across = (canvas.out / np.float32(body.half_width)) ** 2
+    hollow = np.clip(1 - middle * middle, 0, 1) ** 0.8 * np.clip(1.05 - across, 0, 1)
+    lost = lost + body.concavity * hollow
+    place, depth = body.nodes[0 if upper else 1]
+    if depth:
+        node = np.exp(-(((middle + place) * body.depth / 7) ** 2) - (canvas.u / 6) ** 2)
+        lost = lost + depth * np.clip(node * 1.5 - 0.3, 0, 1)
+    if upper and body.tilt:
+        lost = lost + body.tilt * (front - 0.5)
+    return np.asarray(lost, np.float32)
+
+
+def _rounded(a: Image, b: Image, radius: float) -> Image:
+    """Signed distance of the part that is inside of both, with rounded corners."""
+    x, y = a + np.float32(radius), b + np.float32(radius)
+    outside = np.sqrt(np.maximum(x, 0) ** 2 + np.maximum(y, 0) ** 2)
+    return np.asarray(outside + np.minimum(np.maximum(x, y), 0) - np.float32(radius), np.float32)
+
+
+def _marrow(canvas: Canvas, anatomy: Anatomy, body: Body, v: Image, w: Image) -> Image:
+    """Brightness of a body's marrow: patches, haemangioma, vein."""
+    phase = body.centre[2] % 7
+    patches = np.sin(0.53 * v + 0.21 * w + phase) * np.sin(0.37 * w - 0.17 * v + 2.3 * phase)
+    bright = body.marrow * (1 + anatomy.texture * patches)
+    level, u0, v0, w0, radius = body.spot
+    if radius:
+        away = np.sqrt((canvas.u - u0) ** 2 + (v + body.depth / 2 - v0) ** 2 + (w - w0) ** 2)
+        bright = bright * np.where(away < radius, level, 1)
+    if body.vein and canvas.sees(0, 5):
+        cleft = np.exp(-((w / 1.5) ** 2)) * np.clip(1 + v / (0.45 * body.depth), 0, 1)
+        bright = bright * (1 - 0.6 * body.vein * cleft * np.clip((5 - canvas.out) / 3, 0, 1))
+    return np.asarray(bright, np.float32)
 
 
 def _bodies(
@@ -153,20 +222,37 @@ def _bodies(
     values = canvas.values
     first = _outline(canvas, upper, above[1], _waist(above[0], upper))
     second = _outline(canvas, lower, below[1], _waist(below[0], lower))
-    mean = (first + second) * np.float32(0.5)
     top = -upper.height / 2 - above[0]  # negative inside the upper body
     bottom = below[0] - lower.height / 2
-    dip = 1.2 * np.clip(-mean / 8, 0, 1)
+    top = top + _endplate(canvas, upper, above[1], upper=False)
+    bottom = bottom + _endplate(canvas, lower, below[1], upper=True)
+    if upper.spur:
+        first = first - upper.spur * np.exp(-((top / 3.5) ** 2)) * (above[1] < -upper.depth / 2)
+    if lower.spur:
+        second = second - lower.spur * np.exp(-((bottom / 3.5) ** 2)) * (
+            below[1] < -lower.depth / 2
+        )
+    mean = (first + second) * np.float32(0.5)
     bulge = cell.bulge * np.exp(-((canvas.out / 13) ** 2)) * (canvas.v > -8)
-    disc = np.maximum(mean - 1.2 - bulge, np.maximum(-top, -bottom) - 1.5)
-    canvas.lay(disc, float(values[Tissue.ANNULUS]))
+    bulge = bulge + cell.front_bulge * (canvas.v < -14)
+    disc = np.maximum(mean - 0.9 - bulge, np.maximum(-top, -bottom) - 1.5)
+    sacral = index >= SACRUM
+    structure = Structure.SACRUM if sacral else Structure.DISC
+    canvas.lay(disc, float(values[Tissue.ANNULUS]), structure)
     wet = values[Tissue.ANNULUS] + cell.hydration * (
         values[Tissue.NUCLEUS] - values[Tissue.ANNULUS]
     )
-    canvas.lay(disc + 4.5, float(0.5 * (wet + values[Tissue.ANNULUS])))
-    canvas.lay(disc + 6.5, float(wet))
-    _bone(canvas, np.maximum(first, top + dip), upper.marrow, 1.0)
-    _bone(canvas, np.maximum(second, bottom + dip), lower.marrow, 1.0)
+    canvas.lay(np.maximum(mean + 2.5, disc + 1), float(0.5 * (wet + values[Tissue.ANNULUS])), None)
+    canvas.lay(np.maximum(mean + 5, disc + 1.6), float(wet), None)
+    for body, (w, v), outline, end in (
+        (upper, above, first, top),
+        (lower, below, second, bottom),
+    ):
+        own = Structure.SACRUM if body.taper else Structure.BODY
+        shade = _marrow(canvas, anatomy, body, v, w)
+        if cell.endplates != 1:
+            shade = shade * np.where(end > -6, np.float32(cell.endplates), np.float32(1))
+        _bone(canvas, _rounded(outline, end, body.corner), shade, 1.0, own)
 
 
 def _waist(height: Image, body: Body) -> Image:
@@ -174,7 +260,7 @@ def _waist(height: Image, body: Body) -> Image:
     if body.taper:
         return np.asarray(body.depth / 2 * body.taper * (0.5 - height / body.height), np.float32)
     share = np.clip(1 - (height / (body.height / 2)) ** 2, 0, 1)
-    return np.asarray(share * np.float32(0.05 * body.depth), np.float32)
+    return np.asarray(share * np.float32(0.5 * body.waist * body.depth), np.float32)
 
 
 def _ala(canvas: Canvas, index: int) -> None:
@@ -189,39 +275,73 @@ def _canal(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     cell = anatomy.cells[index]
     u, v, w, out, values = canvas.u, canvas.v, canvas.w, canvas.out, canvas.values
     narrow = np.exp(-((w / cell.flavum) ** 2))
-    wide = np.sqrt(_wide_area(canvas, anatomy, index) / np.float32(np.pi * 1.25))
+    areas = [c.wide_area for c in anatomy.cells]
+    wide = np.sqrt(_between(canvas, anatomy, index, areas) / np.float32(np.pi * 1.25))
+    wide = wide * np.sqrt(_remaining(canvas, anatomy, index))
     size = wide * np.float32(np.sqrt(np.pi * 1.25 / 195))
-    bony = ellipse(u, v - 8.8 * size, 12.0 * size, 9.2 * size)
+    fat = _between(canvas, anatomy, index, [c.front_fat for c in anatomy.cells])
+    room = np.maximum(size, 0.7)
+    bony = ellipse(u, v - 8.8 * room - 0.5 * fat, 12.0 * room, 9.2 * room + 0.5 * fat)
     canvas.lay(bony, float(values[Tissue.EPIDURAL_FAT]))
     ligament = float(values[Tissue.LIGAMENT])
+    half_width: Image | float
+    half_depth: Image | float
+    half_width, half_depth = cell.sac_axes
     level = index < SACRUM
     if level:
-        flavum = ellipse(u, v - 9, 13.5, 10.5) + 3.5 * (w / cell.flavum) ** 2
+        flavum = ellipse(u, v - 9 - 0.5 * fat, 13.5, 10.5) + 3.5 * (w / cell.flavum) ** 2
         canvas.lay(flavum, ligament)
-        fat_behind = box(out, v - (cell.sac_front + 2 * cell.sac_axes[1] + 2.2), 3.0, 2.2, 1.5)
+        behind = cell.sac_front + 2 * half_depth + 0.5 * cell.epidural
+        fat_behind = box(out, v - behind, 3.0, 0.5 * cell.epidural, 0.5)
         canvas.lay(fat_behind, float(values[Tissue.EPIDURAL_FAT]))
         _recesses(canvas, cell)
     else:
         canvas.lay(np.abs(v) - 0.8, ligament)
-    half_width, half_depth = cell.sac_axes
+        half_width = half_width * np.sqrt(_remaining(canvas, anatomy, index))
+        half_depth = half_depth * np.sqrt(_remaining(canvas, anatomy, index))
     a = wide * 1.25 + (half_width - wide * 1.25) * narrow
     b = wide + (half_depth - wide) * narrow
-    front = 1.4 + (cell.sac_front - 1.4) * narrow
-    sac = ellipse(u, v - (front + b), a, b)
+    base = 1.4 + fat
+    front = base + (cell.sac_front - base) * narrow
+    ended = 9.0 * (wide < 0.8)
+    back = np.clip((v - front - b) / np.maximum(b, 0.1), -1, 1)
+    a = np.maximum(a * (1 - cell.sac_triangle * back), 0.1)
+    sac = ellipse(u, v - (front + b), a, np.maximum(b, 0.1)) + ended
     canvas.lay(sac - 0.7, ligament)
-    canvas.lay(sac, _sac_filling(canvas, anatomy, index, np.pi * a * b, v - (front + b), b))
+    filling = _sac_filling(canvas, anatomy, index, np.pi * a * b, v - (front + b), b)
+    canvas.lay(sac, filling, Structure.SAC)
     _cord(canvas, anatomy, index, v - (front + b))
+    length, drift, outward = cell.hernia
+    if length:
+        half = 0.5 * (length + cell.bulge)
+        extrusion = ellipse(v - 0.5 * length, w - drift * np.clip(v / length, 0, 1), half, 5)
+        extrusion = np.maximum(extrusion, np.abs(u - outward) - 7)
+        canvas.lay(extrusion - 0.6, ligament)
+        canvas.lay(extrusion, float(values[Tissue.ANNULUS]))
 
 
-def _wide_area(canvas: Canvas, anatomy: Anatomy, index: int) -> Image:
-    """Sac area away from the disc, continuous with the neighbouring cells."""
-    areas = [cell.wide_area for cell in anatomy.cells]
-    here = areas[index]
-    top = (here + areas[max(index - 1, 0)]) / 2
-    bottom = (here + areas[min(index + 1, len(areas) - 1)]) / 2
+def _place(canvas: Canvas, anatomy: Anatomy, index: int) -> Image:
+    """Place along the spine: the (fractional) index of the body."""
+    length, origin = anatomy.cell_lengths(index)
+    return np.asarray(index + 1 - (canvas.w / np.float32(length) + np.float32(origin)))
+
+
+def _remaining(canvas: Canvas, anatomy: Anatomy, index: int) -> Image | float:
+    """Share of the sac's area that is left on the way to its end, 0 to 1."""
+    if index < SACRUM - 1:
+        return 1.0
+    left = (anatomy.sac_end - _place(canvas, anatomy, index)) / 1.7
+    return np.asarray(np.clip(left, 0.002, 1), np.float32)
+
+
+def _between(canvas: Canvas, anatomy: Anatomy, index: int, values: list[float]) -> Image:
+    """A quantity of the cells, continuous from the middle of one body to the next."""
+    here = values[index]
+    top = (here + values[max(index - 1, 0)]) / 2
+    bottom = (here + values[min(index + 1, len(values) - 1)]) / 2
     length, origin = anatomy.cell_lengths(index)
     share = canvas.w * np.float32(1 / length) + np.float32(origin)
-    return np.asarray(bottom + (top - bottom) * share)
+    return np.asarray(bottom + (top - bottom) * share, np.float32)
 
 
 def _recesses(canvas: Canvas, cell: Cell) -> None:
@@ -246,9 +366,12 @@ def _sac_filling(
     u, w, values = canvas.u, canvas.w, canvas.values
     rng = np.random.default_rng([anatomy.seed, index])
     phase = [float(p) for p in rng.uniform(0, 6.28, 3)]
-    strands = np.sin(2.3 * u + 0.03 * w + phase[0]) + np.sin(2.1 * behind + phase[1] + 0.06 * w)
+    tight = min(c.sac_area for c in anatomy.cells[L1:SACRUM]) < 65
+    coil = 1.4 * np.sin(0.45 * w + phase[2]) if anatomy.redundant and tight else 0.0
+    strands = np.sin(2.3 * u + 0.03 * w + phase[0] + coil)
+    strands = strands + np.sin(2.1 * behind + phase[1] + 0.06 * w + coil)
     strands += np.sin(1.7 * u - 1.5 * behind + phase[2])
-    below = np.clip(index - 2.2, 0, 1)
+    below = np.clip(index - L1 + 0.8, 0, 1)
     lying = np.clip(0.35 + 0.75 * behind / half, 0, 1)
     crowd = np.clip(55 / area - 0.28, 0, 0.85)
     thread = np.clip(strands - 0.7, 0, 1) * lying * (0.75 * below)
@@ -259,11 +382,10 @@ def _sac_filling(
 
 def _cord(canvas: Canvas, anatomy: Anatomy, index: int, behind: Image) -> None:
     """Paint cord and conus, down to the body at which they end."""
-    length, origin = anatomy.cell_lengths(index)
     if index > anatomy.conus:
         return
-    place = index + 1 - (canvas.w / np.float32(length) + np.float32(origin))
+    place = _place(canvas, anatomy, index)
     taper = np.clip((anatomy.conus - place) / 0.9, 0, 1)
     radius = 4.4 * np.sqrt(taper)
     cord = ellipse(canvas.u, behind - 1.5 * (1 - taper), radius + 0.01, 0.85 * radius + 0.01)
-    canvas.lay(cord + 2 * (taper <= 0), float(canvas.values[Tissue.CORD]))
+    canvas.lay(cord + 2 * (taper <= 0), float(canvas.values[Tissue.CORD]), None)
