@@ -80,23 +80,43 @@ def sagittal_sample(seed: int, number: int) -> SagittalSample:
     anatomy, draws = sample_anatomy(rng), Draws(rng, "image")
     count, rows, columns = SAGITTAL_SHAPE
     planes, inside, pixel = _sagittal_planes(draws, anatomy)
-    look = _look(draws, anatomy, planes[count // 2], (rows, columns), pixel)
+    window, planes = _only_inside(planes, inside)
+    shape = inside[window].shape
+    look = _look(draws, anatomy, planes[count // 2], shape, pixel)
     thick = draws.number("thickness") * draws.number("interval")
     subs = (-0.3 * thick, 0.3 * thick) if draws.happens("partial_chance") else (0.0,)
-    images = np.empty(SAGITTAL_SHAPE, np.float32)
-    structures, segments = np.empty((2, *SAGITTAL_SHAPE), np.uint8)
+    acquired = np.empty((count, *shape), np.float32)
+    images = np.zeros(SAGITTAL_SHAPE, np.uint8)
+    structures, segments = np.full((2, *SAGITTAL_SHAPE), OUTSIDE, np.uint8)
     marks = np.zeros((count, len(Mark), rows // 2, columns // 2), np.float32)
+    part = marks[:, :, window[0].start // 2 : window[0].stop // 2]
+    part = part[..., window[1].start // 2 : window[1].stop // 2]
     places = _marks(anatomy)
     for k, plane in enumerate(planes):
-        image, painted = _slice(anatomy, plane, (rows, columns), look, subs, rng)
-        images[k] = image
-        structures[k] = np.where(inside, painted.structures, OUTSIDE)
-        segments[k] = np.where(inside, painted.segments, OUTSIDE)
+        acquired[k], painted = _slice(anatomy, plane, shape, look, subs, rng)
+        structures[k][window] = painted.structures
+        segments[k][window] = painted.segments
         for mark, place in places:
-            _draw_mark(marks[k, mark], plane, place, look, MARK_REACH[mark], MARK_WIDTH)
+            _draw_mark(part[k, mark], plane, place, look, MARK_REACH[mark], MARK_WIDTH)
+    images[:, window[0], window[1]] = store(look, acquired, inside[window])
+    structures[:, ~inside] = segments[:, ~inside] = OUTSIDE
     marks[:, :, ~inside[::2, ::2]] = 0
     structures[structures == Structure.FACET] = Structure.OTHER
-    return SagittalSample(store(look, images, inside), structures, segments, marks)
+    return SagittalSample(images, structures, segments, marks)
+
+
+def _only_inside(
+    planes: list[SlicePlane], inside: NDArray[np.bool_]
+) -> tuple[tuple[slice, slice], list[SlicePlane]]:
+    """The smallest even window around the field, and the planes cut to it."""
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    top, left = int(rows[0]) // 2 * 2, int(columns[0]) // 2 * 2
+    bottom, right = (int(i[-1]) // 2 * 2 + 2 for i in (rows, columns))
+    moved = [
+        SlicePlane(_triple(p.to_patient(np.array([left, top]))), p.row, p.column, p.spacing)
+        for p in planes
+    ]
+    return (slice(top, bottom), slice(left, right)), moved
 
 
 def axial_sample(seed: int, number: int) -> AxialSample:
