@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, Level, Side, Target
-from lumbargrade.phantom.anatomy import LEVEL_CELL, cell_coordinates, sample_anatomy
+from lumbargrade.phantom.anatomy import (
+    BODIES,
+    L1,
+    LEVEL_CELL,
+    SACRUM,
+    cell_coordinates,
+    sample_anatomy,
+)
 from lumbargrade.phantom.severity import PREVALENCE, SCALES, draw_measure, grade
 
 
@@ -87,7 +94,7 @@ def test_left_and_right_are_independent():
 
 @given(
     st.integers(0, 50),
-    st.integers(0, 10),
+    st.integers(0, len(BODIES) - 2),
     st.floats(-20, 20),
     st.floats(-25, 30),
     st.floats(-10, 10),
@@ -103,27 +110,27 @@ def test_points_lie_where_they_belong(seed):
     anatomy = _anatomy(seed)
     canal = [anatomy.landmark(t) for t in TARGETS[Condition.CANAL]]
     gaps = np.linalg.norm(np.diff(canal, axis=0), axis=1)
-    assert (gaps[:-1] > 20).all(), "levels stand a vertebra apart"
-    assert (gaps[:-1] < 42).all()
-    assert 15 < gaps[-1] < 38
+    assert 20 < np.median(gaps) < 42, "levels stand a vertebra apart"
+    assert (gaps > 10).all(), "also across a collapsed body"
+    assert (gaps < 45).all()
     for condition in (Condition.FORAMINAL, Condition.SUBARTICULAR):
         for target in TARGETS[condition]:
             here, across = anatomy.landmark(target), anatomy.landmark(target.mirror())
             middle = anatomy.landmark(Target(Condition.CANAL, target.level))
             apart = (here - across)[0] * (1 if target.side is Side.LEFT else -1)
-            low, high = (24, 45) if condition is Condition.FORAMINAL else (14, 22)
+            low, high = (18, 42) if condition is Condition.FORAMINAL else (14, 22)
             assert low < apart < high, "left lies towards +x by twice its distance from the middle"
             assert np.linalg.norm(here - middle) < 30
 
 
 def test_the_chain_is_lordotic_and_stands_upright():
-    for seed in range(30):
+    for seed in range(60):
         anatomy = _anatomy(seed)
         heights = [b.centre[2] for b in anatomy.bodies]
         assert heights == sorted(heights, reverse=True)
-        first, sacrum = anatomy.bodies[3].frame[2], anatomy.bodies[8].frame[2]
+        first, sacrum = anatomy.bodies[L1].frame[2], anatomy.bodies[SACRUM].frame[2]
         lordosis = np.degrees(np.arctan2(-sacrum[1], sacrum[2]) - np.arctan2(-first[1], first[2]))
-        assert 15 < lordosis < 80
+        assert 5 < lordosis < 95
         for body in anatomy.bodies:
             np.testing.assert_allclose(body.frame @ body.frame.T, np.eye(3), atol=1e-12)
             assert np.linalg.det(body.frame) == pytest.approx(1)

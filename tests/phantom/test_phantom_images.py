@@ -58,7 +58,7 @@ def test_a_narrow_sac_is_seen_in_both_views(view):
         anatomy = _anatomy(sac)
         place = anatomy.locate(LEVEL_CELL[LEVEL], 0, 8, 0)
         plane = _sagittal(place) if view == "sagittal" else _axial(anatomy, place)
-        image = paint(anatomy, plane, (81, 81), _only(Tissue.CSF))
+        image = paint(anatomy, plane, (81, 81), _only(Tissue.CSF)).image
         rows = image[36:45] if view == "sagittal" else image
         seen[sac] = float(rows.sum())
     assert seen[40.0] < 0.45 * seen[180.0]
@@ -68,7 +68,7 @@ def test_a_narrow_sac_is_seen_in_both_views(view):
 def test_lost_foraminal_fat_is_seen_on_its_side_alone(side):
     def fat(anatomy: Anatomy, where: Side) -> float:
         place = anatomy.landmark(Target(Condition.FORAMINAL, LEVEL, where))
-        image = paint(anatomy, _sagittal(place), (81, 81), _only(Tissue.FAT))
+        image = paint(anatomy, _sagittal(place), (81, 81), _only(Tissue.FAT)).image
         return float(image[24:57, 30:51].sum()) * 0.25
 
     wide = _anatomy()
@@ -82,7 +82,7 @@ def test_the_painted_fat_is_the_fat_of_the_measure():
     for wanted in (40.0, 70.0, 100.0):
         anatomy = _anatomy(left_fat=wanted)
         place = anatomy.landmark(Target(Condition.FORAMINAL, LEVEL, Side.LEFT))
-        image = paint(anatomy, _sagittal(place, 0.25), (161, 161), _only(Tissue.FAT))
+        image = paint(anatomy, _sagittal(place, 0.25), (161, 161), _only(Tissue.FAT)).image
         areas.append(float(image[40:121, 55:106].sum()) / 16)
     assert np.diff(areas) == pytest.approx([30, 30], abs=12)
 
@@ -93,8 +93,8 @@ def test_a_foramen_has_a_root_in_fat_on_sagittal_and_axial():
     place = anatomy.landmark(target)
     for plane in (_sagittal(place), _axial(anatomy, place)):
         near = (slice(28, 53), slice(28, 53))
-        assert paint(anatomy, plane, (81, 81), _only(Tissue.ROOT))[near].max() > 0.8
-        assert paint(anatomy, plane, (81, 81), _only(Tissue.FAT))[near].max() > 0.8
+        assert paint(anatomy, plane, (81, 81), _only(Tissue.ROOT)).image[near].max() > 0.8
+        assert paint(anatomy, plane, (81, 81), _only(Tissue.FAT)).image[near].max() > 0.8
 
 
 def test_a_shallow_recess_loses_its_bright_pocket():
@@ -109,7 +109,7 @@ def test_a_shallow_recess_loses_its_bright_pocket():
         anatomy = replace(anatomy, cells=tuple(cells))
         place = anatomy.locate(index, cell.sides[Side.LEFT].recess, cell.bulge + 3, 0)
         values = _only(Tissue.EPIDURAL_FAT, Tissue.CSF)
-        image = paint(anatomy, _axial(anatomy, place), (81, 81), values)
+        image = paint(anatomy, _axial(anatomy, place), (81, 81), values).image
         bright[depth] = float(image[32:49, 33:48].sum()) / 4
     assert bright[1.0] < bright[6.5] - 5
 
