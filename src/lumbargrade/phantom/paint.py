@@ -217,7 +217,7 @@ def _front(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
     canvas.image += inside * (shade - canvas.image)
     vessel = float(values[Tissue.VESSEL])
     split = np.clip((order - 6.6) * 14, 0, 30)
-    end = 9 * (order > 8.5)
+    end = np.float32(9) * (order > 8.5)
     wind = u - anatomy.vessels
     aorta = ellipse(np.abs(wind - 3) - split, v + depth + 6 + 0.5 * fat, 8.5, 8.0) + end
     canvas.lay(aorta, vessel)
@@ -242,7 +242,7 @@ def _muscles(canvas: Canvas, anatomy: Anatomy, plane: SlicePlane) -> None:
     size = np.clip((order - 1.6) / 4, 0.05, 1) * anatomy.muscle
     psoas = ellipse(out - 26 - 14 * size, v + 17 + 6 * size, 6 + 13 * size, 8 + 16 * size)
     canvas.lay(psoas, muscle)
-    quadratus = ellipse(out - 62, v - 8, 22, 9) + 9 * (order > 7.2)
+    quadratus = ellipse(out - 62, v - 8, 22, 9) + np.float32(9) * (order > 7.2)
     canvas.lay(quadratus, muscle)
     big = anatomy.muscle * np.clip((11.5 - order) / 4, 0.15, 1)
     back = ellipse(out - 34, v - 40, 33 * np.sqrt(big), 24 * big)
@@ -260,8 +260,8 @@ def _belly(
 ) -> None:
     """Paint fat, skin and the air in front of the belly."""
     values = canvas.values
-    middle = walls[len(walls) // 2]
-    line = middle[1] - 34 - anatomy.belly + 14 * ((pz - middle[2]) / 110) ** 2
+    _, back, height = map(float, walls[len(walls) // 2])
+    line = back - 34 - anatomy.belly + 14 * ((pz - height) / 110) ** 2
     line = line + 0.0022 * (anatomy.belly + 40) * canvas.out**2 / 40
     before = py - line
     wall = np.maximum(before - anatomy.belly_fat, -before)

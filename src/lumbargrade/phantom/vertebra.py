@@ -11,7 +11,7 @@ import numpy as np
 from lumbargrade.domain.outlines import Structure
 from lumbargrade.domain.vocabulary import Side
 from lumbargrade.phantom.anatomy import L1, SACRUM, Anatomy, Body, Cell
-from lumbargrade.phantom.tissue import Canvas, Image, Tissue, box, ellipse
+from lumbargrade.phantom.tissue import Canvas, Image, Tissue, box, clip, ellipse
 
 
 def paint_cell(
@@ -81,7 +81,7 @@ def _posterior(canvas: Canvas, cell: Cell, sacral: bool) -> None:
     _bone(canvas, np.maximum(lamina, out - np.float32(15)))
     slope = w - 4.5 + fall * (v - base)
     spinous = box(v - (base + length / 2), slope, length / 2, half_height, 4.0)
-    width = 2.6 + 1.6 * np.clip((v - base - length * 0.6) / 12, 0, 1)
+    width = 2.6 + 1.6 * clip((v - base - length * 0.6) / 12, 0, 1)
     if u.size and canvas.sees(0, 8):
         _bone(canvas, np.maximum(spinous, out - width))
 
@@ -98,7 +98,7 @@ def _pillars(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     across = out - outward
     pad = ellipse(across, v - 12, 11, 15)
     shade = float(0.4 * values[Tissue.FAT] + 0.6 * values[Tissue.MUSCLE])
-    canvas.image += np.clip(-pad / 5, 0, 1) * (shade - canvas.image)
+    canvas.image += clip(-pad / 5, 0, 1) * (shade - canvas.image)
     if canvas.sees(14, 44):
         wing = 60.0 if first_sacral else 26.0
         thick = 10.0 if first_sacral else 4.0
@@ -142,7 +142,7 @@ def _foramina(canvas: Canvas, cell: Cell) -> None:
     axes = [s.foramen_axes for s in sides]
     half_width = canvas.sided(axes[0][0], axes[1][0])
     half_height = canvas.sided(axes[0][1], axes[1][1])
-    egg = half_width * (1 + 0.25 * np.clip(z / half_height, -1, 1))
+    egg = half_width * (1 + 0.25 * clip(z / half_height, -1, 1))
     fat = ellipse(y, z, egg, half_height) + tunnel
     canvas.lay(fat, float(values[Tissue.FAT]), Structure.FORAMEN)
     radius = canvas.sided(sides[0].root_radius, sides[1].root_radius)
@@ -173,16 +173,16 @@ def _outline(canvas: Canvas, body: Body, v: Image, inset: float | Image = 0.0) -
 
 def _endplate(canvas: Canvas, body: Body, v: Image, upper: bool) -> Image:
     """How far an endplate lies below the body's usual height, mm: wedge, hollow, node, tilt."""
-    front = np.clip(-v * np.float32(1 / body.depth), -0.1, 1.1)  # 0 at the back wall, 1 in front
+    front = clip(-v * np.float32(1 / body.depth), -0.1, 1.1)  # 0 at the back wall, 1 in front
     middle = 2 * front - 1
     lost = 0.5 * body.wedge * front
     across = (canvas.out / np.float32(body.half_width)) ** 2
-    hollow = np.clip(1 - middle * middle, 0, 1) ** 0.8 * np.clip(1.05 - across, 0, 1)
+    hollow = clip(1 - middle * middle, 0, 1) ** 0.8 * clip(1.05 - across, 0, 1)
     lost = lost + body.concavity * hollow
     place, depth = body.nodes[0 if upper else 1]
     if depth:
         node = np.exp(-(((middle + place) * body.depth / 7) ** 2) - (canvas.u / 6) ** 2)
-        lost = lost + depth * np.clip(node * 1.5 - 0.3, 0, 1)
+        lost = lost + depth * clip(node * 1.5 - 0.3, 0, 1)
     if upper and body.tilt:
         lost = lost + body.tilt * (front - 0.5)
     return np.asarray(lost, np.float32)
@@ -197,16 +197,16 @@ def _rounded(a: Image, b: Image, radius: float) -> Image:
 
 def _marrow(canvas: Canvas, anatomy: Anatomy, body: Body, v: Image, w: Image) -> Image:
     """Brightness of a body's marrow: patches, haemangioma, vein."""
-    phase = body.centre[2] % 7
+    phase = float(body.centre[2]) % 7
     patches = np.sin(0.53 * v + 0.21 * w + phase) * np.sin(0.37 * w - 0.17 * v + 2.3 * phase)
     bright = body.marrow * (1 + anatomy.texture * patches)
     level, u0, v0, w0, radius = body.spot
     if radius:
         away = np.sqrt((canvas.u - u0) ** 2 + (v + body.depth / 2 - v0) ** 2 + (w - w0) ** 2)
-        bright = bright * np.where(away < radius, level, 1)
+        bright = bright * np.where(away < radius, np.float32(level), np.float32(1))
     if body.vein and canvas.sees(0, 5):
-        cleft = np.exp(-((w / 1.5) ** 2)) * np.clip(1 + v / (0.45 * body.depth), 0, 1)
-        bright = bright * (1 - 0.6 * body.vein * cleft * np.clip((5 - canvas.out) / 3, 0, 1))
+        cleft = np.exp(-((w / 1.5) ** 2)) * clip(1 + v / (0.45 * body.depth), 0, 1)
+        bright = bright * (1 - 0.6 * body.vein * cleft * clip((5 - canvas.out) / 3, 0, 1))
     return np.asarray(bright, np.float32)
 
 
@@ -234,7 +234,7 @@ def _bodies(
         )
     mean = (first + second) * np.float32(0.5)
     bulge = cell.bulge * np.exp(-((canvas.out / 13) ** 2)) * (canvas.v > -8)
-    bulge = bulge + cell.front_bulge * (canvas.v < -14)
+    bulge += np.float32(cell.front_bulge) * (canvas.v < -14)
     disc = np.maximum(mean - 0.9 - bulge, np.maximum(-top, -bottom) - 1.5)
     sacral = index >= SACRUM
     structure = Structure.SACRUM if sacral else Structure.DISC
@@ -259,7 +259,7 @@ def _waist(height: Image, body: Body) -> Image:
     """How much narrower a body is at a height than at its endplates, mm."""
     if body.taper:
         return np.asarray(body.depth / 2 * body.taper * (0.5 - height / body.height), np.float32)
-    share = np.clip(1 - (height / (body.height / 2)) ** 2, 0, 1)
+    share = clip(1 - (height / (body.height / 2)) ** 2, 0, 1)
     return np.asarray(share * np.float32(0.5 * body.waist * body.depth), np.float32)
 
 
@@ -303,8 +303,8 @@ def _canal(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     b = wide + (half_depth - wide) * narrow
     base = 1.4 + fat
     front = base + (cell.sac_front - base) * narrow
-    ended = 9.0 * (wide < 0.8)
-    back = np.clip((v - front - b) / np.maximum(b, 0.1), -1, 1)
+    ended = np.float32(9) * (wide < 0.8)
+    back = clip((v - front - b) / np.maximum(b, 0.1), -1, 1)
     a = np.maximum(a * (1 - cell.sac_triangle * back), 0.1)
     sac = ellipse(u, v - (front + b), a, np.maximum(b, 0.1)) + ended
     canvas.lay(sac - 0.7, ligament)
@@ -314,7 +314,7 @@ def _canal(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     length, drift, outward = cell.hernia
     if length:
         half = 0.5 * (length + cell.bulge)
-        extrusion = ellipse(v - 0.5 * length, w - drift * np.clip(v / length, 0, 1), half, 5)
+        extrusion = ellipse(v - 0.5 * length, w - drift * clip(v / length, 0, 1), half, 5)
         extrusion = np.maximum(extrusion, np.abs(u - outward) - 7)
         canvas.lay(extrusion - 0.6, ligament)
         canvas.lay(extrusion, float(values[Tissue.ANNULUS]))
@@ -331,7 +331,7 @@ def _remaining(canvas: Canvas, anatomy: Anatomy, index: int) -> Image | float:
     if index < SACRUM - 1:
         return 1.0
     left = (anatomy.sac_end - _place(canvas, anatomy, index)) / 1.7
-    return np.asarray(np.clip(left, 0.002, 1), np.float32)
+    return np.asarray(clip(left, 0.002, 1), np.float32)
 
 
 def _between(canvas: Canvas, anatomy: Anatomy, index: int, values: list[float]) -> Image:
@@ -371,11 +371,11 @@ def _sac_filling(
     strands = np.sin(2.3 * u + 0.03 * w + phase[0] + coil)
     strands = strands + np.sin(2.1 * behind + phase[1] + 0.06 * w + coil)
     strands += np.sin(1.7 * u - 1.5 * behind + phase[2])
-    below = np.clip(index - L1 + 0.8, 0, 1)
-    lying = np.clip(0.35 + 0.75 * behind / half, 0, 1)
-    crowd = np.clip(55 / area - 0.28, 0, 0.85)
-    thread = np.clip(strands - 0.7, 0, 1) * lying * (0.75 * below)
-    filled = np.clip(crowd + thread * (1 - crowd), 0, 1)
+    below = float(clip(np.float32(index - L1 + 0.8), 0, 1))
+    lying = clip(0.35 + 0.75 * behind / half, 0, 1)
+    crowd = clip(55 / area - 0.28, 0, 0.85)
+    thread = clip(strands - 0.7, 0, 1) * lying * (0.75 * below)
+    filled = clip(crowd + thread * (1 - crowd), 0, 1)
     csf, root = float(values[Tissue.CSF]), float(values[Tissue.ROOT])
     return np.asarray(csf + filled * (root - csf), np.float32)
 
@@ -385,7 +385,7 @@ def _cord(canvas: Canvas, anatomy: Anatomy, index: int, behind: Image) -> None:
     if index > anatomy.conus:
         return
     place = _place(canvas, anatomy, index)
-    taper = np.clip((anatomy.conus - place) / 0.9, 0, 1)
+    taper = clip((anatomy.conus - place) / 0.9, 0, 1)
     radius = 4.4 * np.sqrt(taper)
     cord = ellipse(canvas.u, behind - 1.5 * (1 - taper), radius + 0.01, 0.85 * radius + 0.01)
-    canvas.lay(cord + 2 * (taper <= 0), float(canvas.values[Tissue.CORD]), None)
+    canvas.lay(cord + np.float32(2) * (taper <= 0), float(canvas.values[Tissue.CORD]), None)
