@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.numbering import Numbering
 from lumbargrade.domain.outlines import SEGMENT_OF, Segment
 from lumbargrade.domain.vocabulary import Level
 
@@ -38,8 +39,8 @@ from lumbargrade.domain.vocabulary import Level
 CERTAIN = 0.8
 #: Below this probability of the best numbering, nothing is named.
 POSSIBLE = 0.1
-#: Smallest number of discs that form a spine.
-ENOUGH = 3
+#: Smallest number of discs that form a spine, and smallest sum of their detection scores.
+ENOUGH, SUPPORT = 3, 1.5
 #: Candidates beyond this number are false; those with the highest scores are kept.
 MOST = 24
 #: Factor of the network's log-probabilities, and the smallest probability of a segment.
@@ -117,15 +118,17 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbering:
+class DiscNumbering:
     """Names of the candidates of a study, in the order in which they were given.
 
     Attributes:
         positions: place in the spine of each candidate (see the module), None if it is false.
         confidence: probability that every lumbar disc (L1/L2 to L5/S1) is named right.
-        runner_up: positions of the most probable other numbering, empty if there is none.
+        runner_up: positions of the most probable other numbering (before a shift), empty if there
+            is none.
         runner_up_probability: its probability.
         reason: what decided, or why there is no numbering, in plain words.
+        lumbar_bodies: most probable number of lumbar bodies; 5 if they cannot be counted.
         count_differs: probability of four or six lumbar bodies; None unless L5/S1 and a disc above
             L1/L2 are seen, because bodies can then only be counted from one end.
         shift: number of levels by which the user has moved the numbering.
@@ -136,6 +139,7 @@ class Numbering:
     runner_up: tuple[int | None, ...]
     runner_up_probability: float
     reason: str
+    lumbar_bodies: int = 5
     count_differs: float | None = None
     shift: int = 0
 
@@ -155,20 +159,43 @@ class Numbering:
         """Whether the numbering can be used without a check: it is probable, or set by the user."""
         return self.shift != 0 or self.confidence >= CERTAIN
 
-    def shifted(self, by: int) -> Numbering:
+    def summary(self) -> Numbering:
+        """Return what a study's result says about the numbering."""
+        return Numbering(
+            confidence=self.confidence,
+            runner_up=_difference(self.shifted(-self.shift).positions, self.runner_up),
+            runner_up_confidence=self.runner_up_probability,
+            limit=CERTAIN,
+            reason=self.reason,
+            lumbar_bodies=self.lumbar_bodies,
+            shift=self.shift,
+        )
+
+    def shifted(self, by: int) -> DiscNumbering:
         """Return the numbering moved by whole levels.
 
         Args:
             by: levels to the feet: 1 calls the disc that was L4/L5 now L5/S1. Discs that would be
-                above or below every position lose their names.
+                above or below every position lose their names. The confidence and the runner-up
+                stay those before the shift.
         """
         if not by:
             return self
         moved = [None if p is None else p + by for p in self.positions]
         kept = tuple(p if p is not None and FIRST <= p <= LAST else None for p in moved)
-        shift = self.shift + by
-        reason = f"{self.reason}; shifted by {by:+d} by the user"
-        return replace(self, positions=kept, shift=shift, reason=reason)
+        return replace(self, positions=kept, shift=self.shift + by)
+
+
+def _difference(first: tuple[int | None, ...], other: tuple[int | None, ...]) -> str:
+    """Say how another numbering differs from the first, in words."""
+    pairs = list(zip(first, other, strict=False))
+    moved = {b - a for a, b in pairs if a is not None and b is not None and _lumbar(a)}
+    if len(moved) == 1 and moved != {0}:
+        by = moved.pop()
+        levels = "one level" if abs(by) == 1 else f"{abs(by)} levels"
+        return f"{levels} {'lower' if by > 0 else 'higher'}"
+    names = [_name(a) for a, b in pairs if a != b and a is not None and _lumbar(a)]
+    return f"{', '.join(names)} elsewhere" if names else ""
 
 
 def segment_at(position: int) -> Segment:
@@ -176,7 +203,7 @@ def segment_at(position: int) -> Segment:
     return Segment(int(np.clip(position, Segment.HIGHER, Segment.LOWER)))
 
 
-def number(candidates: Sequence[Candidate]) -> Numbering:
+def number(candidates: Sequence[Candidate]) -> DiscNumbering:
     """Name the candidates of a study.
 
     Args:
@@ -184,8 +211,8 @@ def number(candidates: Sequence[Candidate]) -> Numbering:
 
     Returns:
         The most probable numbering. Without a spine (more probably all candidates are false, fewer
-        than `ENOUGH` are discs, or no numbering reaches `POSSIBLE`) no candidate has a position,
-        and the reason says why.
+        than `ENOUGH` are discs, their scores are low, or no numbering reaches `POSSIBLE`) no
+        candidate has a position, and the reason says why.
     """
     if len(candidates) < ENOUGH:
         return _nothing(candidates, f"only {len(candidates)} discs were found")
@@ -200,6 +227,9 @@ def number(candidates: Sequence[Candidate]) -> Numbering:
     if len(kept) < ENOUGH:
         what = f"{len(kept)} of {len(candidates)} candidates are discs of one spine"
         return _nothing(candidates, f"only {what}" if kept else f"none{what[1:]}")
+    support = sum(c.score for c, p in zip(chosen, found, strict=True) if p is not None)
+    if support < SUPPORT:
+        return _nothing(candidates, "nothing looks clearly like a disc")
     total = chain.total()
     confidence = _probability(chain.given(found).total() - total)
     if confidence < POSSIBLE:
@@ -208,22 +238,23 @@ def number(candidates: Sequence[Candidate]) -> Numbering:
     second = _runner_up(chain, found, marginals)
     other = 0.0 if second is None else _probability(chain.given(second).total() - total)
     whole = min(kept) <= Segment.T12_L1 and max(kept) >= Segment.L5_S1
-    differs = chain.variants()[1:3].sum() if whole else None
-    return Numbering(
+    six, four = chain.variants()[1:3].tolist() if whole else (0.0, 0.0)
+    return DiscNumbering(
         positions=_in_order(found, order, len(candidates)),
         confidence=confidence,
         runner_up=() if second is None else _in_order(second, order, len(candidates)),
         runner_up_probability=other,
         reason=_reason(chosen, found),
-        count_differs=None if differs is None else float(differs),
+        lumbar_bodies=6 if six > 0.5 else 4 if four > 0.5 else 5,
+        count_differs=float(six + four) if whole else None,
     )
 
 
 _Positions = list[int | None]
 
 
-def _nothing(candidates: Sequence[Candidate], why: str) -> Numbering:
-    return Numbering((None,) * len(candidates), 0.0, (), 0.0, f"no lumbar spine: {why}")
+def _nothing(candidates: Sequence[Candidate], why: str) -> DiscNumbering:
+    return DiscNumbering((None,) * len(candidates), 0.0, (), 0.0, f"no lumbar spine: {why}")
 
 
 def _in_order(found: _Positions, order: NDArray[np.intp], count: int) -> tuple[int | None, ...]:
