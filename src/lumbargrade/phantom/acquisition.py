@@ -104,7 +104,7 @@ def draw_series(
         values=values,
         fat=fat,
         shift=draws.number("chemical") / pixel,
-        blur=draws.number("blur") * 1.5 / max(pixel, 1.0),
+        blur=draws.number("blur"),
         step=draws.number("low_matrix") if rng.random() < 0.5 else 1.0,
         noise=draws.table["noise"].high * rng.random() ** 2,
         texture=draws.number("texture"),

@@ -191,6 +191,8 @@ class Anatomy:
         bladder: whether a bladder or uterus lies in front of the sacrum.
         screws: bodies with screws.
         redundant: whether roots coil above a tight stenosis.
+        roots: size of the nerve roots in the sac; 1 is usual.
+        joint: angle of the facet joints to the coronal plane, radians.
         back: smallest distance of the skin behind the posterior wall, mm.
         muscle: relative size of the back muscles; 1 is usual.
         fatty: share of fat in the back muscles, 0 to 1.
@@ -210,6 +212,8 @@ class Anatomy:
     bladder: bool
     screws: tuple[int, ...]
     redundant: bool
+    roots: float
+    joint: float
     back: float
     muscle: float
     fatty: float
@@ -299,6 +303,8 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
         bladder=draws.happens("bladder_chance"),
         screws=tuple(fused) if operated and draws.happens("screws_chance") else (),
         redundant=draws.happens("redundant_roots"),
+        roots=draws.number("roots"),
+        joint=float(np.deg2rad(draws.number("facet_joint"))),
         back=float(rng.uniform(46, 68) * size),
         muscle=draws.number("muscle"),
         fatty=float(rng.beta(1.2, 2.5)),
@@ -528,18 +534,21 @@ def _sample_sizes(draws: Draws, size: float) -> tuple[Vector, Vector, Vector, Ve
     heights = np.concatenate([above * draws.number("body_height"), sacral]) * size
     depth = draws.number("body_depth") * size
     depths = (
-        np.array([16, 17, 18.5, 20.5, 23, 25, 26, 27, 27.5, 28, 29, 30, 31, 32, 33, 34, 34]) * depth
+        np.array(
+            [16, 17, 18.5, 20.5, 23, 25, 26, 27, 27.5, 28.5, 29.5, 31, 32.5, 33.5, 34.5, 35.5, 35.5]
+        )
+        * depth
     )
     taper = draws.number("s1_taper")
     second = min(draws.number("s2_depth"), 1 - taper + 0.05)
     down = np.array([1, second, second * 0.72, second * 0.54, second * 0.42])
-    depths = np.concatenate([depths, 33 * depth * rng.uniform(0.92, 1.05) * down])
+    depths = np.concatenate([depths, 34.5 * depth * rng.uniform(0.92, 1.05) * down])
     tapers = np.zeros(len(BODIES))
     tapers[SACRUM:] = [taper, *rng.uniform(0.12, 0.32, 4)]
     widths = np.array(
         [13, 13, 13, 13, 13.5, 14, 14.5, 15, 15.5, 16.5, 17.5, 19, 20.5, 21.5, 22.5, 24, 25.5]
     )
-    widths = np.concatenate([widths, [25, 19, 15, 12, 10]]) * size * rng.uniform(0.93, 1.07)
+    widths = np.concatenate([widths, [25, 19, 15, 12, 10]]) * size * draws.number("body_width")
     heights = heights * (1 + rng.normal(0, 0.025, len(BODIES)))
     for i in range(SACRUM):
         if draws.happens("collapse_chance"):

@@ -81,7 +81,7 @@ def _posterior(canvas: Canvas, cell: Cell, sacral: bool) -> None:
     _bone(canvas, np.maximum(lamina, out - np.float32(15)))
     slope = w - 4.5 + fall * (v - base)
     spinous = box(v - (base + length / 2), slope, length / 2, half_height, 4.0)
-    width = 2.6 + 1.6 * clip((v - base - length * 0.6) / 12, 0, 1)
+    width = 3.1 + 1.8 * clip((v - base - length * 0.6) / 12, 0, 1)
     if u.size and canvas.sees(0, 8):
         _bone(canvas, np.maximum(spinous, out - width))
 
@@ -107,11 +107,15 @@ def _pillars(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     if index < L1 and canvas.sees(16, 44):
         ellipse_of_rib = ellipse(v - 4 - 0.3 * (out - 24), w - low - 5 + 0.4 * (out - 20), 5, 7)
         _bone(canvas, np.maximum(ellipse_of_rib, 17 - out))
-    behind = 0.16 * w
+    # along the joint (outwards and back) and across it (inwards and back)
+    cos, sin = np.float32(np.cos(anatomy.joint)), np.float32(np.sin(anatomy.joint))
+    y = v - 16.5 + 0.16 * w
+    along, beyond = across * cos + y * sin, y * cos - across * sin
+    long, short = 6.8 * size, 4.4 * size
     upper_dw = np.maximum(np.abs(w + 5) - 6.5, 0)
-    upper = np.sqrt((across - 2.5) ** 2 + (v - 13.5 + behind) ** 2 + upper_dw**2) - 4.4 * size
+    upper = ellipse(along, beyond + 3.8, long, short) + 0.5 * upper_dw
     lower_dw = np.maximum(np.abs(w - 5) - 8, 0)
-    inferior = np.sqrt((across + 2.6) ** 2 + (v - 19.5 + behind) ** 2 + lower_dw**2) - 4.6 * size
+    inferior = ellipse(along, beyond - 3.8, long, short) + 0.5 * lower_dw
     pars = box(v - 12.5, w - (cell.gap / 2 + 10), 5.5, 6, 3)
     _bone(canvas, np.maximum(pars, np.abs(across) - 4.8))
     joint = np.maximum(np.abs(upper - inferior) - 1.0, np.minimum(upper, inferior) - 1.0)
@@ -368,13 +372,13 @@ def _sac_filling(
     phase = [float(p) for p in rng.uniform(0, 6.28, 3)]
     tight = min(c.sac_area for c in anatomy.cells[L1:SACRUM]) < 65
     coil = 1.4 * np.sin(0.45 * w + phase[2]) if anatomy.redundant and tight else 0.0
-    strands = np.sin(2.3 * u + 0.03 * w + phase[0] + coil)
-    strands = strands + np.sin(2.1 * behind + phase[1] + 0.06 * w + coil)
+    strands = np.sin(2.0 * u + 0.03 * w + phase[0] + coil)
+    strands = strands + np.sin(1.9 * behind + phase[1] + 0.06 * w + coil)
     strands += np.sin(1.7 * u - 1.5 * behind + phase[2])
-    below = float(clip(np.float32(index - L1 + 0.8), 0, 1))
+    below = min(max(index - L1 + 0.8, 0.0), 1.0)
     lying = clip(0.35 + 0.75 * behind / half, 0, 1)
-    crowd = clip(55 / area - 0.28, 0, 0.85)
-    thread = clip(strands - 0.7, 0, 1) * lying * (0.75 * below)
+    crowd = clip(55 * anatomy.roots / area - 0.28, 0, 0.85)
+    thread = clip(strands - 1.2 + 0.9 * anatomy.roots, 0, 1) * lying * (0.9 * below)
     filled = clip(crowd + thread * (1 - crowd), 0, 1)
     csf, root = float(values[Tissue.CSF]), float(values[Tissue.ROOT])
     return np.asarray(csf + filled * (root - csf), np.float32)
