@@ -23,7 +23,6 @@ from lumbargrade.lsdc.tables import read_tables
 from lumbargrade.models.registry import get_task
 from lumbargrade.models.series_task import SeriesTask
 from lumbargrade.models.study_task import StudySample
-from lumbargrade.models.task import locate
 from lumbargrade.phantom.dataset import Settings, make_dataset
 from lumbargrade.sampling.series import Sample, fitted, make_sample, warp_volume
 from lumbargrade.scoring.points import point_errors

@@ -27,7 +27,7 @@ from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import assign_folds
 from lumbargrade.models.checkpoint import ModelMeta, save_model
 from lumbargrade.models.registry import get_task
-from lumbargrade.models.task import locate, weighted_log_loss
+from lumbargrade.models.task import weighted_log_loss
 from lumbargrade.report.validation import write_validation
 from lumbargrade.scoring.local import any_severe, local_score
 from lumbargrade.scoring.points import point_errors

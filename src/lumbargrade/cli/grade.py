@@ -1,10 +1,12 @@
 """Grade DICOM studies; write findings as JSON and CSV, pictures, and a page for each study.
 
 A path may hold one study or many, in any layout: studies and series are identified from their DICOM
-headers. Several models are averaged, and so are several series of one kind. With a blend file or
---calibration, findings have calibrated probabilities beside those of the models. A finding that no
-model predicts from the study's images is not graded, and the reason is given. A study that the same
-models graded before from the same images is skipped; its results are kept.
+headers. Without --models or --blend, the starter that comes with the package grades; it was
+trained on synthetic phantoms only. Several models are averaged, and so are several series of one
+kind. With a blend file or --calibration, findings have calibrated probabilities beside those of the
+models. A finding that no model predicts from the study's images is not graded, and the reason is
+given. A study that the same models graded before from the same images is skipped; its results are
+kept.
 """
 
 from __future__ import annotations
@@ -13,10 +15,14 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from lumbargrade.cli.model_options import ModelOptions
+
+if TYPE_CHECKING:
+    from lumbargrade.grading.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +37,9 @@ class Options(ModelOptions):
     """folder for the results: a folder per study, a page and a table of all studies"""
     calibration: Path | None = None
     """calibration file of `recalibrate`, used for the conditions that it holds"""
+    shift_levels: int = 0
+    """only with the starter: move the names of the discs by this many levels if they are numbered
+    wrongly; 1: what was L4/L5 becomes L5/S1, -1: what was L5/S1 becomes L4/L5"""
     restart: bool = False
     """also grade studies again that were graded before"""
     check_points: bool = True
@@ -50,20 +59,21 @@ def run(options: Options) -> int:
     from lumbargrade.report.text import log_problems
 
     _check(options)
-    predictor = recalibrated(options.open_predictor(), options.calibration)
+    predictor = recalibrated(_open(options), options.calibration)
+    if predictor.about:
+        log.info("%s", predictor.about)
     if not predictor.calibrated:
         log.info("probabilities are not calibrated; `blend` and `recalibrate` fit a calibration")
     found = find_studies(options.studies)
     log_problems(log, found.problems)
     options.out.mkdir(parents=True, exist_ok=True)
-    flip = predictor.flip and any(m.flips for m in predictor.members)
     how = f"{options.check_points}|{predictor.fingerprint()}"
     results = ResultFolder(options.out, found, how, restart=options.restart)
     for one in results.waiting():
         try:
             study = read_found(one.study)
             prediction = grade_study(study, predictor, check_points=options.check_points)
-            results.write(one, study, prediction, flip=flip)
+            results.write(one, study, prediction, flip=predictor.flips, about=predictor.about)
         except (BadDicom, NothingDone) as error:
             results.fail(one, error)
     summary = results.finish()
@@ -73,6 +83,30 @@ def run(options: Options) -> int:
     if not summary.graded:
         return 3
     return 1 if any(p.fatal for p in summary.all_problems) else 0
+
+
+def _open(options: Options) -> Predictor:
+    """Open the models that are given, or the starter."""
+    from lumbargrade.starter.model import open_starter
+
+    if options.names_models:
+        return options.open_trained()
+    return open_starter(shift=options.shift_levels)
+
+
+def _check_starter(options: Options) -> None:
+    from lumbargrade.domain.errors import UsageError
+    from lumbargrade.starter.model import MOST_SHIFT
+
+    if options.guides:
+        raise UsageError("--guides needs --models; the starter finds the levels itself")
+    if options.device not in ("auto", "cpu"):
+        raise UsageError(f"--device {options.device}: the starter runs on the CPU only; omit it")
+    if abs(options.shift_levels) > MOST_SHIFT:
+        raise UsageError(
+            f"--shift-levels {options.shift_levels}: give a number from {-MOST_SHIFT} to "
+            f"{MOST_SHIFT}"
+        )
 
 
 def _check(options: Options) -> None:
@@ -85,7 +119,12 @@ def _check(options: Options) -> None:
 
     if not options.studies:
         raise UsageError("no study given; give at least one DICOM folder or file")
-    options.require_models()
+    if options.names_models:
+        options.require_models()
+        if options.shift_levels:
+            raise UsageError("--shift-levels works only with the starter; omit it with --models")
+    else:
+        _check_starter(options)
     if not any(path.exists() for path in options.studies):
         raise UsageError(f"{' and '.join(map(str, options.studies))}: no such file or folder")
     if options.out.exists() and not options.out.is_dir():

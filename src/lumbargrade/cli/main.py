@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
     import tyro
 
+    from lumbargrade.files.extras import train_extra
+
     defaults = getattr(command, "defaults", None)
     try:
         options = tyro.cli(
@@ -94,7 +96,8 @@ def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
             prog=f"lumbargrade {name}",
             description=command.__doc__,
         )
-        return int(command.run(options))
+        with train_extra(f"`lumbargrade {name}`"):
+            return int(command.run(options))
     except SystemExit as stop:
         return int(stop.code or 0)
     except UsageError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lumbargrade.grading.predictor import Predictor
+    from lumbargrade.grading.ensembles import BlendedEnsembles, Ensemble
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +42,22 @@ class ModelOptions:
                 "give either --models, the folders of the models to use, or --blend FILE"
             )
 
-    def open_predictor(self) -> Predictor:
-        """Load the models.
+    @property
+    def names_models(self) -> bool:
+        """Whether models or a blend are given."""
+        return bool(self.models or self.unflipped or self.blend)
+
+    def open_trained(self) -> Ensemble | BlendedEnsembles:
+        """Load the models that are given.
 
         Raises:
             UsageError: if there are none, or they cannot be used together.
             BadModel: if one is damaged.
         """
-        from lumbargrade.grading.predictor import open_predictor
+        from lumbargrade.grading.ensembles import open_ensembles
         from lumbargrade.models.device import choose_device
 
-        return open_predictor(
+        return open_ensembles(
             self.models,
             self.blend,
             choose_device(self.device),

@@ -46,14 +46,14 @@ class Options(ModelOptions):
 
 def run(options: Options) -> int:
     from lumbargrade.files.writing import require_writable
+    from lumbargrade.grading.ensembles import for_submission
     from lumbargrade.grading.lsdc_studies import LsdcStudies, predict_studies
-    from lumbargrade.grading.predictor import for_submission
     from lumbargrade.report.submission import write_submission
     from lumbargrade.scoring.fill import training_fill
 
     studies = LsdcStudies.open(options.data, options.split)
     require_writable(options.out)
-    predictor = options.open_predictor()
+    predictor = options.open_trained()
     found = predict_studies(studies, predictor)
     predictions = [for_submission(prediction, predictor) for prediction in found]
     constants = training_fill(m.meta.provenance for m in predictor.members)

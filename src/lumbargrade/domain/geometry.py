@@ -10,6 +10,7 @@ Conventions used in the whole package:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,3 +96,9 @@ def scale_frame(old: int, new: int) -> FloatArray:
     s = new / old
     t = 0.5 * s - 0.5
     return np.array([[s, 0, t], [0, s, t], [0, 0, 1.0]])
+
+
+def triple(values: Sequence[float] | NDArray[np.floating]) -> tuple[float, float, float]:
+    """Return three numbers as plain floats."""
+    a, b, c = (float(v) for v in values)
+    return a, b, c

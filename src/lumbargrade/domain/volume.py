@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lumbargrade.domain.geometry import FloatArray, SlicePlane
-from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.domain.geometry import FloatArray, SlicePlane, triple
+from lumbargrade.domain.point import Point
+from lumbargrade.domain.vocabulary import SeriesKind, Target
 
 #: Slice coordinates this close to halfway between two slices count as halfway.
 _MIDWAY = 1e-6
@@ -219,3 +220,25 @@ def padded(image: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     if not bottom and not right:
         return image
     return np.pad(image, ((0, bottom), (0, right)), mode="reflect")
+
+
+def locate(
+    volume: Volume, targets: Sequence[Target], voxels: NDArray[np.floating]
+) -> dict[Target, Point]:
+    """Make points of a volume from native voxels (P, 3).
+
+    They carry patient LPS mm and the nearest instance. NaN voxels get no point.
+    """
+    known = np.flatnonzero(np.isfinite(voxels).all(axis=1)).tolist()
+    patient = volume.to_patient(voxels[known])
+    nearest = volume.nearest_slices(voxels[known, 2])
+    return {
+        targets[i]: Point(
+            targets[i],
+            volume.series_id,
+            volume.slices[z].instance_number,
+            triple(voxels[i]),
+            triple(lps),
+        )
+        for i, lps, z in zip(known, patient, nearest, strict=True)
+    }

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.geometry import triple
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.reasons import joined
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target, plain_name
-from lumbargrade.domain.volume import Volume
+from lumbargrade.domain.volume import Volume, locate
 from lumbargrade.grading.blend_file import Blend, ConditionBlend
-from lumbargrade.models.task import locate, triple
 from lumbargrade.scoring.any_severe import AnySevere
 
 #: Points further apart than this, mm, mark different levels: it is less than half of the smallest

@@ -1,4 +1,4 @@
-"""Read and write the 25 findings of a study, as JSON that reads back exactly and as CSV."""
+"""Read and write the result of a study, as JSON that reads back exactly and as CSV."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from lumbargrade import __version__
 from lumbargrade.domain.errors import BadInput, Problem
 from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, StudyPrediction
+from lumbargrade.domain.measurement import Measurement, Opinion, Quality, Quantity
+from lumbargrade.domain.numbering import Numbering
 from lumbargrade.domain.point import Point, Xyz
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
@@ -19,6 +21,7 @@ from lumbargrade.domain.vocabulary import (
     SeriesKind,
     Side,
     Target,
+    grade_from_name,
     target_from_column,
 )
 from lumbargrade.files.structures import read_plain, structured
@@ -27,22 +30,28 @@ from lumbargrade.files.writing import write_text
 from lumbargrade.lsdc.point_file import PLACE_COLUMNS, point_cells
 
 #: Version of the JSON layout; bumped when older programs could misread a newer file.
-FORMAT = 2
+FORMAT = 3
 
 NOTICE = "Research software, not a medical device; it must not be used to diagnose or treat."
 
 
-_PROBABILITIES = (
+_OF_TRAINED = (
     "probabilities: from the models, which are trained with weights 1, 2, 4 and therefore predict "
-    "severe grades more often than they occur; calibrated: as frequencies, from a calibration "
+    "severe grades more often than they occur; "
+)
+_OF_STARTER = "probabilities: not frequencies, see about; "
+_MEANING = (
+    "calibrated: as frequencies, from a calibration "
     "fitted to studies that the models had not seen, or null if there is none; grade: the most "
-    "probable grade, by the calibrated probabilities if there are any; not_graded: why a finding "
-    "has no grade; grade, probabilities, calibrated and place are then null"
+    "probable grade, by the calibrated probabilities if there are any; by_measurement: the grade "
+    "that thresholds from the literature give a measurement, or null; not_graded: why a finding "
+    "has no grade; grade, probabilities, calibrated, by_measurement and place are then null"
 )
 
 _FRAMES = (
     "x, y: column and row of the instance, pixel centres at integers; z: fractional slice index "
-    "of the series in spatial order; patient: DICOM LPS, millimetres"
+    "of the series in spatial order; patient: DICOM LPS, millimetres; line: x, y, z of the two "
+    "ends of a distance, or of the corners of an outline (closed)"
 )
 
 COLUMNS = (
@@ -50,6 +59,12 @@ COLUMNS = (
     *(g.column for g in Grade),
     *(f"calibrated_{g.column}" for g in Grade),
     *("not_graded", *PLACE_COLUMNS),
+    *("measured_grade", "quantity", "value", "unit", "moderate_from", "severe_from"),
+)
+
+MEASUREMENT_COLUMNS = (
+    *("study_id", "quantity", "level", "side", "value", "unit", "quality", "remark"),
+    *("view", "series_id", "instance_number"),
 )
 
 
@@ -81,6 +96,7 @@ class GradedStudy:
         series: the study's series.
         flip: whether predictions of any model were averaged with those of mirrored volumes.
         fingerprint: fingerprint of the images, models and settings.
+        about: what a reader must know of the models; see `Predictor.about`.
         version: version of this package that wrote the file.
     """
 
@@ -88,6 +104,7 @@ class GradedStudy:
     series: tuple[SeriesLine, ...]
     flip: bool
     fingerprint: str
+    about: str = ""
     version: str = __version__
 
 
@@ -119,6 +136,64 @@ class _Place:
 
 
 @dataclass(frozen=True)
+class _Opinion:
+    """`Opinion` as it is stored."""
+
+    grade: str
+    quantity: Quantity
+    unit: str
+    value: float
+    moderate_from: float
+    severe_from: float
+    source: str
+    quality: Quality
+
+    @classmethod
+    def of(cls, opinion: Opinion | None) -> _Opinion | None:
+        if opinion is None:
+            return None
+        o, unit = opinion, opinion.quantity.unit
+        limits = (o.moderate, o.severe, o.source, o.quality)
+        return cls(o.grade.column, o.quantity, unit, o.value, *limits)
+
+    def read(self) -> Opinion:
+        _require_unit(self.quantity, self.unit)
+        limits = (self.moderate_from, self.severe_from, self.source, self.quality)
+        return Opinion(grade_from_name(self.grade), self.quantity, self.value, *limits)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """`Measurement` as it is stored, with its unit."""
+
+    quantity: Quantity
+    unit: str
+    level: Level | None
+    side: Side | None
+    value: float
+    view: SeriesKind
+    series_id: str
+    instance_number: int
+    quality: Quality
+    remark: str
+    line: tuple[Xyz, ...]
+    closed: bool
+
+    @classmethod
+    def of(cls, measurement: Measurement) -> _Measured:
+        return cls(unit=measurement.quantity.unit, **asdict(measurement))
+
+    def read(self) -> Measurement:
+        _require_unit(self.quantity, self.unit)
+        return Measurement(**{k: v for k, v in vars(self).items() if k != "unit"})
+
+
+def _require_unit(quantity: Quantity, unit: str) -> None:
+    if unit != quantity.unit:
+        raise ValueError(f"{quantity} in {unit!r}, not in {quantity.unit}")
+
+
+@dataclass(frozen=True)
 class _Entry:
     """A finding, or the reason why it is absent."""
 
@@ -129,6 +204,7 @@ class _Entry:
     grade: str | None
     probabilities: _Shares | None
     calibrated: _Shares | None
+    by_measurement: _Opinion | None
     not_graded: str | None
     place: _Place | None
     models: tuple[ModelSource, ...]
@@ -138,12 +214,13 @@ class _Entry:
         name = (target.column, target.condition, target.side, target.level)
         finding, reason = _finding_or_reason(prediction, target)
         if finding is None:
-            return cls(*name, None, None, None, reason, None, ())
+            return cls(*name, None, None, None, None, reason, None, ())
         at, place = finding.point, None
         if at is not None:
             place = _Place(at.series_id, at.instance_number, *at.voxel, at.patient)
         shares = _Shares.of(finding.probabilities), _Shares.of(finding.calibrated)
-        return cls(*name, finding.grade.column, *shares, None, place, finding.sources)
+        opinion = _Opinion.of(finding.opinion)
+        return cls(*name, finding.grade.column, *shares, opinion, None, place, finding.sources)
 
     def read(self) -> Finding | str:
         """Return the finding, or the reason why there is none."""
@@ -163,7 +240,9 @@ class _Entry:
             voxel = (at.x, at.y, at.z)
             point = Point(target, at.series_id, at.instance_number, voxel, at.patient)
         calibrated = None if self.calibrated is None else self.calibrated.probabilities
-        return Finding(target, self.probabilities.probabilities, point, self.models, calibrated)
+        opinion = None if self.by_measurement is None else self.by_measurement.read()
+        shares = self.probabilities.probabilities
+        return Finding(target, shares, point, self.models, calibrated, opinion)
 
 
 @dataclass(frozen=True)
@@ -173,10 +252,13 @@ class _Content:
     format: int
     lumbargrade: str
     notice: str
+    about: str
     study_id: str
     frames: str
     meaning: str
+    numbering: Numbering | None
     findings: tuple[_Entry, ...]
+    measurements: tuple[_Measured, ...]
     models: tuple[ModelSource, ...]
     flip: bool
     series: tuple[SeriesLine, ...]
@@ -195,10 +277,13 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
         format=FORMAT,
         lumbargrade=graded.version,
         notice=NOTICE,
+        about=graded.about,
         study_id=prediction.study_id,
         frames=_FRAMES,
-        meaning=_PROBABILITIES,
+        meaning=(_OF_STARTER if graded.about else _OF_TRAINED) + _MEANING,
+        numbering=prediction.numbering,
         findings=tuple(_Entry.of(prediction, t) for t in FINDINGS),
+        measurements=tuple(map(_Measured.of, prediction.measurements)),
         models=prediction.sources,
         flip=graded.flip,
         series=graded.series,
@@ -239,6 +324,8 @@ def read_findings(path: Path) -> GradedStudy:
             content.models,
             content.problems,
             {t: f for t, f in found.items() if isinstance(f, str)},
+            measurements=tuple(m.read() for m in content.measurements),
+            numbering=content.numbering,
         )
     except ValueError as error:
         raise BadInput(f"{origin}: {error}") from None
@@ -247,7 +334,12 @@ def read_findings(path: Path) -> GradedStudy:
             f"{path}: no findings {', '.join(missing)}; `lumbargrade grade` writes it again"
         )
     return GradedStudy(
-        prediction, content.series, content.flip, content.fingerprint, content.lumbargrade
+        prediction,
+        content.series,
+        content.flip,
+        content.fingerprint,
+        content.about,
+        content.lumbargrade,
     )
 
 
@@ -276,9 +368,34 @@ def _csv_row(prediction: StudyPrediction, target: Target) -> list[object]:
     start = (prediction.study_id, target.column, target.condition, target.side, target.level)
     empty = (None,) * len(Grade)
     if finding is None:
-        return [*start, None, *empty, *empty, reason, *point_cells(None)]
+        return [*start, None, *empty, *empty, reason, *point_cells(None), *_opinion_cells(None)]
     calibrated = finding.calibrated or empty
     return [
         *(*start, finding.grade.column, *finding.probabilities, *calibrated, reason),
         *point_cells(finding.point),
+        *_opinion_cells(finding.opinion),
     ]
+
+
+def _opinion_cells(opinion: Opinion | None) -> list[object]:
+    if opinion is None:
+        return [None] * 6
+    o = opinion
+    return [o.grade.column, o.quantity, o.value, o.quantity.unit, o.moderate, o.severe]
+
+
+def write_measurements_csv(path: Path, studies: Iterable[tuple[str, StudyPrediction]]) -> None:
+    """Write a row per measurement atomically; the arguments are as in `write_findings_csv`."""
+    listed = list(studies)
+    named = any(folder for folder, _ in listed)
+    rows = (
+        [*([folder] if named else []), p.study_id, *_measurement_cells(m)]
+        for folder, p in listed
+        for m in p.measurements
+    )
+    write_table(path, [*(["folder"] if named else []), *MEASUREMENT_COLUMNS], rows)
+
+
+def _measurement_cells(m: Measurement) -> list[object]:
+    what = (m.quantity, m.level, m.side, m.value, m.quantity.unit, m.quality, m.remark)
+    return [*what, m.view, m.series_id, m.instance_number]

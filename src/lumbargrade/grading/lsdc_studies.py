@@ -16,8 +16,7 @@ from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import no_series
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
-from lumbargrade.grading.predictor import Predictor
-from lumbargrade.grading.stages import explained
+from lumbargrade.grading.predictor import Predictor, explained
 from lumbargrade.lsdc.completeness import sample_problems, sample_studies, unlisted_studies
 from lumbargrade.lsdc.tables import read_series_table
 
@@ -102,7 +101,7 @@ def predict_studies(studies: LsdcStudies, predictor: Predictor) -> Iterator[Stud
     kinds = predictor.kinds
     for study_id in tqdm(studies.series, desc="studies", unit="study", disable=None):
         volumes, problems = studies.read(study_id, kinds)
-        prediction = explained(predictor.predict(study_id, volumes), predictor.members)
+        prediction = explained(predictor.predict(study_id, volumes), predictor.conditions)
         for kind in sorted(kinds - {v.kind for v in volumes}):
             problems.append(Problem(no_series([kind]), study=study_id, fatal=False))
         yield replace(prediction, problems=(*prediction.problems, *problems))

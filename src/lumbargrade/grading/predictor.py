@@ -1,127 +1,59 @@
-"""Predictors that `submit` and `grade` use: averaged, blended or recalibrated models."""
+"""What predicts a study: the interface of models, and the calibration of your own on top."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import torch
-
-from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.domain.findings import ModelSource, StudyPrediction
+from lumbargrade.domain.reasons import no_model
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind
 from lumbargrade.domain.volume import Volume
-from lumbargrade.grading.blend_file import Blend, read_blend
 from lumbargrade.grading.calibration_file import LocalCalibration, read_calibration
-from lumbargrade.grading.combine import combine, correct_any_severe, settle
-from lumbargrade.grading.members import Member, find_models, load_member
-from lumbargrade.grading.model_record import ModelRecord
-from lumbargrade.grading.stages import predict_study
-from lumbargrade.models.checkpoint import MODEL_WEIGHTS, ModelMeta
-from lumbargrade.models.registry import AnyTask, get_task
 
 log = logging.getLogger(__name__)
 
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Loaded models that predict a study together."""
+    """Opened models that predict a study together: the starter, or models that you trained."""
 
     @property
-    def members(self) -> Sequence[Member]:
-        """Every model that grades, each once."""
+    def sources(self) -> Sequence[ModelSource]:
+        """Every model that grades."""
+
+    @property
+    def conditions(self) -> set[Condition]:
+        """The conditions that the models grade."""
 
     @property
     def kinds(self) -> set[SeriesKind]:
         """Kinds of series that the models use."""
 
     @property
-    def flip(self) -> bool:
-        """Whether predictions are averaged with mirrored volumes if a model allows it."""
+    def flips(self) -> bool:
+        """Whether predictions of any model are averaged with those of mirrored volumes."""
 
     @property
     def calibrated(self) -> bool:
         """Whether findings also have calibrated probabilities."""
 
+    @property
+    def about(self) -> str:
+        """What a reader of the results must know of the models; empty if nothing."""
+
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
         """Predict a study.
 
         Targets that the models should grade but cannot are absent with a reason. Targets that no
-        model grades are neither graded nor absent (see `stages.explained`).
+        model grades are neither graded nor absent (see `explained`).
         """
 
     def fingerprint(self) -> str:
         """Return a text that changes if the models or their combination change."""
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """Models whose predictions are averaged (a `Predictor`).
-
-    Attributes:
-        members: models of any task; each uses the series of its kinds.
-        flip: average with the mirrored volume if the model allows it (`Member.flips`).
-        guides: models that only place points.
-    """
-
-    members: Sequence[Member]
-    flip: bool = True
-    guides: Sequence[Member] = ()
-
-    calibrated = False
-
-    @property
-    def kinds(self) -> set[SeriesKind]:
-        return {kind for m in (*self.members, *self.guides) for kind in m.task.kinds}
-
-    def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
-        return predict_study(study_id, volumes, self.members, flip=self.flip, guides=self.guides)
-
-    def fingerprint(self) -> str:
-        groups = (self.members, self.guides)
-        parts = (files_fingerprint(m.path for m in group) for group in groups)
-        flips = ",".join(str(self.flip and m.flips) for group in groups for m in group)
-        return "|".join((flips, *parts))
-
-
-@dataclass(frozen=True)
-class BlendedEnsembles:
-    """The members of a blend, each an ensemble of its models (a `Predictor`).
-
-    Attributes:
-        blend: weights and calibrations.
-        ensembles: member -> the models that it needs.
-    """
-
-    blend: Blend
-    ensembles: Mapping[str, Ensemble]
-
-    calibrated = True
-
-    @property
-    def members(self) -> list[Member]:
-        return list({m.path: m for e in self.ensembles.values() for m in e.members}.values())
-
-    @property
-    def kinds(self) -> set[SeriesKind]:
-        return set().union(*(e.kinds for e in self.ensembles.values()))
-
-    @property
-    def flip(self) -> bool:
-        return any(e.flip for e in self.ensembles.values())
-
-    def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
-        found = {name: e.predict(study_id, volumes) for name, e in self.ensembles.items()}
-        return settle(combine(self.blend, found), {v.series_id: v for v in volumes})
-
-    def fingerprint(self) -> str:
-        parts = [f"{name}|{e.fingerprint()}" for name, e in self.ensembles.items()]
-        return "\n".join([repr(self.blend), *parts])
 
 
 @dataclass(frozen=True)
@@ -137,121 +69,34 @@ class Recalibrated:
     local: LocalCalibration
 
     @property
-    def members(self) -> Sequence[Member]:
-        return self.base.members
+    def sources(self) -> Sequence[ModelSource]:
+        return self.base.sources
+
+    @property
+    def conditions(self) -> set[Condition]:
+        return self.base.conditions
 
     @property
     def kinds(self) -> set[SeriesKind]:
         return self.base.kinds
 
     @property
-    def flip(self) -> bool:
-        return self.base.flip
+    def flips(self) -> bool:
+        return self.base.flips
 
     @property
     def calibrated(self) -> bool:
         return self.base.calibrated or bool(self.local.conditions)
+
+    @property
+    def about(self) -> str:
+        return self.base.about
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
         return self.local.apply(self.base.predict(study_id, volumes))
 
     def fingerprint(self) -> str:
         return f"{self.base.fingerprint()}\n{self.local!r}"
-
-
-def open_predictor(
-    models: Sequence[Path],
-    blend: Path | None,
-    device: torch.device,
-    *,
-    flip: bool,
-    guides: Sequence[Path] = (),
-    unflipped: Sequence[Path] = (),
-) -> Predictor:
-    """Load the models of a blend file, or those of model and run folders with guides.
-
-    Args:
-        models: model and run folders, whose models are averaged.
-        blend: a blend file, instead of ``models``.
-        device: device of the networks.
-        flip: average with the mirrored volume if a model allows it.
-        guides: models that only place points; models that are also in ``models`` are loaded once.
-        unflipped: further model and run folders, whose models are used without flip averaging,
-            even if ``models`` contains them too.
-
-    Raises:
-        UsageError: if both or neither are given, or models cannot be used (see `load_blend`).
-    """
-    if bool(models or unflipped) == (blend is not None):
-        raise UsageError("give either --models with model folders, or --blend with a blend file")
-    if blend is not None:
-        if guides:
-            raise UsageError(
-                "--guides cannot be used with --blend, which names its guides; omit it"
-            )
-        blended = load_blend(blend, device, flip=flip)
-        _log([m for e in blended.ensembles.values() for m in (*e.members, *e.guides)])
-        return blended
-    still = {path.resolve() for path in find_models(unflipped)}
-    members = [
-        load_member(path, device, flip=path.resolve() not in still)
-        for path in find_models([*models, *unflipped])
-    ]
-    own = {member.path.resolve() for member in members}
-    beside = [load_member(p, device) for p in find_models(guides) if p.resolve() not in own]
-    _log([*members, *beside])
-    return Ensemble(members, flip, beside)
-
-
-def _log(members: Iterable[Member]) -> None:
-    for member in {m.path: m for m in members}.values():
-        note = ", without flip averaging" if member.task.mirrors and not member.flips else ""
-        log.info("model %s fold %d%s", member.meta.recipe.name, member.meta.fold, note)
-
-
-def load_blend(path: Path, device: torch.device, *, flip: bool = True) -> BlendedEnsembles:
-    """Load a blend and its models; models that no weight needs are not loaded.
-
-    Args:
-        path: the blend file.
-        device: device of the networks.
-        flip: if False, members are not averaged with flips, even if they were measured with them.
-
-    Raises:
-        UsageError: if the file is not a blend, or if a model is missing or has changed since the
-            blend was fitted.
-        BadModel: if a model is damaged.
-    """
-    blend = read_blend(path)
-    metas: dict[str, ModelMeta] = {}
-    loaded: dict[str, Member] = {}
-
-    def task_of(record: ModelRecord) -> AnyTask:
-        if record.path not in metas:
-            metas[record.path] = record.require_unchanged(str(path))
-        return get_task(metas[record.path].recipe)
-
-    def load(records: Sequence[ModelRecord]) -> list[Member]:
-        for record in records:
-            if record.path not in loaded:
-                loaded[record.path] = load_member(Path(record.path), device)
-        return [loaded[record.path] for record in records]
-
-    ensembles = {}
-    for member in blend.members:
-        graded = {c for c, entry in blend.conditions.items() if entry.needs(member.name)}
-        needed = [r for r in member.models if graded & set(task_of(r).conditions)]
-        if needed:
-            guides = []
-            if any(task_of(r).needs_guides for r in needed):
-                # crops are cut around the points of all models of whole series, with weight or not
-                others = (r for r in (*member.models, *member.guides) if r not in needed)
-                guides = [r for r in others if not task_of(r).needs_guides]
-            on = member.flip and flip
-            ensembles[member.name] = Ensemble(load(needed), on, load(guides))
-    if not ensembles:
-        raise UsageError(f"{path}: no member has a weight; fit the blend again")
-    return BlendedEnsembles(blend, ensembles)
 
 
 def recalibrated(base: Predictor, path: Path | None) -> Predictor:
@@ -266,7 +111,7 @@ def recalibrated(base: Predictor, path: Path | None) -> Predictor:
     if path is None:
         return base
     local = read_calibration(path)
-    ours = tuple(sorted({m.meta.recipe.name for m in base.members}))
+    ours = tuple(sorted({source.recipe for source in base.sources}))
     if local.recipes and local.recipes != ours:
         log.warning(
             "%s was fitted to results of %s, not of %s: its calibration may be wrong",
@@ -279,18 +124,18 @@ def recalibrated(base: Predictor, path: Path | None) -> Predictor:
     return Recalibrated(base, local)
 
 
-def for_submission(prediction: StudyPrediction, predictor: Predictor) -> StudyPrediction:
-    """Apply a blend's any-severe correction for the official score; otherwise change nothing."""
-    if isinstance(predictor, BlendedEnsembles):
-        return correct_any_severe(prediction, predictor.blend.any_severe)
-    return prediction
+def explained(prediction: StudyPrediction, conditions: Collection[Condition]) -> StudyPrediction:
+    """Give every target that is neither graded nor absent a reason for being absent.
 
-
-def files_fingerprint(models: Iterable[Path]) -> str:
-    """Return a digest of the path, size and modification time of the models' weights."""
-    parts = []
-    for path in models:
-        weights = (path / MODEL_WEIGHTS).resolve()
-        status = weights.stat()
-        parts.append(f"{weights}|{status.st_size}|{status.st_mtime_ns}")
-    return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()
+    Args:
+        prediction: the prediction of all models together.
+        conditions: what the models grade.
+    """
+    unknown = [t for t in FINDINGS if t not in prediction.findings and t not in prediction.absent]
+    reasons = {
+        t: "the models gave no result for it"
+        if t.condition in conditions
+        else no_model(t.condition)
+        for t in unknown
+    }
+    return prediction.without(reasons)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import ModelSource, StudyPrediction
 from lumbargrade.domain.point import Point
-from lumbargrade.domain.reasons import no_model, no_series
+from lumbargrade.domain.reasons import no_series
 from lumbargrade.domain.views import LevelCut, find_spaces
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Level, SeriesKind, plain_name
 from lumbargrade.domain.volume import Volume
@@ -40,7 +40,7 @@ def predict_study(
     Returns:
         Findings with all their models as sources, guides included. Targets that a member should
         grade but could not are absent with a reason. Targets that no member grades are in neither:
-        see `explained`.
+        see `predictor.explained`.
     """
     paths = {m.path for m in members}
     guides = [g for g in guides if g.path not in paths]
@@ -61,22 +61,6 @@ def predict_study(
     found += [_without_evidence(study_id, m, no_series(m.task.kinds)) for m in blind]
     prediction = replace(average(found or [StudyPrediction(study_id, {})]), points=points)
     return settle(prediction, {volume.series_id: volume for volume in volumes})
-
-
-def explained(prediction: StudyPrediction, members: Sequence[Member]) -> StudyPrediction:
-    """Give every target that is neither graded nor absent a reason for being absent.
-
-    Args:
-        prediction: the prediction of all models together.
-        members: all models that grade.
-    """
-    graded = {c for m in members for c in m.task.conditions}
-    unknown = [t for t in FINDINGS if t not in prediction.findings and t not in prediction.absent]
-    reasons = {
-        t: "the models gave no result for it" if t.condition in graded else no_model(t.condition)
-        for t in unknown
-    }
-    return prediction.without(reasons)
 
 
 def _without_evidence(study_id: str, member: Member, reason: str) -> StudyPrediction:

@@ -6,24 +6,28 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from lumbargrade.dicom.study import Study, read_study
-from lumbargrade.domain.errors import NothingDone, Problem, UsageError
+from lumbargrade.domain.errors import NothingDone, Problem
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.plausible import judge
 from lumbargrade.domain.reasons import by_reason, named, no_series
 from lumbargrade.domain.vocabulary import FINDINGS, KIND_OF, SeriesKind
 from lumbargrade.domain.volume import Volume
-from lumbargrade.grading.members import Member, find_models, load_member
-from lumbargrade.grading.predictor import Ensemble, Predictor
-from lumbargrade.grading.stages import explained
+from lumbargrade.files.extras import train_extra
+from lumbargrade.grading.predictor import Predictor, explained
+from lumbargrade.starter.model import open_starter
+
+if TYPE_CHECKING:
+    import torch
+
+    from lumbargrade.grading.members import Member
 
 
 def grade_study(
     study: Study | Path | str,
-    models: Iterable[Member | Path | str] | Predictor,
+    models: Predictor | Iterable[Member | Path | str] | None = None,
     *,
     flip: bool = True,
     device: torch.device | str | None = None,
@@ -38,7 +42,8 @@ def grade_study(
     Args:
         study: a study from `read_study`, or the path of its DICOM files.
         models: model or run folders (all models below them are used), or loaded members; or a
-            predictor such as a loaded blend, which has its own guides, device and flips.
+            predictor such as the starter or a loaded blend, which has its own guides, device and
+            flips; None for the starter.
         flip: average with the mirrored volume if the model allows it (`Member.flips`).
         guides: models (or their folders) that only place points, as guide points for crop models.
         device: device of the models; None chooses CUDA if available. Loaded members must already be
@@ -55,7 +60,7 @@ def grade_study(
         BadModel: if a model is damaged.
         NothingDone: if the study has no series of a kind that the models use, or if no finding
             could be graded, for example because the points do not form a lumbar spine.
-        UsageError: if there are no models, or a path holds none.
+        UsageError: if the list of models is empty, or a path holds none.
 
     Examples:
         The models of this example are untrained, so their points are not checked.
@@ -72,9 +77,7 @@ def grade_study(
     """
     study = study if isinstance(study, Study) else read_study(study)
     if not isinstance(models, Predictor):
-        given = [models] if isinstance(models, Member | Path | str) else models
-        members = _members(given, device)
-        models = Ensemble(members, flip, _members(guides, device, needed=False))
+        models = _opened(models, guides, flip=flip, device=device)
     kinds = models.kinds
     present = {v.kind for v in study.volumes}
     if not kinds & present:
@@ -85,7 +88,7 @@ def grade_study(
     found = models.predict(study.study_id, study.volumes)
     if check_points:
         found = only_plausible(found, study.volumes)
-    found = explained(found, models.members)
+    found = explained(found, models.conditions)
     if not found.findings:
         why = [p.what for p in found.problems]
         why += [f"{named(targets)}: {r}" for r, targets in by_reason(found.absent).items()]
@@ -112,21 +115,19 @@ def only_plausible(prediction: StudyPrediction, volumes: Sequence[Volume]) -> St
     return replace(kept, problems=(*kept.problems, *notes))
 
 
-def _members(
-    models: Iterable[Member | Path | str],
-    device: torch.device | str | None,
+def _opened(
+    models: Iterable[Member | Path | str] | None,
+    guides: Iterable[Member | Path | str],
     *,
-    needed: bool = True,
-) -> list[Member]:
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    given = list(models)
-    members = [m for m in given if isinstance(m, Member)]
-    paths = find_models(m for m in given if not isinstance(m, Member))
-    members += [load_member(path, torch.device(device)) for path in paths]
-    if needed and not members:
-        raise UsageError("no models given; name at least one model folder")
-    return members
+    flip: bool,
+    device: torch.device | str | None,
+) -> Predictor:
+    if models is None:
+        return open_starter()
+    with train_extra("grading with your own models"):
+        from lumbargrade.grading.ensembles import ensemble_of
+
+        return ensemble_of(models, guides, flip=flip, device=device)
 
 
 def _missing(found: StudyPrediction, kind: SeriesKind) -> Problem:

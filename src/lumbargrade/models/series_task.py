@@ -20,7 +20,7 @@ from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.upright import Upright
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Side, Target, mirror
-from lumbargrade.domain.volume import Volume
+from lumbargrade.domain.volume import Volume, locate
 from lumbargrade.lsdc.mean_shape import read_mean_shape
 from lumbargrade.lsdc.rows import SeriesRow
 from lumbargrade.lsdc.store import VolumeStore
@@ -31,7 +31,6 @@ from lumbargrade.models.task import (
     SampleMeta,
     Task,
     device_of,
-    locate,
 )
 from lumbargrade.networks import losses
 from lumbargrade.networks.heatmap import ordered_points

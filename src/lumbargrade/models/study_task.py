@@ -19,10 +19,10 @@ from lumbargrade.domain.geometry import apply_homography
 from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.reasons import joined, no_point, no_series, no_slice
 from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, Level, SeriesKind, Target
-from lumbargrade.domain.volume import Volume
+from lumbargrade.domain.volume import Volume, locate
 from lumbargrade.lsdc.point_file import PointRow, read_points, refuse_seen
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.task import MASK_STRIDE, BatchT, Json, OutputT, Task, locate
+from lumbargrade.models.task import MASK_STRIDE, BatchT, Json, OutputT, Task
 from lumbargrade.sampling.crops import Crop
 from lumbargrade.sampling.study import StudyCrops, cut_study, draw_crops
 from lumbargrade.sampling.study_rows import DEFAULT_JITTER, StudyRow, study_rows

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from lumbargrade.config import DATA_FILES, Recipe
 from lumbargrade.domain.errors import BadInput, UsageError
-from lumbargrade.domain.findings import Finding, Probabilities, StudyPrediction
+from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.geometry import triple
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.reasons import not_finite
 from lumbargrade.domain.upright import SliceMaps
@@ -319,34 +320,6 @@ def as_prediction(
         else:
             absent[target] = not_finite(model)
     return StudyPrediction(study_id, findings, absent=absent, points=points)
-
-
-def locate(
-    volume: Volume, targets: Sequence[Target], voxels: NDArray[np.floating]
-) -> dict[Target, Point]:
-    """Make points of a volume from native voxels (P, 3).
-
-    They carry patient LPS mm and the nearest instance. NaN voxels get no point.
-    """
-    known = np.flatnonzero(np.isfinite(voxels).all(axis=1)).tolist()
-    patient = volume.to_patient(voxels[known])
-    nearest = volume.nearest_slices(voxels[known, 2])
-    return {
-        targets[i]: Point(
-            targets[i],
-            volume.series_id,
-            volume.slices[z].instance_number,
-            triple(voxels[i]),
-            triple(lps),
-        )
-        for i, lps, z in zip(known, patient, nearest, strict=True)
-    }
-
-
-def triple(values: Sequence[float] | NDArray[np.floating]) -> Probabilities:
-    """Return three numbers as plain floats."""
-    a, b, c = (float(v) for v in values)
-    return a, b, c
 
 
 def weighted_log_loss(rows: Sequence[Row], predictions: Sequence[StudyPrediction]) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ from lumbargrade.domain.vocabulary import Grade, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.files.writing import atomic_path
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.task import Row
+
+if TYPE_CHECKING:
+    from lumbargrade.models.task import Row
 
 #: Colours that colour-blind readers can tell apart (Okabe and Ito): mild, moderate, severe.
 COLOURS: Mapping[Grade, tuple[int, int, int]] = {

@@ -198,7 +198,15 @@ class ResultFolder:
                     self._graded[folder] = known
                     self._reused.append(folder)
 
-    def write(self, one: Waiting, study: Study, prediction: StudyPrediction, *, flip: bool) -> None:
+    def write(
+        self,
+        one: Waiting,
+        study: Study,
+        prediction: StudyPrediction,
+        *,
+        flip: bool,
+        about: str = "",
+    ) -> None:
         """Write the results of a study and log a summary.
 
         Args:
@@ -206,10 +214,11 @@ class ResultFolder:
             study: its volumes, for the pictures.
             prediction: all 25 findings, graded or absent.
             flip: whether any model was also run on mirrored volumes (flip averaging).
+            about: what a reader must know of the models; see `Predictor.about`.
         """
         where = self.out / one.folder
         self._graded[one.folder] = write_study(
-            where, study, prediction, flip=flip, fingerprint=one.fingerprint
+            where, study, prediction, flip=flip, about=about, fingerprint=one.fingerprint
         )
         counts = grade_counts(prediction)
         words = [f"{counts[g.column]} {g.label.lower()}" for g in Grade]

@@ -48,6 +48,7 @@ def write_study(
     prediction: StudyPrediction,
     *,
     flip: bool,
+    about: str = "",
     fingerprint: str,
 ) -> GradedStudy:
     """Write all results of a study; ``findings.json`` comes last and shows that they are complete.
@@ -57,10 +58,11 @@ def write_study(
         study: its volumes, for the pictures.
         prediction: all 25 findings, graded or absent.
         flip: whether any model was also run on mirrored volumes (flip averaging).
+        about: what a reader must know of the models; see `Predictor.about`.
         fingerprint: identifies the images and models that the findings were made from.
     """
     lines = _draw(folder, study, prediction)
-    graded = GradedStudy(prediction, tuple(lines), flip, fingerprint)
+    graded = GradedStudy(prediction, tuple(lines), flip, fingerprint, about)
     write_findings_csv(folder / TABLE_FILE, [("", prediction)])
     _write_study_page(folder / PAGE_FILE, graded)
     write_findings(folder / FINDINGS_FILE, graded)

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.geometry import triple
 from lumbargrade.domain.point import NOWHERE, Point, Xyz
 from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.domain.volume import Volume
 from lumbargrade.lsdc.prepare_series import place_points
 from lumbargrade.lsdc.tables import TablePoint
-from lumbargrade.models.task import triple
 from lumbargrade.scoring.points import NOT_FOUND, PointErrors, point_errors
 
 #: A labelled point, and the unit normal of its slice.

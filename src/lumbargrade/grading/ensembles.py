@@ -1,0 +1,260 @@
+"""Trained models that predict together: averaged, or blended by the weights of a file."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.findings import ModelSource, StudyPrediction
+from lumbargrade.domain.vocabulary import Condition, SeriesKind
+from lumbargrade.domain.volume import Volume
+from lumbargrade.grading.blend_file import Blend, read_blend
+from lumbargrade.grading.combine import combine, correct_any_severe, settle
+from lumbargrade.grading.members import Member, find_models, load_member
+from lumbargrade.grading.model_record import ModelRecord
+from lumbargrade.grading.stages import predict_study
+from lumbargrade.models.checkpoint import MODEL_WEIGHTS, ModelMeta
+from lumbargrade.models.registry import AnyTask, get_task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models whose predictions are averaged (a `Predictor`).
+
+    Attributes:
+        members: models of any task; each uses the series of its kinds.
+        flip: average with the mirrored volume if the model allows it (`Member.flips`).
+        guides: models that only place points.
+    """
+
+    members: Sequence[Member]
+    flip: bool = True
+    guides: Sequence[Member] = ()
+
+    calibrated = False
+    about = ""
+
+    @property
+    def sources(self) -> list[ModelSource]:
+        return [m.source for m in self.members]
+
+    @property
+    def conditions(self) -> set[Condition]:
+        return {c for m in self.members for c in m.task.conditions}
+
+    @property
+    def kinds(self) -> set[SeriesKind]:
+        return {kind for m in (*self.members, *self.guides) for kind in m.task.kinds}
+
+    @property
+    def flips(self) -> bool:
+        return self.flip and any(m.flips for m in self.members)
+
+    def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
+        return predict_study(study_id, volumes, self.members, flip=self.flip, guides=self.guides)
+
+    def fingerprint(self) -> str:
+        groups = (self.members, self.guides)
+        parts = (files_fingerprint(m.path for m in group) for group in groups)
+        flips = ",".join(str(self.flip and m.flips) for group in groups for m in group)
+        return "|".join((flips, *parts))
+
+
+@dataclass(frozen=True)
+class BlendedEnsembles:
+    """The members of a blend, each an ensemble of its models (a `Predictor`).
+
+    Attributes:
+        blend: weights and calibrations.
+        ensembles: member -> the models that it needs.
+    """
+
+    blend: Blend
+    ensembles: Mapping[str, Ensemble]
+
+    calibrated = True
+    about = ""
+
+    @property
+    def members(self) -> list[Member]:
+        return list({m.path: m for e in self.ensembles.values() for m in e.members}.values())
+
+    @property
+    def kinds(self) -> set[SeriesKind]:
+        return set().union(*(e.kinds for e in self.ensembles.values()))
+
+    @property
+    def sources(self) -> list[ModelSource]:
+        return [m.source for m in self.members]
+
+    @property
+    def conditions(self) -> set[Condition]:
+        return set().union(*(e.conditions for e in self.ensembles.values()))
+
+    @property
+    def flips(self) -> bool:
+        return any(e.flips for e in self.ensembles.values())
+
+    def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
+        found = {name: e.predict(study_id, volumes) for name, e in self.ensembles.items()}
+        return settle(combine(self.blend, found), {v.series_id: v for v in volumes})
+
+    def fingerprint(self) -> str:
+        parts = [f"{name}|{e.fingerprint()}" for name, e in self.ensembles.items()]
+        return "\n".join([repr(self.blend), *parts])
+
+
+def open_ensembles(
+    models: Sequence[Path],
+    blend: Path | None,
+    device: torch.device,
+    *,
+    flip: bool,
+    guides: Sequence[Path] = (),
+    unflipped: Sequence[Path] = (),
+) -> Ensemble | BlendedEnsembles:
+    """Load the models of a blend file, or those of model and run folders with guides.
+
+    Args:
+        models: model and run folders, whose models are averaged.
+        blend: a blend file, instead of ``models``.
+        device: device of the networks.
+        flip: average with the mirrored volume if a model allows it.
+        guides: models that only place points; models that are also in ``models`` are loaded once.
+        unflipped: further model and run folders, whose models are used without flip averaging,
+            even if ``models`` contains them too.
+
+    Raises:
+        UsageError: if both or neither are given, or models cannot be used (see `load_blend`).
+    """
+    if bool(models or unflipped) == (blend is not None):
+        raise UsageError("give either --models with model folders, or --blend with a blend file")
+    if blend is not None:
+        if guides:
+            raise UsageError(
+                "--guides cannot be used with --blend, which names its guides; omit it"
+            )
+        blended = load_blend(blend, device, flip=flip)
+        _log([m for e in blended.ensembles.values() for m in (*e.members, *e.guides)])
+        return blended
+    still = {path.resolve() for path in find_models(unflipped)}
+    members = [
+        load_member(path, device, flip=path.resolve() not in still)
+        for path in find_models([*models, *unflipped])
+    ]
+    own = {member.path.resolve() for member in members}
+    beside = [load_member(p, device) for p in find_models(guides) if p.resolve() not in own]
+    _log([*members, *beside])
+    return Ensemble(members, flip, beside)
+
+
+def _log(members: Iterable[Member]) -> None:
+    for member in {m.path: m for m in members}.values():
+        note = ", without flip averaging" if member.task.mirrors and not member.flips else ""
+        log.info("model %s fold %d%s", member.meta.recipe.name, member.meta.fold, note)
+
+
+def ensemble_of(
+    models: Iterable[Member | Path | str] | Member | Path | str,
+    guides: Iterable[Member | Path | str] = (),
+    *,
+    flip: bool = True,
+    device: torch.device | str | None = None,
+) -> Ensemble:
+    """Load the models of folders, for programs; members that are loaded already may be among them.
+
+    Args:
+        models: model or run folders (all models below them are used), or members.
+        guides: the same for models that only place points.
+        flip: average with the mirrored volume if a model allows it.
+        device: device of the models; None chooses CUDA if available.
+
+    Raises:
+        UsageError: if there are no models, or a path holds none.
+        BadModel: if a model is damaged.
+    """
+    given = [models] if isinstance(models, Member | Path | str) else list(models)
+    if not given:
+        raise UsageError("no models given; name at least one model folder")
+    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def loaded(some: Iterable[Member | Path | str]) -> list[Member]:
+        listed = list(some)
+        paths = find_models(m for m in listed if not isinstance(m, Member))
+        members = [m for m in listed if isinstance(m, Member)]
+        return [*members, *(load_member(path, on) for path in paths)]
+
+    return Ensemble(loaded(given), flip, loaded(guides))
+
+
+def load_blend(path: Path, device: torch.device, *, flip: bool = True) -> BlendedEnsembles:
+    """Load a blend and its models; models that no weight needs are not loaded.
+
+    Args:
+        path: the blend file.
+        device: device of the networks.
+        flip: if False, members are not averaged with flips, even if they were measured with them.
+
+    Raises:
+        UsageError: if the file is not a blend, or if a model is missing or has changed since the
+            blend was fitted.
+        BadModel: if a model is damaged.
+    """
+    blend = read_blend(path)
+    metas: dict[str, ModelMeta] = {}
+    loaded: dict[str, Member] = {}
+
+    def task_of(record: ModelRecord) -> AnyTask:
+        if record.path not in metas:
+            metas[record.path] = record.require_unchanged(str(path))
+        return get_task(metas[record.path].recipe)
+
+    def load(records: Sequence[ModelRecord]) -> list[Member]:
+        for record in records:
+            if record.path not in loaded:
+                loaded[record.path] = load_member(Path(record.path), device)
+        return [loaded[record.path] for record in records]
+
+    ensembles = {}
+    for member in blend.members:
+        graded = {c for c, entry in blend.conditions.items() if entry.needs(member.name)}
+        needed = [r for r in member.models if graded & set(task_of(r).conditions)]
+        if needed:
+            guides = []
+            if any(task_of(r).needs_guides for r in needed):
+                # crops are cut around the points of all models of whole series, with weight or not
+                others = (r for r in (*member.models, *member.guides) if r not in needed)
+                guides = [r for r in others if not task_of(r).needs_guides]
+            on = member.flip and flip
+            ensembles[member.name] = Ensemble(load(needed), on, load(guides))
+    if not ensembles:
+        raise UsageError(f"{path}: no member has a weight; fit the blend again")
+    return BlendedEnsembles(blend, ensembles)
+
+
+def for_submission(
+    prediction: StudyPrediction, predictor: Ensemble | BlendedEnsembles
+) -> StudyPrediction:
+    """Apply a blend's any-severe correction for the official score; otherwise change nothing."""
+    if isinstance(predictor, BlendedEnsembles):
+        return correct_any_severe(prediction, predictor.blend.any_severe)
+    return prediction
+
+
+def files_fingerprint(models: Iterable[Path]) -> str:
+    """Return a digest of the path, size and modification time of the models' weights."""
+    parts = []
+    for path in models:
+        weights = (path / MODEL_WEIGHTS).resolve()
+        status = weights.stat()
+        parts.append(f"{weights}|{status.st_size}|{status.st_mtime_ns}")
+    return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()
