@@ -15,6 +15,7 @@ from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target
+from lumbargrade.domain.volume import locate
 from lumbargrade.grading.combine import average, settle
 from lumbargrade.models.checkpoint import ModelMeta
 from lumbargrade.models.task import as_prediction

@@ -11,9 +11,9 @@ import torch
 from lsdc_layout import series_ids, write_lsdc
 from lumbargrade.domain.errors import BadTable, NothingDone, UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind
+from lumbargrade.grading.ensembles import Ensemble
 from lumbargrade.grading.lsdc_studies import LsdcStudies, predict_studies
 from lumbargrade.grading.members import Member, load_member
-from lumbargrade.grading.predictor import Ensemble
 from small_models import save_small_model
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ import pytest
 from lumbargrade.cli.main import main
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import NothingDone
-from lumbargrade.domain.findings import Finding, StudyPrediction
+from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
@@ -21,7 +21,6 @@ from lumbargrade.grading.blend_file import FORMAT, Blend, BlendMember, Condition
 from lumbargrade.grading.calibration_file import LocalCalibration
 from lumbargrade.grading.combine import average, combine
 from lumbargrade.grading.findings_file import read_findings
-from lumbargrade.grading.members import Member
 from lumbargrade.grading.predictor import Predictor, Recalibrated
 from lumbargrade.grading.study import grade_study, only_plausible
 from lumbargrade.report.study import write_study
@@ -41,9 +40,11 @@ class Scripted:
 
     own: dict[Target, Point]
     points: dict[Target, Point] = field(default_factory=dict)
-    members: Sequence[Member] = ()
+    sources: Sequence[ModelSource] = ()
     kinds = frozenset(SeriesKind)
-    flip = calibrated = False
+    conditions = frozenset(Condition)
+    flips = calibrated = False
+    about = ""
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
         found = {t: Finding(t, (0.1, 0.2, 0.7), self.own.get(t)) for t in FINDINGS}

@@ -25,14 +25,14 @@ from lumbargrade.grading.blend_file import (
     write_blend,
 )
 from lumbargrade.grading.combine import combine, correct_any_severe
-from lumbargrade.grading.model_record import ModelRecord, record_of
-from lumbargrade.grading.predictor import (
+from lumbargrade.grading.ensembles import (
     Ensemble,
-    Predictor,
     for_submission,
     load_blend,
-    open_predictor,
+    open_ensembles,
 )
+from lumbargrade.grading.model_record import ModelRecord, record_of
+from lumbargrade.grading.predictor import Predictor
 from lumbargrade.models.checkpoint import ModelMeta, read_meta, save_model
 from lumbargrade.models.registry import get_task
 from lumbargrade.scoring.any_severe import AnySevere, Rule
@@ -178,7 +178,7 @@ def test_a_blend_predicts_the_weighted_mean_of_its_members(blend: Blend, tmp_pat
     assert {s.fold for s in made.findings[CANAL[0]].sources} == {0, 1}
     off = load_blend(path, CPU, flip=False)
     assert off.fingerprint() != loaded.fingerprint()
-    assert not off.flip
+    assert not off.flips
 
 
 def said(
@@ -242,7 +242,7 @@ def test_the_any_severe_correction_raises_one_level_of_the_submission_only() -> 
 def test_either_models_or_a_blend(tmp_path: Path) -> None:
     for models, blend in (([], None), ([tmp_path], tmp_path / "b.toml")):
         with pytest.raises(UsageError, match=r"either --models .* or --blend"):
-            open_predictor(models, blend, CPU, flip=True)
+            open_ensembles(models, blend, CPU, flip=True)
 
 
 def test_models_are_used_without_flips_one_by_one(tmp_path: Path) -> None:
@@ -252,8 +252,8 @@ def test_models_are_used_without_flips_one_by_one(tmp_path: Path) -> None:
         save_small_model(runs / f"side{fold}", "foraminal", fold)
     volumes = [replace(make_volume(seed=0), kind=SeriesKind.SAGITTAL_T1)]
 
-    def opened(*, flip: bool = True, unflipped: Sequence[Path] = ()) -> Predictor:
-        return open_predictor([runs], None, CPU, flip=flip, unflipped=unflipped)
+    def opened(*, flip: bool = True, unflipped: Sequence[Path] = ()) -> Ensemble:
+        return open_ensembles([runs], None, CPU, flip=flip, unflipped=unflipped)
 
     def predicted(predictor: Predictor) -> np.ndarray:
         findings = predictor.predict("1", volumes).findings
@@ -263,14 +263,14 @@ def test_models_are_used_without_flips_one_by_one(tmp_path: Path) -> None:
     one = opened(unflipped=[runs / "side1"])
     assert [m.flips for m in one.members] == [True, False]
     both, none = opened(), opened(flip=False)
-    singles = [open_predictor([runs / f"side{f}"], None, CPU, flip=f == 0) for f in (0, 1)]
+    singles = [open_ensembles([runs / f"side{f}"], None, CPU, flip=f == 0) for f in (0, 1)]
     expected = np.mean([predicted(p) for p in singles], axis=0)
     np.testing.assert_allclose(predicted(one), expected, atol=1e-9)
     assert np.abs(predicted(one) - predicted(both)).max() > 1e-3
     np.testing.assert_allclose(predicted(opened(unflipped=[runs])), predicted(none), atol=1e-12)
     # results that were made in another way are not taken for these
     assert len({p.fingerprint() for p in (one, both, none)}) == 3
-    alone = open_predictor([], None, CPU, flip=True, unflipped=[runs])
+    alone = open_ensembles([], None, CPU, flip=True, unflipped=[runs])
     assert [m.flips for m in alone.members] == [False, False]
 
 
@@ -294,7 +294,7 @@ def test_models_of_whole_series_guide_those_of_crops_even_without_weight(
     assert [m.path for m in two.members] == [folder]
     assert [m.path.name for m in two.guides] == ["c0", "f0"]
     with pytest.raises(UsageError, match="which names its guides"):
-        open_predictor([], path, CPU, flip=True, guides=[folder])
+        open_ensembles([], path, CPU, flip=True, guides=[folder])
 
 
 def test_a_model_that_is_also_a_guide_takes_part_once(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_model_that_is_also_a_guide_takes_part_once(tmp_path: Path) -> None:
     save_small_model(tmp_path / "guides" / "side", "foraminal")
     (tmp_path / "link").symlink_to(tmp_path / "runs")
     guides = [tmp_path / "guides", tmp_path / "link", tmp_path / "runs" / "canal"]
-    found = open_predictor([tmp_path / "runs"], None, CPU, flip=True, guides=guides)
+    found = open_ensembles([tmp_path / "runs"], None, CPU, flip=True, guides=guides)
     assert isinstance(found, Ensemble)
     assert [m.path.name for m in found.members] == ["canal"]
     assert [m.path.name for m in found.guides] == ["side"]

@@ -32,9 +32,9 @@ from lumbargrade.domain.vocabulary import (
 )
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.blend_file import FORMAT, Blend, BlendMember, ConditionBlend, Measured
+from lumbargrade.grading.ensembles import BlendedEnsembles, Ensemble
 from lumbargrade.grading.findings_file import GradedStudy, read_findings
 from lumbargrade.grading.members import Member, load_member
-from lumbargrade.grading.predictor import BlendedEnsembles, Ensemble
 from lumbargrade.grading.results import read_results
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.report.grading import GradingSummary, write_summary

@@ -16,7 +16,7 @@ from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.geometry import apply_homography, fit_to_frame
 from lumbargrade.domain.upright import Upright, pose_of
 from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, SeriesKind
-from lumbargrade.domain.volume import Volume
+from lumbargrade.domain.volume import Volume, locate
 from lumbargrade.lsdc.prepare import prepare
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import read_tables

@@ -18,7 +18,7 @@ from lumbargrade.domain.errors import NothingDone, UsageError
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Target, mirror
-from lumbargrade.domain.volume import Volume
+from lumbargrade.domain.volume import Volume, locate
 from lumbargrade.grading.members import find_models, load_member
 from lumbargrade.grading.predictions_file import read_predictions
 from lumbargrade.grading.stages import predict_study

@@ -50,8 +50,8 @@ _MEANING = (
 
 _FRAMES = (
     "x, y: column and row of the instance, pixel centres at integers; z: fractional slice index "
-    "of the series in spatial order; patient: DICOM LPS, millimetres; line: x, y, z of the two "
-    "ends of a distance, or of the corners of an outline (closed)"
+    "of the series in spatial order; patient: DICOM LPS, millimetres; line: the two ends of a "
+    "distance, or the corners of an outline (closed), in the same coordinates as patient"
 )
 
 COLUMNS = (
