@@ -1,7 +1,6 @@
 # Everything a newcomer needs: `make demo` and `make test`. `make help` lists the rest.
 PYTHON ?= python3
 VENV   ?= .venv
-OUT    ?= demo
 BIN    := $(VENV)/bin
 # Which torch build: `auto`, `cpu` (small, from PyTorch's own index), `cuda` (of PyPI, with 3 GB of
 # CUDA libraries on Linux).
@@ -10,11 +9,11 @@ JOBS   ?= 2
 # mkdocs-material announces its successor at every build
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test coverage check docs format bench gpu results lock clean
+.PHONY: help demo demo-train test coverage check docs format bench gpu results lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 UV := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps
 
@@ -25,17 +24,27 @@ TORCH_auto := if [ "$$(uname -s)" != Linux ] || nvidia-smi > /dev/null 2>&1; the
 	else $(TORCH_cpu) || { echo "The CPU build of torch cannot be installed (see above)." \
 	"Installing the build of PyPI, with its CUDA libraries (3 GB)." >&2; $(TORCH_cuda); }; fi
 
-$(VENV)/ready: requirements.lock torch.lock pyproject.toml
-	$(if $(TORCH_$(TORCH)),,$(error TORCH=$(TORCH) is unknown; give auto, cpu or cuda))
+$(if $(TORCH_$(TORCH)),,$(error TORCH=$(TORCH) is unknown; give auto, cpu or cuda))
+
+# What grading with the starter needs, without torch.
+$(VENV)/light: inference.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
-	$(UV) --require-hashes -r requirements.lock
-	@$(TORCH_$(TORCH))
+	$(UV) --require-hashes -r inference.lock
 	$(UV) --editable .
 	@touch $@
 
-demo: $(VENV)/ready ## the whole system at small scale on synthetic studies, into ./demo
-	$(BIN)/lumbargrade demo --out $(OUT)
+# Everything: training, tests and documentation.
+$(VENV)/ready: $(VENV)/light requirements.lock torch.lock
+	$(UV) --require-hashes -r requirements.lock
+	@$(TORCH_$(TORCH))
+	@touch $@
+
+demo: $(VENV)/light ## grade a synthetic study with the starter, into ./demo
+	$(BIN)/lumbargrade demo --out demo
+
+demo-train: $(VENV)/ready ## train the whole system at small scale, into ./demo-train
+	$(BIN)/lumbargrade demo-train --out demo-train
 
 test: $(VENV)/ready ## run the tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
@@ -74,18 +83,20 @@ gpu: $(VENV)/ready ## measure the published recipes on a GPU, rewrite docs/gpu.m
 results: $(VENV)/ready ## train and compare all systems on phantoms and rewrite docs/results.md
 	$(BIN)/python -m benchmarks.results
 
-COMPILE := $(BIN)/uv pip compile --quiet --group dev pyproject.toml --generate-hashes --no-header \
-	--no-annotate --universal --python-version 3.11
+COMPILE := $(BIN)/uv pip compile --quiet pyproject.toml --generate-hashes --no-header --no-annotate \
+	--universal --python-version 3.11
+ALL     := --extra train --group dev
 OF_TORCH := ^(torch|torchvision|triton|cuda-[a-z0-9-]+|nvidia-[a-z0-9-]+)==
 
 # `make lock UPGRADE=--upgrade` takes the newest of everything.
-lock: $(VENV)/ready ## renew requirements.lock and torch.lock from pyproject.toml
+lock: $(VENV)/ready ## renew the three lock files from pyproject.toml
 	cat requirements.lock torch.lock > $(VENV)/all.lock
-	$(COMPILE) $(UPGRADE) --output-file $(VENV)/all.lock
-	$(COMPILE) --constraints $(VENV)/all.lock --output-file requirements.lock \
+	$(COMPILE) $(ALL) $(UPGRADE) --output-file $(VENV)/all.lock
+	$(COMPILE) --constraints $(VENV)/all.lock --output-file inference.lock
+	$(COMPILE) $(ALL) --constraints $(VENV)/all.lock --output-file requirements.lock \
 		$$(grep -E '$(OF_TORCH)' $(VENV)/all.lock | sed 's/==.*//; s/^/--no-emit-package=/')
-	$(COMPILE) --constraints $(VENV)/all.lock --output-file torch.lock \
+	$(COMPILE) $(ALL) --constraints $(VENV)/all.lock --output-file torch.lock \
 		$$(grep -E '^[a-z]' $(VENV)/all.lock | grep -vE '$(OF_TORCH)' | sed 's/==.*//; s/^/--no-emit-package=/')
 
-clean: ## remove the environment and the demo
-	rm -rf $(VENV) $(OUT)
+clean: ## remove the environment and the demos
+	rm -rf $(VENV) demo demo-train

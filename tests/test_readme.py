@@ -103,7 +103,7 @@ def test_every_command_of_the_readme_runs(place: Path) -> None:
 
 
 def test_every_make_target_of_the_pages_exists() -> None:
-    targets = set(re.findall(r"^([\w./$()]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w./$()-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = [
         word
         for name in ("README.md", "CONTRIBUTING.md")
@@ -112,7 +112,7 @@ def test_every_make_target_of_the_pages_exists() -> None:
         for word in line.split()[1:]
         if "=" not in word
     ]
-    assert {"demo", "test", "check"} <= set(named)
+    assert {"demo", "demo-train", "test", "check"} <= set(named)
     assert {word.replace(".venv/", "$(VENV)/") for word in named} <= targets
 
 

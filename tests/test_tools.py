@@ -44,7 +44,8 @@ def installed(tmp_path: Path) -> Callable[..., tuple[int, list[str], str]]:
         choice: str, system: str = "Linux", driver: bool = False, index: bool = True
     ) -> tuple[int, list[str], str]:
         venv = tmp_path / "venv"
-        (venv / "ready").unlink(missing_ok=True)
+        for done in ("light", "ready"):
+            (venv / done).unlink(missing_ok=True)
         (tmp_path / "asked").write_text("")
         script("bin/uname", f"echo {system}")
         script("bin/nvidia-smi", f"exit {int(not driver)}")
@@ -62,7 +63,7 @@ def installed(tmp_path: Path) -> Callable[..., tuple[int, list[str], str]]:
         asked = (tmp_path / "asked").read_text().splitlines()
         builds = {"--torch-backend cpu": "cpu", "--require-hashes -r torch.lock": "pypi"}
         torch = [builds[b] for line in asked for b in builds if b in line]
-        assert not asked or "--require-hashes -r requirements.lock" in asked[0]
+        assert not asked or "--require-hashes -r inference.lock" in asked[0]
         return done.returncode, torch, done.stderr
 
     return make

@@ -153,7 +153,7 @@ def with_entry(content: dict, index: int, **changed: object) -> dict:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda c: {**c, "format": 1}, "findings of format 1, not 2; run `lumbargrade grade`"),
+        (lambda c: {**c, "format": 1}, "findings of format 1, not 3; run `lumbargrade grade`"),
         (
             lambda c: {**c, "findings": c["findings"][:-1]},
             "no findings spinal_canal_stenosis_l5_s1",
@@ -224,8 +224,11 @@ def test_nothing_usable_is_exit_code_3_and_leaves_no_result(
 
 def test_wrong_usage_is_exit_code_2(models: Path, two: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "out"
-    assert main(["grade", str(two), "--out", str(out)]) == 2
-    assert "--models" in capsys.readouterr().err
+    for option, value in (("guides", two), ("device", "cuda"), ("shift-levels", 3)):
+        assert main(["grade", str(two), "--out", str(out), f"--{option}", str(value)]) == 2
+        assert f"--{option}" in capsys.readouterr().err
+    assert grade(models, out, two, "--shift-levels", 1) == 2
+    assert grade(models, out, two, "--blend", "blend.toml") == 2
     assert grade(tmp_path / "none", out, two) == 2
     assert grade(models, out) == 2
     assert grade(models, out, tmp_path / "absent") == 2

@@ -19,7 +19,11 @@ from lumbargrade.domain.errors import LumbargradeError, UsageError
 
 #: Commands in the order of use: name -> (module, summary).
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "run the whole system at small scale on synthetic studies"),
+    "demo": (
+        "demo",
+        "grade a synthetic study with the starter: what the program does, in a minute",
+    ),
+    "demo-train": ("demo_train", "train the whole system at small scale on synthetic studies"),
     "phantom": ("phantom", "write a synthetic data set in the LSDC layout"),
     "inspect": ("inspect", "describe a data set or DICOM folder, and list what is wrong with it"),
     "audit": ("audit", "find labels that are probably wrong, and propose corrections"),

@@ -144,21 +144,22 @@ class _Opinion:
     unit: str
     value: float
     moderate_from: float
-    severe_from: float
+    severe_from: float | None
     source: str
     quality: Quality
+    reason: str
 
     @classmethod
     def of(cls, opinion: Opinion | None) -> _Opinion | None:
         if opinion is None:
             return None
         o, unit = opinion, opinion.quantity.unit
-        limits = (o.moderate, o.severe, o.source, o.quality)
+        limits = (o.moderate, o.severe, o.source, o.quality, o.reason)
         return cls(o.grade.column, o.quantity, unit, o.value, *limits)
 
     def read(self) -> Opinion:
         _require_unit(self.quantity, self.unit)
-        limits = (self.moderate_from, self.severe_from, self.source, self.quality)
+        limits = (self.moderate_from, self.severe_from, self.source, self.quality, self.reason)
         return Opinion(grade_from_name(self.grade), self.quantity, self.value, *limits)
 
 

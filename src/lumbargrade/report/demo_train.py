@@ -1,4 +1,4 @@
-"""Page of a demo: scores of held-out studies against baselines, point errors in mm, pictures."""
+"""Page of a training demo: scores of held-out studies, point errors in mm, pictures."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def write_demo_page(
     ]
     write_page(
         folders.page,
-        "lumbargrade demo",
+        "lumbargrade demo-train",
         sections,
         "Small networks, trained on synthetic studies on a CPU. The demo shows that the system "
         "works from DICOM to submission; it says nothing about real scans.",

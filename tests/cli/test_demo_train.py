@@ -1,4 +1,4 @@
-"""`demo` at its smallest: every step runs in this process; the page shows what they made."""
+"""`demo-train` at its smallest: every step runs in this process; the page shows what they made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lumbargrade.cli import demo
+from lumbargrade.cli import demo_train
 from lumbargrade.cli.main import main
 from lumbargrade.domain.errors import LumbargradeError
 
@@ -39,9 +39,9 @@ def test_the_demo_ends_with_a_page_of_held_out_studies(
         return subprocess.CompletedProcess(command, main(command[3:]))
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(demo, "ThreadPoolExecutor", InTurn)
+    monkeypatch.setattr(demo_train, "ThreadPoolExecutor", InTurn)
     out = tmp_path / "demo"
-    line = ["demo", "--out", str(out), "--seed", "31", "--studies", "4", "--held-out", "1"]
+    line = ["demo-train", "--out", str(out), "--seed", "31", "--studies", "4", "--held-out", "1"]
     assert main([*line, "--folds", "2,0"]) == 2
     assert re.search(r"have none in fold 0; .*--folds 2", capsys.readouterr().err)
     assert ran == ["phantom"]
@@ -63,5 +63,5 @@ def test_the_demo_ends_with_a_page_of_held_out_studies(
 
 def test_a_step_that_fails_ends_the_demo(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(LumbargradeError, match=r"`lumbargrade score none.csv` failed"):
-        demo._step("score", "none.csv")
+        demo_train._step("score", "none.csv")
     assert "lumbargrade score --help" in capfd.readouterr().err
