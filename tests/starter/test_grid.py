@@ -70,8 +70,10 @@ def test_a_series_on_the_grid_is_the_same_however_it_is_stored(turn: Turn, backw
     assert grid.grey.shape == (3, 128, 128)  # 161 mm by 162 mm
     assert not grid.grey[:, 108:].any()
     assert grid.grey[:, :107, :108].all()
+    assert all(np.array_equal(grid.field(k), grid.grey[k] > 0) for k in range(3))
     other = SagittalGrid.of(stored(first, turn, backwards=backwards))
     assert np.array_equal(other.grey, grid.grey)
+    assert np.array_equal(other.field(1), grid.field(1))
     points = np.random.default_rng(0).uniform(0, (100, 100, 2), (7, 3))
     np.testing.assert_allclose(other.to_patient(points), grid.to_patient(points), atol=1e-9)
     np.testing.assert_allclose(other.from_patient(other.to_patient(points)), points, atol=1e-6)

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.geometry import FloatArray, apply_homography
 from lumbargrade.domain.point import Point, Xyz
 from lumbargrade.domain.upright import AXIAL, SliceMaps, Upright
 from lumbargrade.domain.vocabulary import Target
@@ -154,6 +154,14 @@ class SagittalGrid:
     def images(self) -> Images:
         """Return the slices without coil shading, float32 (D, H, W)."""
         return np.stack([flatten(image, SAGITTAL_MM) for image in self.grey])
+
+    def field(self, k: int) -> NDArray[np.bool_]:
+        """Return which pixels of slice ``k`` the image covers, bool (H, W)."""
+        rows, columns = np.indices(self.grey.shape[1:])
+        native = apply_homography(self.maps.matrices[k], np.stack([columns, rows], axis=-1))
+        height, width = self.volume.slices[int(self.maps.zs[k])].shape
+        inside = (native >= -0.5) & (native <= np.array([width, height]) - 0.5)
+        return np.asarray(inside.all(axis=-1))
 
     def to_patient(self, points: ArrayLike) -> FloatArray:
         """Convert points (P, 3), column, row and slice of the grid, to LPS mm."""
