@@ -60,8 +60,8 @@ BODY_BELOW, BODY_DOWN = (8.0, 32.0), 3.0
 #: Radius around the centre of a body in which sacrum and body are counted, mm.
 BODY_RADIUS = 6.0
 #: Where a canal point lies from the centre of its disc, along the spine to the feet and to the
-#: back: usual distance and spread, mm. The centre of a disc is about 17 mm in front of the posterior
-#: wall, the middle of the sac about 8 mm behind it.
+#: back: usual distance and spread, mm. The centre of a disc is about 17 mm in front of the
+#: posterior wall, the middle of the sac about 8 mm behind it.
 _CANAL_ALONG, _CANAL_BACK = (0.0, 5.0), (25.0, 8.0)
 #: The same of a foramen, with its distance to the side of the sac's middle. A foramen lies behind
 #: the lower half of the upper body.
