@@ -63,6 +63,24 @@ def test_a_study_does_not_depend_on_the_others(train, held_out):
         )
 
 
+def test_a_wide_study_has_the_labels_and_headers_of_the_usual_one(train, tmp_path):
+    wide = tmp_path / "wide"
+    make_dataset(wide, Settings(1, 3, 0, "train", "explicit", "wide"), workers=1)
+    study = study_number(3, 0)
+    for name in ("train.csv", "train_series_descriptions.csv", "train_label_coordinates.csv"):
+        assert _rows(wide / name) == [r for r in _rows(train / name) if r["study_id"] == study]
+    files = sorted((wide / "train_images").rglob("*.dcm"))
+    assert len(files) == len(list((train / "train_images" / study).rglob("*.dcm")))
+    for path in files:
+        one, usual = (pydicom.dcmread(f / path.relative_to(wide)) for f in (wide, train))
+        pixels, others = one.pixel_array, usual.pixel_array
+        assert pixels.max() <= 4095
+        assert (pixels != others).mean() > 0.5
+        for dataset in (one, usual):
+            del dataset.PixelData, dataset.WindowCenter, dataset.WindowWidth
+        assert one == usual
+
+
 def test_tables_have_the_columns_and_spellings_of_the_real_ones(train, held_out, shared):
     real = shared / "realdata" / "rsna2024"
     pairs = {

@@ -9,11 +9,14 @@ import pytest
 
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, SeriesKind, Side, Target
+from lumbargrade.phantom.acquisition import draw_values
 from lumbargrade.phantom.anatomy import LEVEL_CELL, Anatomy, sample_anatomy
 from lumbargrade.phantom.paint import paint
+from lumbargrade.phantom.ranges import Draws
 from lumbargrade.phantom.render import Contrast, acquire, contrast_values, sample_faults
 from lumbargrade.phantom.study import plan_study
 from lumbargrade.phantom.tissue import Tissue
+from lumbargrade.phantom.wide import acquire_wide
 
 LEVEL = Level.L3_L4
 
@@ -151,3 +154,42 @@ def test_any_contrast_can_be_rendered_and_labels_are_a_contrast():
     )
     assert bright.dtype == np.float32
     assert bright.max() > 4 * dark.max()
+
+
+@pytest.mark.parametrize(
+    ("ordering", "bright", "dark"),
+    [
+        ("t1", Tissue.FAT, Tissue.CSF),
+        ("t2", Tissue.CSF, Tissue.MUSCLE),
+        ("stir", Tissue.CSF, Tissue.FAT),
+    ],
+)
+def test_a_named_ordering_of_tissues_is_kept_and_any_is_not(ordering, bright, dark):
+    def first_is_brighter(name):
+        draws = (Draws(np.random.default_rng(seed), "image") for seed in range(60))
+        values = [draw_values(d, name) for d in draws]
+        return [bool(v[bright] > v[dark]) for v in values]
+
+    assert all(first_is_brighter(ordering))
+    assert len(set(first_is_brighter("any"))) == 2
+
+
+def test_a_wide_series_is_its_own_and_shows_the_same_anatomy():
+    """The look differs from seed to seed; where the patient ends does not."""
+    plan = plan_study(5, 0)
+    series = next(s for s in plan.series if s.kind is SeriesKind.SAGITTAL_T2)
+    series = replace(series, planes=series.planes[7:9], pixel=3.0)
+    one, again, other = (
+        np.stack(acquire_wide(plan.anatomy, series, np.random.default_rng(seed)))
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(one, again)
+    assert one.shape == (2, *series.shape)
+    assert one.min() >= 0
+    assert one.max() <= 4095
+    assert np.corrcoef(one.ravel(), other.ravel())[0, 1] < 0.98
+    air = paint(
+        plan.anatomy, series.planes[0], series.shape, contrast_values({Tissue.AIR: 1.0})
+    ).image
+    for image in (one[0], other[0]):
+        assert np.median(image[air > 0.9]) < 0.5 * np.median(image[air < 0.1])

@@ -33,6 +33,9 @@ class Options:
     """train: with grades and points; test: without; the reference grades are in solution.csv"""
     transfer_syntax: Literal["explicit", "rle"] = "explicit"
     """how pixels are stored: uncompressed (explicit), or as in the LSDC files (rle)"""
+    contrast: Literal["usual", "wide"] = "usual"
+    """usual: brightness of tissues and faults as of one scanner; wide: of many, as the starter's
+    networks learn from"""
     workers: int = 0
     """number of processes; 0: one per CPU core"""
 
@@ -46,6 +49,7 @@ def run(options: Options) -> int:
         first=options.first,
         split=options.split,
         transfer_syntax=options.transfer_syntax,
+        contrast=options.contrast,
     )
     files = make_dataset(options.out, settings, workers=options.workers)
     log.info("%s: %d studies, %d images", options.out, options.studies, files)

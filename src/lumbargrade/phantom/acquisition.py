@@ -58,13 +58,22 @@ class Look:
     warp: tuple[Image, Image] | None = field(default=None, repr=False)
 
 
-def draw_values(draws: Draws) -> Image:
-    """Draw the brightness of the tissues: T1-, T2-, STIR-like, or any ordering."""
-    rng, u = draws.rng, draws.rng.random()
-    for name, table in (("t1", T1), ("t2", T2), ("stir", STIR)):
-        if u < draws.table[name].high:
-            values = contrast_values(table)
-            break
+_ORDERINGS = {"t1": T1, "t2": T2, "stir": STIR}
+
+
+def draw_values(draws: Draws, ordering: str | None = None) -> Image:
+    """Draw the brightness of the tissues: T1-, T2-, STIR-like, or any ordering.
+
+    Args:
+        draws: of the part ``image``.
+        ordering: ``t1``, ``t2``, ``stir`` or ``any``; None draws it.
+    """
+    rng = draws.rng
+    if ordering is None:
+        u = rng.random()
+        ordering = next((n for n in _ORDERINGS if u < draws.table[n].high), "any")
+    if ordering in _ORDERINGS:
+        values = contrast_values(_ORDERINGS[ordering])
     else:
         values = rng.uniform(0.02, 1.0, len(Tissue)).astype(np.float32)
         values[Tissue.EPIDURAL_FAT] = values[Tissue.FAT] * rng.uniform(0.8, 1.1)
@@ -75,7 +84,13 @@ def draw_values(draws: Draws) -> Image:
 
 
 def draw_series(
-    draws: Draws, shape: tuple[int, int], depth: Image, height: Image, front: Image, pixel: float
+    draws: Draws,
+    shape: tuple[int, int],
+    depth: Image,
+    height: Image,
+    front: Image,
+    pixel: float,
+    ordering: str | None = None,
 ) -> Look:
     """Draw what the slices of a series share.
 
@@ -86,10 +101,11 @@ def draw_series(
         height: mm above the middle of the field, (H, W).
         front: mm in front of the spine, (H, W).
         pixel: mm.
+        ordering: of the tissues' brightness, see `draw_values`.
     """
     rng = draws.rng
     shading = _shading(draws, depth, height, front)
-    values = draw_values(draws)
+    values = draw_values(draws, ordering)
     fat = None
     if draws.happens("chemical_chance"):
         fat = np.array([values[t] * _FATTY.get(t, 0) for t in Tissue], np.float32)
@@ -178,8 +194,12 @@ def acquire_slice(
 
 
 def store(look: Look, images: Image, inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Scale the slices of a series (D, H, W) to uint8 between percentiles, with a gamma."""
-    known = images[:, inside]
-    low, high = np.percentile(known[:, ::3], look.clip)
-    scaled = np.clip((images - low) / max(high - low, 1e-6), 0, 1) ** look.gamma
+    """Scale the slices of a series (D, H, W) to uint8; pixels that are not ``inside`` are 0."""
+    scaled = stored_share(look, images, images[:, inside][:, ::3])
     return np.asarray(np.where(inside, np.rint(scaled * 255), 0), np.uint8)
+
+
+def stored_share(look: Look, images: Image, known: Image) -> Image:
+    """Scale images to 0..1 between percentiles of the ``known`` pixels, with a gamma."""
+    low, high = np.percentile(known, look.clip)
+    return np.asarray(np.clip((images - low) / max(high - low, 1e-6), 0, 1) ** look.gamma)

@@ -6,6 +6,7 @@ The DICOM files are valid MR images with the tags that LSDC files carry.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,10 +25,13 @@ from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKi
 from lumbargrade.files.pool import run_jobs
 from lumbargrade.files.tables import write_table
 from lumbargrade.files.writing import atomic_path, write_text
+from lumbargrade.phantom.anatomy import Anatomy
 from lumbargrade.phantom.render import acquire
 from lumbargrade.phantom.study import STUDIES, SeriesPlan, StudyPlan, plan_study, study_number, uid
+from lumbargrade.phantom.wide import acquire_wide
 
 TransferSyntax = Literal["explicit", "rle"]
+Contrasts = Literal["usual", "wide"]
 
 
 def write_instance(
@@ -162,7 +166,8 @@ class Settings:
     first: int
     split: Literal["train", "test"]
     transfer_syntax: TransferSyntax
-    version: int = 2
+    contrast: Contrasts = "usual"
+    version: int = 3
 
 
 def make_dataset(out: Path, settings: Settings, *, workers: int = 1) -> int:
@@ -190,7 +195,7 @@ def make_dataset(out: Path, settings: Settings, *, workers: int = 1) -> int:
         return known
     images = out / f"{settings.split}_images"
     jobs = [
-        (settings.seed, settings.first + i, images, settings.transfer_syntax)
+        (settings.seed, settings.first + i, images, settings.transfer_syntax, settings.contrast)
         for i in range(settings.studies)
     ]
     made = run_jobs(_make_study, jobs, workers, task="phantom", unit="study")
@@ -220,34 +225,41 @@ def _claim(out: Path, settings: Settings) -> int | None:
     return None
 
 
-_Job = tuple[int, int, Path, TransferSyntax]
+_Job = tuple[int, int, Path, TransferSyntax, Contrasts]
 
 
 def _make_study(job: _Job) -> tuple[StudyPlan, int]:
     """Plan, acquire and write one study."""
     cv2.setNumThreads(1)
-    seed, number, images, syntax = job
+    seed, number, images, syntax, contrast = job
     plan = plan_study(seed, number)
     count = 0
     for place, series in enumerate(plan.series):
         folder = images / plan.study_id / series.series_id
         header = series_header(plan.study_id, series)
-        for i, plane in enumerate(series.planes):
-            rng = np.random.default_rng([seed, number, 2, place, i])
-            image = acquire(
-                plan.anatomy,
-                plane,
-                series.shape,
-                series.contrast,
-                series.faults,
-                rng,
-                pixel=series.pixel,
-            )
+        key = [seed, number, 2, place]
+        for i, image in enumerate(_acquired(plan.anatomy, series, contrast, key), 1):
             pixels = np.rint(image).astype(np.uint16)
-            path = folder / f"{i + 1}.dcm"
-            write_instance(path, header, series, i + 1, pixels, syntax)
+            write_instance(folder / f"{i}.dcm", header, series, i, pixels, syntax)
             count += 1
     return plan, count
+
+
+def _acquired(
+    anatomy: Anatomy, series: SeriesPlan, contrast: Contrasts, key: list[int]
+) -> Iterable[NDArray[np.floating[Any]]]:
+    """Render the slices of a series."""
+    if contrast == "wide":
+        return acquire_wide(anatomy, series, np.random.default_rng(key))
+    look, faults, pixel = series.contrast, series.faults, series.pixel
+    return (
+        acquire(
+            *(anatomy, plane, series.shape, look, faults),
+            np.random.default_rng([*key, i]),
+            pixel=pixel,
+        )
+        for i, plane in enumerate(series.planes)
+    )
 
 
 def _write_tables(out: Path, split: Literal["train", "test"], plans: list[StudyPlan]) -> None:

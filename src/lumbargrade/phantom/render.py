@@ -124,10 +124,7 @@ def acquire(
         rng: for noise and texture.
         pixel: mm of a pixel of the acquired matrix, from which the stored one is interpolated.
     """
-    step = max(pixel / min(plane.spacing), 1.0)
-    small = (int(np.ceil(shape[0] / step)) + 1, int(np.ceil(shape[1] / step)) + 1)
-    dy, dx = plane.spacing
-    coarse = SlicePlane(plane.position, plane.row, plane.column, (dy * step, dx * step))
+    coarse, small = acquired_matrix(plane, shape, pixel)
     image = paint(anatomy, coarse, small, contrast.values).image
     grain = rng.standard_normal((2, *small), np.float32)
     image *= 1 + np.float32(faults.marrow_noise) * grain[0, ::-1]
@@ -137,12 +134,28 @@ def acquire(
     image += grain[0]
     # cv2.magnitude is faster, but its last bit depends on the memory address of the array.
     image = np.sqrt(image * image + grain[1] * grain[1])
+    stored = interpolated(image, coarse.spacing[1] / plane.spacing[1], shape)
+    return np.asarray(np.clip(stored * faults.gain, 0, 4095), np.float32)
+
+
+def acquired_matrix(
+    plane: SlicePlane, shape: tuple[int, int], pixel: float
+) -> tuple[SlicePlane, tuple[int, int]]:
+    """Return the plane and shape of the matrix with pixels of ``pixel`` mm behind a stored one."""
+    step = max(pixel / min(plane.spacing), 1.0)
+    small = (int(np.ceil(shape[0] / step)) + 1, int(np.ceil(shape[1] / step)) + 1)
+    dy, dx = plane.spacing
+    return SlicePlane(plane.position, plane.row, plane.column, (dy * step, dx * step)), small
+
+
+def interpolated(image: Image, step: float, shape: tuple[int, int]) -> Image:
+    """Interpolate an image of the acquired matrix to ``shape``; its pixels are ``step`` larger."""
     matrix = np.array([[1 / step, 0, 0], [0, 1 / step, 0]])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     stored = cv2.warpAffine(
         image, matrix, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.asarray(np.clip(stored * faults.gain, 0, 4095), np.float32)
+    return np.asarray(stored, np.float32)
 
 
 def _sensitivity(

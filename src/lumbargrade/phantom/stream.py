@@ -82,7 +82,7 @@ def sagittal_sample(seed: int, number: int) -> SagittalSample:
     planes, inside, pixel = _sagittal_planes(draws, anatomy)
     window, planes = _only_inside(planes, inside)
     shape = inside[window].shape
-    look = _look(draws, anatomy, planes[count // 2], shape, pixel)
+    look = draw_look(draws, anatomy, planes[count // 2], shape, pixel)
     thick = draws.number("thickness") * draws.number("interval")
     subs = (-0.3 * thick, 0.3 * thick) if draws.happens("partial_chance") else (0.0,)
     acquired = np.empty((count, *shape), np.float32)
@@ -93,7 +93,7 @@ def sagittal_sample(seed: int, number: int) -> SagittalSample:
     part = part[..., window[1].start // 2 : window[1].stop // 2]
     places = _marks(anatomy)
     for k, plane in enumerate(planes):
-        acquired[k], painted = _slice(anatomy, plane, shape, look, subs, rng)
+        acquired[k], painted = painted_slice(anatomy, plane, shape, look, subs, rng)
         structures[k][window] = painted.structures
         segments[k][window] = painted.segments
         for mark, place in places:
@@ -126,10 +126,10 @@ def axial_sample(seed: int, number: int) -> AxialSample:
     level = list(Level)[int(rng.integers(5))]
     plane = _axial_plane(draws, anatomy, level)
     rows, columns = AXIAL_SHAPE
-    look = _look(draws, anatomy, plane, AXIAL_SHAPE, AXIAL_MM)
+    look = draw_look(draws, anatomy, plane, AXIAL_SHAPE, AXIAL_MM)
     thick = draws.number("thickness") * draws.number("interval")
     subs = (-0.3 * thick, 0.3 * thick) if draws.happens("partial_chance") else (0.0,)
-    image, painted = _slice(anatomy, plane, AXIAL_SHAPE, look, subs, rng)
+    image, painted = painted_slice(anatomy, plane, AXIAL_SHAPE, look, subs, rng)
     found = painted.structures
     found = np.where(found == Structure.SACRUM, np.uint8(Structure.BODY), found)
     structures = np.zeros(AXIAL_SHAPE, np.uint8)
@@ -143,7 +143,7 @@ def axial_sample(seed: int, number: int) -> AxialSample:
     return AxialSample(store(look, image[None], inside)[0], structures, recesses)
 
 
-def _slice(
+def painted_slice(
     anatomy: Anatomy,
     plane: SlicePlane,
     shape: tuple[int, int],
@@ -316,10 +316,15 @@ def _axial_plane(draws: Draws, anatomy: Anatomy, level: Level) -> SlicePlane:
     return SlicePlane(_triple(corner), _triple(left), _triple(back), (pixel, pixel))
 
 
-def _look(
-    draws: Draws, anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], pixel: float
+def draw_look(
+    draws: Draws,
+    anatomy: Anatomy,
+    plane: SlicePlane,
+    shape: tuple[int, int],
+    pixel: float,
+    ordering: str | None = None,
 ) -> Look:
-    """Draw the look of a series from distances on a coarse grid."""
+    """Draw the look of a series from distances on a coarse grid; see `draw_series`."""
     rows, columns = shape
     y, x = np.mgrid[0 : rows - 1 : 9j, 0 : columns - 1 : 9j]
     points = plane.to_patient(np.stack([x, y], -1))
@@ -334,7 +339,7 @@ def _look(
         small = np.asarray(coarse, np.float32)
         return np.asarray(cv2.resize(small, (columns, rows), interpolation=cv2.INTER_LINEAR))
 
-    return draw_series(draws, shape, fine(depth), fine(height), fine(front), pixel)
+    return draw_series(draws, shape, fine(depth), fine(height), fine(front), pixel, ordering)
 
 
 def _triple(vector: Vector) -> tuple[float, float, float]:
