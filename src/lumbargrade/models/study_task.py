@@ -17,8 +17,7 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.geometry import apply_homography
 from lumbargrade.domain.point import NOWHERE, Point
-from lumbargrade.domain.reasons import joined, no_point, no_series, no_slice
-from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, Level, SeriesKind, Target
+from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, SeriesKind, Target
 from lumbargrade.domain.volume import Volume, locate
 from lumbargrade.lsdc.point_file import PointRow, read_points, refuse_seen
 from lumbargrade.lsdc.store import VolumeStore
@@ -230,27 +229,8 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         sample = self.sample_of(self._unlabelled(study_id), volumes, guide_points)
         (found,) = self.predict_samples(network, [sample])
         there = {v.kind for v in volumes}
-        unseen = {t: self._not_shown(t, sample.crops, there) for t in self.targets}
+        unseen = {t: sample.crops.why_unseen(t, there) for t in self.targets}
         return [found.without({t: why for t, why in unseen.items() if why and self.conditions})]
-
-    def _not_shown(
-        self, target: Target, crops: StudyCrops, there: Collection[SeriesKind | None]
-    ) -> str:
-        """Return why no view shows a target; empty if a view does."""
-        level = tuple(Level).index(target.level)
-        sides = [place_of(target)] if target.side else [level, level + len(Level)]
-        reasons = []
-        for kind in self.kinds:
-            cut = crops.cuts[level] if kind is SeriesKind.AXIAL_T2 else None
-            if crops.covered[kind][sides].any():
-                return ""
-            if kind not in there:
-                reasons.append(no_series([kind]))
-            elif cut is not None and not cut.covered:
-                reasons.append(no_slice(target.level, cut))
-            else:
-                reasons.append(no_point(target.level, kind))
-        return joined(reasons)
 
     def _unlabelled(self, study_id: str) -> StudyRow:
         grades = np.full(len(self.targets), -1, np.int8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from lumbargrade.config import AugmentConfig, CropConfig
 from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.point import Point
+from lumbargrade.domain.reasons import joined, no_point, no_series, no_slice
 from lumbargrade.domain.views import LevelCut, Spaces, cut_level, find_spaces, spine_directions
-from lumbargrade.domain.vocabulary import Level, SeriesKind, Side
+from lumbargrade.domain.vocabulary import Level, SeriesKind, Side, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.sampling.crops import Crop, CropGrid, View, cut_crop, empty_crop
 from lumbargrade.sampling.guides import CENTRE, LEFT, RIGHT, guide_for
@@ -94,6 +95,36 @@ class StudyCrops:
     def valid(self, kind: SeriesKind) -> NDArray[np.bool_]:
         """Return which slices of the crops are valid, (10, D)."""
         return np.stack([c.valid for c in self.views[kind]])
+
+    def seen_in(self, target: Target) -> list[SeriesKind]:
+        """Return the views with a crop of the target's level and, if it has one, its side."""
+        places = [i for i, (s, v) in enumerate(PLACES) if _shows(target, s, v)]
+        return [kind for kind, covered in self.covered.items() if covered[places].any()]
+
+    def why_unseen(self, target: Target, there: Collection[SeriesKind | None]) -> str:
+        """Return why no view shows a target; empty if a view does.
+
+        Args:
+            target: what was to be graded.
+            there: kinds of the study's series.
+        """
+        if self.seen_in(target):
+            return ""
+        level = target.level
+        reasons = []
+        for kind in self.views:
+            cut = self.cuts[_LEVELS.index(level)] if kind is SeriesKind.AXIAL_T2 else None
+            if kind not in there:
+                reasons.append(no_series([kind]))
+            elif cut is not None and not cut.covered:
+                reasons.append(no_slice(level, cut))
+            else:
+                reasons.append(no_point(level, kind))
+        return joined(reasons)
+
+
+def _shows(target: Target, side: Side, level: Level) -> bool:
+    return level is target.level and target.side in (None, side)
 
 
 def cut_study(
