@@ -413,7 +413,7 @@ def _sample_side(draws: Draws, index: int, level: Level | None, habit: _Habit) -
         ),
         recess_depth=recess,
         recess=float(8.4 + 0.25 * low + rng.normal(0, 0.5)),
-        facet=float(rng.uniform(0.85, 1.2) + 0.2 * rng.random() * (fat < 48)),
+        facet=float(rng.uniform(0.85, 1.2) + 0.25 * rng.random() * (fat < 48 or recess < 4.6)),
     )
 
 

@@ -22,7 +22,7 @@ from lumbargrade.phantom.ranges import Draws
 from lumbargrade.phantom.tissue import Image
 
 #: Raised when the same seed and number give another sample.
-STREAM_VERSION = 2
+STREAM_VERSION = 3
 
 #: Slices, rows and columns of a sagittal sample, and mm of its pixels.
 SAGITTAL_SHAPE, SAGITTAL_MM = (3, 224, 160), 1.5
@@ -36,6 +36,9 @@ MARK_WIDTH = 4.0
 MARK_REACH = {Mark.CANAL: 5.0, Mark.FORAMEN: 3.0, Mark.DISC: 12.0, Mark.BODY: 12.0}
 #: Width of a recess's mark, mm, and how far off the disc's plane it is still marked.
 RECESS_WIDTH, RECESS_REACH = 2.5, 4.0
+#: Share of axial samples through the patient's narrowest level: a sac without fluid is rare, and
+#: the hardest to outline.
+NARROWEST = 0.4
 #: Structures of axial samples, in the order of their labels.
 AXIAL_STRUCTURES = (
     *(Structure.OTHER, Structure.BODY, Structure.DISC, Structure.SAC, Structure.FACET),
@@ -124,6 +127,8 @@ def axial_sample(seed: int, number: int) -> AxialSample:
     rng = np.random.default_rng([seed, number, 12])
     anatomy, draws = sample_anatomy(rng), Draws(rng, "image")
     level = list(Level)[int(rng.integers(5))]
+    if rng.random() < NARROWEST:
+        level = min(Level, key=lambda one: anatomy.cells[LEVEL_CELL[one]].sac_area)
     plane = _axial_plane(draws, anatomy, level)
     rows, columns = AXIAL_SHAPE
     look = draw_look(draws, anatomy, plane, AXIAL_SHAPE, AXIAL_MM)
