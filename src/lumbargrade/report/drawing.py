@@ -30,7 +30,7 @@ COLOURS: Mapping[Grade, tuple[int, int, int]] = {
     Grade.SEVERE: (255, 110, 60),
 }
 _UNKNOWN = (170, 170, 170)
-_PAPER = (230, 230, 230)
+PAPER = (230, 230, 230)
 
 #: Longest side of a panel in pixels; slices are enlarged so that labels are legible.
 PANEL = 640
@@ -81,7 +81,11 @@ class Window:
 
     def place(self, mark: Mark) -> tuple[float, float]:
         """Position of a mark's pixel centre in the panel."""
-        return (mark.x + 0.5 - self.left) * self.scale, (mark.y + 0.5 - self.top) * self.scale
+        return self.at(mark.x, mark.y)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Position of a pixel's centre in the panel."""
+        return (x + 0.5 - self.left) * self.scale, (y + 0.5 - self.top) * self.scale
 
     @property
     def size(self) -> tuple[int, int]:
@@ -114,9 +118,23 @@ def draw_series(
     for mark in marks:
         shown[min(chosen, key=lambda z: abs(z - mark.z))].append(mark)
     panels = [_draw_panel(volume, z, here, window, labels) for z, here in shown.items()]
-    gap = np.full((panels[0].shape[0], _GAP, 3), 0, np.uint8)
-    row = [piece for panel in panels for piece in (panel, gap)]
+    return side_by_side(panels)
+
+
+def side_by_side(panels: Sequence[RGB]) -> RGB:
+    """Join panels from left to right; smaller ones are padded at the bottom."""
+    height = max(panel.shape[0] for panel in panels)
+    gap = np.zeros((height, _GAP, 3), np.uint8)
+    padded = [np.pad(p, ((0, height - p.shape[0]), (0, 0), (0, 0))) for p in panels]
+    row = [piece for panel in padded for piece in (panel, gap)]
     return np.concatenate(row[:-1], axis=1)
+
+
+def view_of(volume: Volume, z: int, window: Window) -> Image.Image:
+    """The part of a slice that a window shows, enlarged, as a picture to draw on."""
+    w = window
+    pixels = np.asarray(volume.pixels[z])[w.top : w.top + w.height, w.left : w.left + w.width]
+    return Image.fromarray(pixels).resize(w.size, Image.Resampling.BICUBIC).convert("RGB")
 
 
 def _moved(marks: Sequence[Mark], upright: Upright) -> list[Mark]:
@@ -188,20 +206,19 @@ def _draw_panel(
 ) -> RGB:
     """One slice with its marks, labels, instance number and directions."""
     w = window
-    pixels = np.asarray(volume.pixels[z])[w.top : w.top + w.height, w.left : w.left + w.width]
-    image = Image.fromarray(pixels).resize(w.size, Image.Resampling.BICUBIC).convert("RGB")
+    image = view_of(volume, z, w)
     draw = ImageDraw.Draw(image)
     for mark in marks:
         _draw_point(draw, mark, window.place(mark))
     _draw_labels(draw, [m for m in marks if m in labels], window, labels)
     sides = sorted({m.target.side.value for m in marks if m.target.side is not None})
     caption = f"{'/'.join(sides)}  instance {volume.slices[z].instance_number}".strip()
-    _write(draw, (8, 6), caption, _PAPER)
+    write_on(draw, (8, 6), caption, PAPER)
     plane = volume.slices[z].plane
     bottom = w.size[1] - _LINE - 6
-    _write(draw, (8, bottom), direction_letter([-v for v in plane.row]), _PAPER)
+    write_on(draw, (8, bottom), direction_letter([-v for v in plane.row]), PAPER)
     letter = direction_letter(plane.row)
-    _write(draw, (w.size[0] - 8 - _width(draw, letter), bottom), letter, _PAPER)
+    write_on(draw, (w.size[0] - 8 - text_width(draw, letter), bottom), letter, PAPER)
     return np.asarray(image)
 
 
@@ -234,21 +251,21 @@ def _draw_labels(
     for mark in sorted(marks, key=lambda m: m.y):
         x, y = window.place(mark)
         text, colour = labels[mark], COLOURS[mark.grade] if mark.grade is not None else _UNKNOWN
-        width = _width(draw, text)
+        width = text_width(draw, text)
         fits = x + 18 + width <= window.size[0] - 4
         to_left = mark.x < middle if paired else not fits and x - 18 - width >= 4
         tx = x - 18 - width if to_left else x + 18
         tx = min(max(tx, 4), window.size[0] - width - 4)
         ty = min(max(y - _LINE / 2, floor[to_left]), window.size[1] - _LINE)
         floor[to_left] = ty + _LINE
-        _write(draw, (tx, ty), text, colour)
+        write_on(draw, (tx, ty), text, colour)
 
 
-def _width(draw: ImageDraw.ImageDraw, text: str) -> float:
+def text_width(draw: ImageDraw.ImageDraw, text: str) -> float:
     return draw.textlength(text, font=_font())
 
 
-def _write(
+def write_on(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: tuple[int, int, int]
 ) -> None:
     draw.text(at, text, fill=colour, font=_font(), stroke_width=2, stroke_fill=(0, 0, 0))

@@ -20,9 +20,21 @@ from lumbargrade.domain.errors import BadDicom, BadInput, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, plain_name
-from lumbargrade.grading.findings_file import NOTICE, GradedStudy, read_findings, write_findings_csv
+from lumbargrade.grading.findings_file import (
+    NOTICE,
+    GradedStudy,
+    read_findings,
+    write_findings_csv,
+    write_measurements_csv,
+)
 from lumbargrade.report.page import PAGE_FILE, Link, Section, Table, Text, problem_table, write_page
-from lumbargrade.report.study import FINDINGS_FILE, TABLE_FILE, grade_counts, write_study
+from lumbargrade.report.study import (
+    FINDINGS_FILE,
+    MEASUREMENTS_FILE,
+    TABLE_FILE,
+    grade_counts,
+    write_study,
+)
 from lumbargrade.report.text import counted, log_problems, write_json
 
 log = logging.getLogger(__name__)
@@ -68,6 +80,7 @@ class GradingSummary:
 
     def _entry(self, folder: str, graded: GradedStudy) -> dict[str, Any]:
         prediction = graded.prediction
+        numbering = prediction.numbering
         return {
             "study_id": prediction.study_id,
             "folder": folder,
@@ -75,6 +88,7 @@ class GradingSummary:
             **grade_counts(prediction),
             "problems": len(prediction.problems),
             "images_lost": any(p.fatal for p in prediction.problems),
+            "numbering_certain": None if numbering is None else numbering.certain,
         }
 
     def text(self) -> str:
@@ -96,6 +110,8 @@ def write_summary(summary: GradingSummary) -> None:
     out = summary.out
     predictions = [(folder, g.prediction) for folder, g in summary.graded.items()]
     write_findings_csv(out / TABLE_FILE, predictions)
+    if any(p.measurements for _, p in predictions):
+        write_measurements_csv(out / MEASUREMENTS_FILE, predictions)
     note = (
         "Each cell has the worst grade of a condition and side, with its levels. The page of a "
         "study gives the reason for each finding that is not graded."
@@ -105,7 +121,8 @@ def write_summary(summary: GradingSummary) -> None:
         sections.append(Section("Studies not graded", [_failed_table(summary.failed)]))
     if summary.problems:
         sections.append(Section("Files without a study", [problem_table(summary.problems)]))
-    write_page(out / PAGE_FILE, "Graded studies", sections, NOTICE)
+    abouts = dict.fromkeys(g.about for g in summary.graded.values() if g.about)
+    write_page(out / PAGE_FILE, "Graded studies", sections, NOTICE, " ".join(abouts))
     write_json(out / SUMMARY_FILE, summary.as_dict())
 
 
@@ -116,8 +133,21 @@ def _overview(predictions: Sequence[tuple[str, StudyPrediction]]) -> Table:
         link = Link(prediction.study_id or folder, f"{folder}/{PAGE_FILE}")
         not_graded = grade_counts(prediction)["not_graded"] or None
         problems = len(prediction.problems) or None
-        rows.append([link, *(_worst(prediction, name) for name in names), not_graded, problems])
-    return Table(["study", *map(plain_name, names), "not graded", "problems"], rows)
+        worst = [_worst(prediction, name) for name in names]
+        rows.append([link, *worst, _numbered(prediction), not_graded, problems])
+    header = ["study", *map(plain_name, names), "numbering", "not graded", "problems"]
+    if not any(row[-3] for row in rows):  # the models do not decide the numbering explicitly
+        header, rows = [*header[:-3], *header[-2:]], [[*row[:-3], *row[-2:]] for row in rows]
+    return Table(header, rows)
+
+
+def _numbered(prediction: StudyPrediction) -> str:
+    numbering = prediction.numbering
+    if numbering is None:
+        return ""
+    if numbering.shift:
+        return f"shifted by {numbering.shift:+d}"
+    return f"{numbering.confidence:.0%}" + ("" if numbering.certain else ", uncertain")
 
 
 def _worst(prediction: StudyPrediction, sided_condition: str) -> str:
@@ -260,7 +290,7 @@ class ResultFolder:
 def _folders(studies: Sequence[FoundStudy], out: Path) -> dict[str, FoundStudy]:
     """A unique folder name for every study: its id with unsafe characters replaced."""
     named: dict[str, FoundStudy] = {}
-    taken = {PAGE_FILE, TABLE_FILE, SUMMARY_FILE}
+    taken = {PAGE_FILE, TABLE_FILE, MEASUREMENTS_FILE, SUMMARY_FILE}
     for study in studies:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "_", study.study_id).strip("._")[:_LONGEST_NAME]
         name, number = plain or "study", 1

@@ -28,10 +28,11 @@ NBSP = "\N{NO-BREAK SPACE}"
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; with ``code``, a preformatted block."""
+    """A paragraph; with ``code``, a preformatted block; with ``warning``, one that stands out."""
 
     text: str
     code: bool = False
+    warning: bool = False
 
     @property
     def kind(self) -> str:
@@ -132,7 +133,12 @@ class FindingsTable:
         known = [_shares(finding.probabilities)]
         if finding.calibrated is not None:
             known = [f"calibrated: {_shares(finding.calibrated)}", f"by the models: {known[0]}"]
+        opinion = finding.opinion
+        if opinion is not None:
+            known.append(f"{opinion.grade.label} by measurement: {opinion.reason}")
         return {
+            "second": opinion.grade.label if opinion is not None and finding.disputed else "",
+            "second_class": opinion.grade.column if opinion is not None else "",
             "grade": finding.grade.column,
             "label": finding.grade.label,
             "percent": f"{100 * finding.shown[finding.grade]:.0f}",
@@ -177,8 +183,18 @@ class Section:
     blocks: Sequence[Block]
 
 
-def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = "") -> Path:
-    """Write a page atomically; ``lead`` is the paragraph below its title."""
+def write_page(
+    path: Path, title: str, sections: Sequence[Section], lead: str = "", about: str = ""
+) -> Path:
+    """Write a page atomically.
+
+    Args:
+        path: the page.
+        title: its title.
+        sections: its content.
+        lead: the paragraph below the title.
+        about: what a reader must know of the models; it stands out.
+    """
     environment = Environment(
         loader=PackageLoader("lumbargrade.report"),
         autoescape=True,
@@ -188,7 +204,9 @@ def write_page(path: Path, title: str, sections: Sequence[Section], lead: str = 
     )
     environment.filters["code"] = _with_code
     template = environment.get_template("page.html")
-    html = template.render(title=title, lead=lead, sections=sections, version=__version__)
+    html = template.render(
+        title=title, lead=lead, about=about, sections=sections, version=__version__
+    )
     write_text(path, html)
     return path
 

@@ -17,8 +17,10 @@ from lumbargrade.grading.findings_file import (
     SeriesLine,
     write_findings,
     write_findings_csv,
+    write_measurements_csv,
 )
 from lumbargrade.report.drawing import Mark, draw_series, finding_marks, save_image
+from lumbargrade.report.measured import MEASURED, draw_measurements, measured_blocks, opinion_table
 from lumbargrade.report.page import (
     NBSP,
     PAGE_FILE,
@@ -35,6 +37,7 @@ from lumbargrade.report.page import (
 
 FINDINGS_FILE = "findings.json"
 TABLE_FILE = "findings.csv"
+MEASUREMENTS_FILE = "measurements.csv"
 
 #: A picture shows at most this many slices.
 _SLICES = 3
@@ -54,7 +57,8 @@ def write_study(
     """Write all results of a study; ``findings.json`` comes last and shows that they are complete.
 
     Args:
-        folder: gets ``findings.json``, ``findings.csv``, ``index.html`` and ``pictures/``.
+        folder: gets ``findings.json``, ``findings.csv``, ``index.html`` and ``pictures/``, and
+            ``measurements.csv`` if anything was measured.
         study: its volumes, for the pictures.
         prediction: all 25 findings, graded or absent.
         flip: whether any model was also run on mirrored volumes (flip averaging).
@@ -64,13 +68,16 @@ def write_study(
     lines = _draw(folder, study, prediction)
     graded = GradedStudy(prediction, tuple(lines), flip, fingerprint, about)
     write_findings_csv(folder / TABLE_FILE, [("", prediction)])
+    if prediction.measurements:
+        write_measurements_csv(folder / MEASUREMENTS_FILE, [("", prediction)])
     _write_study_page(folder / PAGE_FILE, graded)
     write_findings(folder / FINDINGS_FILE, graded)
     return graded
 
 
 def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[SeriesLine]:
-    """Draw a picture per series, condition and side that has findings there."""
+    """Draw a picture per series, condition and side that has findings there, and one per series
+    that was measured."""
     lines = []
     for kind in SeriesKind:
         for number, volume in enumerate(study.of(kind), start=1):
@@ -81,6 +88,11 @@ def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[Serie
                 name = f"pictures/{series}-{condition}.jpg"
                 save_image(folder / name, draw_series(volume, marks, most=_SLICES))
                 pictures[condition] = name
+            mine = [m for m in prediction.measurements if m.series_id == volume.series_id]
+            if any(m.line for m in mine):
+                name = f"pictures/{kind.name.lower().replace('_', '-')}-{number}-measured.jpg"
+                save_image(folder / name, draw_measurements(volume, mine))
+                pictures[MEASURED] = name
             lines.append(_line(volume, pictures))
     return [*lines, *(_line(volume, {}) for volume in study.other)]
 
@@ -108,23 +120,97 @@ def _write_study_page(path: Path, graded: GradedStudy) -> None:
     findings = _graded(prediction)
     table = FindingsTable(prediction.findings, absent=prediction.absent)
     sections = [
-        Section("Findings", [table, Text(meaning(prediction))]),
+        Section("Findings", [table, Text(meaning(graded))]),
+        *_numbering(prediction),
         Section("Pictures", _figures(graded)),
+        *_measured(graded),
         Section("Points", [_points(findings)]),
         Section("Images and models", _origin(graded)),
-        Section("Files", [Table(("file", "content"), _files())]),
+        Section("Files", [Table(("file", "content"), _files(prediction))]),
     ]
     if prediction.problems:
         sections.insert(1, Section("Problems of the images", [_problems(prediction)]))
-    write_page(path, f"Study {prediction.study_id}", sections, NOTICE)
+    write_page(path, f"Study {prediction.study_id}", sections, NOTICE, graded.about)
+
+
+def _numbering(prediction: StudyPrediction) -> list[Section]:
+    """How the levels were named, and what to do if that is wrong."""
+    numbering = prediction.numbering
+    if numbering is None:
+        return []
+    blocks: list[Block] = []
+    if not numbering.certain:
+        blocks.append(
+            Text(
+                "Numbering uncertain: the levels may be named wrongly. Compare the pictures with a "
+                "view of the whole spine.",
+                warning=True,
+            )
+        )
+    said = (
+        f"The discs were numbered with a confidence of {numbering.confidence:.0%} (certain from "
+        f"{numbering.limit:.0%}): {numbering.reason}."
+    )
+    if numbering.runner_up:
+        said += (
+            f" The next probable numbering is {numbering.runner_up} "
+            f"({numbering.runner_up_confidence:.1%})."
+        )
+    blocks.append(Text(said))
+    if numbering.lumbar_bodies != 5:
+        blocks.append(
+            Text(
+                f"This spine seems to have {numbering.lumbar_bodies} lumbar vertebral bodies. The "
+                "lowest disc above the sacrum is called L5/S1.",
+                warning=True,
+            )
+        )
+    if numbering.shift:
+        blocks.append(
+            Text(
+                f"The user moved the names by {numbering.shift:+d} (`--shift-levels "
+                f"{numbering.shift}`); the confidence is that before the move.",
+                warning=True,
+            )
+        )
+    else:
+        blocks.append(
+            Text(
+                "If you see that the names are wrong, grade again with `--shift-levels 1` (every "
+                "disc one level lower: L4/L5 becomes L5/S1) or `--shift-levels -1`."
+            )
+        )
+    return [Section("Numbering", blocks)]
+
+
+def _measured(graded: GradedStudy) -> list[Section]:
+    prediction = graded.prediction
+    if not prediction.measurements:
+        return []
+    drawn = [
+        Figure(line.pictures[MEASURED], f"Measured: {line.kind}, series {line.series_id}")
+        for line in graded.series
+        if MEASURED in line.pictures
+    ]
+    blocks = [*measured_blocks(prediction.measurements), *drawn]
+    opinions = {t: f for t, f in prediction.findings.items() if f.opinion is not None}
+    if opinions:
+        blocks.append(opinion_table([opinions[t] for t in TABLE_ORDER if t in opinions]))
+    return [Section("Measurements", blocks)]
 
 
 def _problems(prediction: StudyPrediction) -> Table:
     return problem_table(replace(p, study="") for p in prediction.problems)
 
 
-def meaning(prediction: StudyPrediction) -> str:
+def meaning(graded: GradedStudy) -> str:
     """Explain the probabilities of a study."""
+    prediction = graded.prediction
+    if graded.about:
+        said = "What the probabilities are is said at the top of the page."
+        if not any(f.calibrated is not None for f in prediction.findings.values()):
+            return f"{said} `lumbargrade recalibrate` fits a calibration to studies of your own."
+        return f"{said} They were calibrated on studies of your own."
     if any(f.calibrated is not None for f in prediction.findings.values()):
         return (
             "The probabilities are calibrated on studies that the models were not trained on. "
@@ -176,20 +262,26 @@ def _origin(graded: GradedStudy) -> list[Block]:
         [s.series_id, s.kind.value if s.kind else "unknown", s.slices, s.rows, s.columns]
         for s in graded.series
     ]
+    listed = Table(_SERIES_COLUMNS, series, caption="Series")
+    if graded.about:
+        networks = [[s.recipe] for s in graded.prediction.sources]
+        return [listed, Table(("network",), networks, caption="Networks of the starter")]
     models = [
         [s.recipe, str(s.fold) if s.fold >= 0 else "unknown"] for s in graded.prediction.sources
     ]
     flips = "with" if graded.flip else "without"
-    return [
-        Table(_SERIES_COLUMNS, series, caption="Series"),
-        Table(("model", "fold"), models, caption=f"Models (averaged, {flips} flip averaging)"),
-    ]
+    caption = f"Models (averaged, {flips} flip averaging)"
+    return [listed, Table(("model", "fold"), models, caption=caption)]
 
 
-def _files() -> list[list[object]]:
+def _files(prediction: StudyPrediction) -> list[list[object]]:
+    measured: list[list[object]] = []
+    if prediction.measurements:
+        measured = [[Link(MEASUREMENTS_FILE, MEASUREMENTS_FILE), "the measurements as a table"]]
     return [
         [Link(FINDINGS_FILE, FINDINGS_FILE), "all findings with points, models and problems"],
         [Link(TABLE_FILE, TABLE_FILE), "the findings as a table"],
+        *measured,
         [Link("all studies", f"../{PAGE_FILE}"), "page of all studies of this run"],
     ]
 
