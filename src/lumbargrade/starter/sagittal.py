@@ -53,6 +53,8 @@ APART = 10.0
 ACROSS = {Mark.CANAL: 15.0, Mark.FORAMEN: 10.0, Mark.DISC: 30.0, Mark.BODY: 30.0}
 #: Discs of two series are one if they are closer than this in the sagittal plane, and across, mm.
 JOINED, JOINED_ACROSS = 12.0, 25.0
+#: Smallest height of a canal mark on the common slice, relative to that on its best slice.
+SHOWN = 0.35
 #: Score of a disc in a series that shows its place but not the disc.
 UNSEEN = 0.05
 #: A body lies below a disc if its centre is between these distances, mm, and this far to the feet.
@@ -207,11 +209,13 @@ class _Place:
         at: column, row and slice (fractional) of the grid.
         lps: (3,) LPS mm.
         heat: height of the peak.
+        peaks: slice -> column, row and height of the peak on it.
     """
 
     at: FloatArray
     lps: FloatArray
     heat: float
+    peaks: Mapping[int, Xyz] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -308,7 +312,9 @@ def _places(grid: SagittalGrid, heat: NDArray[np.float32], across: float) -> lis
         mine = free & (plane < APART) & (np.abs(side) <= across)
         free[mine] = False
         at = _merged(grid, peaks[mine], peak)
-        found.append(_Place(at, grid.to_patient(at[None])[0], float(peak[3])))
+        # the highest of a slice comes first
+        slices = {int(z): (float(x), float(y), float(h)) for x, y, z, h in peaks[mine][::-1]}
+        found.append(_Place(at, grid.to_patient(at[None])[0], float(peak[3]), slices))
     return found
 
 
@@ -413,6 +419,7 @@ def _named(one: _Seen, joined: Sequence[_Joined], numbering: DiscNumbering) -> S
     centres = np.array([lps for _, lps in rows])
     frames = _frames(centres)
     canals = _match(one.places[Mark.CANAL], _canal_costs(one, centres, frames))
+    canals = _on_one_slice(one.grid, canals)
     middles = np.array([canals[i].lps if i in canals else c for i, c in enumerate(centres)])
     levels = {SEGMENT_OF[v]: v for v in Level}
     at = {i: levels[s] for i, p in enumerate(positions) if (s := segment_at(p)) in levels}
@@ -436,6 +443,28 @@ def _named(one: _Seen, joined: Sequence[_Joined], numbering: DiscNumbering) -> S
         foramina=foramina,
         scores=scores,
     )
+
+
+def _on_one_slice(grid: SagittalGrid, canals: Mapping[int, _Place]) -> dict[int, _Place]:
+    """Move canal points to the slice that shows the canal best over all levels, as readers do.
+
+    In 78 of 100 LSDC series all five canal points lie on one slice, in 94 of 100 on two neighbours.
+    A level that this slice shows much worse than its own best slice stays on its own.
+    """
+    shares: dict[int, float] = {}
+    for place in canals.values():
+        for k, (_, _, height) in place.peaks.items():
+            shares[k] = shares.get(k, 0.0) + height / place.heat
+    if not shares:
+        return dict(canals)
+    common = max(shares, key=lambda k: (shares[k], -k))
+    moved = dict(canals)
+    for i, place in canals.items():
+        x, y, height = place.peaks.get(common, (0.0, 0.0, 0.0))
+        if height >= SHOWN * place.heat:
+            at = np.array([x, y, float(common)])
+            moved[i] = _Place(at, grid.to_patient(at[None])[0], place.heat, place.peaks)
+    return moved
 
 
 def _frames(centres: FloatArray) -> FloatArray:

@@ -1,0 +1,212 @@
+"""How the starter does on real images: the labelled LSDC study and mid-sagittal slices of SPIDER.
+
+    python -m benchmarks.real_images --out build/real-images
+
+reads ``LUMBARGRADE_SHARED`` (or ``../shared``), writes sheets of pictures and figures.json, and
+prints the figures. ``--run RUN`` takes the sagittal network of a training run instead of the
+shipped one. Nothing is fitted to the images.
+
+SPIDER: van der Graaf et al. 2024, CC BY 4.0.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from lumbargrade.dicom.study import read_study
+from lumbargrade.domain.geometry import SlicePlane
+from lumbargrade.domain.outlines import Segment, Structure
+from lumbargrade.domain.vocabulary import Condition, Level, SeriesKind, Target
+from lumbargrade.domain.volume import Volume, VolumeSlice
+from lumbargrade.lsdc.tables import read_point_table
+from lumbargrade.starter.sagittal import SagittalStudy, find_levels
+
+Network = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
+
+_COLOURS = {
+    Structure.BODY: (80, 80, 200),
+    Structure.SACRUM: (60, 160, 160),
+    Structure.DISC: (0, 200, 0),
+    Structure.SAC: (220, 160, 0),
+    Structure.FORAMEN: (200, 0, 200),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the check on real images."""
+
+    out: Path = Path("build/real-images")
+    """folder for sheets and figures"""
+    run: Path | None = None
+    """run of `lumbargrade train starter/sagittal`; the shipped network if not given"""
+    outlines: bool = False
+    """draw outlines of bodies, discs and sac on the sheets"""
+
+
+def main(options: Options) -> None:
+    """Run the check."""
+    shared = Path(os.environ.get("LUMBARGRADE_SHARED", "../shared"))
+    network = _of_run(options.run) if options.run else _shipped()
+    options.out.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Any] = {}
+    for kind in (SeriesKind.SAGITTAL_T2, SeriesKind.SAGITTAL_T1):
+        figures[str(kind)] = _slices(shared / "realdata/spider_midsagittal", kind, network, options)
+    figures["labelled study"] = _labelled(shared / "realdata/rsna2024", network)
+    text = json.dumps(figures, indent=1)
+    (options.out / "figures.json").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def _shipped() -> Network:
+    from lumbargrade.starter.weights_file import open_weights
+
+    return open_weights().sagittal
+
+
+def _of_run(run: Path) -> Network:
+    import torch
+
+    from lumbargrade.models.starter_weights import load_starter
+
+    network, _ = load_starter(run)
+
+    def predict(images: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        with torch.inference_mode():
+            output = network(torch.from_numpy(images))
+        return {name: value.numpy() for name, value in output._asdict().items()}
+
+    return predict
+
+
+def single_slice(image: NDArray[np.uint8], mm: float, kind: SeriesKind, name: str) -> Volume:
+    """Return a volume of one sagittal slice with square pixels of ``mm``."""
+    plane = SlicePlane((0.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (mm, mm))
+    return Volume(image[None], (VolumeSlice(1, plane, 0, image.shape),), name, name, kind)
+
+
+def _slices(folder: Path, kind: SeriesKind, network: Network, options: Options) -> dict[str, Any]:
+    """Find the levels on every mid-sagittal slice and draw them on one sheet."""
+    weighting = "T2" if kind is SeriesKind.SAGITTAL_T2 else "T1"
+    with (folder / "images.csv").open(encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["weighting"] == weighting]
+    tiles, complete, agreeing, confidences = [], 0, 0, {}
+    for row in rows:
+        image = cv2.imread(str(folder / row["file"]), cv2.IMREAD_GRAYSCALE)
+        assert image is not None
+        volume = single_slice(
+            np.asarray(image, np.uint8), float(row["pixel_mm"]), kind, row["patient"]
+        )
+        study = find_levels([volume], network)
+        found = len(study.series[0].canals)
+        complete += found == len(Level)
+        confidences[row["patient"]] = round(study.numbering.confidence, 3)
+        counted = _count(study)
+        agreeing += counted == int(row["discs"])
+        title = f"{row['patient']} {study.numbering.confidence:.2f} {counted}/{row['discs']}"
+        tiles.append(_tile(study, title, outlines=options.outlines))
+    cv2.imwrite(str(options.out / f"spider_{weighting.lower()}.png"), _sheet(tiles, 10))
+    return {
+        "images": len(rows),
+        "five canal points": complete,
+        "number of discs from L5/S1 up as stated": agreeing,
+        "confidence": confidences,
+    }
+
+
+def _count(study: SagittalStudy) -> int:
+    """Number of discs from L5/S1 upwards."""
+    above = [d for d in study.discs if d.segment is not None and d.segment <= Segment.L5_S1]
+    return len(above)
+
+
+def _tile(study: SagittalStudy, title: str, *, outlines: bool, k: int = 0) -> NDArray[np.uint8]:
+    """Draw a slice on the grid at two thirds of its millimetres."""
+    series = study.series[0]
+    grid = series.grid
+    flat = np.clip(grid.images()[k] * 170, 0, 255).astype(np.uint8)
+    picture = np.repeat(flat[..., None], 3, axis=2)
+    if outlines:
+        labels = series.structures[k].argmax(0)
+        order = (Structure.OTHER, Structure.BODY, Structure.SACRUM, Structure.DISC)
+        for index, structure in enumerate((*order, Structure.SAC, Structure.FORAMEN)):
+            if structure in _COLOURS:
+                mask = labels == index
+                picture[mask] = (0.6 * picture[mask] + 0.4 * np.array(_COLOURS[structure])).astype(
+                    np.uint8
+                )
+    big = cv2.resize(picture, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC)
+
+    def at(lps: Sequence[float]) -> tuple[int, int]:
+        x, y, _ = grid.from_patient(np.array([lps], float))[0]
+        return int(round(x * 1.5 + 0.25)), int(round(y * 1.5 + 0.25))
+
+    for disc in study.discs:
+        x, y = at(disc.centre)
+        cv2.circle(big, (x, y), 2, (255, 255, 255) if disc.segment else (0, 0, 255), -1)
+        if disc.segment is not None:
+            cv2.putText(big, disc.segment.label, (x - 44, y + 3), 0, 0.3, (0, 255, 255), 1)
+    for lps in series.canals.values():
+        cv2.drawMarker(big, at(lps), (0, 0, 255), cv2.MARKER_CROSS, 7, 1)
+    tile = np.zeros((380, 250, 3), np.uint8)
+    xs = [at(d.centre)[0] for d in study.discs]
+    left = int(
+        np.clip((np.mean(xs) if xs else big.shape[1] / 2) - 125, 0, max(big.shape[1] - 250, 0))
+    )
+    part = big[:380, left : left + 250]
+    tile[: part.shape[0], : part.shape[1]] = part
+    cv2.putText(tile, title, (4, 12), 0, 0.4, (255, 255, 255), 1)
+    return tile
+
+
+def _sheet(tiles: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8]:
+    rows = [list(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+    rows[-1] += [np.zeros_like(tiles[0])] * (columns - len(rows[-1]))
+    return np.vstack([np.hstack(row) for row in rows])
+
+
+def _labelled(folder: Path, network: Network) -> dict[str, Any]:
+    """Compare canal points and foramina with the labels of the real study."""
+    study_id = next(p.name for p in (folder / "train_images").iterdir())
+    study = read_study(folder / "train_images" / study_id)
+    found = find_levels(study.volumes, network)
+    volumes = {v.series_id: v for v in study.volumes}
+    rows = {}
+    for point in read_point_table(folder / "train_label_coordinates.csv"):
+        if point.study_id != study_id or point.series_id not in volumes:
+            continue
+        target: Target = point.target
+        if target.condition is Condition.SUBARTICULAR:
+            continue
+        volume = volumes[point.series_id]
+        z = volume.slice_of_instance(point.instance_number)
+        mine = found.points.get(target)
+        if mine is None:
+            rows[target.column] = f"absent: {found.absent.get(target)}"
+            continue
+        dy, dx = volume.slices[z].plane.spacing
+        x, y, zz = volume.from_patient(np.array(mine.patient))
+        rows[target.column] = {
+            "back mm": round((x - point.x) * dx, 1),
+            "down mm": round((y - point.y) * dy, 1),
+            "slices": round(float(zz) - z, 1),
+        }
+    return {
+        "numbering": str(found.numbering.reason),
+        "confidence": found.numbering.confidence,
+    } | rows
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
