@@ -120,6 +120,19 @@ class SideAnatomy:
         half_width = float(np.sqrt(area / np.pi / self.slimness))
         return half_width, half_width * self.slimness
 
+    @property
+    def root_axes(self) -> tuple[float, float]:
+        """Half width (front to back) and half height of the root in the foramen, mm."""
+        half_width, half_height = self.foramen_axes
+        narrow = min(self.root_radius, 0.9 * half_width)
+        return narrow, min(self.root_radius**2 / narrow, 0.95 * half_height)
+
+    @property
+    def root(self) -> tuple[float, float, float]:
+        """(u outward, v, w) of the root in the foramen, mm: above the middle of the fat."""
+        u, v, w = self.foramen
+        return u, v, w + 0.45 * (self.foramen_axes[1] - self.root_axes[1])
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -235,7 +248,7 @@ class Anatomy:
         """The point of a finding, LPS mm.
 
         Canal: the middle of the sac at the disc, where LSDC readers put it. Foraminal: the
-        foramen's centre. Subarticular: the recess's centre at the disc.
+        root in the foramen. Subarticular: the recess's centre at the disc.
         """
         index = LEVEL_CELL[target.level]
         cell = self.cells[index]
@@ -244,7 +257,7 @@ class Anatomy:
         side = cell.sides[target.side]
         sign = 1.0 if target.side is Side.LEFT else -1.0
         if target.condition is Condition.FORAMINAL:
-            u, v, w = side.foramen
+            u, v, w = side.root
             return self.locate(index, sign * u, v, w)
         return self.locate(index, sign * side.recess, cell.bulge + side.recess_depth / 2, 0.0)
 

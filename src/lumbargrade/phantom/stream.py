@@ -22,7 +22,7 @@ from lumbargrade.phantom.ranges import Draws
 from lumbargrade.phantom.tissue import Image
 
 #: Raised when the same seed and number give another sample.
-STREAM_VERSION = 3
+STREAM_VERSION = 4
 
 #: Slices, rows and columns of a sagittal sample, and mm of its pixels.
 SAGITTAL_SHAPE, SAGITTAL_MM = (3, 224, 160), 1.5
@@ -196,7 +196,7 @@ def _marks(anatomy: Anatomy) -> list[tuple[Mark, Vector]]:
             found.append((Mark.CANAL, anatomy.locate(index, 0, middle, 0)))
         if L1 - 1 <= index <= L5:
             for sign, side in ((1, Side.LEFT), (-1, Side.RIGHT)):
-                u, v, w = cell.sides[side].foramen
+                u, v, w = cell.sides[side].root
                 found.append((Mark.FORAMEN, anatomy.locate(index, sign * u, v, w)))
     found += [(Mark.BODY, body.centre) for body in anatomy.bodies[: SACRUM + 2]]
     return found

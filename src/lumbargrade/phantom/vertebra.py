@@ -36,7 +36,7 @@ def paint_cell(
         if part := canvas.part(-14, 34, 44):
             _pillars(part[0], anatomy, index)
         if part := canvas.part(-6, 18, 38):
-            _foramina(part[0], cell)
+            _foramina(part[0], index, cell)
     if part := canvas.part(-46, 8, 34):
         at = part[1]
         _bodies(part[0], anatomy, index, (wa[at], va[at]), (wb[at], vb[at]))
@@ -124,14 +124,21 @@ def _pillars(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     _bone(canvas, upper, structure=facet)
     canvas.lay(np.maximum(joint, np.abs(w) - 6), float(values[Tissue.JOINT]), facet)
     pedicle = box(v - 5, w - low, 10, 5.6, 3)
-    _bone(canvas, np.maximum(pedicle, np.abs(across) - 4.6), lower.marrow)
+    wide = _pedicle(index)
+    aside = across + 4.6 - wide
+    _bone(canvas, np.maximum(pedicle, np.abs(aside) - wide), lower.marrow)
     if index + 1 in anatomy.screws:
-        screw = np.maximum(box(v, w - low, 22, 3.6, 3), np.abs(across) - 3.4)
+        screw = np.maximum(box(v, w - low, 22, 3.6, 3), np.abs(aside) - 3.4)
         rod = np.maximum(ellipse(across, v - 27, 5, 5), -9.0)
         canvas.lay(np.minimum(screw, rod), float(values[Tissue.AIR]))
 
 
-def _foramina(canvas: Canvas, cell: Cell) -> None:
+def _pedicle(index: int) -> float:
+    """Half width of the pedicle below a disc, mm: 4 in the thorax, 8 at L5 (Zindrick 1987)."""
+    return 4.2 + 0.9 * min(max(index - L1 + 1, 0), 5)
+
+
+def _foramina(canvas: Canvas, index: int, cell: Cell) -> None:
     """Paint capsule and ligament, then the remaining fat, then the root in it."""
     v, w, out, values = canvas.v, canvas.w, canvas.out, canvas.values
     sides = cell.sides[Side.LEFT], cell.sides[Side.RIGHT]
@@ -139,7 +146,9 @@ def _foramina(canvas: Canvas, cell: Cell) -> None:
     def part(name: int) -> float | Image:
         return canvas.sided(sides[0].foramen[name], sides[1].foramen[name])
 
-    tunnel = np.maximum(np.abs(out - part(0)) - 7.0, 0)
+    # the tunnel is as long as the pedicles are wide; readers mark its inner half
+    reach = _pedicle(index) + 2.5
+    tunnel = np.maximum(np.abs(out - part(0) + 6.0 - reach) - reach, 0)
     y, z = v - part(1), w - part(2)
     capsule = ellipse(y, z, 6.2, 9.6) + tunnel
     canvas.lay(capsule, float(0.6 * values[Tissue.LIGAMENT] + 0.4 * values[Tissue.ANNULUS]))
@@ -149,10 +158,9 @@ def _foramina(canvas: Canvas, cell: Cell) -> None:
     egg = half_width * (1 + 0.25 * clip(z / half_height, -1, 1))
     fat = ellipse(y, z, egg, half_height) + tunnel
     canvas.lay(fat, float(values[Tissue.FAT]), Structure.FORAMEN)
-    radius = canvas.sided(sides[0].root_radius, sides[1].root_radius)
-    narrow = np.minimum(radius, 0.9 * half_width)
-    tall = np.minimum(radius * radius / narrow, 0.95 * half_height)
-    lift = 0.45 * (half_height - tall) - 0.35 * (out - part(0))
+    roots = [s.root_axes for s in sides]
+    narrow, tall = (canvas.sided(roots[0][k], roots[1][k]) for k in (0, 1))
+    lift = canvas.sided(sides[0].root[2], sides[1].root[2]) - part(2) - 0.35 * (out - part(0))
     root = ellipse(y, z - lift, narrow, tall)
     reach = np.maximum(np.abs(out - part(0) - 4) - 13.0, 0)
     canvas.lay(root + reach, float(values[Tissue.ROOT]), None)
