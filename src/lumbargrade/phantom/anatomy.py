@@ -277,6 +277,8 @@ class Anatomy:
         for _ in range(6):  # the map is nearly linear, so a few corrections suffice
             got = np.array(cell_coordinates(self, index, point))
             error = np.array([u, v, w]) - got
+            if np.abs(error).max() < 1e-6:
+                break
             frame = upper.frame * share + lower.frame * (1 - share)
             point = point + error @ frame
         return point

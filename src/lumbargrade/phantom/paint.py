@@ -8,6 +8,7 @@ bodies at the same height.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.outlines import Segment
 from lumbargrade.phantom.anatomy import BODIES, L1, Anatomy
-from lumbargrade.phantom.tissue import Affine, Canvas, Image, Tissue, Window, ellipse
+from lumbargrade.phantom.tissue import Affine, Canvas, Image, Tissue, ellipse
 from lumbargrade.phantom.vertebra import paint_cell
 
 #: Extent of a painted cell: largest abs(u), smallest v and largest v, mm.
-REACH = (44.0, -46.0, 66.0)
+REACH = (44.0, -56.0, 76.0)
 
-#: Largest abs(u) of pixels that belong to a segment, mm.
-SEGMENT_REACH = 24.0
+#: Extent of a segment: largest abs(u), smallest v and largest v, mm.
+SEGMENT_REACH = (24.0, -46.0, 35.0)
 
 _COARSE = 6
 _HALF = 2
@@ -60,88 +61,96 @@ def paint(anatomy: Anatomy, plane: SlicePlane, shape: tuple[int, int], values: I
         shape: (rows, columns).
         values: intensity per `Tissue`, (17,).
     """
-    image = _surroundings(anatomy, plane, shape, values)
-    structures, segments = np.zeros((2, *shape), np.uint8)
-    for index in map(int, np.flatnonzero(_crossed(anatomy, plane))):
-        found = _cell_canvas(anatomy, plane, index, image, values)
-        if found is None:
+    painted = paint_slices(anatomy, [plane], shape, values)
+    return Painted(painted.image[0], painted.structures[0], painted.segments[0])
+
+
+def paint_slices(
+    anatomy: Anatomy, planes: Sequence[SlicePlane], shape: tuple[int, int], values: Image
+) -> Painted:
+    """Paint several planes of the same spacing together; the results are (D, rows, columns).
+
+    The pixels of a cell are painted as one list, whatever slice they are from: slices are small,
+    and the time of a call would be longer than that of its arithmetic.
+    """
+    image = np.stack([_surroundings(anatomy, plane, shape, values) for plane in planes])
+    structures, segments = np.zeros((2, *image.shape), np.uint8)
+    flat, flat_structures, flat_segments = (a.reshape(-1) for a in (image, structures, segments))
+    softness = max(0.9 * min(planes[0].spacing), 0.7)
+    frames = np.array([b.frame for b in anatomy.bodies])
+    origins = np.array([b.wall for b in anatomy.bodies])
+    places = [Affine.of(plane, frames, origins) for plane in planes]
+    windows = [_windows(place, shape).tolist() for place in places]
+    for index in range(len(anatomy.cells)):
+        found = [
+            _cell_pixels(place, index, cells[index], k, shape)
+            for k, (place, cells) in enumerate(zip(places, windows, strict=True))
+            if cells[index][1] > cells[index][0]
+        ]
+        if not found:
             continue
-        canvas, inside, window, frames = found
-        paint_cell(anatomy, index, canvas, *frames)
-        np.copyto(image[window], canvas.image, where=inside)
-        np.copyto(structures[window], canvas.structures, where=inside)
-        near = inside & (canvas.out < SEGMENT_REACH) & (canvas.v < 35)
-        np.copyto(segments[window], np.uint8(segment_of(index)), where=near)
+        at, above, below = (np.concatenate(parts, -1) for parts in zip(*found, strict=True))
+        share = below[2] / np.maximum(below[2] - above[2], np.float32(1e-3))
+        u, v = below[:2] + share * (above[:2] - below[:2])
+        out = np.abs(u)
+        inside = (out < REACH[0]) & (v > REACH[1]) & (v < REACH[2])
+        kept = np.flatnonzero(inside)
+        if not kept.size:
+            continue
+        at, above, below = at[kept], above[:, kept], below[:, kept]
+        u, v, out = u[kept], v[kept], out[kept]
+        length, origin = anatomy.cell_lengths(index)
+        w = (share[kept] - np.float32(origin)) * np.float32(length)
+        canvas = Canvas(flat[at], u, v, w, out, values, softness, np.zeros(at.size, np.uint8))
+        paint_cell(anatomy, index, canvas, above, below)
+        flat[at] = canvas.image
+        flat_structures[at] = canvas.structures
+        near = (out < SEGMENT_REACH[0]) & (v > SEGMENT_REACH[1]) & (v < SEGMENT_REACH[2])
+        flat_segments[at[near]] = segment_of(index)
     return Painted(image, structures, segments)
 
 
-def _crossed(anatomy: Anatomy, plane: SlicePlane) -> NDArray[np.bool_]:
-    """Which cells the plane may cut, from the corners of their painted parts."""
-    reach = np.array([[u, v, 0.0] for u in (-REACH[0], REACH[0]) for v in REACH[1:]])
-    normal = plane.normal
-    away = np.array([reach @ (b.frame @ normal) + b.wall @ normal for b in anatomy.bodies])
-    away -= plane.projection
-    low = np.minimum(away[:-1].min(1), away[1:].min(1))
-    high = np.maximum(away[:-1].max(1), away[1:].max(1))
-    return np.asarray((low <= 1) & (high >= -1))
+def _windows(place: Affine, shape: tuple[int, int]) -> NDArray[np.intp]:
+    """Bounding boxes of the cells in an image, found on a coarse grid.
 
-
-_Found = tuple[Canvas, NDArray[np.bool_], Window, tuple[Image, Image, Image, Image]]
-
-
-def _cell_canvas(
-    anatomy: Anatomy, plane: SlicePlane, index: int, image: Image, values: Image
-) -> _Found | None:
-    """The part of the image that lies in a cell, or None if the plane misses the cell."""
-    upper, lower = anatomy.bodies[index], anatomy.bodies[index + 1]
-    above = Affine.of(plane, upper.frame, upper.wall)
-    below = Affine.of(plane, lower.frame, lower.wall)
-    window = _window(above, below, image.shape)
-    if window is None:
-        return None
-    x = np.arange(window[1].start, window[1].stop, dtype=np.float32)
-    y = np.arange(window[0].start, window[0].stop, dtype=np.float32)
-    wa, wb = above.at(x, y, 2), below.at(x, y, 2)
-    inside = (wa < 0) & (wb >= 0)
-    if not inside.any():
-        return None
-    share = wb / np.maximum(wb - wa, 1e-3)
-    np.clip(share, 0, 1, out=share)
-    ua, ub, va, vb = (f.at(x, y, k) for k in (0, 1) for f in (above, below))
-    u, v = ub + share * (ua - ub), vb + share * (va - vb)
-    inside &= (np.abs(u) < REACH[0]) & (v > REACH[1]) & (v < REACH[2])
-    length, origin = anatomy.cell_lengths(index)
-    w = (share - np.float32(origin)) * np.float32(length)
-    canvas = Canvas(
-        image=image[window].copy(),
-        u=u,
-        v=v,
-        w=w,
-        out=np.abs(u),
-        values=values,
-        softness=max(0.9 * min(plane.spacing), 0.7),
-        structures=np.zeros(u.shape, np.uint8),
-    )
-    return canvas, inside, window, (wa, wb, va, vb)
-
-
-def _window(above: Affine, below: Affine, shape: tuple[int, ...]) -> Window | None:
-    """Bounding box of a cell in the image, found on a coarse grid."""
+    Returns:
+        First and last + 1 row, first and last + 1 column, (cells, 4); zeros if there is no pixel.
+    """
     x = np.arange(0, shape[1] + _COARSE, _COARSE, dtype=np.float32)
     y = np.arange(0, shape[0] + _COARSE, _COARSE, dtype=np.float32)
     margin = 6.0
-    near = (above.at(x, y, 2) < margin) & (below.at(x, y, 2) > -margin)
-    near &= np.abs(below.at(x, y, 0)) < REACH[0] + 12
-    v = below.at(x, y, 1)
-    near &= (v > REACH[1] - 25) & (v < REACH[2] + 25)
-    rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
-    if not rows.size:
-        return None
-    r0, r1 = max(rows[0] - 1, 0) * _COARSE, min((rows[-1] + 1) * _COARSE, shape[0])
-    c0, c1 = max(columns[0] - 1, 0) * _COARSE, min((columns[-1] + 1) * _COARSE, shape[1])
-    if r1 <= r0 or c1 <= c0:
-        return None
-    return slice(r0, r1), slice(c0, c1)
+    u, v, w = np.moveaxis(place.grid(x, y), 1, 0)
+    near = (w[:-1] < margin) & (w[1:] > -margin) & (np.abs(u[1:]) < REACH[0] + 12)
+    near &= (v[1:] > REACH[1] - 25) & (v[1:] < REACH[2] + 25)
+    ends = []
+    for axis, size in ((2, shape[0]), (1, shape[1])):
+        seen = near.any(axis)
+        first, last = seen.argmax(1), seen.shape[1] - 1 - seen[:, ::-1].argmax(1)
+        ends += [np.maximum(first - 1, 0) * _COARSE, np.minimum((last + 1) * _COARSE, size)]
+    return np.asarray(np.where(near.any((1, 2)), ends, 0).T)
+
+
+_Pixels = tuple[NDArray[np.intp], Image, Image]
+
+
+def _cell_pixels(
+    place: Affine, index: int, window: list[int], k: int, shape: tuple[int, int]
+) -> _Pixels:
+    """The pixels of slice ``k`` between the middles of two bodies, in a window.
+
+    Returns:
+        Their flat indices in all slices, (n,), and their places in the frames of the upper and the
+        lower body, (3, n) each.
+    """
+    top, bottom, left, right = window
+    x = np.arange(left, right, dtype=np.float32)
+    y = np.arange(top, bottom, dtype=np.float32)
+    grid = Affine(place.matrix[index : index + 2]).grid(x, y)
+    upper, lower = grid.reshape(2, 3, -1)
+    at = np.flatnonzero((upper[2] < 0) & (lower[2] >= 0))
+    rows, columns = np.divmod(at, right - left)
+    flat = (k * shape[0] + top + rows) * shape[1] + left + columns
+    return flat, upper[:, at], lower[:, at]
 
 
 def _surroundings(
@@ -150,8 +159,7 @@ def _surroundings(
     """Paint everything except vertebrae, discs, foramina and canal; float32 of ``shape``."""
     y = np.arange(0, shape[0] + _HALF, _HALF, dtype=np.float32)
     x = np.arange(0, shape[1] + _HALF, _HALF, dtype=np.float32)
-    patient = Affine.of(plane, np.eye(3), np.zeros(3))
-    px, py, pz = (patient.at(x, y, k) for k in range(3))
+    px, py, pz = Affine.of(plane, np.eye(3), np.zeros(3)).grid(x, y)
     walls = np.array([b.wall for b in anatomy.bodies])[::-1]
     places = (np.arange(len(BODIES)) - BODIES.index("T10"))[::-1]
     spine_x, spine_y, order = _along(pz, walls[:, 2], [walls[:, 0], walls[:, 1], places])

@@ -6,7 +6,9 @@ are drawn from the table of ranges (`randomisation.toml`); labels are exact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +19,7 @@ from lumbargrade.domain.outlines import Mark, Structure
 from lumbargrade.domain.vocabulary import Condition, Level, Side, Target
 from lumbargrade.phantom.acquisition import Look, acquire_slice, draw_series, store
 from lumbargrade.phantom.anatomy import L1, L5, LEVEL_CELL, SACRUM, Anatomy, Vector, sample_anatomy
-from lumbargrade.phantom.paint import Painted, paint
+from lumbargrade.phantom.paint import paint_slices
 from lumbargrade.phantom.ranges import Draws
 from lumbargrade.phantom.tissue import Image
 
@@ -86,21 +88,18 @@ def sagittal_sample(seed: int, number: int) -> SagittalSample:
     window, planes = _only_inside(planes, inside)
     shape = inside[window].shape
     look = draw_look(draws, anatomy, planes[count // 2], shape, pixel)
-    thick = draws.number("thickness") * draws.number("interval")
-    subs = (-0.3 * thick, 0.3 * thick) if draws.happens("partial_chance") else (0.0,)
+    parts = paint_parts(anatomy, planes, shape, look, _offsets(draws))
     acquired = np.empty((count, *shape), np.float32)
     images = np.zeros(SAGITTAL_SHAPE, np.uint8)
     structures, segments = np.full((2, *SAGITTAL_SHAPE), OUTSIDE, np.uint8)
     marks = np.zeros((count, len(Mark), rows // 2, columns // 2), np.float32)
     part = marks[:, :, window[0].start // 2 : window[0].stop // 2]
     part = part[..., window[1].start // 2 : window[1].stop // 2]
-    places = _marks(anatomy)
+    kinds, places = zip(*_marks(anatomy), strict=True)
+    reach = np.array([MARK_REACH[mark] for mark in kinds])
     for k, plane in enumerate(planes):
-        acquired[k], painted = painted_slice(anatomy, plane, shape, look, subs, rng)
-        structures[k][window] = painted.structures
-        segments[k][window] = painted.segments
-        for mark, place in places:
-            _draw_mark(part[k, mark], plane, place, look, MARK_REACH[mark], MARK_WIDTH)
+        acquired[k], structures[k][window], segments[k][window] = acquire_part(look, parts[k], rng)
+        _draw_marks(part[k], plane, kinds, np.array(places), look, reach, MARK_WIDTH)
     images[:, window[0], window[1]] = store(look, acquired, inside[window])
     structures[:, ~inside] = segments[:, ~inside] = OUTSIDE
     marks[:, :, ~inside[::2, ::2]] = 0
@@ -132,56 +131,77 @@ def axial_sample(seed: int, number: int) -> AxialSample:
     plane = _axial_plane(draws, anatomy, level)
     rows, columns = AXIAL_SHAPE
     look = draw_look(draws, anatomy, plane, AXIAL_SHAPE, AXIAL_MM)
-    thick = draws.number("thickness") * draws.number("interval")
-    subs = (-0.3 * thick, 0.3 * thick) if draws.happens("partial_chance") else (0.0,)
-    image, painted = painted_slice(anatomy, plane, AXIAL_SHAPE, look, subs, rng)
-    found = painted.structures
+    (part,) = paint_parts(anatomy, [plane], AXIAL_SHAPE, look, _offsets(draws))
+    image, found, _ = acquire_part(look, part, rng)
     found = np.where(found == Structure.SACRUM, np.uint8(Structure.BODY), found)
     structures = np.zeros(AXIAL_SHAPE, np.uint8)
     for index, structure in enumerate(AXIAL_STRUCTURES):
         structures[found == structure] = index
     recesses = np.zeros((2, rows // 2, columns // 2), np.float32)
-    for k, side in enumerate(Side):
-        place = anatomy.landmark(Target(Condition.SUBARTICULAR, level, side))
-        _draw_mark(recesses[k], plane, place, look, RECESS_REACH, RECESS_WIDTH)
+    places = [anatomy.landmark(Target(Condition.SUBARTICULAR, level, side)) for side in Side]
+    reach = np.full(2, RECESS_REACH)
+    _draw_marks(recesses, plane, (0, 1), np.array(places), look, reach, RECESS_WIDTH)
     inside = np.ones(AXIAL_SHAPE, np.bool_)
     return AxialSample(store(look, image[None], inside)[0], structures, recesses)
 
 
-def painted_slice(
+def _offsets(draws: Draws) -> tuple[float, ...]:
+    """Distances (mm) of the planes over whose mean a slice is painted; the middle one is 0."""
+    thick = draws.number("thickness") * draws.number("interval")
+    return (-thick / 3, 0.0, thick / 3) if draws.happens("partial_chance") else (0.0,)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A painted slice: its image, the fat in it (if fat is shifted), and the labels, (H, W)."""
+
+    image: Image
+    fat: Image | None
+    structures: NDArray[np.uint8]
+    segments: NDArray[np.uint8]
+
+
+def paint_parts(
     anatomy: Anatomy,
-    plane: SlicePlane,
+    planes: list[SlicePlane],
     shape: tuple[int, int],
     look: Look,
-    subs: tuple[float, ...],
-    rng: np.random.Generator,
-) -> tuple[Image, Painted]:
-    """Paint one slice (the mean over its thickness) and acquire it; labels are of its middle."""
-    images, fats, painted = [], [], None
-    for offset in subs:
-        moved = SlicePlane(
-            _triple(np.asarray(plane.position) + plane.normal * offset),
-            plane.row,
-            plane.column,
-            plane.spacing,
-        )
-        painted = paint(anatomy, moved, shape, look.values)
-        images.append(painted.image)
-        if look.fat is not None:
-            fats.append(paint(anatomy, moved, shape, look.fat).image)
-    assert painted is not None
-    image = np.asarray(np.mean(images, axis=0) if len(images) > 1 else images[0], np.float32)
-    fat = np.asarray(np.mean(fats, axis=0), np.float32) if fats else None
-    structures, segments = painted.structures, painted.segments
-    if look.warp is not None:
-        x, y = look.warp
-        image = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        if fat is not None:
-            fat = cv2.remap(fat, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        structures = cv2.remap(structures, x, y, cv2.INTER_NEAREST)
-        segments = cv2.remap(segments, x, y, cv2.INTER_NEAREST)
-    stored = acquire_slice(look, np.asarray(image, np.float32), fat, rng)
-    return stored, Painted(image, np.asarray(structures), np.asarray(segments))
+    offsets: tuple[float, ...],
+) -> list[Part]:
+    """Paint slices: images are means over the thickness, labels are those of the middle."""
+    moved = [
+        SlicePlane(_triple(np.asarray(p.position) + p.normal * o), p.row, p.column, p.spacing)
+        for p in planes
+        for o in offsets
+    ]
+
+    def mean(images: Image) -> Image:
+        return np.asarray(images.reshape(len(planes), len(offsets), *shape).mean(1), np.float32)
+
+    painted = paint_slices(anatomy, moved, shape, look.values)
+    images = mean(painted.image)
+    fats: Image | list[None] = [None] * len(planes)
+    if look.fat is not None:
+        fats = mean(paint_slices(anatomy, moved, shape, look.fat).image)
+    middle = slice(len(offsets) // 2, None, len(offsets))
+    labels = painted.structures[middle], painted.segments[middle]
+    return [Part(*parts) for parts in zip(images, fats, *labels, strict=True)]
+
+
+def acquire_part(
+    look: Look, part: Part, rng: np.random.Generator
+) -> tuple[Image, NDArray[np.uint8], NDArray[np.uint8]]:
+    """Warp and acquire a slice: its image before scaling, its structures, its segments."""
+    if look.warp is None:
+        return acquire_slice(look, part.image, part.fat, rng), part.structures, part.segments
+
+    def warped(array: Image | NDArray[np.uint8], how: int) -> Any:
+        return cv2.remap(array, *look.warp, how, borderMode=cv2.BORDER_REPLICATE)
+
+    image = warped(part.image, cv2.INTER_LINEAR)
+    fat = None if part.fat is None else warped(part.fat, cv2.INTER_LINEAR)
+    labels = (warped(a, cv2.INTER_NEAREST) for a in (part.structures, part.segments))
+    return acquire_slice(look, image, fat, rng), *labels
 
 
 def _marks(anatomy: Anatomy) -> list[tuple[Mark, Vector]]:
@@ -202,40 +222,52 @@ def _marks(anatomy: Anatomy) -> list[tuple[Mark, Vector]]:
     return found
 
 
-def _draw_mark(
+def _draw_marks(
     heat: NDArray[np.float32],
     plane: SlicePlane,
-    place: Vector,
+    channels: Sequence[int],
+    places: Vector,
     look: Look,
-    reach: float,
+    reach: Vector,
     width: float,
 ) -> None:
-    """Draw a mark into a map of half resolution; it falls with the distance of the slice."""
-    x, y, away = (float(c) for c in plane.from_patient(place))
+    """Draw marks into maps of half resolution; they fall with the distance of the slice.
+
+    Args:
+        heat: (C, h, w), drawn in place.
+        plane: of the slice.
+        channels: map of each mark, (P,).
+        places: LPS mm, (P, 3).
+        look: of the series; its warp moves the marks.
+        reach: standard deviation across slices, mm, (P,).
+        width: standard deviation in the plane, mm.
+    """
+    x, y, away = plane.from_patient(places).T
     strength = np.exp(-0.5 * (away / reach) ** 2)
-    if strength < 0.05:
-        return
     if look.warp is not None:
         x, y = _unwarped(look.warp, x, y)
     x, y, sigma = (x - 0.5) / 2, (y - 0.5) / 2, width / plane.spacing[0] / 2
+    rows, columns = heat.shape[1:]
     r = int(np.ceil(3 * sigma)) + 1
-    x0, x1 = max(int(x) - r, 0), min(int(x) + r + 2, heat.shape[1])
-    y0, y1 = max(int(y) - r, 0), min(int(y) + r + 2, heat.shape[0])
-    if x1 <= x0 or y1 <= y0:
-        return
-    gx = np.exp(-0.5 * ((np.arange(x0, x1) - x) / sigma) ** 2)
-    gy = np.exp(-0.5 * ((np.arange(y0, y1) - y) / sigma) ** 2)
-    window = heat[y0:y1, x0:x1]
-    np.maximum(window, (strength * np.outer(gy, gx)).astype(np.float32), out=window)
+    across = np.exp(-0.5 * ((np.arange(columns) - x[:, None]) / sigma) ** 2) * strength[:, None]
+    down = np.exp(-0.5 * ((np.arange(rows) - y[:, None]) / sigma) ** 2)
+    across, down = across.astype(np.float32), down.astype(np.float32)
+    for i in np.flatnonzero(strength >= 0.05).tolist():
+        left, top = int(x[i]) - r, int(y[i]) - r
+        h = slice(max(left, 0), max(left + 2 * r + 2, 0))
+        v = slice(max(top, 0), max(top + 2 * r + 2, 0))
+        drawn = heat[channels[i], v, h]
+        np.maximum(drawn, np.outer(down[i, v], across[i, h]), out=drawn)
 
 
-def _unwarped(warp: tuple[Image, Image], x: float, y: float) -> tuple[float, float]:
-    """Where a point of the painted image lies in the warped one: warped[p] = painted[warp(p)]."""
+def _unwarped(warp: tuple[Image, Image], x: Vector, y: Vector) -> tuple[Vector, Vector]:
+    """Where points of the painted image lie in the warped one: warped[p] = painted[warp(p)]."""
+    rows, columns = warp[0].shape
     u, v = x, y
     for _ in range(4):
-        j = int(np.clip(round(v), 0, warp[0].shape[0] - 1))
-        i = int(np.clip(round(u), 0, warp[0].shape[1] - 1))
-        u, v = x - (float(warp[0][j, i]) - i), y - (float(warp[1][j, i]) - j)
+        j = np.clip(np.rint(v), 0, rows - 1).astype(int)
+        i = np.clip(np.rint(u), 0, columns - 1).astype(int)
+        u, v = x - (warp[0][j, i] - i), y - (warp[1][j, i] - j)
     return u, v
 
 

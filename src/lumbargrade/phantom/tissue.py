@@ -19,9 +19,6 @@ from lumbargrade.domain.outlines import Structure
 #: Images are float32; intermediate distances may be float64.
 Image = NDArray[np.floating[Any]]
 
-#: Rows and columns of a part of an image.
-Window = tuple[slice, slice]
-
 
 class Tissue(IntEnum):
     """Tissues; the integer is the index into the values given to `paint.paint`."""
@@ -47,15 +44,15 @@ class Tissue(IntEnum):
 
 @dataclass(slots=True)
 class Canvas:
-    """A part of an image being painted, with its coordinates.
+    """Pixels being painted, with their coordinates: a grid, or any selection of pixels.
 
     Attributes:
-        image: intensities, painted in place, (h, w).
-        u, v, w: coordinates of the pixels in mm (see `anatomy`), (h, w) each.
+        image: intensities, painted in place.
+        u, v, w: coordinates of the pixels in mm (see `anatomy`), in the shape of the image.
         out: ``abs(u)``.
         values: intensity per tissue.
         softness: width of an edge, mm.
-        structures: `Structure` of each pixel, painted in place with the image, (h, w).
+        structures: `Structure` of each pixel, painted in place with the image.
     """
 
     image: Image
@@ -85,20 +82,19 @@ class Canvas:
         cover *= value - self.image
         self.image += cover
 
-    def part(self, front: float, back: float, outward: float) -> tuple[Canvas, Window] | None:
-        """The part with ``front <= v <= back`` and ``|u| <= outward``, on the same pixels.
+    def part(self, front: float, back: float, outward: float) -> Part | None:
+        """The pixels (of a flat canvas) with ``front <= v <= back`` and ``|u| <= outward``.
 
         None if there is no such pixel.
         """
-        near = (self.v >= front) & (self.v <= back) & (self.out <= outward)
-        rows, columns = np.flatnonzero(near.any(1)), np.flatnonzero(near.any(0))
-        if not rows.size:
+        near = self.v >= front
+        near &= self.v <= back
+        near &= self.out <= outward
+        at = np.flatnonzero(near)
+        if not at.size:
             return None
-        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        image, u, v = self.image[window], self.u[window], self.v[window]
-        w, out = self.w[window], self.out[window]
-        structures = self.structures[window]
-        return Canvas(image, u, v, w, out, self.values, self.softness, structures), window
+        arrays = (a[at] for a in (self.image, self.u, self.v, self.w, self.out))
+        return Part(Canvas(*arrays, self.values, self.softness, self.structures[at]), self, at)
 
     def sees(self, low: float, high: float) -> bool:
         """Whether any pixel has ``low <= |u| <= high``."""
@@ -111,6 +107,26 @@ class Canvas:
         if self.u.max() <= 0:
             return right
         return np.where(self.u > 0, np.float32(left), np.float32(right))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Pixels taken from a flat canvas, to be painted and put back.
+
+    Attributes:
+        canvas: the pixels.
+        whole: the canvas that they were taken from.
+        at: their indices in it.
+    """
+
+    canvas: Canvas
+    whole: Canvas
+    at: NDArray[np.intp]
+
+    def put_back(self) -> None:
+        """Copy the painted pixels into the canvas that they were taken from."""
+        self.whole.image[self.at] = self.canvas.image
+        self.whole.structures[self.at] = self.canvas.structures
 
 
 def clip(x: Image, low: float, high: float) -> Image:
@@ -133,26 +149,27 @@ def box(x: Image, y: Image, a: float, b: float, corner: float = 0.0) -> Image:
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """Coordinates that are affine in the pixel: ``base + x * along_x + y * along_y``, (3,) each."""
+    """Coordinates in a frame that are affine in the pixel, (x, y, 1) to mm.
 
-    base: NDArray[np.float64]
-    along_x: NDArray[np.float64]
-    along_y: NDArray[np.float64]
+    Attributes:
+        matrix: (..., 3, 3), one per frame.
+    """
+
+    matrix: NDArray[np.float64]
 
     @classmethod
     def of(
-        cls, plane: SlicePlane, frame: NDArray[np.float64], origin: NDArray[np.float64]
+        cls, plane: SlicePlane, frames: NDArray[np.float64], origins: NDArray[np.float64]
     ) -> Affine:
-        """Coordinates along the rows of ``frame`` from ``origin``."""
+        """Coordinates along the rows of ``frames`` (..., 3, 3) from ``origins`` (..., 3)."""
         dy, dx = plane.spacing
-        return cls(
-            frame @ (np.asarray(plane.position) - origin),
-            frame @ np.asarray(plane.row) * dx,
-            frame @ np.asarray(plane.column) * dy,
-        )
+        steps = np.asarray(plane.row) * dx, np.asarray(plane.column) * dy
+        base = np.asarray(plane.position) - origins
+        turned = np.einsum("...ij,...j->...i", frames, base)
+        return cls(np.stack([frames @ steps[0], frames @ steps[1], turned], -1))
 
-    def at(self, x: Image, y: Image, part: int) -> Image:
-        """One coordinate over the grid of columns x and rows y, (len(y), len(x))."""
-        row = (self.base[part] + x * self.along_x[part]).astype(np.float32)
-        column = (y * self.along_y[part]).astype(np.float32)
-        return np.asarray(row[None, :] + column[:, None], np.float32)
+    def grid(self, x: Image, y: Image) -> Image:
+        """Coordinates over a grid of columns x and rows y, (..., 3, len(y), len(x))."""
+        m = self.matrix.astype(np.float32)[..., None, None]
+        along = m[..., 0, :, :] * x + m[..., 2, :, :]
+        return np.asarray(along + m[..., 1, :, :] * y[:, None])

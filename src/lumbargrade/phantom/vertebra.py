@@ -14,34 +14,37 @@ from lumbargrade.phantom.anatomy import L1, SACRUM, Anatomy, Body, Cell
 from lumbargrade.phantom.tissue import Canvas, Image, Tissue, box, clip, ellipse
 
 
-def paint_cell(
-    anatomy: Anatomy, index: int, canvas: Canvas, wa: Image, wb: Image, va: Image, vb: Image
-) -> None:
+def paint_cell(anatomy: Anatomy, index: int, canvas: Canvas, above: Image, below: Image) -> None:
     """Paint cell ``index``.
 
     Args:
         anatomy: the patient.
         index: which cell.
-        canvas: the part of the image that the cell may cover.
-        wa, va: height and depth of the pixels in the upper body's own frame.
-        wb, vb: the same in the lower body's frame.
+        canvas: the pixels of the cell, (n,).
+        above: the pixels in the upper body's own frame (left, back, up) from its posterior wall,
+            (3, n).
+        below: the same in the lower body's frame.
     """
     cell = anatomy.cells[index]
     sacral = index >= SACRUM
-    if part := canvas.part(6, 66, 20):
-        _posterior(part[0], cell, sacral)
+    if part := canvas.part(6, 76, 20):
+        _posterior(part.canvas, cell, sacral)
+        part.put_back()
     if sacral:
         _ala(canvas, index)
     elif canvas.sees(6, 44):
-        if part := canvas.part(-14, 34, 44):
-            _pillars(part[0], anatomy, index)
-        if part := canvas.part(-6, 18, 38):
-            _foramina(part[0], index, cell)
-    if part := canvas.part(-46, 8, 34):
-        at = part[1]
-        _bodies(part[0], anatomy, index, (wa[at], va[at]), (wb[at], vb[at]))
-    if part := canvas.part(-4, 28, 17):
-        _canal(part[0], anatomy, index)
+        if part := canvas.part(-24 if anatomy.screws else -14, 34, 44):
+            _pillars(part.canvas, anatomy, index)
+            part.put_back()
+        if part := canvas.part(-12, 18, 38):
+            _foramina(part.canvas, index, cell)
+            part.put_back()
+    if part := canvas.part(-56, 8, 36):
+        _bodies(part.canvas, anatomy, index, above[1:, part.at], below[1:, part.at])
+        part.put_back()
+    if part := canvas.part(-4, 36, 17):
+        _canal(part.canvas, anatomy, index)
+        part.put_back()
 
 
 def _bone(
@@ -222,28 +225,25 @@ def _marrow(canvas: Canvas, anatomy: Anatomy, body: Body, v: Image, w: Image) ->
     return np.asarray(bright, np.float32)
 
 
-def _bodies(
-    canvas: Canvas,
-    anatomy: Anatomy,
-    index: int,
-    above: tuple[Image, Image],
-    below: tuple[Image, Image],
-) -> None:
-    """Paint the disc, then the lower half of the upper body and the upper half of the lower one."""
+def _bodies(canvas: Canvas, anatomy: Anatomy, index: int, above: Image, below: Image) -> None:
+    """Paint the disc, then the lower half of the upper body and the upper half of the lower one.
+
+    ``above`` and ``below`` are places behind and above the walls' middles of the two bodies,
+    (2, n).
+    """
     upper, lower, cell = anatomy.bodies[index], anatomy.bodies[index + 1], anatomy.cells[index]
+    (va, wa), (vb, wb) = above, below
     values = canvas.values
-    first = _outline(canvas, upper, above[1], _waist(above[0], upper))
-    second = _outline(canvas, lower, below[1], _waist(below[0], lower))
-    top = -upper.height / 2 - above[0]  # negative inside the upper body
-    bottom = below[0] - lower.height / 2
-    top = top + _endplate(canvas, upper, above[1], upper=False)
-    bottom = bottom + _endplate(canvas, lower, below[1], upper=True)
+    first = _outline(canvas, upper, va, _waist(wa, upper))
+    second = _outline(canvas, lower, vb, _waist(wb, lower))
+    top = -upper.height / 2 - wa  # negative inside the upper body
+    bottom = wb - lower.height / 2
+    top = top + _endplate(canvas, upper, va, upper=False)
+    bottom = bottom + _endplate(canvas, lower, vb, upper=True)
     if upper.spur:
-        first = first - upper.spur * np.exp(-((top / 3.5) ** 2)) * (above[1] < -upper.depth / 2)
+        first = first - upper.spur * np.exp(-((top / 3.5) ** 2)) * (va < -upper.depth / 2)
     if lower.spur:
-        second = second - lower.spur * np.exp(-((bottom / 3.5) ** 2)) * (
-            below[1] < -lower.depth / 2
-        )
+        second = second - lower.spur * np.exp(-((bottom / 3.5) ** 2)) * (vb < -lower.depth / 2)
     mean = (first + second) * np.float32(0.5)
     bulge = cell.bulge * np.exp(-((canvas.out / 13) ** 2)) * (canvas.v > -8)
     bulge += np.float32(cell.front_bulge) * (canvas.v < -14)
@@ -256,7 +256,7 @@ def _bodies(
     )
     canvas.lay(np.maximum(mean + 2.5, disc + 1), float(0.5 * (wet + values[Tissue.ANNULUS])), None)
     canvas.lay(np.maximum(mean + 5, disc + 1.6), float(wet), None)
-    for body, (w, v), outline, end in (
+    for body, (v, w), outline, end in (
         (upper, above, first, top),
         (lower, below, second, bottom),
     ):

@@ -17,7 +17,7 @@ from lumbargrade.phantom.acquisition import stored_share
 from lumbargrade.phantom.anatomy import Anatomy
 from lumbargrade.phantom.ranges import Draws
 from lumbargrade.phantom.render import acquired_matrix, interpolated
-from lumbargrade.phantom.stream import draw_look, painted_slice
+from lumbargrade.phantom.stream import acquire_part, draw_look, paint_parts
 from lumbargrade.phantom.study import SeriesPlan
 
 #: Largest stored value, of 12 bits.
@@ -47,20 +47,13 @@ def acquire_wide(
     # labels are points of the anatomy, so the image must not be distorted
     look = replace(draw_look(draws, anatomy, coarse, small, pixel, ordering), warp=None)
     partial = draws.happens("partial_chance")
-    subs = (-0.3 * series.thickness, 0.3 * series.thickness) if partial else (0.0,)
-    images = np.stack(
-        [
-            painted_slice(
-                anatomy,
-                acquired_matrix(plane, series.shape, series.pixel)[0],
-                small,
-                look,
-                subs,
-                rng,
-            )[0]
-            for plane in series.planes
-        ]
-    )
+    third = series.thickness / 3
+    offsets = (-third, 0.0, third) if partial else (0.0,)
+    images = np.empty((len(series.planes), *small), np.float32)
+    for k, plane in enumerate(series.planes):
+        acquired, _ = acquired_matrix(plane, series.shape, series.pixel)
+        (part,) = paint_parts(anatomy, [acquired], small, look, offsets)
+        images[k], _, _ = acquire_part(look, part, rng)
     shares = stored_share(look, images, images[:, ::2, ::2]) * np.float32(_BRIGHTEST)
     step = pixel / middle.spacing[0]
     stored = [interpolated(np.asarray(s, np.float32), step, series.shape) for s in shares]
