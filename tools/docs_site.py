@@ -101,6 +101,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         files.append(File.generated(config, uri, abs_src_path=str(ROOT / name)))
     files.append(File.generated(config, "commands.md", content=commands_page()))
     files.append(File.generated(config, "recipes.md", content=recipes_page()))
+    files.append(File.generated(config, "phantom-ranges.md", content=ranges_page()))
     _EXTENSION.links.sites = {
         ROOT_PAGES.get(file.src_uri, f"docs/{file.src_uri}"): file.src_uri for file in files
     }
@@ -166,6 +167,30 @@ def recipes_page() -> str:
             _settings(classes[kind]),
         ]
     parts += ["### train.phases", classes["Phase"].docstring.value, _settings(classes["Phase"])]
+    return "\n\n".join(parts)
+
+
+def ranges_page() -> str:
+    """Every range from which phantoms are drawn, with its reason."""
+    from lumbargrade.phantom.ranges import Range, ranges
+
+    def drawn(row: Range) -> str:
+        if row.chance is not None:
+            return f"in {100 * row.chance:g} %"
+        if row.mean is None:
+            return f"{row.low:g} to {row.high:g}"
+        return f"{row.mean:g} ± {row.spread:g}, within {row.low:g} to {row.high:g}"
+
+    parts = [
+        "# Ranges of phantoms",
+        "Every phantom is drawn from these ranges (`phantom/randomisation.toml`); [phantom studies]"
+        "(phantom.md) explains how. Lengths are in mm, angles in degrees. A mean ± standard"
+        " deviation is a normal distribution, limited to the given bounds; a percentage is the"
+        " chance of an event; other ranges are uniform.",
+    ]
+    for title, part in (("Anatomy", "anatomy"), ("Images of the training stream", "image")):
+        rows = ([f"`{name}`", drawn(row), row.reason] for name, row in ranges(part).items())
+        parts += [f"## {title}", _table(["name", "drawn from", "why"], rows)]
     return "\n\n".join(parts)
 
 

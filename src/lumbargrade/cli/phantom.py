@@ -3,6 +3,8 @@
 Each study shows a random spine in sagittal T1, sagittal T2 or STIR, and axial T2 series. The grades
 follow from its geometry. Series, points and grades are missing as often as in the real tables. The
 same seed and study number always give the same study. If interrupted, rerun it to start again.
+
+`--sheet` draws samples of the stream on which the starter is trained, with their labels.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ log = logging.getLogger(__name__)
 class Options:
     """Options of `lumbargrade phantom`."""
 
-    out: tyro.conf.Positional[Path]
+    out: tyro.conf.Positional[Path | None] = None
     """folder to write: new, empty, or an unfinished phantom data set with the same settings"""
     studies: int = 12
     """number of studies"""
@@ -38,9 +40,27 @@ class Options:
     networks learn from"""
     workers: int = 0
     """number of processes; 0: one per CPU core"""
+    sheet: Path | None = None
+    """picture (.png or .jpg) of samples of the training stream and their labels; --seed and
+    --first choose the samples"""
 
 
 def run(options: Options) -> int:
+    from lumbargrade.domain.errors import UsageError
+
+    if options.out is None and options.sheet is None:
+        raise UsageError("nothing to write: give a folder for studies, or --sheet FILE")
+    if options.sheet is not None:
+        from lumbargrade.phantom.sheet import write_sheet
+
+        write_sheet(options.sheet, options.seed, options.first)
+        log.info("%s: samples with their labels", options.sheet)
+    if options.out is not None:
+        _write_studies(options.out, options)
+    return 0
+
+
+def _write_studies(out: Path, options: Options) -> None:
     from lumbargrade.phantom.dataset import Settings, make_dataset
 
     settings = Settings(
@@ -51,6 +71,5 @@ def run(options: Options) -> int:
         transfer_syntax=options.transfer_syntax,
         contrast=options.contrast,
     )
-    files = make_dataset(options.out, settings, workers=options.workers)
-    log.info("%s: %d studies, %d images", options.out, options.studies, files)
-    return 0
+    files = make_dataset(out, settings, workers=options.workers)
+    log.info("%s: %d studies, %d images", out, options.studies, files)

@@ -116,6 +116,7 @@ def draw_series(
     size = draws.number("elastic") / pixel
     if size > 0.5:
         warp = _warp(rng, shape, size)
+    gamma = draws.table["gamma"]
     return Look(
         values=values,
         fat=fat,
@@ -127,7 +128,7 @@ def draw_series(
         shading=shading,
         ghost=ghost,
         wrap=int(rng.integers(8, 40)) if draws.happens("wrap_chance") else 0,
-        gamma=float(np.exp(rng.uniform(np.log(0.65), np.log(1.5)))),
+        gamma=float(np.exp(rng.uniform(np.log(gamma.low), np.log(gamma.high)))),
         clip=(draws.number("clip_low"), draws.number("clip_high")),
         warp=warp,
     )

@@ -32,7 +32,13 @@ class Range:
     chance: float | None = None
 
     def draw(self, rng: np.random.Generator) -> float:
-        """Draw a number."""
+        """Draw a number.
+
+        Raises:
+            ValueError: if the row is a chance.
+        """
+        if self.chance is not None:
+            raise ValueError("the row is a chance, not a range")
         if self.mean is None or self.spread is None:
             return float(rng.uniform(self.low, self.high))
         return float(np.clip(rng.normal(self.mean, self.spread), self.low, self.high))

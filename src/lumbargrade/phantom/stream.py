@@ -24,7 +24,7 @@ from lumbargrade.phantom.ranges import Draws
 from lumbargrade.phantom.tissue import Image
 
 #: Raised when the same seed and number give another sample.
-STREAM_VERSION = 4
+STREAM_VERSION = 5
 
 #: Slices, rows and columns of a sagittal sample, and mm of its pixels.
 SAGITTAL_SHAPE, SAGITTAL_MM = (3, 224, 160), 1.5
@@ -194,14 +194,16 @@ def acquire_part(
     """Warp and acquire a slice: its image before scaling, its structures, its segments."""
     if look.warp is None:
         return acquire_slice(look, part.image, part.fat, rng), part.structures, part.segments
+    x, y = look.warp
 
     def warped(array: Image | NDArray[np.uint8], how: int) -> Any:
-        return cv2.remap(array, *look.warp, how, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(array, x, y, how, borderMode=cv2.BORDER_REPLICATE)
 
     image = warped(part.image, cv2.INTER_LINEAR)
     fat = None if part.fat is None else warped(part.fat, cv2.INTER_LINEAR)
-    labels = (warped(a, cv2.INTER_NEAREST) for a in (part.structures, part.segments))
-    return acquire_slice(look, image, fat, rng), *labels
+    structures = warped(part.structures, cv2.INTER_NEAREST)
+    segments = warped(part.segments, cv2.INTER_NEAREST)
+    return acquire_slice(look, image, fat, rng), structures, segments
 
 
 def _marks(anatomy: Anatomy) -> list[tuple[Mark, Vector]]:

@@ -93,8 +93,17 @@ class Canvas:
         at = np.flatnonzero(near)
         if not at.size:
             return None
-        arrays = (a[at] for a in (self.image, self.u, self.v, self.w, self.out))
-        return Part(Canvas(*arrays, self.values, self.softness, self.structures[at]), self, at)
+        canvas = Canvas(
+            image=self.image[at],
+            u=self.u[at],
+            v=self.v[at],
+            w=self.w[at],
+            out=self.out[at],
+            values=self.values,
+            softness=self.softness,
+            structures=self.structures[at],
+        )
+        return Part(canvas, self, at)
 
     def sees(self, low: float, high: float) -> bool:
         """Whether any pixel has ``low <= |u| <= high``."""
