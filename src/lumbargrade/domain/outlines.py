@@ -68,3 +68,8 @@ class Mark(IntEnum):
 
 #: The segment of each graded level.
 SEGMENT_OF: dict[Level, Segment] = {level: Segment[level.name] for level in Level}
+
+#: Structures that are outlined in axial slices, in the order of labels and network outputs.
+AXIAL_STRUCTURES: tuple[Structure, ...] = (
+    *(Structure.OTHER, Structure.BODY, Structure.DISC, Structure.SAC, Structure.FACET),
+)

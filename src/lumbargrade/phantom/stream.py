@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.geometry import SlicePlane
-from lumbargrade.domain.outlines import Mark, Structure
+from lumbargrade.domain.outlines import AXIAL_STRUCTURES, Mark, Structure
 from lumbargrade.domain.vocabulary import Condition, Level, Side, Target
 from lumbargrade.phantom.acquisition import Look, acquire_slice, draw_series, store
 from lumbargrade.phantom.anatomy import L1, L5, LEVEL_CELL, SACRUM, Anatomy, Vector, sample_anatomy
@@ -41,10 +41,6 @@ RECESS_WIDTH, RECESS_REACH = 2.5, 4.0
 #: Share of axial samples through the patient's narrowest level: a sac without fluid is rare, and
 #: the hardest to outline.
 NARROWEST = 0.4
-#: Structures of axial samples, in the order of their labels.
-AXIAL_STRUCTURES = (
-    *(Structure.OTHER, Structure.BODY, Structure.DISC, Structure.SAC, Structure.FACET),
-)
 
 
 @dataclass(frozen=True, slots=True)

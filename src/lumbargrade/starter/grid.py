@@ -15,6 +15,7 @@ Pixel centres are integers in all frames. A pixel of a coarser output map of str
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -107,6 +108,18 @@ def fine(coarse: ArrayLike, stride: int) -> FloatArray:
 def coarse(fine: ArrayLike, stride: int) -> FloatArray:
     """Convert pixel coordinates of the grid to those of an output map: the inverse of `fine`."""
     return np.asarray((np.asarray(fine, float) + 0.5) / stride - 0.5)
+
+
+def summit(heat: NDArray[np.floating[Any]], at: int) -> float:
+    """Return how far the summit lies from a highest value: a parabola through the logarithms.
+
+    This is exact for a Gaussian. At the end of a row there is nothing to interpolate.
+    """
+    if not 0 < at < len(heat) - 1:
+        return 0.0
+    low, middle, high = np.log(np.maximum(heat[at - 1 : at + 2], 1e-4)).tolist()
+    bend = low - 2 * middle + high
+    return float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5)) if bend < 0 else 0.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -32,7 +32,15 @@ from lumbargrade.domain.vocabulary import (
     Target,
 )
 from lumbargrade.domain.volume import Volume
-from lumbargrade.starter.grid import SAGITTAL_MM, Images, SagittalGrid, coarse, fine, neighbours
+from lumbargrade.starter.grid import (
+    SAGITTAL_MM,
+    Images,
+    SagittalGrid,
+    coarse,
+    fine,
+    neighbours,
+    summit,
+)
 from lumbargrade.starter.numbering import Candidate, DiscNumbering, number, segment_at
 
 #: Slices that the network sees at once.
@@ -323,20 +331,8 @@ def _peaks(heat: NDArray[np.float32], k: int) -> Iterator[tuple[float, float, fl
     highest = maximum_filter(heat, size=5, mode="constant")
     for y, x in np.argwhere((heat == highest) & (heat >= PEAK)):
         row, column = heat[y], heat[:, x]
-        at = fine([x + _summit(row, int(x)), y + _summit(column, int(y))], MARK_STRIDE)
+        at = fine([x + summit(row, int(x)), y + summit(column, int(y))], MARK_STRIDE)
         yield float(at[0]), float(at[1]), float(k), float(heat[y, x])
-
-
-def _summit(heat: NDArray[np.float32], at: int) -> float:
-    """Return how far the summit lies from a highest value: a parabola through the logarithms.
-
-    This is exact for a Gaussian. At the end of a row there is nothing to interpolate.
-    """
-    if not 0 < at < len(heat) - 1:
-        return 0.0
-    low, middle, high = np.log(np.maximum(heat[at - 1 : at + 2], 1e-4)).tolist()
-    bend = low - 2 * middle + high
-    return float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5)) if bend < 0 else 0.0
 
 
 def _merged(grid: SagittalGrid, peaks: FloatArray, top: FloatArray) -> FloatArray:
@@ -350,7 +346,7 @@ def _merged(grid: SagittalGrid, peaks: FloatArray, top: FloatArray) -> FloatArra
     beside = np.isin(peaks[:, 2], [k, *ends])
     weight = peaks[beside, 3]
     xy = (peaks[beside, :2] * weight[:, None]).sum(axis=0) / weight.sum()
-    return np.array([*xy, k + (_summit(heights, k) if len(ends) == 2 else 0.0)])
+    return np.array([*xy, k + (summit(heights, k) if len(ends) == 2 else 0.0)])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
