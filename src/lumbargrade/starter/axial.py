@@ -1,7 +1,7 @@
 """Choose the axial slice of each level, and find the sac, the disc and both recesses in it.
 
 The slice is chosen from what it shows: of the slices near the back edge of the disc, the one whose
-part in front of the sac is most of all disc, weighed with its distance to that edge. A stack may be
+part before that edge is most of all disc, weighed with its distance to the edge. A stack may be
 tilted against the disc, and a study may have several series.
 """
 
@@ -30,9 +30,11 @@ from lumbargrade.starter.outlined import Outlined, moments_of, plane_of, region_
 NEAR = 8.0
 #: Where the back edge of a disc lies between its centre (0) and the middle of the sac (1).
 _EDGE = 0.7
+#: The same if the disc's centre is unknown: this far before the middle of the sac, mm.
+_BEFORE_SAC = 8.0
 #: A slice at this distance from the back edge of the disc counts exp(-1/2) as much, mm.
 _SPREAD = 4.0
-#: Half width of the part in front of the sac in which disc and body are counted, and its depth, mm.
+#: Half width and depth of the part before the back edge in which disc and body are counted, mm.
 _BESIDE, _BEFORE = 12.0, 12.0
 #: Share of disc against body: below the first, a slice does not show the disc; below the second, it
 #: shows disc and body.
@@ -71,7 +73,7 @@ class AxialLevel:
         normal: direction of the spine at the level, towards the head (3,).
         recesses: the points that were found.
         absent: why the recess of a side was not found.
-        share: share of disc against body in front of the sac, 0 to 1.
+        share: share of disc against body before the back edge of the disc, 0 to 1.
         distance: of the slice from the back edge of the disc, mm, not negative.
         remark: why the slice is not a good one; empty if it is.
     """
@@ -175,8 +177,9 @@ def _guides(marks: Landmarks) -> dict[Level, _Guide]:
     for i, level in enumerate(Level):
         if level not in marks.canals:
             continue
-        canal, edge = canals[i], canals[i]
+        canal = canals[i]
         normal = -along[i] if np.isfinite(along[i]).all() else np.array([0.0, 0.0, 1.0])
+        edge = canal - _BEFORE_SAC * np.cross(normal, LEFT)
         if SEGMENT_OF[level] in marks.discs:
             disc = np.array(marks.discs[SEGMENT_OF[level]])
             edge = disc + _EDGE * (canal - disc)
@@ -204,7 +207,7 @@ def _read_level(
     output = network(np.stack([crop.image() for crop in crops])[:, None])
     shares = softmax(np.asarray(output["structures"], float), axis=1)
     seen = [_outlined(crop, p) for crop, p in zip(crops, shares, strict=True)]
-    parts = [_disc_share(one, guide.canal) for one in seen]
+    parts = [_disc_share(one, guide.edge) for one in seen]
     scores = [_score(part, away[z]) for part, z in zip(parts, zs, strict=True)]
     best = int(np.argmax(scores))
     if parts[best] < _SHOWN:
@@ -246,16 +249,16 @@ def _outlined(crop: AxialCrop, probabilities: FloatArray) -> Outlined:
     )
 
 
-def _disc_share(at: Outlined, canal: FloatArray) -> float:
-    """Return the share of disc against body in front of the sac; 0 if there is neither."""
-    point = at.from_patient(canal)[0]
-    sac = region_at(at.probability(Structure.SAC), point, at.mm, NEAR)
+def _disc_share(at: Outlined, edge: FloatArray) -> float:
+    """Return the share of disc against body before the back edge of the disc; 0 without either.
+
+    The place comes from the sagittal series, because a herniated disc moves the front of the sac.
+    """
+    middle, back = at.from_patient(edge)[0].tolist()
     rows, columns = np.indices(at.field.shape) * at.mm
-    middle, front = float(point[0]), float(point[1]) - 7.0
-    if sac is not None:
-        middle = float(moments_of(sac, at.mm).centre[0])
-        front = float(rows[sac > 0.5].min())
-    window = (np.abs(columns - middle) <= _BESIDE) & (rows < front) & (rows > front - _BEFORE)
+    window = (np.abs(columns - middle) <= _BESIDE) & (
+        np.abs(rows - back + _BEFORE / 2) < _BEFORE / 2
+    )
     disc = float(at.probability(Structure.DISC)[window].sum())
     body = float(at.probability(Structure.BODY)[window].sum())
     return disc / (disc + body) if disc + body > 0.2 * window.sum() else 0.0

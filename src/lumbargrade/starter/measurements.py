@@ -474,9 +474,10 @@ def measure_axial_levels(reading: AxialReading) -> Measurements:
         for one in shown
     ]
     missing = {
-        site: reading.absent[site.level]
+        site: why
+        for level, why in reading.absent.items()
         for site in SITES
-        if site.quantity in _AXIAL and site.level in reading.absent
+        if site.quantity in _AXIAL and site.level is level
     }
     joined = Measurements.joined([*parts, Measurements({}, missing)], "no series shows it")
     kept = {s: why for s, why in joined.absent.items() if s.quantity in _AXIAL}
@@ -530,7 +531,7 @@ def measure_axial(
             notes.miss([site], f"the {side} recess of {label} was not found")
             continue
         try:
-            line = _recess(at, at.from_patient(recesses[side])[0], back, f"{side} {label}")
+            line = _recess(at, at.from_patient(recesses[side])[0], back, side, f"{side} {label}")
         except Absent as missing:
             notes.miss([site], str(missing))
             continue
@@ -564,30 +565,41 @@ def _backwards(at: Outlined, sac: FloatArray) -> FloatArray:
     return unit if unit @ back > np.cos(np.radians(30)) else back
 
 
-#: The recess is measured on lines at these distances beside its point; the median is used.
-_BESIDE = (-1.0, -0.5, 0.0, 0.5, 1.0)
+#: The recess is measured on lines from its point to this far outwards, mm: the facet's front edge
+#: lies beside the recess's middle.
+_OUTWARDS = np.arange(-1.0, 6.01, 0.5)
+#: Neighbouring lines whose median is taken, and the fewest lines that reach both ends.
+_LINES, _FEWEST = 3, 3
 
 
-def _recess(at: Outlined, point: FloatArray, back: FloatArray, name: str) -> FloatArray:
-    """Return the line of a recess (2, 2): from the disc or body to the facet.
+def _recess(at: Outlined, point: FloatArray, back: FloatArray, side: Side, name: str) -> FloatArray:
+    """Return the line of a recess (2, 2), where it is shallowest: disc or body to facet.
 
     Raises:
         Absent: if either end is not outlined within 15 mm.
     """
     front = at.probability(Structure.DISC, Structure.BODY)
     facet = at.probability(Structure.FACET)
-    across = np.array([-back[1], back[0]])
+    left = np.array([back[1], -back[0]])
+    outward = left if side is Side.LEFT else -left
     lines = []
-    for offset in _BESIDE:
-        start = point + across * offset
+    for offset in _OUTWARDS:
+        start = point + outward * offset
         first = _first_above_half(front, at.mm, start, -back)
         last = _first_above_half(facet, at.mm, start, back)
         if np.isfinite(first) and np.isfinite(last):
-            lines.append((first, last))
-    if len(lines) < 3:
+            lines.append((offset, first, last))
+    if len(lines) < _FEWEST:
         raise Absent(f"disc and facet are not outlined on both sides of the recess ({name})")
-    first, last = np.median(lines, axis=0)
-    return np.array([point - back * first, point + back * last])
+    depths = [first + last for _, first, last in lines]
+    near = [depths[max(i - 1, 0) : i + _LINES - 1] for i in range(len(depths))]
+    smooth = np.array([np.median(part) for part in near])
+    # of lines that are equally short, the one nearest to the point
+    least = np.flatnonzero(smooth <= smooth.min() + 0.1)
+    chosen = int(min(least, key=lambda i: abs(lines[i][0])))
+    offset, first, _ = lines[chosen]
+    end = point + outward * offset - back * first
+    return np.array([end, end + back * smooth[chosen]])
 
 
 def _first_above_half(
