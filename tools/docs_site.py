@@ -13,7 +13,7 @@ import io
 import os
 import posixpath
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -142,7 +142,7 @@ def _code(text: str) -> str:
 
 def recipes_page() -> str:
     """The recipes that come with the package, and every setting of a recipe."""
-    from lumbargrade.config import load_recipe, recipe_names
+    from lumbargrade.config import load_any_recipe, recipe_names, starter_recipe_names
 
     parts = [
         "# Recipes",
@@ -151,23 +151,31 @@ def recipes_page() -> str:
         " overrides single settings (`--train.batch-size 2`).",
         _table(
             ["recipe", "task", "what it is"],
-            ([f"`{n}`", (r := load_recipe(n)).task, r.summary] for n in recipe_names()),
+            (
+                [f"`{n}`", (r := load_any_recipe(n)).task, r.summary]
+                for n in (*recipe_names(), *starter_recipe_names())
+            ),
         ),
         "## Settings",
     ]
     classes = griffe.load("lumbargrade.config", search_paths=[str(ROOT / "src")]).classes
-    for section in classes["Recipe"].attributes.values():
+    parts += _sections(classes, "Recipe")
+    parts += ["### train.phases", classes["Phase"].docstring.value, _settings(classes["Phase"])]
+    parts += ["## Settings of `starter/sagittal` and `starter/axial`"]
+    parts += _sections(classes, "StarterRecipe", "starter: ")
+    return "\n\n".join(parts)
+
+
+def _sections(classes: Mapping[str, Any], recipe: str, prefix: str = "") -> Iterator[str]:
+    """A heading, a description and a table for every section of a kind of recipe."""
+    for section in classes[recipe].attributes.values():
         kind = str(section.annotation)
         if kind not in classes:
             continue
         described = classes[kind].docstring
-        parts += [
-            f"### {section.name}",
-            described.value if described else "",
-            _settings(classes[kind]),
-        ]
-    parts += ["### train.phases", classes["Phase"].docstring.value, _settings(classes["Phase"])]
-    return "\n\n".join(parts)
+        yield f"### {prefix}{section.name}"
+        yield described.value if described else ""
+        yield _settings(classes[kind])
 
 
 def ranges_page() -> str:

@@ -18,6 +18,9 @@ from lumbargrade.files.structures import parse_plain, plain, read_plain, structu
 
 TaskName = Literal["foraminal", "canal", "subarticular", "keypoints", "two_stage"]
 
+#: Networks of the starter that learn from an endless stream of phantoms.
+StarterName = Literal["starter_sagittal", "starter_axial"]
+
 #: Names of the views, as recipes write them.
 ViewName = Literal["sagittal_t1", "sagittal_t2", "axial_t2"]
 
@@ -311,6 +314,95 @@ class Recipe:
     published: Published = field(default_factory=Published)
 
 
+@dataclass(frozen=True)
+class StarterNetworkConfig:
+    """A small U-Net, see `lumbargrade.networks.starter`."""
+
+    widths: tuple[Size, ...] = (16, 32, 48, 96, 144, 160)
+    """channels at strides 1, 2, 4 and so on"""
+    blocks: tuple[Count, ...] = (1, 1, 1, 0, 0)
+    """number of residual blocks of the encoder at strides 2, 4 and so on"""
+    wide_blocks: Count = 4
+    """number of blocks with a large depthwise kernel at each of the two coarsest strides"""
+    kernel: Size = 9
+    """side of the large kernels; an odd number"""
+
+
+@dataclass(frozen=True)
+class StarterLossConfig:
+    """Losses of the starter's networks and their weights."""
+
+    structures: Amount = 1.0
+    """weight of cross-entropy and soft Dice of the structures"""
+    segments: Amount = 1.0
+    """starter_sagittal: weight of the cross-entropy of the segments"""
+    points: Amount = 1.0
+    """weight of the loss of heatmaps (marks or recesses)"""
+    structure_weights: tuple[Amount, ...] = (1.0, 1.0, 1.5, 2.0, 1.5, 4.0)
+    """weights of the classes of structures in the cross-entropy; thin ones weigh more"""
+    background_segment: Amount = 0.5
+    """starter_sagittal: weight of pixels off the spine in the cross-entropy of the segments"""
+    smoothing: Share = 0.05
+    """starter_sagittal: label smoothing of the segments"""
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """How a network is trained on an endless stream of phantoms."""
+
+    steps: Size = 20000
+    """number of steps; may be changed when a run is resumed"""
+    batch_size: Size = 6
+    """number of phantom series per step"""
+    lr: Rate = 2e-3
+    """peak learning rate, with warm-up and cosine decay over all steps"""
+    weight_decay: Amount = 0.01
+    """AdamW weight decay"""
+    ema_decay: Share = 0.999
+    """decay of the moving average of the weights; the averaged weights are evaluated and saved"""
+    clip_gradient: Amount = 2.0
+    """largest gradient norm; 0: gradients are not clipped"""
+    amp: Literal["auto", "bf16", "fp16", "off"] = "auto"
+    """mixed precision; auto: on CUDA only. bf16 is also used on a CPU, and is faster on one that
+    computes in it (AVX512-BF16, AMX)"""
+    slices: Size = 2
+    """starter_sagittal: number of slices of a series that are trained on: first inner ones, then
+    those at the ends, which have one neighbour"""
+    single_slice: Share = 0.15
+    """starter_sagittal: share of series shown as single slices, without neighbours"""
+    log_minutes: Amount = 1.0
+    """minutes from one line of the log and of metrics.csv to the next"""
+    save_minutes: Amount = 10.0
+    """minutes from one saved state to the next"""
+    evaluate_every: Count = 2000
+    """number of steps from one evaluation to the next; 0: only at the end"""
+    evaluation_series: Size = 100
+    """number of held-out phantom series of an evaluation"""
+    workers: Count = 1
+    """number of processes that render phantoms; 0: render in the training process"""
+    threads: Count = 0
+    """number of CPU threads of torch; 0: as many as torch chooses"""
+    seed: Count = 42
+    """random seed of weights and phantoms"""
+
+
+@dataclass(frozen=True)
+class StarterRecipe:
+    """Settings of one network of the starter."""
+
+    name: str
+    """name of the recipe"""
+    task: StarterName
+    """what the network learns to predict"""
+    summary: str = ""
+    """one line that describes the recipe"""
+    init: str = ""
+    """folder of an earlier run whose weights training starts from; empty: random weights"""
+    network: StarterNetworkConfig = field(default_factory=StarterNetworkConfig)
+    loss: StarterLossConfig = field(default_factory=StarterLossConfig)
+    train: StreamConfig = field(default_factory=StreamConfig)
+
+
 def recipe_from_dict(data: Mapping[str, Any], origin: str = "recipe") -> Recipe:
     """Build a recipe from nested plain data.
 
@@ -320,6 +412,33 @@ def recipe_from_dict(data: Mapping[str, Any], origin: str = "recipe") -> Recipe:
     recipe = structured(data, Recipe, origin, "recipe", partial=True)
     require_in_range(recipe, origin)
     return recipe
+
+
+def starter_recipe_from_dict(data: Mapping[str, Any], origin: str = "recipe") -> StarterRecipe:
+    """Build a recipe of a starter network from nested plain data.
+
+    Raises:
+        UsageError: naming each unknown key, wrong type and number out of range.
+    """
+    recipe = structured(data, StarterRecipe, origin, "recipe", partial=True)
+    require_starter_in_range(recipe, origin)
+    return recipe
+
+
+def require_starter_in_range(recipe: StarterRecipe, origin: str = "") -> None:
+    """Check the numbers of a recipe of a starter network; see `require_in_range`."""
+    faults = [*_out_of_range(recipe)]
+    network = recipe.network
+    if len(network.widths) < 4:
+        faults.append(f"network.widths {list(network.widths)}: give 4 widths or more")
+    if len(network.blocks) != len(network.widths) - 1:
+        faults.append(
+            f"network.blocks {list(network.blocks)}: give one number less than network.widths has"
+        )
+    if network.kernel % 2 == 0:
+        faults.append(f"network.kernel {network.kernel}: give an odd number")
+    if faults:
+        raise UsageError((f"{origin}: " if origin else "") + "; ".join(faults))
 
 
 def require_in_range(recipe: Recipe, origin: str = "") -> None:
@@ -363,25 +482,39 @@ def _out_of_range(settings: Any, path: str = "") -> Iterator[str]:
                 yield f"{path}{key} {', '.join(map(str, values))}: {limits.advice}"
 
 
-def recipe_to_dict(recipe: Recipe) -> dict[str, Any]:
+def recipe_to_dict(recipe: Recipe | StarterRecipe) -> dict[str, Any]:
     """Nested plain data, for JSON, from which :func:`recipe_from_dict` builds an equal recipe."""
     return plain(recipe)
 
 
-def recipe_names() -> tuple[str, ...]:
-    """Sorted names of the recipes in the package."""
+def _packaged() -> dict[str, dict[str, Any]]:
+    """The content of all recipe files in the package, by sorted name."""
     root = resources.files("lumbargrade") / "recipes"
-    found = []
+    files: dict[str, Any] = {}
     for entry in root.iterdir():
-        if entry.name.endswith(".toml"):
-            found.append(entry.name.removesuffix(".toml"))
-        elif entry.is_dir():
-            found += [
-                f"{entry.name}/{f.name.removesuffix('.toml')}"
-                for f in entry.iterdir()
-                if f.name.endswith(".toml")
-            ]
-    return tuple(sorted(found))
+        if entry.is_dir():
+            files |= {f"{entry.name}/{f.name}": f for f in entry.iterdir()}
+        else:
+            files[entry.name] = entry
+    return {
+        (name := file.removesuffix(".toml")): parse_plain(files[file].read_text("utf-8"), name)
+        for file in sorted(files)
+        if file.endswith(".toml")
+    }
+
+
+def _is_starter(data: Mapping[str, Any]) -> bool:
+    return data.get("task") in get_args(StarterName)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Sorted names of the recipes in the package, without those of `starter_recipe_names`."""
+    return tuple(name for name, data in _packaged().items() if not _is_starter(data))
+
+
+def starter_recipe_names() -> tuple[str, ...]:
+    """Sorted names of the recipes of starter networks in the package."""
+    return tuple(name for name, data in _packaged().items() if _is_starter(data))
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -395,12 +528,21 @@ def load_recipe(name_or_path: str) -> Recipe:
         >>> recipe.task, recipe.encoder.name
         ('canal', 'pvt_v2_b4')
     """
-    if name_or_path in recipe_names():
-        file = resources.files("lumbargrade") / "recipes" / f"{name_or_path}.toml"
-        data = parse_plain(file.read_text("utf-8"), name_or_path)
-    elif name_or_path.endswith(".toml") and Path(name_or_path).is_file():
-        data = read_plain(Path(name_or_path))
-    else:
-        names = "\n  ".join(recipe_names())
-        raise UsageError(f"no recipe {name_or_path!r}; give a TOML file or one of:\n  {names}")
-    return recipe_from_dict(data, name_or_path)
+    return recipe_from_dict(_read_recipe(name_or_path), name_or_path)
+
+
+def load_any_recipe(name_or_path: str) -> Recipe | StarterRecipe:
+    """Load a recipe of either kind, see `load_recipe`; its task says which it is."""
+    data = _read_recipe(name_or_path)
+    read = starter_recipe_from_dict if _is_starter(data) else recipe_from_dict
+    return read(data, name_or_path)
+
+
+def _read_recipe(name_or_path: str) -> dict[str, Any]:
+    packaged = _packaged()
+    if name_or_path in packaged:
+        return packaged[name_or_path]
+    if name_or_path.endswith(".toml") and Path(name_or_path).is_file():
+        return read_plain(Path(name_or_path))
+    names = "\n  ".join(packaged)
+    raise UsageError(f"no recipe {name_or_path!r}; give a TOML file or one of:\n  {names}")

@@ -8,14 +8,21 @@ import tomllib
 import pytest
 
 from lumbargrade.cli.main import main
-from lumbargrade.config import load_recipe, recipe_names, recipe_to_dict
+from lumbargrade.config import (
+    load_any_recipe,
+    recipe_names,
+    recipe_to_dict,
+    starter_recipe_names,
+)
+
+NAMES = (*recipe_names(), *starter_recipe_names())
 
 
 def test_all_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     out = capsys.readouterr().out
     assert len(recipe_names()) >= 9
-    assert all(name in out for name in recipe_names())
+    assert all(name in out for name in NAMES)
 
 
 def test_epochs_say_what_the_last_phase_starts_from(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,11 +35,11 @@ def test_epochs_say_what_the_last_phase_starts_from(capsys: pytest.CaptureFixtur
     assert "from" not in canal
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_shown_recipe_is_toml_with_every_setting(name: str, capsys) -> None:
     assert main(["recipes", name, "--json"]) == 0
     settings = json.loads(capsys.readouterr().out)
-    assert settings == json.loads(json.dumps(recipe_to_dict(load_recipe(name))))
+    assert settings == json.loads(json.dumps(recipe_to_dict(load_any_recipe(name))))
     assert main(["recipes", name]) == 0
     shown = tomllib.loads(capsys.readouterr().out)
     assert shown == _without_none(settings)
@@ -46,7 +53,7 @@ def _without_none(value):
 
 def test_json_list_holds_every_recipe(capsys) -> None:
     assert main(["recipes", "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)) == list(recipe_names())
+    assert list(json.loads(capsys.readouterr().out)) == list(NAMES)
 
 
 def test_an_unknown_recipe_is_a_usage_error(capsys) -> None:

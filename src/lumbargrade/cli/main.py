@@ -43,6 +43,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "import-weights": ("import_weights", "convert a published checkpoint to a model folder"),
     "export": ("export", "write a model to a file that other programs read"),
+    "package-starter": (
+        "package_starter",
+        "write trained networks of the starter as ONNX files with their manifest",
+    ),
 }
 
 OK, SOME_FAILED, USAGE, NOTHING_DONE = 0, 1, 2, 3
@@ -93,10 +97,11 @@ def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
 
     defaults = getattr(command, "defaults", None)
     try:
+        default = defaults(arguments) if defaults else None
         options = tyro.cli(
-            command.Options,
+            type(default) if default else command.Options,
             args=arguments,
-            default=defaults(arguments) if defaults else None,
+            default=default,
             prog=f"lumbargrade {name}",
             description=command.__doc__,
         )

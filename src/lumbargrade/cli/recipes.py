@@ -9,7 +9,15 @@ from typing import Any
 
 import tyro
 
-from lumbargrade.config import Recipe, TrainConfig, load_recipe, recipe_names, recipe_to_dict
+from lumbargrade.config import (
+    Recipe,
+    StarterRecipe,
+    TrainConfig,
+    load_any_recipe,
+    recipe_names,
+    recipe_to_dict,
+    starter_recipe_names,
+)
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,10 @@ class Options:
 
 def run(options: Options) -> int:
     if options.name:
-        settings = recipe_to_dict(load_recipe(options.name))
+        settings = recipe_to_dict(load_any_recipe(options.name))
         print(json.dumps(settings) if options.json else "\n".join(_toml(settings)))
         return 0
-    recipes = [load_recipe(name) for name in recipe_names()]
+    recipes = [load_any_recipe(name) for name in (*recipe_names(), *starter_recipe_names())]
     if options.json:
         print(json.dumps({r.name: recipe_to_dict(r) for r in recipes}))
         return 0
@@ -39,7 +47,11 @@ def run(options: Options) -> int:
     return 0
 
 
-def _line(recipe: Recipe) -> tuple[object, ...]:
+def _line(recipe: Recipe | StarterRecipe) -> tuple[object, ...]:
+    if isinstance(recipe, StarterRecipe):
+        train = recipe.train
+        steps = f"{train.steps} steps"
+        return (recipe.name, recipe.task, "U-Net", "any", f"{train.lr:g}", steps, None)
     phases = recipe.train.phases
     rates = ", then ".join("/".join(f"{v:g}" for v in p.lr) for p in phases)
     return (

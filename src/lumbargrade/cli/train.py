@@ -5,6 +5,9 @@ interrupted, rerun the same command to resume. The folder of each fold gets the 
 metrics.csv, curves.png, TensorBoard events and, for every epoch, pictures of a few validation
 slices. Models of the epochs in `--train.keep` are saved in kept-epochs/; `validate` and `submit`
 use such a model only if its folder is given.
+
+The recipes starter/sagittal and starter/axial learn from an endless stream of phantoms; they need
+no store and have no folds, and the run is written to OUT itself.
 """
 
 from __future__ import annotations
@@ -30,10 +33,17 @@ from lumbargrade.config import (
     LossConfig,
     NetworkConfig,
     Recipe,
+    StarterLossConfig,
+    StarterNetworkConfig,
+    StarterRecipe,
+    StreamConfig,
     TrainConfig,
+    load_any_recipe,
     load_recipe,
     recipe_names,
     require_in_range,
+    require_starter_in_range,
+    starter_recipe_names,
 )
 from lumbargrade.domain.errors import TrainingFailed, UsageError
 
@@ -77,17 +87,48 @@ class Options:
     """recipe from which the defaults of the sections were taken"""
 
 
-def defaults(arguments: Sequence[str]) -> Options | None:
+@dataclass(frozen=True)
+class StarterOptions:
+    """Options of `lumbargrade train` for a recipe of the starter."""
+
+    recipe: tyro.conf.Positional[str]
+    """name of a recipe (`lumbargrade recipes` lists them) or a TOML file"""
+    out: Path
+    """folder of the run"""
+    device: str = "auto"
+    """device to train on: auto, cpu, cuda or cuda:N"""
+    restart: bool = False
+    """delete the earlier run in the folder and train from the start, instead of resuming it"""
+    init: str = ""
+    """folder of an earlier run whose weights training starts from"""
+    network: StarterNetworkConfig = field(default_factory=StarterNetworkConfig)
+    loss: StarterLossConfig = field(default_factory=StarterLossConfig)
+    train: StreamConfig = field(default_factory=StreamConfig)
+    settings_of: tyro.conf.Suppress[str] = ""
+    """recipe from which the defaults of the sections were taken"""
+
+
+def defaults(arguments: Sequence[str]) -> Options | StarterOptions | None:
     """Options with the values of the given recipe, so that `--help` shows them.
 
     The recipe may be any argument; an unknown name counts as a recipe only in the first place.
     """
-    known = recipe_names()
+    known = (*recipe_names(), *starter_recipe_names())
     names = [a for a in arguments[:1] if not a.startswith("-")]
     names += [a for a in arguments if a in known or (a.endswith(".toml") and Path(a).is_file())]
     if not names:
         return None
-    recipe = load_recipe(names[0])
+    recipe = load_any_recipe(names[0])
+    if isinstance(recipe, StarterRecipe):
+        return StarterOptions(
+            names[0],
+            tyro.MISSING,
+            init=recipe.init,
+            network=recipe.network,
+            loss=recipe.loss,
+            train=recipe.train,
+            settings_of=names[0],
+        )
     sections = {s: getattr(recipe, s) for s in _SECTIONS}
     return Options(recipe=names[0], store=tyro.MISSING, settings_of=names[0], **sections)
 
@@ -107,15 +148,56 @@ def parse_folds(text: str) -> list[int]:
     return folds
 
 
-def run(options: Options) -> int:
+def run(options: Options | StarterOptions) -> int:
+    if options.settings_of != options.recipe:
+        load_any_recipe(options.recipe)  # an unknown name is reported first
+        raise UsageError(
+            f"recipe {options.recipe}: give the recipe first: "
+            f"lumbargrade train {options.recipe} ..."
+        )
+    if isinstance(options, StarterOptions):
+        return _train_starter(options)
+    return _train_folds(options)
+
+
+def _train_starter(options: StarterOptions) -> int:
+    recipe = load_any_recipe(options.recipe)
+    assert isinstance(recipe, StarterRecipe)
+    recipe = replace(
+        recipe,
+        init=options.init,
+        network=options.network,
+        loss=options.loss,
+        train=options.train,
+    )
+    require_starter_in_range(recipe)
+
+    from lumbargrade.phantom import stream
+    from lumbargrade.training.starter_files import export_run
+    from lumbargrade.training.stream import StreamTrainer
+
+    finished = StreamTrainer(recipe, stream, options.out, options.device).run(
+        restart=options.restart
+    )
+    again = "the same command" + (" without --restart" if options.restart else "")
+    state = "finished" if finished else f"stopped; {again} resumes it"
+    log.info("%s %s (%s)", recipe.name, state, options.out)
+    if not finished:
+        return 1
+    exported = export_run(options.out, options.out, stream)
+    log.info(
+        "%s: %.1f MB, probabilities within %.2g of torch's",
+        exported.path,
+        exported.path.stat().st_size / 1e6,
+        exported.deviation,
+    )
+    return 0
+
+
+def _train_folds(options: Options) -> int:
     from lumbargrade.training.schedule import plan_of
 
     recipe = load_recipe(options.recipe)
-    if options.settings_of != options.recipe:
-        raise UsageError(
-            f"recipe {options.recipe}: give the recipe first: "
-            f"lumbargrade train {options.recipe} --store ..."
-        )
     short, long = options.mean_shape, options.data.mean_shape
     if short and long not in (recipe.data.mean_shape, short):
         raise UsageError(f"--mean-shape {short} and --data.mean-shape {long}: give one of them")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lumbargrade.config import TrainConfig
+from lumbargrade.config import StreamConfig, TrainConfig
 from lumbargrade.domain.errors import UsageError
 
 
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 Output = TypeVar("Output")
 
 
-def amp_dtype(train: TrainConfig, device: torch.device) -> torch.dtype | None:
+def amp_dtype(train: TrainConfig | StreamConfig, device: torch.device) -> torch.dtype | None:
     """Return the mixed-precision type, or None for fp32.
 
     A CPU always uses fp32, because bf16 without hardware support is very slow.

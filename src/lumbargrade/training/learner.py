@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lumbargrade.config import TrainConfig
+from lumbargrade.config import StreamConfig, TrainConfig
 from lumbargrade.domain.errors import TrainingFailed
 from lumbargrade.files.writing import write_text
 from lumbargrade.models.task import LossTerms, TaskBatch
@@ -68,7 +68,7 @@ class Learner:
     def __init__(
         self,
         network: nn.Module,
-        config: TrainConfig,
+        config: TrainConfig | StreamConfig,
         device: torch.device,
         dtype: torch.dtype | None,
     ) -> None:

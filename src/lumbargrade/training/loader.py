@@ -127,13 +127,13 @@ def training_loader(
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=task.collate,
-        worker_init_fn=_quiet_worker if workers else None,
+        worker_init_fn=quiet_worker if workers else None,
         generator=torch.Generator().manual_seed(config.seed),
         pin_memory=False,
     )
 
 
-def _quiet_worker(_: int) -> None:
+def quiet_worker(_: int) -> None:
     """Use one thread and ignore stop signals in a worker.
 
     Ctrl-C or the end of a batch job signals the whole process group, but the training process still

@@ -180,7 +180,7 @@ class FoldTrainer:
     def _run(self, restart: bool) -> FoldResult:
         if restart:
             self._forget()
-        progress = load_state(self.folder, self.learner.parts, self.stamp) or Progress()
+        progress = load_state(self.folder, self.learner.parts, self.stamp, Progress) or Progress()
         if not self.plan.done(progress.at):
             progress.finished = self._out_of_patience(progress)
         warn_of_unkept(self.folder, self.plan, progress, self._label)

@@ -44,6 +44,18 @@ def for_fold(values: Sequence[Value], fold: int, key: str = "") -> Value:
     return values[fold]
 
 
+def one_cycle(progress: float) -> float:
+    """Return the learning rate as a share of its peak: linear warm-up, then cosine decay.
+
+    Args:
+        progress: fraction of all training steps that are done, 0 to 1.
+    """
+    if progress < WARM_UP:
+        return 1 / FIRST_DIVISOR + (1 - 1 / FIRST_DIVISOR) * progress / WARM_UP
+    cosine = 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+    return 1 / LAST_DIVISOR + (1 - 1 / LAST_DIVISOR) * cosine
+
+
 class Position(NamedTuple):
     """Progress of a training: the epochs done, and whether the restart has happened.
 
@@ -132,10 +144,7 @@ class Plan:
         peak = self.rates[self.phase(at) - 1]
         if self.schedule == "constant":
             return peak
-        if progress < WARM_UP:
-            return peak * (1 / FIRST_DIVISOR + (1 - 1 / FIRST_DIVISOR) * progress / WARM_UP)
-        cosine = 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
-        return peak * (1 / LAST_DIVISOR + (1 - 1 / LAST_DIVISOR) * cosine)
+        return peak * one_cycle(progress)
 
     def keeps(self, at: Position) -> bool:
         """Return whether the weights after the last epoch are kept as a separate model."""

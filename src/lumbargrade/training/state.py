@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ from lumbargrade.training.schedule import Plan, Position
 log = logging.getLogger(__name__)
 
 STATE_FILE = "state.pt"
+
+ProgressT = TypeVar("ProgressT")
 
 
 @dataclass
@@ -94,12 +96,12 @@ def stamp_of(recipe: Recipe, files: Mapping[str, str], fold: int, data: str) -> 
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: str) -> None:
+def save_state(folder: Path, progress: object, parts: dict[str, Any], stamp: str) -> None:
     """Write the state atomically.
 
     Args:
         folder: the run's folder.
-        progress: progress of the run.
+        progress: progress of the run, a dataclass.
         parts: objects with ``state_dict`` (network, averaged network, optimiser, scaler).
         stamp: identifies recipe, fold and data (:func:`stamp_of`); a run is resumed only if its
             stamp is the same.
@@ -117,8 +119,16 @@ def save_state(folder: Path, progress: Progress, parts: dict[str, Any], stamp: s
     write_torch(folder / STATE_FILE, state)
 
 
-def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | None:
+def load_state(
+    folder: Path, parts: dict[str, Any], stamp: str, kind: type[ProgressT]
+) -> ProgressT | None:
     """Restore a saved state into ``parts``.
+
+    Args:
+        folder: the run's folder.
+        parts: objects with ``load_state_dict``, as in :func:`save_state`.
+        stamp: stamp of the run.
+        kind: type of the progress.
 
     Returns:
         The progress of the run, or None if the folder holds no state.
@@ -132,7 +142,7 @@ def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | No
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if state["stamp"] == stamp:
-            return _restore(state, parts)
+            return _restore(state, parts, kind)
     except (*UNREADABLE, BadModel) as error:
         raise BadModel(
             f"{path} is damaged ({first_line(error)}); use --restart to start the run again"
@@ -144,8 +154,8 @@ def load_state(folder: Path, parts: dict[str, Any], stamp: str) -> Progress | No
     )
 
 
-def _restore(state: dict[str, Any], parts: dict[str, Any]) -> Progress:
-    progress = structured(state["progress"], Progress, STATE_FILE, "progress", BadModel)
+def _restore(state: dict[str, Any], parts: dict[str, Any], kind: type[ProgressT]) -> ProgressT:
+    progress = structured(state["progress"], kind, STATE_FILE, "progress", BadModel)
     for name, part in parts.items():
         saved = state["parts"][name]
         if saved:  # an unused scaler (on a CPU) has no state
