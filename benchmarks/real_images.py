@@ -23,13 +23,16 @@ import cv2
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from scipy.stats import rankdata, spearmanr
 
 from lumbargrade.dicom.study import read_study
 from lumbargrade.domain.geometry import SlicePlane
+from lumbargrade.domain.measurement import Quantity
 from lumbargrade.domain.outlines import Segment, Structure
 from lumbargrade.domain.vocabulary import Condition, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume, VolumeSlice
 from lumbargrade.lsdc.tables import read_point_table
+from lumbargrade.starter.measurements import measure_series
 from lumbargrade.starter.sagittal import SagittalStudy, find_levels
 
 Network = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
@@ -61,8 +64,14 @@ def main(options: Options) -> None:
     network = _of_run(options.run) if options.run else _shipped()
     options.out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {}
+    measured: list[dict[str, Any]] = []
     for kind in (SeriesKind.SAGITTAL_T2, SeriesKind.SAGITTAL_T1):
-        figures[str(kind)] = _slices(shared / "realdata/spider_midsagittal", kind, network, options)
+        figures[str(kind)] = _slices(
+            shared / "realdata/spider_midsagittal", kind, network, options, measured
+        )
+    figures["against reader grades"] = _against_grades(
+        shared / "realdata/spider_midsagittal/gradings.csv", measured
+    )
     figures["labelled study"] = _labelled(shared / "realdata/rsna2024", network)
     text = json.dumps(figures, indent=1)
     (options.out / "figures.json").write_text(text + "\n", encoding="utf-8")
@@ -96,8 +105,14 @@ def single_slice(image: NDArray[np.uint8], mm: float, kind: SeriesKind, name: st
     return Volume(image[None], (VolumeSlice(1, plane, 0, image.shape),), name, name, kind)
 
 
-def _slices(folder: Path, kind: SeriesKind, network: Network, options: Options) -> dict[str, Any]:
-    """Find the levels on every mid-sagittal slice and draw them on one sheet."""
+def _slices(
+    folder: Path,
+    kind: SeriesKind,
+    network: Network,
+    options: Options,
+    measured: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Find the levels on every mid-sagittal slice, draw them on one sheet, and measure them."""
     weighting = "T2" if kind is SeriesKind.SAGITTAL_T2 else "T1"
     with (folder / "images.csv").open(encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["weighting"] == weighting]
@@ -114,6 +129,7 @@ def _slices(folder: Path, kind: SeriesKind, network: Network, options: Options) 
         confidences[row["patient"]] = round(study.numbering.confidence, 3)
         counted = _count(study)
         agreeing += counted == int(row["discs"])
+        measured += _measurements(study, row["patient"])
         title = f"{row['patient']} {study.numbering.confidence:.2f} {counted}/{row['discs']}"
         tiles.append(_tile(study, title, outlines=options.outlines))
     cv2.imwrite(str(options.out / f"spider_{weighting.lower()}.png"), _sheet(tiles, 10))
@@ -123,6 +139,61 @@ def _slices(folder: Path, kind: SeriesKind, network: Network, options: Options) 
         "number of discs from L5/S1 up as stated": agreeing,
         "confidence": confidences,
     }
+
+
+def _measurements(study: SagittalStudy, patient: str) -> list[dict[str, Any]]:
+    """Measurements of one slice, one row per level; readers count discs from L5/S1 upwards."""
+    found = measure_series(study.series[0]).found
+    rows = []
+    for level in Level:
+        values = {
+            site.quantity: one.value
+            for site, one in found.items()
+            if site.level is level and site.side is None
+        }
+        rows.append({"patient": patient, "disc": 5 - list(Level).index(level), **values})
+    return rows
+
+
+def _against_grades(path: Path, measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Compare measurements with the readers' grades of the same discs; nothing is fitted."""
+    with path.open(encoding="utf-8") as stream:
+        grades = {(r["Patient"], int(r["IVD label"])): r for r in csv.DictReader(stream)}
+    joined: dict[tuple[str, int], dict[str, list[float]]] = {}
+    for row in measured:
+        values = joined.setdefault((row["patient"], row["disc"]), {})
+        for name, value in row.items():
+            if isinstance(name, Quantity):
+                values.setdefault(name, []).append(value)
+    pairs = {
+        "disc height index, narrowing (AUROC)": (Quantity.DISC_HEIGHT_INDEX, "Disc narrowing", -1),
+        "listhesis, spondylolisthesis (AUROC)": (
+            Quantity.LISTHESIS_SHARE,
+            "Spondylolisthesis",
+            0,
+        ),
+        "disc signal, Pfirrmann (Spearman)": (Quantity.DISC_SIGNAL, "Pfirrman grade", -1),
+    }
+    figures = {}
+    for name, (quantity, column, sign) in pairs.items():
+        rows = [
+            (float(np.mean(values[quantity])), int(grades[key][column]))
+            for key, values in joined.items()
+            if key in grades and quantity in values
+        ]
+        x, y = (np.array(part, float) for part in zip(*rows, strict=True))
+        x = np.abs(x) if sign == 0 else sign * x
+        value = spearmanr(x, y).statistic if "Spearman" in name else _auroc(x, y > 0)
+        figures[name] = {"value": round(float(value), 3), "discs": len(rows)}
+    return figures
+
+
+def _auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve, from ranks."""
+    ranks = rankdata(scores)
+    count = int(positive.sum())
+    above = ranks[positive].sum() - count * (count + 1) / 2
+    return float(above / (count * (len(scores) - count)))
 
 
 def _count(study: SagittalStudy) -> int:
