@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from lumbargrade.config import StarterName, StreamConfig
 from lumbargrade.domain.outlines import Segment, Structure
 from lumbargrade.networks.starter import MARK_STRIDE, SEGMENT_STRIDE
+from lumbargrade.networks.starter_losses import IGNORED
 from lumbargrade.starter.grid import AXIAL_MM, MULTIPLE, SAGITTAL_MM, flatten, neighbours
 from lumbargrade.training.loader import quiet_worker
 
@@ -82,9 +83,9 @@ class Items:
 
     Attributes:
         images: (N, C, H, W) float32.
-        structures: (N, H, W) uint8 class indices, 255 outside the field.
+        structures: (N, H, W) uint8 class indices; `Structure.OTHER` outside the field.
         heat: (N, P, H/2, W/2) float32.
-        segments: (N, H/4, W/4) uint8, 255 outside the field; None for axial slices.
+        segments: (N, H/4, W/4) uint8, `Segment.NONE` outside the field; None for axial slices.
     """
 
     images: Tensor
@@ -123,11 +124,12 @@ class SagittalItems:
         chosen, shown = self._choice(len(sample.images), rng)
         flat = np.stack([flatten(image, SAGITTAL_MM) for image in sample.images])
         middle = SEGMENT_STRIDE // 2
+        segments = sample.segments[chosen, middle::SEGMENT_STRIDE, middle::SEGMENT_STRIDE]
         return Items(
             torch.from_numpy(flat[shown]),
-            _tensor(sample.structures[chosen]),
+            _tensor(_nothing_outside(sample.structures[chosen])),
             _tensor(sample.marks[chosen]),
-            _tensor(sample.segments[chosen, middle::SEGMENT_STRIDE, middle::SEGMENT_STRIDE]),
+            _tensor(_nothing_outside(segments)),
         )
 
     def _choice(
@@ -140,6 +142,11 @@ class SagittalItems:
         if rng.random() < self.single_slice:
             return chosen, np.stack([chosen] * 3, axis=1)
         return chosen, neighbours(np.zeros(depth, int))[chosen]
+
+
+def _nothing_outside(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Label pixels outside the field as background: real images have black borders too."""
+    return np.where(labels == IGNORED, np.uint8(Structure.OTHER), labels)
 
 
 @dataclass(frozen=True)
