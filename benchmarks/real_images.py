@@ -221,7 +221,7 @@ def _tile(study: SagittalStudy, title: str, *, outlines: bool, k: int = 0) -> ND
 
     def at(lps: Sequence[float]) -> tuple[int, int]:
         x, y, _ = grid.from_patient(np.array([lps], float))[0]
-        return int(round(x * 1.5 + 0.25)), int(round(y * 1.5 + 0.25))
+        return round(x * 1.5 + 0.25), round(y * 1.5 + 0.25)
 
     for disc in study.discs:
         x, y = at(disc.centre)

@@ -59,7 +59,7 @@ class Mark(IntEnum):
     CANAL = 0
     """middle of the dural sac at the height of a disc"""
     FORAMEN = 1
-    """centre of a neural foramen, on the slices that show it"""
+    """the root in a neural foramen, on the slices that show it"""
     DISC = 2
     """centre of a disc"""
     BODY = 3
@@ -69,6 +69,8 @@ class Mark(IntEnum):
 #: The segment of each graded level.
 SEGMENT_OF: dict[Level, Segment] = {level: Segment[level.name] for level in Level}
 
+#: Structures that are outlined in sagittal slices, in the order of labels and network outputs.
+SAGITTAL_STRUCTURES: tuple[Structure, ...] = tuple(Structure)[: Structure.FORAMEN + 1]
 #: Structures that are outlined in axial slices, in the order of labels and network outputs.
 AXIAL_STRUCTURES: tuple[Structure, ...] = (
     *(Structure.OTHER, Structure.BODY, Structure.DISC, Structure.SAC, Structure.FACET),

@@ -17,18 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lumbargrade.config import StarterNetworkConfig
-from lumbargrade.domain.outlines import Mark, Segment, Structure
+from lumbargrade.domain.outlines import AXIAL_STRUCTURES, SAGITTAL_STRUCTURES, Mark, Segment
 
-#: Classes of the structures that the sagittal network outlines, in the order of its outputs.
-SAGITTAL_STRUCTURES = tuple(Structure)[: Structure.FORAMEN + 1]
-#: Classes of the structures that the axial network outlines, in the order of its outputs.
-AXIAL_STRUCTURES = (
-    Structure.OTHER,
-    Structure.BODY,
-    Structure.DISC,
-    Structure.SAC,
-    Structure.FACET,
-)
 #: Grid pixels per pixel of the maps of segments, and of marks and recesses.
 SEGMENT_STRIDE, MARK_STRIDE = 4, 2
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.outlines import Structure
+from lumbargrade.domain.outlines import AXIAL_STRUCTURES, Structure
 from lumbargrade.files.writing import atomic_path
-from lumbargrade.phantom.stream import AXIAL_STRUCTURES, OUTSIDE, axial_sample, sagittal_sample
+from lumbargrade.phantom.stream import OUTSIDE, axial_sample, sagittal_sample
 
 #: Samples of each view on a sheet.
 SAMPLES = 6

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.measurement import SITES, Measurement, Measurements, Quality, Quantity, Site
-from lumbargrade.domain.outlines import SEGMENT_OF, Segment, Structure
+from lumbargrade.domain.outlines import SAGITTAL_STRUCTURES, SEGMENT_OF, Segment, Structure
 from lumbargrade.domain.point import Xyz
 from lumbargrade.domain.vocabulary import Level, SeriesKind, Side
 from lumbargrade.starter.axial import AxialReading
@@ -47,7 +47,7 @@ from lumbargrade.starter.outlined import (
     region_at,
     sampled,
 )
-from lumbargrade.starter.sagittal import STRUCTURES, SagittalSeries
+from lumbargrade.starter.sagittal import SagittalSeries
 
 Q = Quantity
 
@@ -148,7 +148,7 @@ def outlined_slices(series: SagittalSeries) -> list[Outlined]:
         corners = series.grid.to_patient([[0, 0, k], [1, 0, k], [0, 1, k]])
         slices.append(
             Outlined(
-                {s: series.probability(s, k) for s in STRUCTURES},
+                {s: series.probability(s, k) for s in SAGITTAL_STRUCTURES},
                 plane_of(corners),
                 series.grid.volume.kind,
                 volume.series_id,

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import expit, log_softmax, softmax
 
 from lumbargrade.domain.geometry import FloatArray
-from lumbargrade.domain.outlines import SEGMENT_OF, Mark, Segment, Structure
+from lumbargrade.domain.outlines import SAGITTAL_STRUCTURES, SEGMENT_OF, Mark, Segment, Structure
 from lumbargrade.domain.point import Point, Xyz
 from lumbargrade.domain.upright import BACK, FEET, LEFT
 from lumbargrade.domain.views import find_spaces, spine_directions
@@ -47,11 +47,6 @@ from lumbargrade.starter.numbering import Candidate, DiscNumbering, number, segm
 BATCH = 4
 #: Grid pixels per pixel of the network's maps.
 MARK_STRIDE, SEGMENT_STRIDE = 2, 4
-#: Structures of the network's output, in the order of its channels.
-STRUCTURES = (
-    *(Structure.OTHER, Structure.BODY, Structure.SACRUM),
-    *(Structure.DISC, Structure.SAC, Structure.FORAMEN),
-)
 #: Smallest height of a peak.
 PEAK = 0.1
 #: Peaks closer than this in the plane are one, mm: less than half the distance of two discs.
@@ -100,7 +95,7 @@ class SagittalSeries:
 
     Attributes:
         grid: the series on the grid; it has the volume and the maps to native voxels.
-        structures: probabilities times 255, uint8 (D, 6, H, W), in the order of `STRUCTURES`.
+        structures: probabilities times 255, uint8 (D, 6, H, W), one per `SAGITTAL_STRUCTURES`.
         discs: centre of each disc that has a name, without those above T11/T12 or below S1/S2.
         canals: middle of the sac beside the disc.
         foramina: centre of each foramen.
@@ -120,7 +115,7 @@ class SagittalSeries:
 
     def probability(self, structure: Structure, k: int) -> Images:
         """Return the probability of a structure in slice ``k`` of the grid, float32 (H, W)."""
-        channel = self.structures[k, STRUCTURES.index(structure)]
+        channel = self.structures[k, SAGITTAL_STRUCTURES.index(structure)]
         return np.asarray(channel / np.float32(255), np.float32)
 
 

@@ -12,11 +12,9 @@ from torch import nn
 
 from lumbargrade.config import StarterName
 from lumbargrade.domain.geometry import FloatArray
-from lumbargrade.domain.outlines import Mark, Segment
+from lumbargrade.domain.outlines import AXIAL_STRUCTURES, SAGITTAL_STRUCTURES, Mark, Segment
 from lumbargrade.networks.starter import (
-    AXIAL_STRUCTURES,
     MARK_STRIDE,
-    SAGITTAL_STRUCTURES,
     AxialOutput,
     SagittalOutput,
 )
