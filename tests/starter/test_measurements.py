@@ -172,6 +172,17 @@ def test_sides_are_those_of_the_points() -> None:
     }
 
 
+def test_a_foramen_is_measured_where_most_of_it_is_seen() -> None:
+    small, large = replace(Spine(), foramen=(3.0, 6.0)), Spine()
+    near, further = small.outlined(sagittal_plane(1.5, 1)), large.outlined(sagittal_plane(1.5, -3))
+    marks = small.landmarks(small.outlined())
+    m = measure_sagittal([near, further], marks)
+    assert value(m, Q.FORAMEN_HEIGHT, Level.L3_L4, Side.LEFT) > 16
+    tiny = replace(Spine(), foramen=(1.6, 1.6)).outlined()
+    reason = measure_sagittal([tiny], marks).absent[Site(Q.FORAMEN_AREA, Level.L3_L4, Side.LEFT)]
+    assert reason.startswith("the outline of the left foramen of L3/L4 covers only")
+
+
 def test_a_disc_without_a_slice_or_a_point_is_absent() -> None:
     spine = Spine()
     at = spine.outlined()

@@ -65,6 +65,8 @@ _SAC_NEAR = 15.0
 _CSF = 90.0
 #: Width over which lengths of soft parts are averaged, mm.
 _BAND = 2.0
+#: Smallest area of a foramen, mm2: a nerve root alone covers about 20.
+_FORAMEN_AREA = 12.0
 #: Smallest length that counts as an outlined sac, mm.
 _SAC_SMALLEST = 2.0
 #: An axial slice more oblique than this against the canal makes areas too large by over 6 %.
@@ -117,7 +119,7 @@ def measure_sagittal(slices: Sequence[Outlined], landmarks: Landmarks) -> Measur
     """Measure one sagittal series.
 
     Each level is measured on the slice nearest to its canal point (or, without it, to its disc),
-    each foramen on the slice nearest to its centre.
+    each foramen on the slice within 4 mm of its centre that shows most of it.
 
     Args:
         slices: upright slices with BODY, SACRUM, DISC, SAC and FORAMEN; with images if signals
@@ -374,15 +376,20 @@ def _measure_foramen(
         notes.miss(sites, f"{name} was not found")
         return
     lps = marks.foramina[level, side]
-    place = _nearest(slices, lps)
-    if place is None:
+    near = [one for one in slices if abs(one.from_patient(lps)[1]) <= _NEAR]
+    if not near:
         notes.miss(sites, f"no slice passes through {name}")
         return
-    at = slices[place]
-    point = at.from_patient(lps)[0]
-    region = region_at(at.probability(Structure.FORAMEN), point, at.mm, REACH)
+    # at its ends, a foramen is partly hidden by the pedicles
+    regions = [_foramen(one, lps) for one in near]
+    areas = [0.0 if r is None else float(r.sum()) * near[0].mm ** 2 for r in regions]
+    best = int(np.argmax(areas))
+    at, region = near[best], regions[best]
     if region is None:
         notes.miss(sites, f"{name} is not outlined")
+        return
+    if areas[best] < _FORAMEN_AREA:
+        notes.miss(sites, f"the outline of {name} covers only {areas[best]:.0f} mm2")
         return
     if at.cut(region):
         notes.miss(sites, f"{name} is cut by the edge of the image")
@@ -395,6 +402,11 @@ def _measure_foramen(
     notes.add(sites[0], tall[0], at, tall[1])
     notes.add(sites[1], wide[0], at, wide[1])
     notes.add(sites[2], moments.area, at, outline(region, at.mm)[:-1])
+
+
+def _foramen(at: Outlined, lps: Xyz) -> Image | None:
+    point = at.from_patient(lps)[0]
+    return region_at(at.probability(Structure.FORAMEN), point, at.mm, REACH)
 
 
 def _longest(
