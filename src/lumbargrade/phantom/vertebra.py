@@ -112,7 +112,9 @@ def _pillars(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
         _bone(canvas, np.maximum(ellipse_of_rib, 17 - out))
     # along the joint (outwards and back) and across it (inwards and back)
     cos, sin = np.float32(np.cos(anatomy.joint)), np.float32(np.sin(anatomy.joint))
-    y = v - 16.5 + 0.16 * w
+    # the recess ends at the joint: facets lie further forward where it is narrow
+    recess = canvas.sided(left.recess_depth, right.recess_depth)
+    y = v - (10.5 + cell.bulge + 0.9 * recess - 1.0) + 0.16 * w
     along, beyond = across * cos + y * sin, y * cos - across * sin
     long, short = 6.8 * size, 4.4 * size
     upper_dw = np.maximum(np.abs(w + 5) - 6.5, 0)
