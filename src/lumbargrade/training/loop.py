@@ -29,6 +29,7 @@ from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta
 from lumbargrade.models.device import amp_dtype, autocast, choose_device
 from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.models.task import LossTerms, Row, TaskBatch
+from lumbargrade.training.initial import initial_weights
 from lumbargrade.training.learner import NONFINITE_FILE, Learner, refuse_nonfinite
 from lumbargrade.training.loader import epoch_batches, training_loader
 from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
@@ -146,7 +147,10 @@ class FoldTrainer:
         self.steps = len(epoch_batches(self.config, len(self.training_rows), 0))
         self.validator = Validator(self.task, fold, store, self.training_rows, self.validation_rows)
         torch.manual_seed(self.config.seed + fold)
-        network: nn.Module = self.task.build_network().to(self.device)
+        network: nn.Module = self.task.build_network()
+        if recipe.init:
+            network.load_state_dict(initial_weights(recipe, fold, store.fingerprint, network))
+        network = network.to(self.device)
         dtype = amp_dtype(self.config, self.device)
         self.learner = Learner(network, self.config, self.device, dtype)
         self.signals = StopSignals(self._label)

@@ -92,7 +92,10 @@ def stamp_of(recipe: Recipe, files: Mapping[str, str], fold: int, data: str) -> 
         data=replace(recipe.data, **files),  # type: ignore[arg-type]  # keys are str
         train=replace(recipe.train, workers=0, threads=0, epochs=0, keep=(), keep_every=0),
     )
-    text = json.dumps([recipe_to_dict(settings), fold, data])
+    plain = recipe_to_dict(settings)
+    if not recipe.init:
+        del plain["init"]  # runs of versions without this key are resumed too
+    text = json.dumps([plain, fold, data])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
