@@ -1,4 +1,9 @@
-"""The starter as a predictor: it needs no folder of models, no torch and no training."""
+"""The starter as a predictor: it needs no folder of models, no torch and no training.
+
+The sagittal network finds the discs, which `numbering` names; the axial network finds the slice of
+each level. What both outline is measured, and thresholds from the literature grade the
+measurements.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lumbargrade.domain.findings import ModelSource, StudyPrediction
-from lumbargrade.domain.vocabulary import Condition, SeriesKind
+import numpy as np
+
+from lumbargrade.domain.errors import Problem
+from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
+from lumbargrade.domain.measurement import SITES, Measurements
+from lumbargrade.domain.numbering import Numbering
+from lumbargrade.domain.point import Point
+from lumbargrade.domain.reasons import uncertain_numbering
+from lumbargrade.domain.views import find_spaces
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
+from lumbargrade.starter.axial import AxialReading, read_axial
+from lumbargrade.starter.bodies import Landmarks
+from lumbargrade.starter.grid import SAGITTAL_MM, flatten
+from lumbargrade.starter.measurements import measure_axial, measure_sagittal
+from lumbargrade.starter.ordinal import probabilities
+from lumbargrade.starter.outlined import Outlined, plane_of
+from lumbargrade.starter.sagittal import STRUCTURES, SagittalSeries, SagittalStudy, find_levels
+from lumbargrade.starter.thresholds import opinions
 from lumbargrade.starter.weights_file import SHIPPED, Figure, Weights, open_weights
 
 #: Largest number of levels by which a user can move the names of the discs.
 MOST_SHIFT = 2
+
+_NO_SPACE = "no axial series shares a patient space with a sagittal one"
+_NOT_MEASURED = "no image shows it"
 
 
 @dataclass(frozen=True)
@@ -51,12 +75,60 @@ class Starter:
             *(f for r in manifest.files.values() for f in r.evaluation),
         ]
         return (
-            "Graded by the starter, whose networks were trained on synthetic phantoms only "
-            f"({', '.join(phantoms)}), never on patients. {_evaluated(figures)}"
+            "Graded by the starter. Its networks were trained on synthetic phantoms only (version "
+            f"{', '.join(phantoms)}), never on patients. Its probabilities follow from "
+            "measurements, their error, and thresholds from the literature; they are not "
+            "frequencies. "
+            f"{_evaluated(figures)}"
         )
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
-        raise NotImplementedError
+        sagittal = find_levels(volumes, self.weights.networks["sagittal"], shift=self.shift)
+        numbering = sagittal.numbering.summary()
+        if not sagittal.numbering.levels:
+            why = sagittal.numbering.reason if sagittal.series else "no usable sagittal series"
+            return StudyPrediction(study_id, {}, absent=dict.fromkeys(FINDINGS, why))
+        axial = self._axial(volumes, sagittal)
+        measured = _measured(sagittal, axial)
+        recesses, no_recess = _recesses(axial)
+        points = {**sagittal.points, **recesses}
+        graded, not_measured = opinions(measured)
+        sources = tuple(self.sources)
+        findings = {
+            target: Finding(
+                target,
+                probabilities(target, opinion, measured),
+                points.get(target),
+                sources,
+                opinion=opinion,
+            )
+            for target, opinion in graded.items()
+        }
+        unseen = {**sagittal.absent, **no_recess}
+        return StudyPrediction(
+            study_id,
+            findings,
+            sources,
+            _notes(study_id, numbering),
+            {t: unseen.get(t, why) for t, why in not_measured.items()},
+            points,
+            tuple(measured.found[s] for s in SITES if s in measured.found),
+            numbering,
+        )
+
+    def _axial(self, volumes: Sequence[Volume], sagittal: SagittalStudy) -> list[AxialReading]:
+        """Read the axial series of each patient space in which levels were found."""
+        spaces = find_spaces(volumes).of_series
+        readings = []
+        for space in dict.fromkeys(spaces.values()):
+            mine = [v for v in volumes if spaces[v.series_id] == space]
+            series = [s for s in sagittal.series if spaces[s.series_id] == space and s.discs]
+            if series and any(v.kind is SeriesKind.AXIAL_T2 for v in mine):
+                network = self.weights.networks["axial"]
+                readings.append(read_axial(mine, _joined_landmarks(series), network))
+        if not readings and not any(v.kind is SeriesKind.AXIAL_T2 for v in volumes):
+            readings.append(read_axial((), Landmarks({}, {}), self.weights.networks["axial"]))
+        return readings
 
     def fingerprint(self) -> str:
         digests = (r.sha256 for r in self.weights.manifest.files.values())
@@ -76,8 +148,104 @@ def open_starter(weights: Path = SHIPPED, *, shift: int = 0) -> Starter:
     return Starter(open_weights(weights), shift)
 
 
+def outlined_slices(series: SagittalSeries) -> list[Outlined]:
+    """Return every slice of a series with its structures, for measurements."""
+    grid, volume = series.grid, series.grid.volume
+    if volume.kind is None:
+        return []
+    slices = []
+    height, width = grid.grey.shape[1:]
+    rows, columns = np.indices((height, width)).reshape(2, -1)
+    for k, z in enumerate(grid.maps.zs.tolist()):
+        native = grid.maps.to_native(np.column_stack([columns, rows, np.full(rows.size, k)]))
+        last = np.array(volume.slices[z].shape[::-1]) - 0.5
+        inside = ((native[:, :2] >= -0.5) & (native[:, :2] <= last)).all(axis=1)
+        slices.append(
+            Outlined(
+                {s: series.probability(s, k) for s in STRUCTURES},
+                plane_of(grid.to_patient([[0, 0, k], [1, 0, k], [0, 1, k]])),
+                volume.kind,
+                volume.series_id,
+                volume.slices[z].instance_number,
+                inside.reshape(height, width),
+                flatten(grid.grey[k], SAGITTAL_MM),
+            )
+        )
+    return slices
+
+
+def _landmarks(series: SagittalSeries) -> Landmarks:
+    return Landmarks(series.discs, series.canals, series.foramina)
+
+
+def _joined_landmarks(series: Sequence[SagittalSeries]) -> Landmarks:
+    """Return the landmarks of several series of one space; those of T2 first, which shows CSF."""
+    kinds = [SeriesKind.SAGITTAL_T2, SeriesKind.SAGITTAL_T1, None]
+    parts = sorted(series, key=lambda s: kinds.index(s.grid.volume.kind), reverse=True)
+    discs = {k: v for s in parts for k, v in s.discs.items()}
+    canals = {k: v for s in parts for k, v in s.canals.items()}
+    foramina = {k: v for s in parts for k, v in s.foramina.items()}
+    return Landmarks(discs, canals, foramina)
+
+
+def _measured(sagittal: SagittalStudy, axial: Sequence[AxialReading]) -> Measurements:
+    """Measure every series; what several show is taken from the kind that shows it best."""
+    parts = {
+        s.series_id: measure_sagittal(outlined_slices(s), _landmarks(s)) for s in sagittal.series
+    }
+    kinds = {s.series_id: s.grid.volume.kind for s in sagittal.series}
+    by_kind = {
+        kind: [parts[i] for i in parts if kinds[i] is kind]
+        for kind in (SeriesKind.SAGITTAL_T2, SeriesKind.SAGITTAL_T1)
+    }
+    fluid, fat = by_kind.values()
+    across = [
+        measure_axial(
+            one.outlined,
+            one.level,
+            one.canal,
+            {side: p.patient for side, p in one.recesses.items() if p.patient is not None},
+            spine=one.normal,
+            remark=one.remark,
+        )
+        for reading in axial
+        for shown in reading.levels.values()
+        for one in shown
+    ]
+    foramina = [_only_foramina(part) for part in (*fat, *fluid)]
+    return Measurements.joined([*across, *foramina, *fluid, *fat], _NOT_MEASURED)
+
+
+def _only_foramina(part: Measurements) -> Measurements:
+    """Return the measurements of foramina: T1 shows them best, as their fat is bright."""
+    found = {s: m for s, m in part.found.items() if s.quantity.startswith("foramen")}
+    return Measurements(
+        found, {s: why for s, why in part.absent.items() if s.quantity.startswith("foramen")}
+    )
+
+
+def _recesses(axial: Sequence[AxialReading]) -> tuple[dict[Target, Point], dict[Target, str]]:
+    """Return the points of the recesses of all spaces, and why the others were not found."""
+    found: dict[Target, Point] = {}
+    absent: dict[Target, str] = {}
+    for reading in axial:
+        points, missing = reading.points()
+        found = {**points, **found}
+        absent = {**missing, **absent}
+    mine = [t for t in FINDINGS if t.condition is Condition.SUBARTICULAR and t not in found]
+    return found, {t: absent.get(t, _NO_SPACE) for t in mine}
+
+
+def _notes(study_id: str, numbering: Numbering) -> tuple[Problem, ...]:
+    if numbering.certain:
+        return ()
+    what = uncertain_numbering([f"confidence {numbering.confidence:.0%}, {numbering.reason}"])
+    advice = "if the names are wrong, grade again with --shift-levels"
+    return (Problem(what, study_id, advice=advice, fatal=False),)
+
+
 def _evaluated(figures: Sequence[Figure]) -> str:
     if not figures:
-        return "It was not evaluated on any images of patients."
+        return "It was not evaluated on images of patients."
     texts = (f"{f.measure} {f.value:g} ({f.cases} cases, {f.data})" for f in figures)
     return f"What it was evaluated on: {'; '.join(texts)}."
