@@ -18,13 +18,16 @@ CHANNELS = {"sagittal": 3, "axial": 1}
 
 
 def write_network(path: Path, channels: int, outputs: dict[str, tuple[int, int]]) -> None:
-    """Write a network whose outputs are constant multiples of the mean of its input."""
+    """Write a network whose outputs are multiples of the mean of its input; it marks nothing."""
     nodes, weights, infos = [], [], []
     for name, (count, stride) in outputs.items():
         kernel = [0.01 * (k + 1) for k in range(count) for _ in range(channels * stride**2)]
         shape = [count, channels, stride, stride]
         weights.append(helper.make_tensor(f"{name}.w", TensorProto.FLOAT, shape, kernel))
-        nodes.append(helper.make_node("Conv", ["image", f"{name}.w"], [name], strides=[stride] * 2))
+        bias = [-9.0 if name in ("marks", "recesses") else 0.0] * count
+        weights.append(helper.make_tensor(f"{name}.b", TensorProto.FLOAT, [count], bias))
+        inputs = ["image", f"{name}.w", f"{name}.b"]
+        nodes.append(helper.make_node("Conv", inputs, [name], strides=[stride] * 2))
         size = [None, count, None, None]
         infos.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, size))
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [None, channels, None, None])

@@ -59,6 +59,7 @@ class AxialOracle:
             Structure.DISC if disc else Structure.BODY: front,
             Structure.FACET: facet,
         }
+        seen[Structure.OTHER] = ~np.any(list(seen.values()), axis=0)
         for structure, where in seen.items():
             logits[AXIAL_STRUCTURES.index(structure)][where] = 9
         self.structures = logits
@@ -202,8 +203,8 @@ def test_images_without_a_lumbar_spine_are_not_graded(tmp_path: Path) -> None:
 def test_what_a_reader_must_know_is_in_about(tmp_path: Path) -> None:
     folder = write_weights(tmp_path)
     plain = open_starter(folder).about
-    assert "synthetic phantoms only (version 7), never on patients" in plain
-    assert "not evaluated on images of patients" in plain
+    assert "synthetic phantoms only (7), never on patients" in plain
+    assert "no evaluation on images of patients" in plain
     figure = Figure("60 mid-sagittal images", "canal points on the right disc (%)", 93.5, 300)
     write_manifest(folder, replace(read_manifest(folder), evaluation=(figure,)))
     about = Starter(open_weights(folder)).about

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lumbargrade.domain.measurement import Measurement, Measurements, Quality, Quantity, Site
 from lumbargrade.domain.vocabulary import Condition, Grade, Level, SeriesKind, Side, Target
-from lumbargrade.starter.ordinal import ERROR, probabilities
+from lumbargrade.starter.ordinal import ERROR, GROSS, probabilities
 from lumbargrade.starter.thresholds import opinions
 
 CANAL = Target(Condition.CANAL, Level.L4_L5)
@@ -40,7 +40,7 @@ def shares(target: Target, given: Measurements) -> tuple[np.ndarray, Grade]:
 def test_the_grade_of_the_thresholds_is_the_most_probable(area: float, doubtful: bool) -> None:
     p, grade = shares(CANAL, measured((Quantity.SAC_AREA, area), doubtful=doubtful))
     assert p.sum() == pytest.approx(1)
-    assert (p >= 0).all()
+    assert (p >= GROSS / 3 - 1e-9).all()
     assert int(np.argmax(p)) == grade
 
 
@@ -55,15 +55,15 @@ def test_a_foramen_is_severe_if_it_is_narrow_in_both_ways(height: float, disc: f
 
 def test_at_a_threshold_both_neighbours_are_as_probable() -> None:
     p, _ = shares(RECESS, measured((Quantity.RECESS_DEPTH, 5.0)))
-    assert p[0] == pytest.approx(0.5, abs=0.01)
-    assert p[1] == pytest.approx(0.5, abs=0.01)
+    assert p[0] == pytest.approx(p[1], abs=0.01)
 
 
 def test_one_standard_deviation_from_a_threshold() -> None:
     """A logistic distribution has 14 % beyond one standard deviation."""
     away = 100 + ERROR[Quantity.SAC_AREA]
     p, _ = shares(CANAL, measured((Quantity.SAC_AREA, away)))
-    assert p[1] + p[2] == pytest.approx(1 / (1 + np.exp(np.pi / np.sqrt(3))), abs=1e-6)
+    beyond = 1 / (1 + np.exp(np.pi / np.sqrt(3)))
+    assert p[1] + p[2] == pytest.approx((1 - GROSS) * beyond + 2 / 3 * GROSS, abs=1e-6)
 
 
 def test_a_doubtful_measurement_is_less_sure() -> None:
@@ -76,5 +76,5 @@ def test_a_doubtful_measurement_is_less_sure() -> None:
 def test_a_foramen_whose_disc_was_not_measured_is_not_severe() -> None:
     p, grade = shares(FORAMEN, measured((Quantity.FORAMEN_HEIGHT, 8.0)))
     assert grade is Grade.MODERATE
-    assert p[2] == 0
+    assert p[2] == pytest.approx(GROSS / 3)
     assert Site(Quantity.DISC_HEIGHT_BACK, Level.L4_L5) not in measured().found

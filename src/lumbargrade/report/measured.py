@@ -28,8 +28,8 @@ from lumbargrade.report.page import Block, Table, Text
 #: Name of the picture of measurements among those of a series.
 MEASURED = "measured"
 
-#: Side of a panel, pixels, and the largest number of panels.
-_PANEL, _MOST = 480, 6
+#: Side of a panel, pixels; panels in a row; largest number of panels.
+_PANEL, _IN_A_ROW, _MOST = 480, 3, 6
 #: Smallest side of the shown part and margin around the lines, mm.
 _LEAST_MM, _AROUND_MM = 80.0, 12.0
 
@@ -41,6 +41,11 @@ _COLOURS: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("listhesis", (230, 150, 200)),
     ("lordosis", (200, 200, 200)),
     ("disc", (240, 228, 66)),
+)
+#: What the colours mean, for the page.
+LEGEND = (
+    "In the pictures of measurements the dural sac is blue, recesses are orange, foramina green, "
+    "heights of discs yellow, listhesis pink and lordosis grey."
 )
 #: Quantities whose lines repeat those of others.
 _NOT_DRAWN = {
@@ -134,7 +139,8 @@ class _Drawn:
 def draw_measurements(volume: Volume, measurements: Iterable[Measurement]) -> RGB:
     """Draw the slices in which something was measured, with the lines and outlines.
 
-    Up to six slices are drawn, those with most lines, each upright and cut to its lines.
+    Up to six slices are drawn, those with most lines, each upright and cut to its lines, from the
+    highest level down.
 
     Args:
         volume: the series.
@@ -154,7 +160,17 @@ def draw_measurements(volume: Volume, measurements: Iterable[Measurement]) -> RG
     if not by_slice:
         raise ValueError(f"series {volume.series_id}: no measurement to draw")
     most = sorted(by_slice, key=lambda z: -len(by_slice[z]))[:_MOST]
-    return side_by_side([_panel(shown, z, by_slice[z]) for z in sorted(most)])
+    most.sort(key=lambda z: _first_level(by_slice[z]))
+    panels = [_panel(shown, z, by_slice[z]) for z in most]
+    rows = [side_by_side(panels[i : i + _IN_A_ROW]) for i in range(0, len(panels), _IN_A_ROW)]
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate([np.pad(r, ((0, 4), (0, width - r.shape[1]), (0, 0))) for r in rows])
+
+
+def _first_level(lines: Sequence[_Drawn]) -> int:
+    """Return the place of the highest level that was measured in a slice."""
+    levels = [line.measurement.level for line in lines if line.measurement.level is not None]
+    return min(map(list(Level).index, levels), default=len(Level))
 
 
 def _slice_of(volume: Volume, m: Measurement) -> int:

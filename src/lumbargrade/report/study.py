@@ -20,7 +20,13 @@ from lumbargrade.grading.findings_file import (
     write_measurements_csv,
 )
 from lumbargrade.report.drawing import Mark, draw_series, finding_marks, save_image
-from lumbargrade.report.measured import MEASURED, draw_measurements, measured_blocks, opinion_table
+from lumbargrade.report.measured import (
+    LEGEND,
+    MEASURED,
+    draw_measurements,
+    measured_blocks,
+    opinion_table,
+)
 from lumbargrade.report.page import (
     NBSP,
     PAGE_FILE,
@@ -192,7 +198,7 @@ def _measured(graded: GradedStudy) -> list[Section]:
         for line in graded.series
         if MEASURED in line.pictures
     ]
-    blocks = [*measured_blocks(prediction.measurements), *drawn]
+    blocks = [*measured_blocks(prediction.measurements), *([Text(LEGEND)] if drawn else []), *drawn]
     opinions = {t: f for t, f in prediction.findings.items() if f.opinion is not None}
     if opinions:
         blocks.append(opinion_table([opinions[t] for t in TABLE_ORDER if t in opinions]))

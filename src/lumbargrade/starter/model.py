@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.measurement import SITES, Measurements
@@ -24,11 +22,9 @@ from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind, Targe
 from lumbargrade.domain.volume import Volume
 from lumbargrade.starter.axial import AxialReading, read_axial
 from lumbargrade.starter.bodies import Landmarks
-from lumbargrade.starter.grid import SAGITTAL_MM, flatten
-from lumbargrade.starter.measurements import measure_axial, measure_sagittal
+from lumbargrade.starter.measurements import measure_axial_levels, measure_series
 from lumbargrade.starter.ordinal import probabilities
-from lumbargrade.starter.outlined import Outlined, plane_of
-from lumbargrade.starter.sagittal import STRUCTURES, SagittalSeries, SagittalStudy, find_levels
+from lumbargrade.starter.sagittal import SagittalSeries, SagittalStudy, find_levels
 from lumbargrade.starter.thresholds import opinions
 from lumbargrade.starter.weights_file import SHIPPED, Figure, Weights, open_weights
 
@@ -70,16 +66,11 @@ class Starter:
     def about(self) -> str:
         manifest = self.weights.manifest
         phantoms = sorted({r.phantoms for r in manifest.files.values()})
-        figures = [
-            *manifest.evaluation,
-            *(f for r in manifest.files.values() for f in r.evaluation),
-        ]
         return (
-            "Graded by the starter. Its networks were trained on synthetic phantoms only (version "
-            f"{', '.join(phantoms)}), never on patients. Its probabilities follow from "
-            "measurements, their error, and thresholds from the literature; they are not "
-            "frequencies. "
-            f"{_evaluated(figures)}"
+            "Graded by the starter. Its networks were trained on synthetic phantoms only "
+            f"({', '.join(phantoms)}), never on patients. Its probabilities follow from "
+            "measurements, their error, and thresholds from the literature; they "
+            f"are not frequencies. {_evaluated(manifest.evaluation)}"
         )
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
@@ -93,16 +84,11 @@ class Starter:
         recesses, no_recess = _recesses(axial)
         points = {**sagittal.points, **recesses}
         graded, not_measured = opinions(measured)
+        shares = {t: probabilities(t, opinion, measured) for t, opinion in graded.items()}
         sources = tuple(self.sources)
         findings = {
-            target: Finding(
-                target,
-                probabilities(target, opinion, measured),
-                points.get(target),
-                sources,
-                opinion=opinion,
-            )
-            for target, opinion in graded.items()
+            t: Finding(t, p, points.get(t), sources, opinion=graded.get(t))
+            for t, p in shares.items()
         }
         unseen = {**sagittal.absent, **no_recess}
         return StudyPrediction(
@@ -148,36 +134,6 @@ def open_starter(weights: Path = SHIPPED, *, shift: int = 0) -> Starter:
     return Starter(open_weights(weights), shift)
 
 
-def outlined_slices(series: SagittalSeries) -> list[Outlined]:
-    """Return every slice of a series with its structures, for measurements."""
-    grid, volume = series.grid, series.grid.volume
-    if volume.kind is None:
-        return []
-    slices = []
-    height, width = grid.grey.shape[1:]
-    rows, columns = np.indices((height, width)).reshape(2, -1)
-    for k, z in enumerate(grid.maps.zs.tolist()):
-        native = grid.maps.to_native(np.column_stack([columns, rows, np.full(rows.size, k)]))
-        last = np.array(volume.slices[z].shape[::-1]) - 0.5
-        inside = ((native[:, :2] >= -0.5) & (native[:, :2] <= last)).all(axis=1)
-        slices.append(
-            Outlined(
-                {s: series.probability(s, k) for s in STRUCTURES},
-                plane_of(grid.to_patient([[0, 0, k], [1, 0, k], [0, 1, k]])),
-                volume.kind,
-                volume.series_id,
-                volume.slices[z].instance_number,
-                inside.reshape(height, width),
-                flatten(grid.grey[k], SAGITTAL_MM),
-            )
-        )
-    return slices
-
-
-def _landmarks(series: SagittalSeries) -> Landmarks:
-    return Landmarks(series.discs, series.canals, series.foramina)
-
-
 def _joined_landmarks(series: Sequence[SagittalSeries]) -> Landmarks:
     """Return the landmarks of several series of one space; those of T2 first, which shows CSF."""
     kinds = [SeriesKind.SAGITTAL_T2, SeriesKind.SAGITTAL_T1, None]
@@ -190,28 +146,14 @@ def _joined_landmarks(series: Sequence[SagittalSeries]) -> Landmarks:
 
 def _measured(sagittal: SagittalStudy, axial: Sequence[AxialReading]) -> Measurements:
     """Measure every series; what several show is taken from the kind that shows it best."""
-    parts = {
-        s.series_id: measure_sagittal(outlined_slices(s), _landmarks(s)) for s in sagittal.series
-    }
+    parts = {s.series_id: measure_series(s) for s in sagittal.series}
     kinds = {s.series_id: s.grid.volume.kind for s in sagittal.series}
     by_kind = {
         kind: [parts[i] for i in parts if kinds[i] is kind]
         for kind in (SeriesKind.SAGITTAL_T2, SeriesKind.SAGITTAL_T1)
     }
     fluid, fat = by_kind.values()
-    across = [
-        measure_axial(
-            one.outlined,
-            one.level,
-            one.canal,
-            {side: p.patient for side, p in one.recesses.items() if p.patient is not None},
-            spine=one.normal,
-            remark=one.remark,
-        )
-        for reading in axial
-        for shown in reading.levels.values()
-        for one in shown
-    ]
+    across = [measure_axial_levels(reading) for reading in axial]
     foramina = [_only_foramina(part) for part in (*fat, *fluid)]
     return Measurements.joined([*across, *foramina, *fluid, *fat], _NOT_MEASURED)
 
@@ -246,6 +188,6 @@ def _notes(study_id: str, numbering: Numbering) -> tuple[Problem, ...]:
 
 def _evaluated(figures: Sequence[Figure]) -> str:
     if not figures:
-        return "It was not evaluated on images of patients."
+        return "Its manifest has no evaluation on images of patients."
     texts = (f"{f.measure} {f.value:g} ({f.cases} cases, {f.data})" for f in figures)
     return f"What it was evaluated on: {'; '.join(texts)}."

@@ -2,7 +2,8 @@
 
 The true length or area is taken to be spread around the measurement like a logistic distribution
 with the standard deviation of `ERROR`. The probability of a grade is the share of it between the
-thresholds. These probabilities say how near a measurement lies to a threshold; they are not
+thresholds. A share of the measurements, `GROSS`, is taken to be of something else, so that it says
+nothing. These probabilities say how near a measurement lies to a threshold; they are not
 frequencies in patients.
 """
 
@@ -27,6 +28,9 @@ ERROR: dict[Quantity, float] = {
     Quantity.FORAMEN_HEIGHT: 1.1,
     Quantity.DISC_HEIGHT_BACK: 1.1,
 }
+#: Share of the measurements that are grossly wrong, for example because another structure was
+#: outlined. It is assumed, not measured; it keeps every probability above 0.
+GROSS = 0.1
 #: The error of a doubtful measurement is larger by this factor.
 DOUBTFUL = 2.0
 
@@ -63,9 +67,10 @@ def probabilities(target: Target, opinion: Opinion, measured: Measurements) -> P
     # leave the grade itself a little less than one of them
     best = max(Grade, key=lambda grade: shares[grade])
     if best is not opinion.grade:
-        shares[opinion.grade] = math.nextafter(shares[best], 2.0)
+        shares[opinion.grade] = shares[best] * (1 + 1e-9)
     total = sum(shares)
-    return shares[0] / total, shares[1] / total, shares[2] / total
+    a, b, c = ((1 - GROSS) * share / total + GROSS / len(Grade) for share in shares)
+    return a, b, c
 
 
 def _narrow(measured: Measurements, site: Site, threshold: Threshold) -> float:
