@@ -135,3 +135,17 @@ def test_every_threshold_has_its_paper() -> None:
     used = [v for v in vars(thresholds).values() if isinstance(v, thresholds.Threshold)]
     assert {t.source for t in used} == set(SOURCES)
     assert all(t.severe is None or t.severe < t.moderate for t in used)
+
+
+@pytest.mark.parametrize(("sagittal", "used"), [(3.8, Q.SAGITTAL_SAC_DIAMETER), (6.2, Q.SAC_AREA)])
+def test_an_axial_outline_that_the_sagittal_view_contradicts_does_not_decide(
+    sagittal: float, used: Quantity
+) -> None:
+    measured = given(
+        (Q.SAC_AREA, None, 113.0),
+        (Q.SAC_DIAMETER, None, 12.0),
+        (Q.SAGITTAL_SAC_DIAMETER, None, sagittal),
+    )
+    opinion = opinions(measured)[0][CANAL]
+    assert opinion.quantity is used
+    assert opinion.grade is (Grade.SEVERE if used is Q.SAGITTAL_SAC_DIAMETER else Grade.NORMAL_MILD)

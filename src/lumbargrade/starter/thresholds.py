@@ -81,6 +81,9 @@ DISC_HEIGHT = Threshold(Quantity.DISC_HEIGHT_BACK, 4.0, None, "Hasegawa 1995")
 #: Recess: up to 3 mm is highly indicative of lateral recess syndrome, up to 5 mm suggestive.
 RECESS = Threshold(Quantity.RECESS_DEPTH, 5.0, 3.0, "Ciric 1980")
 
+#: The two diameters of a sac contradict each other if the sagittal one is less than this share.
+CONFLICT = 0.5
+
 _UNIT = {"mm2": "mm²"}
 
 
@@ -126,7 +129,7 @@ def _opinion(target: Target, measured: Measurements) -> Opinion | str:
     """Return the opinion on a target, or why there is none."""
     if target.condition is Condition.FORAMINAL:
         return _foraminal(target, measured)
-    choices = [RECESS] if target.side else [SAC_AREA, SAC_DIAMETER]
+    choices = [RECESS] if target.side else _canal(target, measured)
     reasons = []
     for threshold in choices:
         site = Site(threshold.quantity, target.level, target.side)
@@ -135,6 +138,20 @@ def _opinion(target: Target, measured: Measurements) -> Opinion | str:
             return _stated(one, threshold, threshold.grade(one.value), [(one, threshold)])
         reasons.append(_missing(measured, site))
     return "; ".join(dict.fromkeys(reasons))
+
+
+def _canal(target: Target, measured: Measurements) -> list[Threshold]:
+    """Return the thresholds of the canal, the one to be used first.
+
+    The area decides, unless the sagittal view shows a sac less than half as deep as the axial one:
+    the axial outline then holds more than the sac. A stenosed sac without fluid cannot be told from
+    the fat and the ligaments around it on one axial slice.
+    """
+    axial = measured.found.get(Site(Quantity.SAC_DIAMETER, target.level))
+    sagittal = measured.found.get(Site(SAC_DIAMETER.quantity, target.level))
+    if axial and sagittal and sagittal.value < CONFLICT * axial.value:
+        return [SAC_DIAMETER, SAC_AREA]
+    return [SAC_AREA, SAC_DIAMETER]
 
 
 def _foraminal(target: Target, measured: Measurements) -> Opinion | str:
