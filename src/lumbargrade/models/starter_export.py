@@ -9,7 +9,8 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,7 @@ def _exported(network: SagittalNetwork | AxialNetwork) -> onnx.ModelProto:
     folded = folded_normalisation(network)
     sizes = [torch.export.Dim(n, min=1, max=2**16) for n in ("rows", "columns")]
     free = {0: torch.export.Dim("batch", min=1), 2: 32 * sizes[0], 3: 32 * sizes[1]}
-    level = logging.getLogger("torch.onnx").level
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet("onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")  # torch's exporter warns about its own parts
         program = torch.onnx.export(
             folded,
@@ -87,10 +87,23 @@ def _exported(network: SagittalNetwork | AxialNetwork) -> onnx.ModelProto:
             dynamo=True,
             verbose=False,
         )
-    logging.getLogger("torch.onnx").setLevel(level)
     assert program is not None
     model: onnx.ModelProto = program.model_proto
     return model
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Log only warnings of these packages; their optimisers report every step."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def folded_normalisation(network: nn.Module) -> nn.Module:
