@@ -4,7 +4,8 @@
 
 reads ``LUMBARGRADE_SHARED`` (or ``../shared``), writes sheets of pictures and figures.json, and
 prints the figures. ``--run RUN`` takes the sagittal network of a training run instead of the
-shipped one. Nothing is fitted to the images.
+shipped one. ``--record`` writes the figures into the manifest of the shipped weights, whence every
+page of a result quotes them. Nothing is fitted to the images.
 
 SPIDER: van der Graaf et al. 2024, CC BY 4.0.
 """
@@ -15,7 +16,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,19 @@ from lumbargrade.dicom.study import read_study
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.measurement import Quantity
 from lumbargrade.domain.outlines import Segment, Structure
-from lumbargrade.domain.vocabulary import Condition, Level, SeriesKind, Target
+from lumbargrade.domain.vocabulary import Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume, VolumeSlice
 from lumbargrade.lsdc.tables import read_point_table
 from lumbargrade.starter.measurements import measure_series
+from lumbargrade.starter.model import Starter
 from lumbargrade.starter.sagittal import SagittalStudy, find_levels
+from lumbargrade.starter.weights_file import (
+    SHIPPED,
+    Figure,
+    open_weights,
+    read_manifest,
+    write_manifest,
+)
 
 Network = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
 
@@ -54,6 +63,8 @@ class Options:
     """folder for sheets and figures"""
     run: Path | None = None
     """run of `lumbargrade train starter/sagittal`; the shipped network if not given"""
+    record: bool = False
+    """write the figures into the manifest of the shipped weights"""
     outlines: bool = False
     """draw outlines of bodies, discs and sac on the sheets"""
 
@@ -61,7 +72,11 @@ class Options:
 def main(options: Options) -> None:
     """Run the check."""
     shared = Path(os.environ.get("LUMBARGRADE_SHARED", "../shared"))
-    network = _of_run(options.run) if options.run else _shipped()
+    weights = open_weights()
+    if options.run:
+        networks = {**weights.networks, "sagittal": _of_run(options.run)}
+        weights = replace(weights, networks=networks)  # type: ignore[arg-type]  # a callable is enough
+    network: Network = weights.networks["sagittal"]
     options.out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {}
     measured: list[dict[str, Any]] = []
@@ -72,16 +87,32 @@ def main(options: Options) -> None:
     figures["against reader grades"] = _against_grades(
         shared / "realdata/spider_midsagittal/gradings.csv", measured
     )
-    figures["labelled study"] = _labelled(shared / "realdata/rsna2024", network)
+    figures["labelled study"] = _labelled(shared / "realdata/rsna2024", Starter(weights))
+    if options.record:
+        _record(figures)
     text = json.dumps(figures, indent=1)
     (options.out / "figures.json").write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
-def _shipped() -> Network:
-    from lumbargrade.starter.weights_file import open_weights
-
-    return open_weights().sagittal
+def _record(figures: Mapping[str, Any]) -> None:
+    """Write the main figures into the manifest of the shipped weights."""
+    spider = "mid-sagittal slices of 60 patients (SPIDER)"
+    found = [
+        Figure(f"{kind}, {spider}", "slices with five canal points", part["five canal points"], 60)
+        for kind in (SeriesKind.SAGITTAL_T2, SeriesKind.SAGITTAL_T1)
+        if (part := figures[str(kind)])
+    ]
+    found += [
+        Figure(spider, name, row["value"], row["discs"])
+        for name, row in figures["against reader grades"].items()
+    ]
+    points = [row for row in figures["labelled study"].values() if isinstance(row, dict)]
+    worst = max(float(row["in the plane mm"]) for row in points)
+    found.append(
+        Figure("one labelled study (LSDC)", "largest error in the plane, mm", worst, len(points))
+    )
+    write_manifest(SHIPPED, replace(read_manifest(SHIPPED), evaluation=tuple(found)))
 
 
 def _of_run(run: Path) -> Network:
@@ -247,19 +278,18 @@ def _sheet(tiles: Sequence[NDArray[np.uint8]], columns: int) -> NDArray[np.uint8
     return np.vstack([np.hstack(row) for row in rows])
 
 
-def _labelled(folder: Path, network: Network) -> dict[str, Any]:
-    """Compare canal points and foramina with the labels of the real study."""
+def _labelled(folder: Path, starter: Starter) -> dict[str, Any]:
+    """Compare all points with the labels of the real study."""
     study_id = next(p.name for p in (folder / "train_images").iterdir())
     study = read_study(folder / "train_images" / study_id)
-    found = find_levels(study.volumes, network)
+    found = starter.predict(study_id, study.volumes)
+    assert found.numbering is not None
     volumes = {v.series_id: v for v in study.volumes}
     rows = {}
     for point in read_point_table(folder / "train_label_coordinates.csv"):
         if point.study_id != study_id or point.series_id not in volumes:
             continue
         target: Target = point.target
-        if target.condition is Condition.SUBARTICULAR:
-            continue
         volume = volumes[point.series_id]
         z = volume.slice_of_instance(point.instance_number)
         mine = found.points.get(target)
@@ -268,13 +298,15 @@ def _labelled(folder: Path, network: Network) -> dict[str, Any]:
             continue
         dy, dx = volume.slices[z].plane.spacing
         x, y, zz = volume.from_patient(np.array(mine.patient))
+        right, down = (x - point.x) * dx, (y - point.y) * dy
         rows[target.column] = {
-            "back mm": round((x - point.x) * dx, 1),
-            "down mm": round((y - point.y) * dy, 1),
+            "in the plane mm": round(float(np.hypot(right, down)), 1),
+            "columns mm": round(right, 1),
+            "rows mm": round(down, 1),
             "slices": round(float(zz) - z, 1),
         }
     return {
-        "numbering": str(found.numbering.reason),
+        "numbering": found.numbering.reason,
         "confidence": found.numbering.confidence,
     } | rows
 

@@ -304,9 +304,6 @@ class Recipe:
     """what the model learns to predict"""
     summary: str = ""
     """one line that describes the recipe"""
-    init: str = ""
-    """folder of a model whose weights training starts from; starter: the grader that comes with the
-    package (task two_stage); empty: random weights, or those of encoder.pretrained"""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -315,6 +312,9 @@ class Recipe:
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     published: Published = field(default_factory=Published)
+    init: str = ""
+    """folder of a model whose weights training starts from; starter: the grader that comes with the
+    package (task two_stage); empty: random weights, or those of encoder.pretrained"""
 
 
 @dataclass(frozen=True)
