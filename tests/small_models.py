@@ -43,7 +43,14 @@ def small_recipe(task: str, view: ViewName = "sagittal_t1", points: str = "") ->
         encoder = EncoderConfig("regnetx_002", pretrained=False)
         network = NetworkConfig(decoder, (16, 16, 8), (1, 1, 1), features=8, hidden=8)
     data = DataConfig(64, view=view, points=points)
-    return Recipe(name, task, "", encoder, network, data, SMALL_CROPS)  # type: ignore[arg-type]
+    return Recipe(
+        name,
+        task,  # type: ignore[arg-type]
+        encoder=encoder,
+        network=network,
+        data=data,
+        crop=SMALL_CROPS,
+    )
 
 
 def save_small_model(

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -51,7 +52,7 @@ def export_starter(network: nn.Module, path: Path, images: Sequence[NDArray[np.f
         OSError: if the file cannot be written.
     """
     assert isinstance(network, SagittalNetwork | AxialNetwork)
-    model = _with_half_weights(_exported(network))
+    model = with_half_weights(_exported(network))
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)
         deviation = _deviation(network, temporary, [*_random(network.channels), *images])
@@ -75,20 +76,43 @@ def _exported(network: SagittalNetwork | AxialNetwork) -> onnx.ModelProto:
     folded = folded_normalisation(network)
     sizes = [torch.export.Dim(n, min=1, max=2**16) for n in ("rows", "columns")]
     free = {0: torch.export.Dim("batch", min=1), 2: 32 * sizes[0], 3: 32 * sizes[1]}
+    example = torch.rand(2, network.channels, 96, 64)
+    return traced(folded, (example,), ["image"], network.output_type._fields, {"image": free})
+
+
+def traced(
+    network: nn.Module,
+    inputs: tuple[Tensor, ...],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    free: dict[str, Any] | None = None,
+) -> onnx.ModelProto:
+    """Trace a network.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        inputs: an example.
+        input_names, output_names: in the order of its inputs and outputs.
+        free: sizes of the inputs that stay free (`torch.export.Dim`), by input and dimension.
+    """
     with warnings.catch_warnings(), _quiet("onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")  # torch's exporter warns about its own parts
         program = torch.onnx.export(
-            folded,
-            (torch.rand(2, network.channels, 96, 64),),
-            input_names=["image"],
-            output_names=list(network.output_type._fields),
-            dynamic_shapes={"image": free},
+            network,
+            inputs,
+            input_names=list(input_names),
+            output_names=list(output_names),
+            dynamic_shapes=free,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
+    # notes of the exporter, among them paths of this machine, are half of a small file
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
     return model
 
 
@@ -120,12 +144,16 @@ def folded_normalisation(network: nn.Module) -> nn.Module:
     return network
 
 
-def _with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store the larger weights in half precision, each followed by a cast to single precision."""
+def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store the larger weights in half precision, each followed by a cast to single precision.
+
+    Vectors stay in single precision: they need no room, and a variance may not fit the range.
+    """
     graph = model.graph
     casts = []
     for weight in graph.initializer:
-        if weight.data_type != onnx.TensorProto.FLOAT or np.prod(weight.dims) < _FEW:
+        small = len(weight.dims) < 2 or np.prod(weight.dims) < _FEW
+        if weight.data_type != onnx.TensorProto.FLOAT or small:
             continue
         name, half = weight.name, f"{weight.name}.half"
         with np.errstate(over="ignore"):  # infinite weights are refused later

@@ -69,6 +69,13 @@ class CropTrunk(nn.Module):
         maps = self.decoder(self.encoder(slices[valid]))
         volume = maps.new_zeros((*valid.shape, *maps.shape[1:]))
         volume[valid] = maps
+        return self.pool(volume, valid, both_orders=both_orders)
+
+    def pool(self, volume: Tensor, valid: Tensor, *, both_orders: bool = False) -> CropFeatures:
+        """Combine the maps (N, D, width, h, w) of slices; those that are not valid are 0.
+
+        A crop without a valid slice gives NaN. See `forward` for the other arguments.
+        """
         if both_orders:
             volume, valid = torch.cat([volume, volume.flip(1)]), torch.cat([valid, valid.flip(1)])
         volume = self.join(volume.transpose(1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -145,15 +146,32 @@ class Encoder(nn.Module):
             return [torch.cat(maps) for maps in zip(*parts, strict=True)]
         return self._run(slices, recompute)
 
+    def grey_network(self) -> nn.Module:
+        """Return a copy of the timm network that takes one channel, (N, 1, H, W) from -1 to 1.
+
+        Its first convolution has the summed weights of `Encoder`. Exported networks use it.
+        """
+        model = copy.deepcopy(self.model)
+        stem = model.get_submodule(self._stem.removesuffix(".weight"))
+        assert isinstance(stem, nn.Conv2d)
+        stem.weight = nn.Parameter(stem.weight.detach().sum(dim=1, keepdim=True))
+        stem.in_channels = 1
+        return model
+
     def _run(self, slices: Tensor, recompute: bool) -> list[Tensor]:
         return list(
             recomputed(self, self._features, slices) if recompute else self._features(slices)
         )
 
     def _features(self, slices: Tensor) -> tuple[Tensor, ...]:
-        x = slices.unsqueeze(1).to(torch.get_default_dtype()) / 127.5 - 1
+        x = scaled(slices)
         stem = self.model.get_parameter(self._stem).sum(dim=1, keepdim=True)
         return tuple(functional_call(self.model, {self._stem: stem}, (x,), tie_weights=False))
+
+
+def scaled(slices: Tensor) -> Tensor:
+    """Return grey values uint8 (N, H, W) as one channel from -1 to 1, (N, 1, H, W)."""
+    return slices.unsqueeze(1).to(torch.get_default_dtype()) / 127.5 - 1
 
 
 def require_multiples(slices: Tensor, stride: int) -> None:

@@ -75,7 +75,7 @@ class ViewReader(nn.Module):
         self.weight = nn.Linear(width, _CONDITIONS)
         self.value = nn.Linear(width, _CONDITIONS * width)
         self.alone = nn.Linear(width, _CONDITIONS * 3)
-        self._both = both_orders
+        self.both_orders = both_orders
 
     def forward(self, images: Tensor, valid: Tensor) -> ViewOutput:
         """Process the view's crops uint8 (B, 10, D, S, S) with their valid slices (B, 10, D)."""
@@ -84,17 +84,21 @@ class ViewReader(nn.Module):
         features = images.new_zeros((batch, 2 * LEVELS, self.trunk.width), dtype=torch.float32)
         heatmaps = images.new_zeros((batch, 2 * LEVELS, depth, size, size), dtype=torch.float32)
         # left and right crops of T2 are the same slices in opposite order
-        some = there[:, :LEVELS] if self._both else there
+        some = there[:, :LEVELS] if self.both_orders else there
         if some.any():
             wanted = slice(0, some.shape[1])
             found = self.trunk(
-                images[:, wanted][some], valid[:, wanted][some], both_orders=self._both
+                images[:, wanted][some], valid[:, wanted][some], both_orders=self.both_orders
             )
-            where = _twice(some) if self._both else some.nonzero(as_tuple=True)
+            where = _twice(some) if self.both_orders else some.nonzero(as_tuple=True)
             features = features.index_put(where, found.features.float())
             heatmaps = heatmaps.index_put(where, found.heatmaps)
+        return self.output(features, heatmaps)
+
+    def output(self, features: Tensor, heatmaps: Tensor) -> ViewOutput:
+        """Return the output for pooled features (B, 10, trunk's width); 0 if there is no crop."""
         x = self.project(features)
-        shape = (batch, 2 * LEVELS, _CONDITIONS, -1)
+        shape = (len(features), 2 * LEVELS, _CONDITIONS, -1)
         alone = self.alone(x).float().view(shape).log_softmax(dim=-1)
         return ViewOutput(self.weight(x), self.value(x).view(shape), heatmaps, alone)
 
@@ -138,10 +142,16 @@ class LevelNetwork(nn.Module):
 
     def forward(self, images: Mapping[str, Tensor], valid: Mapping[str, Tensor]) -> LevelOutput:
         """Grade crops uint8 (B, 10, D, S, S) with valid slices (B, 10, D), by kind's name."""
-        there = torch.stack([valid[k.name].any(dim=-1) for k in SeriesKind], dim=2)
         read: dict[SeriesKind, ViewOutput] = {
             k: self.readers[k.name](images[k.name], valid[k.name]) for k in SeriesKind
         }
+        return self.fuse(read, valid)
+
+    def fuse(
+        self, read: Mapping[SeriesKind, ViewOutput], valid: Mapping[str, Tensor]
+    ) -> LevelOutput:
+        """Grade what the readers of all views return."""
+        there = torch.stack([valid[k.name].any(dim=-1) for k in SeriesKind], dim=2)
         scores = torch.stack([read[k].scores for k in SeriesKind], dim=2)
         values = torch.stack([read[k].values for k in SeriesKind], dim=2)
         weights = masked_softmax(scores, there.unsqueeze(-1), dim=2)

@@ -30,6 +30,9 @@ from lumbargrade.phantom.render import acquire
 from lumbargrade.phantom.study import STUDIES, SeriesPlan, StudyPlan, plan_study, study_number, uid
 from lumbargrade.phantom.wide import acquire_wide
 
+#: Version of the studies, bumped with the generator.
+VERSION = 3
+
 TransferSyntax = Literal["explicit", "rle"]
 Contrasts = Literal["usual", "wide"]
 
@@ -159,7 +162,7 @@ MARKER = "phantom.json"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings that determine a phantom data set; ``version`` is bumped with the generator."""
+    """Settings that determine a phantom data set."""
 
     studies: int
     seed: int
@@ -167,7 +170,7 @@ class Settings:
     split: Literal["train", "test"]
     transfer_syntax: TransferSyntax
     contrast: Contrasts = "usual"
-    version: int = 3
+    version: int = VERSION
 
 
 def make_dataset(out: Path, settings: Settings, *, workers: int = 1) -> int:

@@ -14,7 +14,7 @@ from lumbargrade.domain.ids import id_order
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import ModelMeta, save_model
 from lumbargrade.models.registry import AnyTask
-from lumbargrade.models.task import Json, Row
+from lumbargrade.models.task import Json, Row, device_of
 from lumbargrade.scoring.fill import fill_constants
 
 
@@ -79,6 +79,7 @@ class Judged:
             provenance={
                 **place,
                 "trained_on": judge.trained_on,
+                "device": device_of(self.network).type,
                 **self.notes,
                 "prevalence": {t.column: p for t, p in judge.store.prevalence().items()},
                 "fill": {t.column: p for t, p in fill_constants(judge.store.grades).items()},
