@@ -196,14 +196,13 @@ def _against_grades(path: Path, measured: Sequence[Mapping[str, Any]]) -> dict[s
         for name, value in row.items():
             if isinstance(name, Quantity):
                 values.setdefault(name, []).append(value)
+    narrow, slipped, degenerated = "Disc narrowing", "Spondylolisthesis", "Pfirrman grade"
     pairs = {
-        "disc height index, narrowing (AUROC)": (Quantity.DISC_HEIGHT_INDEX, "Disc narrowing", -1),
-        "listhesis, spondylolisthesis (AUROC)": (
-            Quantity.LISTHESIS_SHARE,
-            "Spondylolisthesis",
-            0,
-        ),
-        "disc signal, Pfirrmann (Spearman)": (Quantity.DISC_SIGNAL, "Pfirrman grade", -1),
+        "disc height relative, narrowing (AUROC)": (Quantity.DISC_HEIGHT_RELATIVE, narrow, -1),
+        "disc height index, narrowing (AUROC)": (Quantity.DISC_HEIGHT_INDEX, narrow, -1),
+        "listhesis, spondylolisthesis (AUROC)": (Quantity.LISTHESIS, slipped, 0),
+        "disc signal, Pfirrmann (Spearman)": (Quantity.DISC_SIGNAL, degenerated, -1),
+        "disc to body, Pfirrmann (Spearman)": (Quantity.DISC_TO_BODY, degenerated, -1),
     }
     figures = {}
     for name, (quantity, column, sign) in pairs.items():

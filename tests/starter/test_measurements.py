@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lumbargrade.domain.measurement import SITES, Measurements, Quality, Quantity, Site
+from lumbargrade.domain.measurement import SITES, Measurement, Measurements, Quality, Quantity, Site
 from lumbargrade.domain.outlines import Segment, Structure
 from lumbargrade.domain.vocabulary import Level, SeriesKind, Side
 from lumbargrade.starter.bodies import Landmarks, Vertebrae
@@ -22,6 +22,8 @@ WEDGED = Spine(
 )
 
 
+#: Usual height of a disc of 34 mm depth at each level, mm.
+USUAL = (8.6, 9.5, 10.4, 11.2, 10.1)
 STRAIGHT = Spine(heights=((7, 7),) * 6)
 
 
@@ -47,6 +49,7 @@ def test_a_drawn_spine_has_its_numbers(spine: Spine) -> None:
     m = measured(spine)
     for i, level in enumerate(Level, 1):
         front, back = spine.heights[i]
+        found = {}
         for quantity, share in (
             (Q.DISC_HEIGHT_FRONT, 0.2),
             (Q.DISC_HEIGHT_MIDDLE, 0.5),
@@ -54,7 +57,10 @@ def test_a_drawn_spine_has_its_numbers(spine: Spine) -> None:
         ):
             moved = share + spine.slips[i] / 2 / spine.body[0]  # the mid-plane slips by half
             expected = front + (back - front) * moved
+            found[quantity] = expected
             assert value(m, quantity, level) == pytest.approx(expected, abs=0.25)
+        relative = (found[Q.DISC_HEIGHT_MIDDLE] + found[Q.DISC_HEIGHT_BACK]) / 2 / USUAL[i - 1]
+        assert value(m, Q.DISC_HEIGHT_RELATIVE, level) == pytest.approx(relative, abs=0.03)
         index = (front + (back - front) * (0.5 + spine.slips[i] / 2 / 34)) / 34
         assert value(m, Q.DISC_HEIGHT_INDEX, level) == pytest.approx(index, abs=0.01)
         slip = true_slip(spine, i)
@@ -260,6 +266,35 @@ def test_a_body_that_is_no_quadrilateral_is_absent() -> None:
     one = replace(at, probabilities={**at.probabilities, Structure.BODY: bone})
     fit = Vertebrae(one, spine.landmarks(at)).body(Segment.L3_L4)
     assert fit == "the outline of L3 is not that of a vertebral body"
+
+
+def test_a_body_that_reaches_forward_slips_by_half_and_is_doubtful_if_by_much() -> None:
+    spine = STRAIGHT
+    at = spine.outlined()
+    bodies, _, _ = spine.polygons()
+    site = Site(Q.LISTHESIS, Level.L4_L5)
+
+    def longer(mm: float) -> Measurement:
+        body = bodies[5] - np.array([[mm, 0], [0, 0], [0, 0], [mm, 0]])
+        front = drawn([body], at.field.shape, spine.mm)
+        bone = np.maximum(at.probabilities[Structure.BODY], front)
+        one = replace(at, probabilities={**at.probabilities, Structure.BODY: bone})
+        return measure_sagittal([one], spine.landmarks(at)).found[site]
+
+    little, much = longer(4), longer(8)
+    assert little.value == pytest.approx(-2, abs=0.3)
+    assert little.quality is Quality.GOOD
+    assert much.value == pytest.approx(-4, abs=0.3)
+    assert much.remark == "the steps of the front and back walls differ by 8 mm"
+
+
+def test_a_slip_of_most_of_the_depth_is_doubtful() -> None:
+    large = replace(STRAIGHT, slips=(0, 0, 0, 22, 0, 0), size=224)
+    one = measured(large).found[Site(Q.LISTHESIS, Level.L3_L4)]
+    assert one.value == pytest.approx(22, abs=0.5)
+    assert one.remark == "the slip of 22 mm is too large to be believed"
+    less = replace(large, slips=(0, 0, 0, 19, 0, 0))
+    assert measured(less).found[Site(Q.LISTHESIS, Level.L3_L4)].quality is Quality.GOOD
 
 
 def test_signals_depend_on_the_kind_of_series() -> None:

@@ -196,3 +196,20 @@ def test_sac_foramina_and_lordosis_of_sagittal_slices(seed: int) -> None:
     lordosis = m.found[Site(Quantity.LORDOSIS)].value
     # endplates are wedged and tilted against the frames of their bodies
     assert lordosis == pytest.approx(tilts[0] - tilts[1], abs=12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_slips_of_sagittal_slices(seed: int) -> None:
+    anatomy, m = patient(seed), sagittal(seed)
+    for level, index in LEVEL_CELL.items():
+        upper, lower = anatomy.bodies[index], anatomy.bodies[index + 1]
+        corners = (
+            upper.wall - upper.frame[2] * upper.height / 2,
+            lower.wall + lower.frame[2] * lower.height / 2,
+        )
+        back = upper.frame[1] + lower.frame[1]
+        slip = (corners[1] - corners[0]) @ back / np.linalg.norm(back)
+        # half of the difference of the depths counts as a slip
+        depths = upper.depth * (1 - upper.taper), lower.depth
+        slip -= (depths[1] - depths[0]) / 2
+        assert m.found[Site(Quantity.LISTHESIS, level)].value == pytest.approx(slip, abs=0.8)

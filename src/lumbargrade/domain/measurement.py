@@ -30,6 +30,8 @@ class Quantity(StrEnum):
     DISC_HEIGHT_BACK = "disc_height_back"
     DISC_HEIGHT_INDEX = "disc_height_index"
     """mean height of the disc over the depth of the upper body"""
+    DISC_HEIGHT_RELATIVE = "disc_height_relative"
+    """height of the disc over the usual one of its level, in a patient of this size"""
     DISC_SIGNAL = "disc_signal"
     """signal of the disc divided by that of cerebrospinal fluid beside it"""
     DISC_TO_BODY = "disc_to_body"
@@ -61,6 +63,7 @@ _UNITS = {
     Quantity.SAC_AREA: "mm2",
     Quantity.FORAMEN_AREA: "mm2",
     Quantity.DISC_HEIGHT_INDEX: "ratio",
+    Quantity.DISC_HEIGHT_RELATIVE: "ratio",
     Quantity.DISC_SIGNAL: "ratio",
     Quantity.DISC_TO_BODY: "ratio",
     Quantity.LISTHESIS_SHARE: "ratio",

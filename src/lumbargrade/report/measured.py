@@ -49,8 +49,8 @@ LEGEND = (
 )
 #: Quantities whose lines repeat those of others.
 _NOT_DRAWN = {
-    *(Quantity.DISC_HEIGHT_INDEX, Quantity.DISC_SIGNAL, Quantity.DISC_TO_BODY),
-    Quantity.LISTHESIS_SHARE,
+    *(Quantity.DISC_HEIGHT_INDEX, Quantity.DISC_HEIGHT_RELATIVE),
+    *(Quantity.DISC_SIGNAL, Quantity.DISC_TO_BODY, Quantity.LISTHESIS_SHARE),
 }
 _UNIT = {"mm2": "mm²", "degrees": "°"}
 

@@ -57,6 +57,15 @@ _BANDS = {
     Q.DISC_HEIGHT_MIDDLE: (0.5, 0.2),
     Q.DISC_HEIGHT_BACK: (0.8, 0.2),
 }
+#: Usual height of the disc of each level, mm: middles of the reference ranges of 169 asymptomatic
+#: adults (Zhang 2018); and the usual depth of a disc, mm: the mean of the phantoms' bodies.
+_USUAL_HEIGHT = dict(zip(Level, (8.6, 9.5, 10.4, 11.2, 10.1), strict=True))
+_USUAL_DEPTH = 34.0
+#: Largest difference of the steps of the front and the back walls, mm; exact outlines of phantoms
+#: reach 5. Larger ones are signs of a bad outline.
+_STEPS_APART = 6.0
+#: Largest slip, as a share of the depth, that is believed.
+_SLIP_LARGEST = 0.6
 #: A slice shows a point if it is at most this far away, mm; slices are up to 6 mm apart.
 _NEAR = 4.0
 #: Half height of the part of the sac that is compared with a disc, mm.
@@ -192,6 +201,7 @@ def _measure_level(
     plane = spine.mid_plane(segment, disc)
     upper, lower = spine.body(segment), spine.body(Segment(segment + 1))
     heights = _measure_heights(notes, names, spine.at, disc, plane)
+    _measure_relative_height(notes, names, spine.at, plane, heights, upper, lower, disc.remark)
     if isinstance(upper, str):
         notes.miss([names[Q.DISC_HEIGHT_INDEX]], upper)
     else:
@@ -235,6 +245,32 @@ def _measure_heights(
     return heights
 
 
+def _measure_relative_height(
+    notes: _Notes,
+    names: Mapping[Quantity, Site],
+    at: Outlined,
+    plane: MidPlane,
+    heights: Mapping[Quantity, float],
+    upper: Body | str,
+    lower: Body | str,
+    remark: str,
+) -> None:
+    """Compare the height of a disc over its depth with the usual one of the level.
+
+    The front is left out: its height changes with lordosis, and spurs hide it.
+    """
+    site = names[Q.DISC_HEIGHT_RELATIVE]
+    if isinstance(upper, str) or isinstance(lower, str):
+        notes.miss([site], upper if isinstance(upper, str) else str(lower))
+        return
+    assert site.level is not None
+    height = (heights[Q.DISC_HEIGHT_MIDDLE] + heights[Q.DISC_HEIGHT_BACK]) / 2
+    usual = _USUAL_HEIGHT[site.level] / _USUAL_DEPTH
+    line = [plane.front, plane.front + plane.back * plane.length]
+    value = height / plane.length / usual
+    notes.add(site, value, at, line, remark or upper.remark or lower.remark)
+
+
 def _measure_slip(
     notes: _Notes,
     names: Mapping[Quantity, Site],
@@ -243,14 +279,27 @@ def _measure_slip(
     upper: Body | str,
     lower: Body | str,
 ) -> None:
+    """Measure how far the centres of the two endplates are shifted along the mid-plane.
+
+    That is the mean of the steps of the front and of the back walls: a rounded corner or a spur at
+    one of them counts half.
+    """
     sites = [names[Q.LISTHESIS], names[Q.LISTHESIS_SHARE]]
     if isinstance(upper, str) or isinstance(lower, str):
         notes.miss(sites, upper if isinstance(upper, str) else str(lower))
         return
     length = float(np.linalg.norm(lower.back_top - lower.front_top))
-    slip = float((lower.back_top - upper.back_bottom) @ plane.back)
-    line = [upper.back_bottom, upper.back_bottom + plane.back * slip, lower.back_top]
+    front, back = lower.front_top - upper.front_bottom, lower.back_top - upper.back_bottom
+    steps = np.array([front @ plane.back, back @ plane.back])
+    slip = float(steps.mean())
+    above = (upper.front_bottom + upper.back_bottom) / 2
+    line = [above, above + plane.back * slip, (lower.front_top + lower.back_top) / 2]
     remark = upper.remark or lower.remark
+    if abs(slip) > _SLIP_LARGEST * length:
+        remark = remark or f"the slip of {abs(slip):.0f} mm is too large to be believed"
+    if np.ptp(steps) > _STEPS_APART:
+        apart = f"the steps of the front and back walls differ by {np.ptp(steps):.0f} mm"
+        remark = remark or apart
     notes.add(sites[0], slip, at, line, remark)
     notes.add(sites[1], slip / length, at, line, remark)
 
