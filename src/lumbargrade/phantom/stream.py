@@ -24,7 +24,7 @@ from lumbargrade.phantom.ranges import Draws
 from lumbargrade.phantom.tissue import Image
 
 #: Raised when the same seed and number give another sample.
-STREAM_VERSION = 6
+STREAM_VERSION = 7
 
 #: Slices, rows and columns of a sagittal sample, and mm of its pixels.
 SAGITTAL_SHAPE, SAGITTAL_MM = (3, 224, 160), 1.5

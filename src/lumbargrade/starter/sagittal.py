@@ -58,6 +58,8 @@ ACROSS = {Mark.CANAL: 15.0, Mark.FORAMEN: 10.0, Mark.DISC: 30.0, Mark.BODY: 30.0
 JOINED, JOINED_ACROSS = 12.0, 25.0
 #: Smallest height of a canal mark on the common slice, relative to that on its best slice.
 SHOWN = 0.35
+#: Score of a canal point that is placed by those of its neighbours.
+HIDDEN = 0.02
 #: Score of a disc in a series that shows its place but not the disc.
 UNSEEN = 0.05
 #: A body lies below a disc if its centre is between these distances, mm, and this far to the feet.
@@ -411,6 +413,7 @@ def _named(one: _Seen, joined: Sequence[_Joined], numbering: DiscNumbering) -> S
     frames = _frames(centres)
     canals = _match(one.places[Mark.CANAL], _canal_costs(one, centres, frames))
     canals = _on_one_slice(one.grid, canals)
+    canals = _with_hidden_canals(one.grid, canals, centres, frames)
     middles = np.array([canals[i].lps if i in canals else c for i, c in enumerate(centres)])
     levels = {SEGMENT_OF[v]: v for v in Level}
     at = {i: levels[s] for i, p in enumerate(positions) if (s := segment_at(p)) in levels}
@@ -456,6 +459,31 @@ def _on_one_slice(grid: SagittalGrid, canals: Mapping[int, _Place]) -> dict[int,
             at = np.array([x, y, float(common)])
             moved[i] = _Place(at, grid.to_patient(at[None])[0], place.heat, place.peaks)
     return moved
+
+
+def _with_hidden_canals(
+    grid: SagittalGrid, canals: Mapping[int, _Place], centres: FloatArray, frames: FloatArray
+) -> dict[int, _Place]:
+    """Add the canal points of discs beside which no sac is seen, as in a severe stenosis.
+
+    The disc is seen and named, so its canal lies behind it as those of the next discs above and
+    below do. Without a canal point on both sides, or two on one side, nothing is added.
+    """
+    added = dict(canals)
+    for i in range(len(centres)):
+        if i in canals:
+            continue
+        near = [j for j in (i - 2, i - 1, i + 1, i + 2) if j in canals]
+        if len(near) < 2:
+            continue
+        closest = sorted(near, key=lambda j: abs(j - i))[:2]
+        off = [
+            [(canals[j].lps - centres[j]) @ axis for axis in (*frames[j], LEFT)] for j in closest
+        ]
+        along, back, left = np.mean(off, axis=0)
+        lps = centres[i] + along * frames[i][0] + back * frames[i][1] + left * LEFT
+        added[i] = _Place(grid.from_patient(lps[None])[0], lps, HIDDEN)
+    return added
 
 
 def _frames(centres: FloatArray) -> FloatArray:
