@@ -16,11 +16,13 @@ from lumbargrade.domain.errors import NothingDone
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.measurement import Quality, Quantity
 from lumbargrade.domain.outlines import AXIAL_STRUCTURES, Structure
+from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.predictor import Predictor
 from lumbargrade.grading.study import grade_study
 from lumbargrade.phantom.study import plan_study
+from lumbargrade.starter.grader import Grades
 from lumbargrade.starter.grid import AXIAL_MM, AXIAL_SIZE
 from lumbargrade.starter.model import Starter, open_starter
 from lumbargrade.starter.weights_file import (
@@ -151,6 +153,37 @@ def test_a_slice_without_its_disc_is_not_measured() -> None:
     found = predict(disc=False)
     recesses = [found.absent[t] for t in TARGETS[Condition.SUBARTICULAR]]
     assert all("shows its disc" in r or "no axial" in r or "outside" in r for r in recesses)
+
+
+class Grader:
+    """A grading network that calls everything moderate, whatever the crops show."""
+
+    session = None
+
+
+def test_a_grading_network_grades_and_the_measurement_is_a_second_opinion(
+    found: StudyPrediction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[set[Target]] = []
+
+    def grade(session: object, volumes: object, points: tuple[Point, ...]) -> Grades:
+        asked.append({p.target for p in points})
+        known = [t for t in FINDINGS if t.condition is not Condition.FORAMINAL]
+        rest = {t: "no crop" for t in FINDINGS if t not in known}
+        return Grades(dict.fromkeys(known, (0.2, 0.7, 0.1)), {}, rest)
+
+    monkeypatch.setattr("lumbargrade.starter.model.grade_levels", grade)
+    plain = starter()
+    networks = {**plain.weights.networks, "grader": Grader()}
+    with_grader = replace(plain, weights=Weights(MANIFEST, networks))  # type: ignore[arg-type]
+    graded = with_grader.predict("1", case()[0])
+    assert "of a network" in with_grader.about
+    assert asked == [{t for t in found.points if t.condition is not Condition.SUBARTICULAR}]
+    assert {f.grade for f in graded.findings.values()} == {Grade.MODERATE}
+    severe = [t for t, f in found.findings.items() if f.grade is Grade.SEVERE]
+    assert severe
+    assert all(graded.findings[t].disputed for t in severe)
+    assert {graded.absent[t] for t in TARGETS[Condition.FORAMINAL]} == {"no crop"}
 
 
 def test_the_numbering_stands_in_the_result_and_can_be_moved(found: StudyPrediction) -> None:

@@ -22,6 +22,7 @@ from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind, Targe
 from lumbargrade.domain.volume import Volume
 from lumbargrade.starter.axial import AxialReading, read_axial
 from lumbargrade.starter.bodies import Landmarks
+from lumbargrade.starter.grader import grade_levels
 from lumbargrade.starter.measurements import measure_axial_levels, measure_series
 from lumbargrade.starter.ordinal import probabilities
 from lumbargrade.starter.sagittal import SagittalSeries, SagittalStudy, find_levels
@@ -66,10 +67,12 @@ class Starter:
     def about(self) -> str:
         manifest = self.weights.manifest
         phantoms = sorted({r.phantoms for r in manifest.files.values()})
+        origin = "follow from measurements, their error, and thresholds from the literature"
+        if "grader" in self.weights.networks:
+            origin = "are those of a network; beside them stands the grade by measurement"
         return (
             "Graded by the starter. Its networks were trained on synthetic phantoms only "
-            f"({', '.join(phantoms)}), never on patients. Its probabilities follow from "
-            "measurements, their error, and thresholds from the literature; they "
+            f"({', '.join(phantoms)}), never on patients. Its probabilities {origin}; they "
             f"are not frequencies. {_evaluated(manifest.evaluation)}"
         )
 
@@ -85,6 +88,10 @@ class Starter:
         points = {**sagittal.points, **recesses}
         graded, not_measured = opinions(measured)
         shares = {t: probabilities(t, opinion, measured) for t, opinion in graded.items()}
+        not_graded = not_measured
+        if (grader := self.weights.networks.get("grader")) is not None:
+            grades = grade_levels(grader.session, volumes, tuple(sagittal.points.values()))
+            shares, not_graded = dict(grades.probabilities), dict(grades.absent)
         sources = tuple(self.sources)
         findings = {
             t: Finding(t, p, points.get(t), sources, opinion=graded.get(t))
@@ -96,7 +103,7 @@ class Starter:
             findings,
             sources,
             _notes(study_id, numbering),
-            {t: unseen.get(t, why) for t, why in not_measured.items()},
+            {t: unseen.get(t, why) for t, why in not_graded.items()},
             points,
             tuple(measured.found[s] for s in SITES if s in measured.found),
             numbering,
