@@ -30,9 +30,9 @@ from lumbargrade.dicom.study import read_study
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.measurement import Quantity
 from lumbargrade.domain.outlines import Segment, Structure
-from lumbargrade.domain.vocabulary import Level, SeriesKind, Target
+from lumbargrade.domain.vocabulary import FINDINGS, Level, SeriesKind, Target
 from lumbargrade.domain.volume import Volume, VolumeSlice
-from lumbargrade.lsdc.tables import read_point_table
+from lumbargrade.lsdc.tables import read_grade_table, read_point_table
 from lumbargrade.starter.measurements import measure_series
 from lumbargrade.starter.model import Starter
 from lumbargrade.starter.sagittal import SagittalStudy, find_levels
@@ -97,21 +97,17 @@ def main(options: Options) -> None:
 
 def _record(figures: Mapping[str, Any]) -> None:
     """Write the main figures into the manifest of the shipped weights."""
-    spider = "mid-sagittal slices of 60 patients (SPIDER)"
+    spider = "middle slices of SPIDER"
     found = [
         Figure(f"{kind}, {spider}", "slices with five canal points", part["five canal points"], 60)
         for kind in (SeriesKind.SAGITTAL_T2, SeriesKind.SAGITTAL_T1)
         if (part := figures[str(kind)])
     ]
-    found += [
-        Figure(spider, name, row["value"], row["discs"])
-        for name, row in figures["against reader grades"].items()
-    ]
     points = [row for row in figures["labelled study"].values() if isinstance(row, dict)]
     worst = max(float(row["in the plane mm"]) for row in points)
-    found.append(
-        Figure("one labelled study (LSDC)", "largest error in the plane, mm", worst, len(points))
-    )
+    study, right = "one labelled study (LSDC)", figures["labelled study"]["grades as labelled"]
+    found.append(Figure(study, "largest error of a point in the plane, mm,", worst, len(points)))
+    found.append(Figure(study, "grades as labelled", right, len(FINDINGS)))
     write_manifest(SHIPPED, replace(read_manifest(SHIPPED), evaluation=tuple(found)))
 
 
@@ -304,7 +300,10 @@ def _labelled(folder: Path, starter: Starter) -> dict[str, Any]:
             "rows mm": round(down, 1),
             "slices": round(float(zz) - z, 1),
         }
+    grades = read_grade_table(folder / "train.csv")[study_id]
+    right = sum(f.grade is grades.get(t) for t, f in found.findings.items())
     return {
+        "grades as labelled": right,
         "numbering": found.numbering.reason,
         "confidence": found.numbering.confidence,
     } | rows

@@ -196,5 +196,5 @@ def _notes(study_id: str, numbering: Numbering) -> tuple[Problem, ...]:
 def _evaluated(figures: Sequence[Figure]) -> str:
     if not figures:
         return "Its manifest has no evaluation on images of patients."
-    texts = (f"{f.measure} {f.value:g} ({f.cases} cases, {f.data})" for f in figures)
-    return f"What it was evaluated on: {'; '.join(texts)}."
+    texts = (f"{f.measure} {f.value:g} (of {f.cases}, {f.data})" for f in figures)
+    return f"On images of patients: {'; '.join(texts)}. docs/starter-model.md has more."
