@@ -35,7 +35,7 @@ _COARSER = 4
 
 def phantom_study(folder: Path) -> Study:
     """One study with a series of each kind, at a quarter of the resolution, by series name."""
-    make_dataset(folder, Settings(1, 909, 0, "train", "explicit"))
+    make_dataset(folder, Settings(1, 1698, 0, "train", "explicit"))
     study: Study = {}
     for series in sorted((folder / "train_images").glob("*/*")):
         own = sorted((pydicom.dcmread(f) for f in series.iterdir()), key=lambda d: d.InstanceNumber)

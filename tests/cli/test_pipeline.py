@@ -318,7 +318,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(
     def work(*_: Any, **__: Any) -> None:
         raise AssertionError("began to work")
 
-    monkeypatch.setattr("lumbargrade.grading.predictor.predict_study", work)
+    monkeypatch.setattr("lumbargrade.grading.ensembles.predict_study", work)
     monkeypatch.setattr("lumbargrade.validation.out_of_fold.load_member", work)
     file = tmp_path / "file"
     file.touch()

@@ -30,7 +30,7 @@ Spoil = Callable[[SeriesKind, FileDataset], None]
 def slices(tmp_path_factory) -> dict[SeriesKind, list[FileDataset]]:
     """The first series of each kind of a phantom study."""
     data = tmp_path_factory.mktemp("words") / "data"
-    make_dataset(data, Settings(1, 909, 0, "train", "explicit"))
+    make_dataset(data, Settings(1, 1698, 0, "train", "explicit"))
     (folder,) = (data / "train_images").iterdir()
     study = read_study(folder)
     return {

@@ -142,18 +142,18 @@ def test_labels_stay_inside_the_picture(x: float, y: float, grade: Grade) -> Non
     written = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            overlay, "_write", lambda draw, at, *rest: written.append((draw, at, rest[0]))
+            overlay, "write_on", lambda draw, at, *rest: written.append((draw, at, rest[0]))
         )
         draw_series(flat_volume(), [ring(x, y, 3, grade)], [cross(x, y, 3, grade)])
     for draw, (left, top), text in written:
         assert left >= 0
-        assert left + overlay._width(draw, text) <= draw.im.size[0]
+        assert left + overlay.text_width(draw, text) <= draw.im.size[0]
         assert 0 <= top <= draw.im.size[1] - 14
 
 
 def test_labels_of_neighbours_do_not_cover_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[float, float]] = []
-    monkeypatch.setattr(overlay, "_write", lambda draw, at, text, colour: written.append(at))
+    monkeypatch.setattr(overlay, "write_on", lambda draw, at, text, colour: written.append(at))
     marks = [Mark(t, 40, 40 + i, 3, Grade.SEVERE, 0.9) for i, t in enumerate(CANAL)]
     draw_series(flat_volume(), marks)
     tops = sorted(top for _, top in written[:5])

@@ -311,7 +311,7 @@ def require_same_everywhere(folder: Path, graded: GradedStudy) -> None:
     prediction = graded.prediction
     assert read_findings(folder / "findings.json") == graded
     told = json.loads((folder / "findings.json").read_text())
-    assert told["format"] == 2
+    assert told["format"] == 3
     rows = table_of(folder / "findings.csv")
     page = unescape((folder / "index.html").read_text(encoding="utf-8"))
     for target, entry, row in zip(FINDINGS, told["findings"], rows, strict=True):

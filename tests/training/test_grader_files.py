@@ -13,6 +13,7 @@ from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition
 from lumbargrade.files.tables import write_table
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import ModelMeta, read_meta, save_model
+from lumbargrade.phantom.dataset import VERSION
 from lumbargrade.sampling.study_rows import study_rows
 from lumbargrade.starter.grader import CROPS_KEY
 from lumbargrade.starter.weights_file import (
@@ -97,7 +98,7 @@ def test_the_manifest_says_what_the_file_is_and_how_well_it_grades(store, tmp_pa
     record = files["grader.onnx"]
     assert record.bytes == (weights / "grader.onnx").stat().st_size
     assert (record.recipe, record.steps, record.minutes) == ("small/two_stage", 4, 20.0)
-    assert (record.device, record.phantoms) == ("cpu", "studies 3")
+    assert (record.device, record.phantoms) == ("cpu", f"studies {VERSION}")
     measures = {(f.data, f.measure): f for f in record.evaluation}
     assert len(measures) == len(record.evaluation) == 2 * 3 * 3 + 1
     shifted = measures[

@@ -75,6 +75,10 @@ CANAL_FROM_L2, CANAL_FROM_L3 = 35 / 1975, 39 / 1975
 NO_RIGHT_FORAMINAL = 6 / 1975
 
 
+#: Largest angle of an axial stack to the horizontal plane, radians.
+STEEPEST = np.deg2rad(38)
+
+
 @dataclass(frozen=True, slots=True)
 class SeriesPlan:
     """One series to be acquired.
@@ -273,6 +277,9 @@ def _axial_stack(
     frame = np.mean([anatomy.bodies[c + k].frame for c in cells for k in (0, 1)], axis=0)
     row = frame[0] / np.linalg.norm(frame[0])
     column = frame[1] + frame[2] * rng.normal(0, 0.04)
+    # technologists follow a steep disc only so far: beyond, the image would be coronal
+    tilt = np.clip(np.arctan2(column[2], column[1]), -STEEPEST, STEEPEST)
+    column = np.array([column[0], np.cos(tilt), np.sin(tilt)])
     column = column - row * (row @ column)
     column /= np.linalg.norm(column)
     normal = np.cross(row, column)
