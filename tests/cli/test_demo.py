@@ -47,6 +47,14 @@ def test_the_demo_ends_with_the_page_of_a_phantom(
     assert opened == [page.resolve().as_uri()]
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "demo").touch()
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 2
+    assert "is a file; give a folder" in capsys.readouterr().err
+
+
 def test_a_study_without_findings_is_exit_code_3_and_names_no_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import NothingDone
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.measurement import Quality, Quantity
-from lumbargrade.domain.outlines import AXIAL_STRUCTURES, Structure
+from lumbargrade.domain.outlines import AXIAL_MM, AXIAL_SIZE, AXIAL_STRUCTURES, Structure
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
@@ -23,7 +23,6 @@ from lumbargrade.grading.predictor import Predictor
 from lumbargrade.grading.study import grade_study
 from lumbargrade.phantom.study import plan_study
 from lumbargrade.starter.grader import Grades
-from lumbargrade.starter.grid import AXIAL_MM, AXIAL_SIZE
 from lumbargrade.starter.model import Starter, open_starter
 from lumbargrade.starter.weights_file import (
     Figure,

@@ -11,8 +11,8 @@ import torch
 
 import fake_phantoms
 from lumbargrade.config import StreamConfig
-from lumbargrade.domain.outlines import Mark
-from lumbargrade.starter.grid import AXIAL_MM, SAGITTAL_MM, flatten
+from lumbargrade.domain.outlines import AXIAL_MM, SAGITTAL_MM, Mark
+from lumbargrade.starter.grid import flatten
 from lumbargrade.training.phantom_items import Items, item_maker, joined, phantom_loader
 
 

@@ -34,6 +34,10 @@ class Options:
 
 def run(options: Options) -> int:
     from lumbargrade.cli import grade, phantom
+    from lumbargrade.domain.errors import UsageError
+
+    if options.out.exists() and not options.out.is_dir():
+        raise UsageError(f"--out {options.out} is a file; give a folder")
 
     start = time.perf_counter()
     study, result = options.out / "study", options.out / "result"

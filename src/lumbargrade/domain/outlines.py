@@ -75,3 +75,8 @@ SAGITTAL_STRUCTURES: tuple[Structure, ...] = tuple(Structure)[: Structure.FORAME
 AXIAL_STRUCTURES: tuple[Structure, ...] = (
     *(Structure.OTHER, Structure.BODY, Structure.DISC, Structure.SAC, Structure.FACET),
 )
+
+#: Side of the pixels of the grid that sagittal slices are outlined on, mm.
+SAGITTAL_MM = 1.5
+#: Side of the pixels (mm), and pixels a side, of the grid that axial slices are outlined on.
+AXIAL_MM, AXIAL_SIZE = 0.75, 128

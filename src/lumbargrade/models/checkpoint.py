@@ -109,11 +109,28 @@ def save_model(
     folder = Path(path)
     network = network.network if isinstance(network, Model) else network
     state = network.state_dict() if isinstance(network, nn.Module) else network
+    write_weights(folder, state, _HEADER, _meta_to_dict(meta))
+
+
+def write_weights(
+    folder: Path, state: Mapping[str, Tensor], header: str, meta: Mapping[str, Any]
+) -> None:
+    """Write a model folder: the weights with their metadata in the header, and a copy of those.
+
+    Args:
+        folder: created if missing.
+        state: parameters by name.
+        header: key of the metadata in the weight file; it tells kinds of models apart.
+        meta: plain JSON data.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
     tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
-    text = json.dumps(_meta_to_dict(meta), indent=1)
+    text = json.dumps(meta, indent=1)
     with atomic_path(folder / MODEL_WEIGHTS) as temporary:
         try:
-            save_file(tensors, temporary, metadata={_HEADER: text})
+            save_file(tensors, temporary, metadata={header: text})
         except SafetensorError as error:
             raise OSError(f"{folder / MODEL_WEIGHTS}: {error}") from None
     write_text(folder / MODEL_META, text + "\n")

@@ -6,22 +6,20 @@ the metadata in its header, and ``model.json``, a copy of the metadata.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from lumbargrade import __version__
 from lumbargrade.config import StarterRecipe, recipe_to_dict, require_starter_in_range
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.files.structures import parse_plain, structured
-from lumbargrade.files.writing import atomic_path, write_text
-from lumbargrade.models.checkpoint import MODEL_META, MODEL_WEIGHTS
+from lumbargrade.models.checkpoint import MODEL_WEIGHTS, write_weights
 from lumbargrade.networks.starter import AxialNetwork, SagittalNetwork
 from lumbargrade.networks.weights import require_finite, require_fit
 
@@ -67,14 +65,8 @@ def save_starter(folder: Path, network: nn.Module, meta: StarterMeta) -> None:
     Raises:
         OSError: if the folder cannot be written to.
     """
-    tensors = {n: t.detach().cpu().contiguous() for n, t in network.state_dict().items()}
-    text = json.dumps({**asdict(meta), "recipe": recipe_to_dict(meta.recipe)}, indent=1)
-    with atomic_path(folder / MODEL_WEIGHTS) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={_HEADER: text})
-        except SafetensorError as error:
-            raise OSError(f"{folder / MODEL_WEIGHTS}: {error}") from None
-    write_text(folder / MODEL_META, text + "\n")
+    plain = {**asdict(meta), "recipe": recipe_to_dict(meta.recipe)}
+    write_weights(folder, network.state_dict(), _HEADER, plain)
 
 
 def load_starter(folder: Path) -> tuple[nn.Module, StarterMeta]:

@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lumbargrade.domain.geometry import SlicePlane
-from lumbargrade.domain.outlines import AXIAL_STRUCTURES, Mark, Structure
+from lumbargrade.domain.outlines import (
+    AXIAL_MM,
+    AXIAL_SIZE,
+    AXIAL_STRUCTURES,
+    SAGITTAL_MM,
+    Mark,
+    Structure,
+)
 from lumbargrade.domain.vocabulary import Condition, Level, Side, Target
 from lumbargrade.phantom.acquisition import Look, acquire_slice, draw_series, store
 from lumbargrade.phantom.anatomy import L1, L5, LEVEL_CELL, SACRUM, Anatomy, Vector, sample_anatomy
@@ -26,10 +33,10 @@ from lumbargrade.phantom.tissue import Image
 #: Raised when the same seed and number give another sample.
 STREAM_VERSION = 7
 
-#: Slices, rows and columns of a sagittal sample, and mm of its pixels.
-SAGITTAL_SHAPE, SAGITTAL_MM = (3, 224, 160), 1.5
-#: Rows and columns of an axial sample, and mm of its pixels.
-AXIAL_SHAPE, AXIAL_MM = (128, 128), 0.75
+#: Slices, rows and columns of a sagittal sample.
+SAGITTAL_SHAPE = (3, 224, 160)
+#: Rows and columns of an axial sample.
+AXIAL_SHAPE = (AXIAL_SIZE, AXIAL_SIZE)
 #: Value of labels outside the acquired field.
 OUTSIDE = 255
 #: Width of a mark in the plane, and across slices by mark, mm (standard deviations). Discs and
@@ -142,9 +149,17 @@ def axial_sample(seed: int, number: int) -> AxialSample:
 
 
 def _offsets(draws: Draws) -> tuple[float, ...]:
-    """Distances (mm) of the planes over whose mean a slice is painted; the middle one is 0."""
-    thick = draws.number("thickness") * draws.number("interval")
-    return (-thick / 3, 0.0, thick / 3) if draws.happens("partial_chance") else (0.0,)
+    """Draw the thickness of slices and return `draw_offsets` for it."""
+    return draw_offsets(draws, draws.number("thickness") * draws.number("interval"))
+
+
+def draw_offsets(draws: Draws, thickness: float) -> tuple[float, ...]:
+    """Draw the distances (mm) of the planes over whose mean a slice is painted.
+
+    The middle one is 0; without partial volume it is the only one.
+    """
+    third = thickness / 3
+    return (-third, 0.0, third) if draws.happens("partial_chance") else (0.0,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ def _pillars(canvas: Canvas, anatomy: Anatomy, index: int) -> None:
     _bone(canvas, np.maximum(pedicle, np.abs(aside) - wide), lower.marrow)
     if index + 1 in anatomy.screws:
         screw = np.maximum(box(v, w - low, 22, 3.6, 3), np.abs(aside) - 3.4)
-        rod = np.maximum(ellipse(across, v - 27, 5, 5), -9.0)
+        rod = ellipse(across, v - 27, 5, 5)
         canvas.lay(np.minimum(screw, rod), float(values[Tissue.AIR]))
 
 

@@ -17,7 +17,7 @@ from lumbargrade.phantom.acquisition import stored_share
 from lumbargrade.phantom.anatomy import Anatomy
 from lumbargrade.phantom.ranges import Draws
 from lumbargrade.phantom.render import acquired_matrix, interpolated
-from lumbargrade.phantom.stream import acquire_part, draw_look, paint_parts
+from lumbargrade.phantom.stream import acquire_part, draw_look, draw_offsets, paint_parts
 from lumbargrade.phantom.study import SeriesPlan
 
 #: Largest stored value, of 12 bits.
@@ -46,9 +46,7 @@ def acquire_wide(
     pixel = coarse.spacing[0]
     # labels are points of the anatomy, so the image must not be distorted
     look = replace(draw_look(draws, anatomy, coarse, small, pixel, ordering), warp=None)
-    partial = draws.happens("partial_chance")
-    third = series.thickness / 3
-    offsets = (-third, 0.0, third) if partial else (0.0,)
+    offsets = draw_offsets(draws, series.thickness)
     images = np.empty((len(series.planes), *small), np.float32)
     for k, plane in enumerate(series.planes):
         acquired, _ = acquired_matrix(plane, series.shape, series.pixel)

@@ -22,17 +22,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lumbargrade.domain.geometry import FloatArray, apply_homography
+from lumbargrade.domain.outlines import AXIAL_MM, AXIAL_SIZE, SAGITTAL_MM
 from lumbargrade.domain.point import Point, Xyz
 from lumbargrade.domain.upright import AXIAL, SliceMaps, Upright
 from lumbargrade.domain.vocabulary import Target
 from lumbargrade.domain.volume import Volume
 
-#: Side of a pixel of the sagittal grid, mm.
-SAGITTAL_MM = 1.5
 #: Height and width of a sagittal grid are multiples of this.
 MULTIPLE = 32
-#: Side of a pixel of the axial grid, mm, and side of the grid, pixels (96 mm).
-AXIAL_MM, AXIAL_SIZE = 0.75, 128
 #: Standard deviation of the local mean that removes coil shading, mm. Larger than a vertebra with
 #: its disc is deep, so that the contrast between neighbouring tissues stays.
 SHADING_MM = 24.0

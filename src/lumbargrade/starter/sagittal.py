@@ -19,7 +19,14 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import expit, log_softmax, softmax
 
 from lumbargrade.domain.geometry import FloatArray
-from lumbargrade.domain.outlines import SAGITTAL_STRUCTURES, SEGMENT_OF, Mark, Segment, Structure
+from lumbargrade.domain.outlines import (
+    SAGITTAL_MM,
+    SAGITTAL_STRUCTURES,
+    SEGMENT_OF,
+    Mark,
+    Segment,
+    Structure,
+)
 from lumbargrade.domain.point import Point, Xyz
 from lumbargrade.domain.upright import BACK, FEET, LEFT
 from lumbargrade.domain.views import find_spaces, spine_directions
@@ -33,7 +40,6 @@ from lumbargrade.domain.vocabulary import (
 )
 from lumbargrade.domain.volume import Volume
 from lumbargrade.starter.grid import (
-    SAGITTAL_MM,
     Images,
     SagittalGrid,
     coarse,

@@ -18,10 +18,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from lumbargrade.config import StarterName, StreamConfig
-from lumbargrade.domain.outlines import Segment, Structure
+from lumbargrade.domain.outlines import AXIAL_MM, SAGITTAL_MM, Segment, Structure
 from lumbargrade.networks.starter import MARK_STRIDE, SEGMENT_STRIDE
 from lumbargrade.networks.starter_losses import IGNORED
-from lumbargrade.starter.grid import AXIAL_MM, MULTIPLE, SAGITTAL_MM, flatten, neighbours
+from lumbargrade.starter.grid import MULTIPLE, flatten, neighbours
 from lumbargrade.training.loader import quiet_worker
 
 

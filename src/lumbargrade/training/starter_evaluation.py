@@ -12,14 +12,20 @@ from torch import nn
 
 from lumbargrade.config import StarterName
 from lumbargrade.domain.geometry import FloatArray
-from lumbargrade.domain.outlines import AXIAL_STRUCTURES, SAGITTAL_STRUCTURES, Mark, Segment
+from lumbargrade.domain.outlines import (
+    AXIAL_MM,
+    AXIAL_STRUCTURES,
+    SAGITTAL_MM,
+    SAGITTAL_STRUCTURES,
+    Mark,
+    Segment,
+)
 from lumbargrade.networks.starter import (
     MARK_STRIDE,
     AxialOutput,
     SagittalOutput,
 )
 from lumbargrade.networks.starter_losses import IGNORED
-from lumbargrade.starter.grid import AXIAL_MM, SAGITTAL_MM
 from lumbargrade.training.phantom_items import Items
 
 #: Seed of the held-out phantoms; no network may be trained with it.
