@@ -98,8 +98,8 @@ def test_measurements_that_contradict_themselves_are_refused(
 
 def test_tables_have_the_grade_by_measurement_and_all_measurements(tmp_path: Path) -> None:
     prediction = graded().prediction
-    write_findings_csv(tmp_path / "f.csv", [("", prediction)])
-    write_measurements_csv(tmp_path / "m.csv", [("a", prediction), ("b", prediction)])
+    write_findings_csv(tmp_path / "f.csv", prediction)
+    write_measurements_csv(tmp_path / "m.csv", prediction)
 
     def rows(name: str) -> list[dict[str, str]]:
         with (tmp_path / name).open(newline="", encoding="utf-8") as lines:
@@ -111,8 +111,7 @@ def test_tables_have_the_grade_by_measurement_and_all_measurements(tmp_path: Pat
     assert known["foramen_height"]["severe_from"] == ""
     assert [known["foramen_height"][k] for k in ("value", "unit")] == ["14.0", "mm"]
     measured = rows("m.csv")
-    assert [r["folder"] for r in measured] == ["a"] * 3 + ["b"] * 3
-    assert [r["level"] for r in measured[:3]] == ["l4_l5", "l5_s1", ""]
+    assert [r["level"] for r in measured] == ["l4_l5", "l5_s1", ""]
     assert measured[1]["side"] == "left"
     assert measured[1]["remark"] == "unclear"
 

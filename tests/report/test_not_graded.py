@@ -37,7 +37,7 @@ from lumbargrade.grading.findings_file import GradedStudy, read_findings
 from lumbargrade.grading.members import Member, load_member
 from lumbargrade.grading.results import read_results
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.report.grading import GradingSummary, write_summary
+from lumbargrade.report.overview import GradingSummary, Overview, StudyEntry
 from lumbargrade.report.study import grade_counts, write_study
 from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.scoring.calibration import Calibration, Method
@@ -277,8 +277,7 @@ def test_what_has_no_evidence_is_absent_with_its_reason_everywhere(
     assert set(prediction.findings) == set(FINDINGS) - set(expected)
     graded = write_study(tmp_path / "1", made.study, prediction, flip=False, fingerprint="x")
     require_same_everywhere(tmp_path / "1", graded)
-    summary = GradingSummary(tmp_path, {"1": graded}, (), (), ())
-    write_summary(summary)
+    summary = overview_of(tmp_path, graded)
     (entry,) = summary.as_dict()["studies"]
     assert entry["not_graded"] == len(expected)
     assert table_of(tmp_path / "findings.csv") == table_of(tmp_path / "1" / "findings.csv")
@@ -296,9 +295,16 @@ def test_the_overview_names_levels_unless_all_have_the_grade(tmp_path: Path) -> 
     found = {t: Finding(t, (0.1, 0.2, 0.7) if t in severe else (0.7, 0.2, 0.1)) for t in foramina}
     absent = dict.fromkeys([t for t in FINDINGS if t not in found], "no models")
     graded = GradedStudy(StudyPrediction("1", found).without(absent), (), False, "x")
-    write_summary(GradingSummary(tmp_path, {"1": graded}, (), (), ()))
+    overview_of(tmp_path, graded)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert page.count("<td>Severe (all levels)</td><td>Severe (L4/L5)</td>") == 1
+
+
+def overview_of(out: Path, graded: GradedStudy) -> GradingSummary:
+    """Write the overview of one study, whose folder is called 1."""
+    overview = Overview(out)
+    overview.add(StudyEntry.of("1", graded))
+    return overview.finish(["1"], (), ())
 
 
 def table_of(path: Path) -> list[dict[str, str]]:

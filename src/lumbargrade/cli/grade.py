@@ -82,7 +82,7 @@ def run(options: Options) -> int:
         print(json.dumps(summary.as_dict()))
     if not summary.graded:
         return 3
-    return 1 if any(p.fatal for p in summary.all_problems) else 0
+    return 0 if summary.complete else 1
 
 
 def _open(options: Options) -> Predictor:

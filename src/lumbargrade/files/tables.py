@@ -183,9 +183,13 @@ def _lines(text: str, origin: Path | str) -> Iterator[list[str]]:
 
 def table_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     """Return a CSV table; numbers read back exactly, None is empty, lists are joined by ``;``."""
+    return rows_text([header]) + rows_text(rows)
+
+
+def rows_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows of a CSV table without its header; see `table_text`."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
     writer.writerows([_cell(value) for value in row] for row in rows)
     return stream.getvalue()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -344,24 +344,17 @@ def read_findings(path: Path) -> GradedStudy:
     )
 
 
-def write_findings_csv(path: Path, studies: Iterable[tuple[str, StudyPrediction]]) -> None:
-    """Write 25 rows per study atomically.
+def write_findings_csv(path: Path, prediction: StudyPrediction) -> None:
+    """Write the table of a study's findings atomically; see `findings_rows`."""
+    write_table(path, COLUMNS, findings_rows(prediction))
+
+
+def findings_rows(prediction: StudyPrediction) -> list[list[object]]:
+    """Return 25 rows of the columns `COLUMNS`.
 
     An absent finding has its reason in ``not_graded`` and no grade, probabilities or point.
-
-    Args:
-        path: the CSV file.
-        studies: folder and findings of each study; the first column holds the folders, unless all
-            are empty.
     """
-    listed = list(studies)
-    named = any(folder for folder, _ in listed)
-    rows = (
-        [*([folder] if named else []), *_csv_row(prediction, target)]
-        for folder, prediction in listed
-        for target in FINDINGS
-    )
-    write_table(path, [*(["folder"] if named else []), *COLUMNS], rows)
+    return [_csv_row(prediction, target) for target in FINDINGS]
 
 
 def _csv_row(prediction: StudyPrediction, target: Target) -> list[object]:
@@ -385,16 +378,14 @@ def _opinion_cells(opinion: Opinion | None) -> list[object]:
     return [o.grade.column, o.quantity, o.value, o.quantity.unit, o.moderate, o.severe]
 
 
-def write_measurements_csv(path: Path, studies: Iterable[tuple[str, StudyPrediction]]) -> None:
-    """Write a row per measurement atomically; the arguments are as in `write_findings_csv`."""
-    listed = list(studies)
-    named = any(folder for folder, _ in listed)
-    rows = (
-        [*([folder] if named else []), p.study_id, *_measurement_cells(m)]
-        for folder, p in listed
-        for m in p.measurements
-    )
-    write_table(path, [*(["folder"] if named else []), *MEASUREMENT_COLUMNS], rows)
+def write_measurements_csv(path: Path, prediction: StudyPrediction) -> None:
+    """Write the table of a study's measurements atomically; see `measurement_rows`."""
+    write_table(path, MEASUREMENT_COLUMNS, measurement_rows(prediction))
+
+
+def measurement_rows(prediction: StudyPrediction) -> list[list[object]]:
+    """Return a row of the columns `MEASUREMENT_COLUMNS` per measurement."""
+    return [[prediction.study_id, *_measurement_cells(m)] for m in prediction.measurements]
 
 
 def _measurement_cells(m: Measurement) -> list[object]:

@@ -73,9 +73,9 @@ def write_study(
     """
     lines = _draw(folder, study, prediction)
     graded = GradedStudy(prediction, tuple(lines), flip, fingerprint, about)
-    write_findings_csv(folder / TABLE_FILE, [("", prediction)])
+    write_findings_csv(folder / TABLE_FILE, prediction)
     if prediction.measurements:
-        write_measurements_csv(folder / MEASUREMENTS_FILE, [("", prediction)])
+        write_measurements_csv(folder / MEASUREMENTS_FILE, prediction)
     _write_study_page(folder / PAGE_FILE, graded)
     write_findings(folder / FINDINGS_FILE, graded)
     return graded

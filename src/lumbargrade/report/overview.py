@@ -1,0 +1,313 @@
+"""Overview of a grading run: tables, pages and a summary of all studies, in little memory.
+
+A run over many thousand studies keeps a short line per study (`StudyLine`). The rows of the tables
+of all studies wait in files without a name, and are written in the order of the studies at the end.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from lumbargrade import __version__
+from lumbargrade.domain.errors import Problem
+from lumbargrade.domain.findings import ModelSource, StudyPrediction
+from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, plain_name
+from lumbargrade.files.tables import rows_text
+from lumbargrade.files.writing import atomic_path
+from lumbargrade.grading.findings_file import (
+    COLUMNS,
+    MEASUREMENT_COLUMNS,
+    NOTICE,
+    GradedStudy,
+    findings_rows,
+    measurement_rows,
+)
+from lumbargrade.report.page import PAGE_FILE, Link, Section, Table, Text, problem_table, write_page
+from lumbargrade.report.study import MEASUREMENTS_FILE, TABLE_FILE, grade_counts
+from lumbargrade.report.text import counted, write_json
+
+SUMMARY_FILE = "summary.json"
+
+#: Studies on one page of the overview; a browser is slow with much longer tables.
+PAGE_ROWS = 1000
+#: Names of the pages after the first.
+FURTHER_PAGE = re.compile(r"index-\d+\.html")
+
+#: Conditions with their side, in the order of the columns.
+_COLUMNS = tuple(dict.fromkeys(t.sided_condition for t in TABLE_ORDER))
+
+
+@dataclass(frozen=True)
+class StudyLine:
+    """What the overview says of one graded study.
+
+    Attributes:
+        folder: name of the folder with its results.
+        study_id: its id.
+        counts: number of findings by grade, and of those that are not graded.
+        worst: the worst grade of each condition and side, with its levels.
+        numbering: how certain the names of the levels are; empty if the models do not decide this.
+        numbering_certain: whether they are certain; None if the models do not decide this.
+        problems: number of problems of its images.
+        images_lost: whether images were left out because of a problem.
+        sources: the models.
+        about: what a reader must know of the models; see `Predictor.about`.
+        reused: whether an earlier run had written the results.
+    """
+
+    folder: str
+    study_id: str
+    counts: Mapping[str, int]
+    worst: tuple[str, ...]
+    numbering: str
+    numbering_certain: bool | None
+    problems: int
+    images_lost: bool
+    sources: tuple[ModelSource, ...]
+    about: str
+    reused: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "study_id": self.study_id,
+            "folder": self.folder,
+            "reused": self.reused,
+            **self.counts,
+            "problems": self.problems,
+            "images_lost": self.images_lost,
+            "numbering_certain": self.numbering_certain,
+        }
+
+
+@dataclass(frozen=True)
+class StudyEntry:
+    """All that the overview needs of one graded study: a few ten kilobytes, without pixels.
+
+    Attributes:
+        line: what is kept in memory and shown on the page.
+        findings, measurements: its rows of the tables of all studies, as CSV.
+    """
+
+    line: StudyLine
+    findings: str
+    measurements: str
+
+    @classmethod
+    def of(cls, folder: str, graded: GradedStudy, *, reused: bool = False) -> StudyEntry:
+        """The entry of a study.
+
+        Args:
+            folder: name of the folder with its results.
+            graded: the results.
+            reused: whether an earlier run had written them.
+        """
+        p = graded.prediction
+        line = StudyLine(
+            folder=folder,
+            study_id=p.study_id,
+            counts=grade_counts(p),
+            worst=tuple(_worst(p, name) for name in _COLUMNS),
+            numbering=_numbered(p),
+            numbering_certain=None if p.numbering is None else p.numbering.certain,
+            problems=len(p.problems),
+            images_lost=any(problem.fatal for problem in p.problems),
+            sources=p.sources,
+            about=graded.about,
+            reused=reused,
+        )
+        findings = rows_text([folder, *row] for row in findings_rows(p))
+        return cls(line, findings, rows_text([folder, *row] for row in measurement_rows(p)))
+
+
+@dataclass(frozen=True)
+class GradingSummary:
+    """Summary of a grading run.
+
+    Attributes:
+        out: the folder of the results.
+        graded: the graded studies.
+        failed: studies and paths that could not be graded.
+        problems: problems of files that belong to no study.
+    """
+
+    out: Path
+    graded: tuple[StudyLine, ...]
+    failed: tuple[Problem, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every study was graded and no image was left out."""
+        lost = any(line.images_lost for line in self.graded)
+        return not (lost or any(p.fatal for p in (*self.failed, *self.problems)))
+
+    def as_dict(self) -> dict[str, Any]:
+        models = dict.fromkeys(s for line in self.graded for s in line.sources)
+        return {
+            "lumbargrade": __version__,
+            "notice": NOTICE,
+            "out": str(self.out),
+            "models": [{"recipe": s.recipe, "fold": s.fold} for s in models],
+            "studies": [line.as_dict() for line in self.graded],
+            "failed": [p.as_dict() for p in self.failed],
+            "problems": [p.as_dict() for p in self.problems],
+        }
+
+    def text(self) -> str:
+        """A few lines for the log."""
+        page = f"; open {self.out / PAGE_FILE}" if self.graded else ""
+        lines = [f"{counted(len(self.graded), 'study', 'studies')} graded{page}"]
+        if reused := sum(line.reused for line in self.graded):
+            lines.append(f"{reused} of them were graded by an earlier run (--restart grades again)")
+        if self.failed:
+            lines.append(f"{len(self.failed)} could not be graded:")
+            lines += [f"  {p}" for p in self.failed]
+        return "\n".join(lines)
+
+
+class Overview:
+    """Collects the entries of a run and writes its overview; safe to use from several threads.
+
+    Args:
+        out: the folder of the results, which must exist.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._lines: dict[str, StudyLine] = {}
+        self._findings, self._measurements = _Pieces(out), _Pieces(out)
+        self._lock = threading.Lock()
+
+    def add(self, entry: StudyEntry) -> None:
+        """Add a study; an earlier entry of the same folder is replaced."""
+        folder = entry.line.folder
+        with self._lock:
+            self._lines[folder] = entry.line
+            self._findings.put(folder, entry.findings)
+            self._measurements.put(folder, entry.measurements)
+
+    def finish(
+        self, folders: Sequence[str], failed: Sequence[Problem], problems: Sequence[Problem]
+    ) -> GradingSummary:
+        """Write the pages, the tables and the summary, each atomically, if any study was graded.
+
+        Args:
+            folders: names of all folders in the order of the overview.
+            failed: studies and paths that could not be graded.
+            problems: problems of files that belong to no study.
+        """
+        graded = tuple(self._lines[folder] for folder in folders if folder in self._lines)
+        summary = GradingSummary(self.out, graded, tuple(failed), tuple(problems))
+        if graded:
+            order = [line.folder for line in graded]
+            self._findings.write(self.out / TABLE_FILE, ["folder", *COLUMNS], order)
+            if self._measurements.filled:
+                header = ["folder", *MEASUREMENT_COLUMNS]
+                self._measurements.write(self.out / MEASUREMENTS_FILE, header, order)
+            _write_pages(summary)
+            write_json(self.out / SUMMARY_FILE, summary.as_dict())
+        self._findings.close()
+        self._measurements.close()
+        return summary
+
+
+class _Pieces:
+    """Pieces of a table by the folder of their study, kept in a file that has no name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed by close
+        self._places: dict[str, tuple[int, int]] = {}
+
+    @property
+    def filled(self) -> bool:
+        return any(length for _, length in self._places.values())
+
+    def put(self, name: str, text: str) -> None:
+        content = text.encode(errors="backslashreplace")
+        self._places[name] = (self._file.seek(0, 2), len(content))
+        self._file.write(content)
+
+    def write(self, path: Path, header: Sequence[str], names: Sequence[str]) -> None:
+        """Write a table of the pieces with these names, in this order."""
+        with atomic_path(path) as temporary, temporary.open("wb") as table:
+            table.write(rows_text([header]).encode())
+            for name in names:
+                start, length = self._places[name]
+                self._file.seek(start)
+                table.write(self._file.read(length))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _write_pages(summary: GradingSummary) -> None:
+    lines = summary.graded
+    starts = range(0, len(lines), PAGE_ROWS)
+    names = [PAGE_FILE if i == 0 else f"index-{i + 1}.html" for i in range(len(starts))]
+    ranges = [f"{s + 1} to {min(s + PAGE_ROWS, len(lines))}" for s in starts]
+    links = [[Link(text, name)] for text, name in zip(ranges, names, strict=True)]
+    listed = [Section("Pages", [Table(["studies"], links)])] if len(names) > 1 else []
+    note = (
+        "Each cell has the worst grade of a condition and side, with its levels. The page of a "
+        "study gives the reason for each finding that is not graded."
+    )
+    abouts = " ".join(dict.fromkeys(line.about for line in lines if line.about))
+    beside = []
+    if summary.failed:
+        beside.append(Section("Studies not graded", [_failed_table(summary.failed)]))
+    if summary.problems:
+        beside.append(Section("Files without a study", [problem_table(summary.problems)]))
+    for start, name, text in zip(starts, names, ranges, strict=True):
+        title = "Studies" if len(names) == 1 else f"Studies {text}"
+        table = _overview(lines[start : start + PAGE_ROWS])
+        sections = [*listed, Section(title, [Text(note), table])]
+        sections += beside if name == PAGE_FILE else []
+        write_page(summary.out / name, "Graded studies", sections, NOTICE, abouts)
+    for path in summary.out.iterdir():
+        if FURTHER_PAGE.fullmatch(path.name) and path.name not in names:
+            path.unlink()  # of an earlier run with more studies
+
+
+def _overview(lines: Sequence[StudyLine]) -> Table:
+    numbered = any(line.numbering for line in lines)
+    rows: list[list[object]] = []
+    for line in lines:
+        link = Link(line.study_id or line.folder, f"{line.folder}/{PAGE_FILE}")
+        counts = (line.counts["not_graded"] or None, line.problems or None)
+        rows.append([link, *line.worst, *([line.numbering] if numbered else []), *counts])
+    header = ["study", *map(plain_name, _COLUMNS), *(["numbering"] if numbered else [])]
+    return Table([*header, "not graded", "problems"], rows)
+
+
+def _numbered(prediction: StudyPrediction) -> str:
+    numbering = prediction.numbering
+    if numbering is None:
+        return ""
+    if numbering.shift:
+        return f"shifted by {numbering.shift:+d}"
+    return f"{numbering.confidence:.0%}" + ("" if numbering.certain else ", uncertain")
+
+
+def _worst(prediction: StudyPrediction, sided_condition: str) -> str:
+    mine = [t for t in FINDINGS if t.sided_condition == sided_condition]
+    found = [prediction.findings[t] for t in mine if t in prediction.findings]
+    if not found:
+        return "not graded"
+    worst = max(f.grade for f in found)
+    text = worst.label
+    if worst is not Grade.NORMAL_MILD:
+        levels = [f.target.level.label for f in found if f.grade is worst]
+        text += " (all levels)" if len(levels) == len(mine) else f" ({', '.join(levels)})"
+    if absent := [t.level.label for t in mine if t not in prediction.findings]:
+        text += f"; not graded: {', '.join(absent)}"
+    return text
+
+
+def _failed_table(failed: Sequence[Problem]) -> Table:
+    return Table(("study", "problem", "what to do"), [[p.study, p.what, p.advice] for p in failed])
