@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.files.extras import train_extra
+from lumbargrade.files.extras import needs_extra
 
 #: Refuses the packages of the extra, as if they were not installed.
 REFUSE = """
@@ -57,8 +57,8 @@ def test_a_command_that_needs_the_extra_names_it() -> None:
 
 
 def test_a_package_of_no_extra_is_missing_as_python_says_it() -> None:
-    with pytest.raises(ModuleNotFoundError, match="numpyy"), train_extra("this"):
+    with pytest.raises(ModuleNotFoundError, match="numpyy"), needs_extra("this"):
         import numpyy  # noqa: F401
     said = r"this needs timm, .*lumbargrade\[train\]"
-    with pytest.raises(UsageError, match=said), train_extra("this"):
+    with pytest.raises(UsageError, match=said), needs_extra("this"):
         raise ModuleNotFoundError("No module named 'timm.layers'", name="timm.layers")

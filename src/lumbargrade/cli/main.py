@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
     import tyro
 
-    from lumbargrade.files.extras import train_extra
+    from lumbargrade.files.extras import needs_extra
 
     defaults = getattr(command, "defaults", None)
     try:
@@ -105,7 +105,7 @@ def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
             prog=f"lumbargrade {name}",
             description=command.__doc__,
         )
-        with train_extra(f"`lumbargrade {name}`"):
+        with needs_extra(f"`lumbargrade {name}`"):
             return int(command.run(options))
     except SystemExit as stop:
         return int(stop.code or 0)

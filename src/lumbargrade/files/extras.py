@@ -7,27 +7,35 @@ from contextlib import contextmanager
 
 from lumbargrade.domain.errors import UsageError
 
-#: Packages of the extra ``train``, by the names that are imported.
-TRAIN = frozenset({"onnx", "onnxscript", "safetensors", "tensorboard", "timm", "torch"})
+#: Packages by the names that are imported -> the extra of this package that installs them.
+EXTRA_OF = {
+    "onnx": "train",
+    "onnxscript": "train",
+    "ray": "ray",
+    "safetensors": "train",
+    "tensorboard": "train",
+    "timm": "train",
+    "torch": "train",
+}
 
 
 @contextmanager
-def train_extra(what: str) -> Iterator[None]:
-    """Replace the error that a package of the extra ``train`` is missing by one that says so.
+def needs_extra(what: str) -> Iterator[None]:
+    """Replace the error that a package of an extra is missing by one that says so.
 
     Args:
         what: what needs the package, to begin the text with.
 
     Raises:
-        UsageError: if a package of the extra is imported but not installed.
+        UsageError: if a package of an extra is imported but not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in TRAIN:
+        if package not in EXTRA_OF:
             raise
         raise UsageError(
             f"{what} needs {package}, which is not installed; "
-            "install it with `pip install 'lumbargrade[train]'`"
+            f"install it with `pip install 'lumbargrade[{EXTRA_OF[package]}]'`"
         ) from error

@@ -15,7 +15,7 @@ from lumbargrade.domain.plausible import judge
 from lumbargrade.domain.reasons import by_reason, named, no_series
 from lumbargrade.domain.vocabulary import FINDINGS, KIND_OF, SeriesKind
 from lumbargrade.domain.volume import Volume
-from lumbargrade.files.extras import train_extra
+from lumbargrade.files.extras import needs_extra
 from lumbargrade.grading.predictor import Predictor, explained
 from lumbargrade.starter.model import open_starter
 
@@ -124,7 +124,7 @@ def _opened(
 ) -> Predictor:
     if models is None:
         return open_starter()
-    with train_extra("grading with your own models"):
+    with needs_extra("grading with your own models"):
         from lumbargrade.grading.ensembles import ensemble_of
 
         return ensemble_of(models, guides, flip=flip, device=device)
