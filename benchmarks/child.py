@@ -19,6 +19,8 @@ from typing import Any
 
 from benchmarks.common import ROOT
 
+from lumbargrade.files.timing import peak_memory
+
 #: Modules that commands import only when they run.
 _IMPORTS = {
     "prepare": ("lumbargrade.lsdc.prepare",),
@@ -119,11 +121,7 @@ def command(*argv: str) -> Callable[[], None]:
 
 def peak_mib() -> float:
     """The most memory that this process has held, MiB."""
-    # on Linux ru_maxrss begins with the size of the process that started this one
-    if (peak := _status_mib("VmHWM")) is not None:
-        return peak
-    per_mib = 1024**2 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / per_mib
+    return peak_memory() / 2**20
 
 
 def held_mib() -> float:

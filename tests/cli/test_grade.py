@@ -344,3 +344,34 @@ def test_the_real_study_is_graded(shared: Path, models: Path, tmp_path: Path) ->
         assert np.isfinite(finding.point.patient).all()
     page = (tmp_path / "100206310" / "index.html").read_text()
     assert page.count("<figure>") == 3
+
+
+def test_without_pictures_the_findings_are_the_same(
+    graded: Path, models: Path, two: Path, tmp_path: Path
+) -> None:
+    assert grade(models, tmp_path, two / "anna", "--no-pictures") == 0
+    name = uid(two / "anna")
+    assert not (tmp_path / name / "pictures").exists()
+    page = (tmp_path / name / "index.html").read_text(encoding="utf-8")
+    assert "<img" not in page
+    assert "Rings are" not in page
+    drawn, bare = (read_findings(out / name / "findings.json") for out in (graded, tmp_path))
+    assert bare.prediction.findings == drawn.prediction.findings
+    assert [s.slices for s in bare.series] == [s.slices for s in drawn.series]
+    assert any(s.pictures for s in drawn.series)
+    assert not any(s.pictures for s in bare.series)
+    assert grade(models, tmp_path, two / "anna") == 0
+    assert (tmp_path / name / "pictures").exists()
+
+
+def test_the_profile_names_the_stages_and_the_peak_memory(
+    models: Path, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert grade(models, tmp_path, two, "--profile") == 0
+    printed = capsys.readouterr().err
+    calls = {line[:22].strip(): line.split()[-1] for line in printed.splitlines()}
+    assert (calls["read the images"], calls["draw the pictures"]) == ("2", "2")
+    assert calls["scan the headers"] == "1"
+    assert "peak memory" in printed
+    assert grade(models, tmp_path / "quiet", two) == 0
+    assert "peak memory" not in capsys.readouterr().err

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ from lumbargrade.cli.model_options import ModelOptions
 
 if TYPE_CHECKING:
     from lumbargrade.grading.predictor import Predictor
+    from lumbargrade.report.grading import ResultFolder
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,10 @@ class Options(ModelOptions):
     wrongly; 1: what was L4/L5 becomes L5/S1, -1: what was L5/S1 becomes L4/L5"""
     restart: bool = False
     """also grade studies again that were graded before"""
+    pictures: bool = True
+    """draw pictures; without them, a page has only tables"""
+    profile: bool = False
+    """print at the end where the time went, and the peak memory"""
     check_points: bool = True
     """do not grade findings whose points cannot be those of a lumbar spine; turn this off only to
     test models that were not trained to place points"""
@@ -50,39 +57,69 @@ class Options(ModelOptions):
 
 
 def run(options: Options) -> int:
-    from lumbargrade.dicom.scan import find_studies
-    from lumbargrade.dicom.study import read_found
-    from lumbargrade.domain.errors import BadDicom, NothingDone
-    from lumbargrade.grading.predictor import recalibrated
-    from lumbargrade.grading.study import grade_study
-    from lumbargrade.report.grading import ResultFolder
-    from lumbargrade.report.text import log_problems
+    from lumbargrade.files.timing import Profile, profiled
 
-    _check(options)
-    predictor = recalibrated(_open(options), options.calibration)
+    if not options.profile:
+        return _run(options)
+    with profiled(Profile()) as profile:
+        code = _run(options)
+    print(profile.text(), file=sys.stderr)
+    return code
+
+
+def _run(options: Options) -> int:
+    from lumbargrade.files.timing import stage
+
+    with stage("start the program"):
+        from lumbargrade.dicom.scan import find_studies
+        from lumbargrade.grading.predictor import recalibrated
+        from lumbargrade.report.grading import ResultFolder
+        from lumbargrade.report.text import log_problems
+
+        _check(options)
+    with stage("open the models"):
+        predictor = recalibrated(_open(options), options.calibration)
     if predictor.about:
         log.info("%s", predictor.about)
     if not predictor.calibrated:
         log.info("probabilities are not calibrated; `blend` and `recalibrate` fit a calibration")
-    found = find_studies(options.studies)
+    with stage("scan the headers"):
+        found = find_studies(options.studies)
     log_problems(log, found.problems)
     options.out.mkdir(parents=True, exist_ok=True)
-    how = f"{options.check_points}|{predictor.fingerprint()}"
-    results = ResultFolder(options.out, found, how, restart=options.restart)
-    for one in results.waiting():
-        try:
-            study = read_found(one.study)
-            prediction = grade_study(study, predictor, check_points=options.check_points)
-            results.write(one, study, prediction, flip=predictor.flips, about=predictor.about)
-        except (BadDicom, NothingDone) as error:
-            results.fail(one, error)
-    summary = results.finish()
+    how = f"{options.check_points}|{options.pictures}|{predictor.fingerprint()}"
+    results = ResultFolder(
+        options.out, found, how, restart=options.restart, pictures=options.pictures
+    )
+    _grade(results, predictor, check_points=options.check_points)
+    with stage("write the overview"):
+        summary = results.finish()
     log.info("%s", summary.text())
     if options.json:
         print(json.dumps(summary.as_dict()))
     if not summary.graded:
         return 3
     return 0 if summary.complete else 1
+
+
+def _grade(results: ResultFolder, predictor: Predictor, *, check_points: bool) -> None:
+    """Grade all studies; the next is read and the last is written meanwhile."""
+    from lumbargrade.dicom.study import read_found
+    from lumbargrade.domain.errors import BadDicom, NothingDone
+    from lumbargrade.files.overlap import WriteBehind, read_ahead
+    from lumbargrade.grading.study import grade_study
+
+    waiting = results.waiting()
+    with WriteBehind() as writer:
+        for one, reading in read_ahead(waiting, lambda following: read_found(following.study)):
+            try:
+                study = reading.result()
+                prediction = grade_study(study, predictor, check_points=check_points)
+            except (BadDicom, NothingDone) as error:
+                results.fail(one, error)
+                continue
+            write = partial(results.write, flip=predictor.flips, about=predictor.about)
+            writer.submit(partial(write, one, study, prediction))
 
 
 def _open(options: Options) -> Predictor:

@@ -16,6 +16,7 @@ from lumbargrade.dicom.splitting import Part, split_series
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
+from lumbargrade.files.timing import stage
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def read_found(found: FoundStudy) -> Study:
     Raises:
         BadDicom: if no series can be used.
     """
-    study = _assembled(found.current(), f"study {found.study_id}")
+    with stage("read the images"):
+        study = _assembled(found.current(), f"study {found.study_id}")
     return replace(study, problems=(*found.problems, *study.problems))
 
 

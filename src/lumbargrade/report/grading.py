@@ -68,13 +68,22 @@ class ResultFolder:
         found: the studies.
         models: fingerprint of the models and of their use.
         restart: grade all studies again.
+        pictures: draw pictures of the findings.
 
     Raises:
         UsageError: if the results of a study would be written into a folder of images.
     """
 
-    def __init__(self, out: Path, found: FoundStudies, models: str, *, restart: bool) -> None:
-        self.out, self.found, self.restart = out, found, restart
+    def __init__(
+        self,
+        out: Path,
+        found: FoundStudies,
+        models: str,
+        *,
+        restart: bool,
+        pictures: bool = True,
+    ) -> None:
+        self.out, self.found, self.restart, self.pictures = out, found, restart, pictures
         self._models = f"{__version__}|{models}"
         self._folders = _folders(found.studies, out)
         self._overview = Overview(out)
@@ -119,7 +128,13 @@ class ResultFolder:
         """
         where = self.out / one.folder
         graded = write_study(
-            where, study, prediction, flip=flip, about=about, fingerprint=one.fingerprint
+            where,
+            study,
+            prediction,
+            flip=flip,
+            about=about,
+            fingerprint=one.fingerprint,
+            pictures=self.pictures,
         )
         self._overview.add(StudyEntry.of(one.folder, graded))
         counts = grade_counts(prediction)

@@ -11,6 +11,7 @@ from lumbargrade.dicom.study import Study
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind, plain_name
 from lumbargrade.domain.volume import Volume
+from lumbargrade.files.timing import stage
 from lumbargrade.grading.findings_file import (
     NOTICE,
     GradedStudy,
@@ -59,6 +60,7 @@ def write_study(
     flip: bool,
     about: str = "",
     fingerprint: str,
+    pictures: bool = True,
 ) -> GradedStudy:
     """Write all results of a study; ``findings.json`` comes last and shows that they are complete.
 
@@ -70,15 +72,23 @@ def write_study(
         flip: whether any model was also run on mirrored volumes (flip averaging).
         about: what a reader must know of the models; see `Predictor.about`.
         fingerprint: identifies the images and models that the findings were made from.
+        pictures: draw pictures of the findings and measurements.
     """
-    lines = _draw(folder, study, prediction)
+    with stage("draw the pictures"):
+        lines = _draw(folder, study, prediction) if pictures else _lines(study)
     graded = GradedStudy(prediction, tuple(lines), flip, fingerprint, about)
-    write_findings_csv(folder / TABLE_FILE, prediction)
-    if prediction.measurements:
-        write_measurements_csv(folder / MEASUREMENTS_FILE, prediction)
-    _write_study_page(folder / PAGE_FILE, graded)
-    write_findings(folder / FINDINGS_FILE, graded)
+    with stage("write the results"):
+        write_findings_csv(folder / TABLE_FILE, prediction)
+        if prediction.measurements:
+            write_measurements_csv(folder / MEASUREMENTS_FILE, prediction)
+        _write_study_page(folder / PAGE_FILE, graded)
+        write_findings(folder / FINDINGS_FILE, graded)
     return graded
+
+
+def _lines(study: Study) -> list[SeriesLine]:
+    """Describe every series of a study without pictures."""
+    return [_line(volume, {}) for volume in (*study.volumes, *study.other)]
 
 
 def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[SeriesLine]:
@@ -128,7 +138,7 @@ def _write_study_page(path: Path, graded: GradedStudy) -> None:
     sections = [
         Section("Findings", [table, Text(meaning(graded))]),
         *_numbering(prediction),
-        Section("Pictures", _figures(graded)),
+        *_pictured(graded),
         *_measured(graded),
         Section("Points", [_points(findings)]),
         Section("Images and models", _origin(graded)),
@@ -229,14 +239,17 @@ def meaning(graded: GradedStudy) -> str:
     )
 
 
-def _figures(graded: GradedStudy) -> list[Block]:
+def _pictured(graded: GradedStudy) -> list[Section]:
     drawn = [
         Figure(line.pictures[name], f"{plain_name(name)}: {line.kind}, series {line.series_id}")
         for name in dict.fromkeys(t.sided_condition for t in TABLE_ORDER)
         for line in graded.series
         if name in line.pictures
     ]
-    return [Text("Rings are predicted points, labelled with the most probable grade."), *drawn]
+    if not drawn:
+        return []
+    said = Text("Rings are predicted points, labelled with the most probable grade.")
+    return [Section("Pictures", [said, *drawn])]
 
 
 def _points(findings: Sequence[Finding]) -> Table:

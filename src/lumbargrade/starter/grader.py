@@ -22,6 +22,7 @@ from lumbargrade.domain.reasons import not_finite
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.files.structures import parse_plain, structured
+from lumbargrade.files.timing import stage
 from lumbargrade.sampling.study import StudyCrops, cut_study
 
 #: Key of the file's metadata with the size of the crops (`CropConfig` as JSON).
@@ -96,9 +97,11 @@ def grade_levels(session: Session, volumes: Sequence[Volume], points: Sequence[P
     Raises:
         BadModel: if the network's file does not say how large its crops are.
     """
-    crops = cut_study(volumes, points, crop_config(session))
+    with stage("cut the crops"):
+        crops = cut_study(volumes, points, crop_config(session))
     there = {v.kind for v in volumes}
-    outputs = session.run(OUTPUTS, inputs_of(crops))
+    with stage("network grader"):
+        outputs = session.run(OUTPUTS, inputs_of(crops))
     probabilities: dict[Target, Probabilities] = {}
     seen_in: dict[Target, tuple[SeriesKind, ...]] = {}
     absent: dict[Target, str] = {}

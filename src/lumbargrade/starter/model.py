@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from threadpoolctl import ThreadpoolController
 
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
@@ -20,6 +23,7 @@ from lumbargrade.domain.reasons import uncertain_numbering
 from lumbargrade.domain.views import find_spaces
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
+from lumbargrade.files.timing import stage
 from lumbargrade.starter.axial import AxialReading, read_axial
 from lumbargrade.starter.bodies import Landmarks
 from lumbargrade.starter.grader import grade_levels
@@ -77,13 +81,23 @@ class Starter:
         )
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
-        sagittal = find_levels(volumes, self.weights.networks["sagittal"], shift=self.shift)
+        # the fits are small: more threads of the linear algebra cost a third more CPU time for
+        # nothing (see `benchmarks/profile_grade.py`)
+        with _libraries().limit(limits=1, user_api="blas"):
+            return self._predict(study_id, volumes)
+
+    def _predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
+        with stage("find the levels"):
+            network = self.weights.networks["sagittal"]
+            sagittal = find_levels(volumes, network, shift=self.shift)
         numbering = sagittal.numbering.summary()
         if not sagittal.numbering.levels:
             why = sagittal.numbering.reason if sagittal.series else "no usable sagittal series"
             return StudyPrediction(study_id, {}, absent=dict.fromkeys(FINDINGS, why))
-        axial = self._axial(volumes, sagittal)
-        measured = _measured(sagittal, axial)
+        with stage("read axial slices"):
+            axial = self._axial(volumes, sagittal)
+        with stage("measure"):
+            measured = _measured(sagittal, axial)
         recesses, no_recess = _recesses(axial)
         points = {**sagittal.points, **recesses}
         graded, not_measured = opinions(measured)
@@ -139,6 +153,12 @@ def open_starter(weights: Path = SHIPPED, *, shift: int = 0) -> Starter:
         BadModel: if a file is absent or damaged.
     """
     return Starter(open_weights(weights), shift)
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """The libraries of this process that have threads of their own."""
+    return ThreadpoolController()
 
 
 def _joined_landmarks(series: Sequence[SagittalSeries]) -> Landmarks:

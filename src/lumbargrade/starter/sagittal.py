@@ -39,6 +39,7 @@ from lumbargrade.domain.vocabulary import (
     Target,
 )
 from lumbargrade.domain.volume import Volume
+from lumbargrade.files.timing import stage
 from lumbargrade.starter.grid import (
     Images,
     SagittalGrid,
@@ -183,7 +184,8 @@ def find_levels(volumes: Sequence[Volume], network: Network, *, shift: int = 0) 
     for space in dict.fromkeys(spaces.values()):
         part = [s for s in seen if spaces[s.series_id] == space]
         joined = _join(part)
-        numbering = number([j.candidate for j in joined]).shifted(shift)
+        with stage("number the discs"):
+            numbering = number([j.candidate for j in joined]).shifted(shift)
         numberings.append(numbering)
         segments = numbering.segments
         for place, segment in zip(joined, segments, strict=True):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.files.structures import read_plain, structured
+from lumbargrade.files.timing import stage
 from lumbargrade.files.writing import sha256_of, write_text
 
 #: Folder of the weights that come with the package.
@@ -126,7 +127,8 @@ class OnnxNetwork:
         """Run the network on a batch (B, C, H, W); return its outputs by name, as float32."""
         names = [output.name for output in self.session.get_outputs()]
         (given,) = self.session.get_inputs()
-        values = self.session.run(names, {given.name: np.ascontiguousarray(image, np.float32)})
+        with stage(f"network {self.path.stem}"):
+            values = self.session.run(names, {given.name: np.ascontiguousarray(image, np.float32)})
         return {
             name: np.asarray(value, np.float32) for name, value in zip(names, values, strict=True)
         }
