@@ -75,6 +75,19 @@ def test_each_study_of_a_folder_gets_its_own_folder_and_all_a_summary(
     assert len(rows_of(graded / "findings.csv")) == 50
 
 
+def test_several_processes_give_the_results_of_one(
+    models: Path, two: Path, graded: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert grade(models, out, two, "--workers", 2) == 0
+    files = sorted(p.relative_to(graded) for p in graded.rglob("*") if p.is_file())
+    assert sorted(p.relative_to(out) for p in out.rglob("*") if p.is_file()) == files
+    for file in files:
+        if file.name != "summary.json":  # it names the folder
+            assert (out / file).read_bytes() == (graded / file).read_bytes(), file
+    assert grade(models, out, two, "--workers", 0) == 2
+
+
 def test_csv_and_json_say_the_same(graded: Path, two: Path) -> None:
     name = uid(two / "anna")
     told = json.loads((graded / name / "findings.json").read_text())

@@ -24,8 +24,10 @@ import tyro
 from lumbargrade.cli.model_options import ModelOptions
 
 if TYPE_CHECKING:
+    from lumbargrade.batch.worker import Opened
     from lumbargrade.grading.predictor import Predictor
     from lumbargrade.report.grading import ResultFolder
+    from lumbargrade.report.overview import GradingSummary
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,9 @@ class Options(ModelOptions):
     shift_levels: int = 0
     """only with the starter: move the names of the discs by this many levels if they are numbered
     wrongly; 1: what was L4/L5 becomes L5/S1, -1: what was L5/S1 becomes L4/L5"""
+    workers: int = 1
+    """number of processes that grade; each opens the models. A process that dies loses nothing: its
+    study is graded again"""
     restart: bool = False
     """also grade studies again that were graded before"""
     pictures: bool = True
@@ -72,13 +77,15 @@ def _run(options: Options) -> int:
 
     with stage("start the program"):
         from lumbargrade.dicom.scan import find_studies
-        from lumbargrade.grading.predictor import recalibrated
         from lumbargrade.report.grading import ResultFolder
         from lumbargrade.report.text import log_problems
 
         _check(options)
+    if options.workers > 1:
+        return _report(_grade_batch(options), options)
     with stage("open the models"):
-        predictor = recalibrated(_open(options), options.calibration)
+        opened = _open_models(options)
+        predictor = opened.predictor
     if predictor.about:
         log.info("%s", predictor.about)
     if not predictor.calibrated:
@@ -87,13 +94,16 @@ def _run(options: Options) -> int:
         found = find_studies(options.studies)
     log_problems(log, found.problems)
     options.out.mkdir(parents=True, exist_ok=True)
-    how = f"{options.check_points}|{options.pictures}|{predictor.fingerprint()}"
     results = ResultFolder(
-        options.out, found, how, restart=options.restart, pictures=options.pictures
+        options.out, found, opened.how, restart=options.restart, pictures=options.pictures
     )
     _grade(results, predictor, check_points=options.check_points)
     with stage("write the overview"):
         summary = results.finish()
+    return _report(summary, options)
+
+
+def _report(summary: GradingSummary, options: Options) -> int:
     log.info("%s", summary.text())
     if options.json:
         print(json.dumps(summary.as_dict()))
@@ -120,6 +130,34 @@ def _grade(results: ResultFolder, predictor: Predictor, *, check_points: bool) -
                 continue
             write = partial(results.write, flip=predictor.flips, about=predictor.about)
             writer.submit(partial(write, one, study, prediction))
+
+
+def _grade_batch(options: Options) -> GradingSummary:
+    """Grade by several processes."""
+    from lumbargrade.batch.run import grade_batch
+    from lumbargrade.dicom.scan import find_studies
+    from lumbargrade.report.text import log_problems
+
+    found = find_studies(options.studies)
+    log_problems(log, found.problems)
+    options.out.mkdir(parents=True, exist_ok=True)
+    return grade_batch(
+        partial(_open_models, options),
+        found,
+        options.out,
+        workers=options.workers,
+        restart=options.restart,
+    )
+
+
+def _open_models(options: Options) -> Opened:
+    """Open the models, as each process does that grades."""
+    from lumbargrade.batch.worker import Opened
+    from lumbargrade.grading.predictor import recalibrated
+
+    predictor = recalibrated(_open(options), options.calibration)
+    how = f"{options.check_points}|{options.pictures}|{predictor.fingerprint()}"
+    return Opened(predictor, how, options.check_points, options.pictures)
 
 
 def _open(options: Options) -> Predictor:
@@ -162,6 +200,8 @@ def _check(options: Options) -> None:
             raise UsageError("--shift-levels works only with the starter; omit it with --models")
     else:
         _check_starter(options)
+    if options.workers < 1:
+        raise UsageError(f"--workers {options.workers}: give 1 or more")
     if not any(path.exists() for path in options.studies):
         raise UsageError(f"{' and '.join(map(str, options.studies))}: no such file or folder")
     if options.out.exists() and not options.out.is_dir():

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -227,13 +227,17 @@ class FoundStudy:
         study_id: StudyInstanceUID, or the folder's name if files have none.
         files: its DICOM files, absolute and sorted.
         problems: files among them that could not be used.
-        scan: its series.
+        scan: its series; None if the headers were not kept.
     """
 
     study_id: str
     files: tuple[Path, ...]
     problems: tuple[Problem, ...]
-    scan: Scan = field(compare=False, repr=False)
+    scan: Scan | None = field(compare=False, repr=False)
+
+    def without_headers(self) -> FoundStudy:
+        """Return a copy without headers: small, and it can be sent to another process."""
+        return replace(self, scan=None)
 
     @property
     def folder(self) -> Path:
@@ -241,7 +245,9 @@ class FoundStudy:
         return Path(os.path.commonpath([f.parent for f in self.files]))
 
     def current(self) -> Scan:
-        """Its series; all headers are read again if a file has changed."""
+        """Its series; all headers are read again if they were not kept or a file has changed."""
+        if self.scan is None:
+            return _scan_files(self.files, {})
         known = {h.path: h.file.modified for s in self.scan.series for h in s.headers}
         if all(_modified(file) == known[file] for file in self.files):
             return self.scan

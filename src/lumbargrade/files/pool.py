@@ -63,7 +63,7 @@ def _outcomes(
     pool = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
+        initializer=start_worker,
     )
     try:
         numbers = {pool.submit(work, job): i for i, job in enumerate(jobs)}
@@ -76,7 +76,7 @@ def _outcomes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     # Ctrl-C reaches every process of the terminal; only the parent handles it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()

@@ -84,8 +84,8 @@ class ResultFolder:
         pictures: bool = True,
     ) -> None:
         self.out, self.found, self.restart, self.pictures = out, found, restart, pictures
-        self._models = f"{__version__}|{models}"
-        self._folders = _folders(found.studies, out)
+        self._models = models
+        self._folders = result_folders(found.studies, out)
         self._overview = Overview(out)
         self._failed = [p for p in found.problems if not p.file]
 
@@ -97,12 +97,11 @@ class ResultFolder:
                 self._folders.items(), desc="studies", unit="study", disable=hidden
             ):
                 try:
-                    content = self._models + study.fingerprint()
+                    one = Waiting(folder, study, result_fingerprint(self._models, study))
                 except BadDicom as error:
                     self.fail(Waiting(folder, study, ""), error)
                     continue
-                one = Waiting(folder, study, hashlib.sha256(content.encode()).hexdigest())
-                known = None if self.restart else self._known(one)
+                known = None if self.restart else known_result(self.out / folder, one.fingerprint)
                 if known is None:
                     yield one
                 else:
@@ -137,22 +136,11 @@ class ResultFolder:
             pictures=self.pictures,
         )
         self._overview.add(StudyEntry.of(one.folder, graded))
-        counts = grade_counts(prediction)
-        words = [f"{counts[g.column]} {g.label.lower()}" for g in Grade]
-        words.append(f"{counts['not_graded']} not graded")
-        log.info("study %s: %s; %s", study.study_id, ", ".join(words), where / PAGE_FILE)
-        for reason, targets in by_reason(prediction.absent).items():
-            log.info("study %s: not graded: %s: %s", study.study_id, named(targets), reason)
-        log_problems(log, prediction.problems)
+        log_graded(prediction, where)
 
     def fail(self, one: Waiting, error: Exception) -> None:
         """Record and log a study that could not be graded."""
-        study, where = one.study, self.out / one.folder
-        what = str(error).removeprefix(f"study {study.study_id}: ")
-        if (where / FINDINGS_FILE).exists():
-            what += f"; {where} still has the findings of an earlier run"
-        advice = f"`lumbargrade inspect {study.folder}` tells what is there"
-        self._failed.append(Problem(what, study=study.study_id, advice=advice))
+        self._failed.append(failure(one.study, self.out / one.folder, error))
         log.error("%s", self._failed[-1])
 
     def finish(self) -> GradingSummary:
@@ -160,17 +148,57 @@ class ResultFolder:
         files = [p for p in self.found.problems if p.file]
         return self._overview.finish(list(self._folders), self._failed, files)
 
-    def _known(self, one: Waiting) -> GradedStudy | None:
-        """The result of an earlier run with the same images and models."""
-        try:
-            known = read_findings(self.out / one.folder / FINDINGS_FILE)
-        except BadInput:
-            return None
-        return known if known.fingerprint == one.fingerprint else None
+
+def result_fingerprint(models: str, study: FoundStudy) -> str:
+    """Return the fingerprint of a result: that of its images, models and this version.
+
+    Args:
+        models: fingerprint of the models and of their use.
+        study: the files.
+
+    Raises:
+        BadDicom: if a file no longer exists.
+    """
+    content = f"{__version__}|{models}{study.fingerprint()}"
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _folders(studies: Sequence[FoundStudy], out: Path) -> dict[str, FoundStudy]:
-    """A unique folder name for every study: its id with unsafe characters replaced."""
+def known_result(where: Path, fingerprint: str) -> GradedStudy | None:
+    """Return the result in a study's folder, if it was made from these images and models."""
+    try:
+        known = read_findings(where / FINDINGS_FILE)
+    except BadInput:
+        return None
+    return known if known.fingerprint == fingerprint else None
+
+
+def log_graded(prediction: StudyPrediction, where: Path) -> None:
+    """Log the grades of a study, why findings are absent, and the problems of its images."""
+    counts = grade_counts(prediction)
+    words = [f"{counts[g.column]} {g.label.lower()}" for g in Grade]
+    words.append(f"{counts['not_graded']} not graded")
+    study_id = prediction.study_id
+    log.info("study %s: %s; %s", study_id, ", ".join(words), where / PAGE_FILE)
+    for reason, targets in by_reason(prediction.absent).items():
+        log.info("study %s: not graded: %s: %s", study_id, named(targets), reason)
+    log_problems(log, prediction.problems)
+
+
+def failure(study: FoundStudy, where: Path, error: Exception) -> Problem:
+    """Return why a study could not be graded; ``where`` is the folder for its results."""
+    what = str(error).removeprefix(f"study {study.study_id}: ")
+    if (where / FINDINGS_FILE).exists():
+        what += f"; {where} still has the findings of an earlier run"
+    advice = f"`lumbargrade inspect {study.folder}` tells what is there"
+    return Problem(what, study=study.study_id, advice=advice)
+
+
+def result_folders(studies: Sequence[FoundStudy], out: Path) -> dict[str, FoundStudy]:
+    """Return a unique folder name for every study: its id with unsafe characters replaced.
+
+    Raises:
+        UsageError: if the results of a study would be written into a folder of images.
+    """
     named: dict[str, FoundStudy] = {}
     taken = {PAGE_FILE, TABLE_FILE, MEASUREMENTS_FILE, SUMMARY_FILE}
     for study in studies:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,7 +222,8 @@ class _Pieces:
     """Pieces of a table by the folder of their study, kept in a file that has no name."""
 
     def __init__(self, folder: Path) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed by close
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed below
+        self.close = weakref.finalize(self, self._file.close)
         self._places: dict[str, tuple[int, int]] = {}
 
     @property
@@ -241,9 +243,6 @@ class _Pieces:
                 start, length = self._places[name]
                 self._file.seek(start)
                 table.write(self._file.read(length))
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def _write_pages(summary: GradingSummary) -> None:

@@ -1,0 +1,1 @@
+"""Grade many studies by several workers: each study gets exactly one result, whatever dies."""

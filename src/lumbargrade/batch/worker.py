@@ -1,0 +1,156 @@
+"""What a worker does with one study: it reads, grades and writes it, and reports a few lines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lumbargrade.dicom.scan import FoundStudy
+from lumbargrade.dicom.study import read_found
+from lumbargrade.domain.errors import BadDicom, NothingDone, Problem
+from lumbargrade.grading.predictor import Predictor
+from lumbargrade.grading.study import grade_study
+from lumbargrade.report.grading import (
+    failure,
+    known_result,
+    log_graded,
+    result_fingerprint,
+)
+from lumbargrade.report.overview import StudyEntry
+from lumbargrade.report.study import write_study
+
+_log = logging.getLogger("lumbargrade")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Opened models, and how they are used.
+
+    Attributes:
+        predictor: the models.
+        how: fingerprint of the models and of their use.
+        check_points: see `grade_study`.
+        pictures: draw pictures.
+    """
+
+    predictor: Predictor
+    how: str
+    check_points: bool = True
+    pictures: bool = True
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a worker says of its models: fingerprint, and texts for the log."""
+
+    how: str
+    about: str
+    calibrated: bool
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """A study that waits to be graded.
+
+    Attributes:
+        folder: name of the folder for its results.
+        study: its files.
+    """
+
+    folder: str
+    study: FoundStudy
+
+
+@dataclass(frozen=True)
+class StudyOutcome:
+    """What became of a study.
+
+    Attributes:
+        entry: for the overview; None if it was not graded.
+        failed: why it was not graded.
+        notes: level and text of what is logged.
+    """
+
+    entry: StudyEntry | None
+    failed: Problem | None = None
+    notes: tuple[tuple[int, str], ...] = ()
+
+
+def open_worker(
+    open_models: Callable[[], Opened], out: Path, *, restart: bool
+) -> tuple[Hello, Callable[[StudyJob], StudyOutcome]]:
+    """Open the models of a worker; return what it says of itself, and its work.
+
+    Args:
+        open_models: a function of a module, or a partial of one.
+        out: gets a folder per study.
+        restart: also grade studies again that an earlier run graded.
+    """
+    opened = open_models()
+    predictor = opened.predictor
+    hello = Hello(opened.how, predictor.about, predictor.calibrated)
+    return hello, StudyWorker(opened, out, restart=restart).work
+
+
+class StudyWorker:
+    """Grades studies one after another; see `open_worker`."""
+
+    def __init__(self, opened: Opened, out: Path, *, restart: bool) -> None:
+        self.opened, self.out, self.restart = opened, out, restart
+
+    def work(self, job: StudyJob) -> StudyOutcome:
+        """Grade a study and write its results, unless they are there."""
+        with _collected() as notes:
+            where = self.out / job.folder
+            try:
+                entry, failed = self._entry(job, where), None
+            except (BadDicom, NothingDone) as error:
+                entry, failed = None, failure(job.study, where, error)
+        return StudyOutcome(entry, failed, tuple(notes))
+
+    def _entry(self, job: StudyJob, where: Path) -> StudyEntry:
+        fingerprint = result_fingerprint(self.opened.how, job.study)
+        if not self.restart and (known := known_result(where, fingerprint)) is not None:
+            return StudyEntry.of(job.folder, known, reused=True)
+        predictor = self.opened.predictor
+        study = read_found(job.study)
+        prediction = grade_study(study, predictor, check_points=self.opened.check_points)
+        graded = write_study(
+            where,
+            study,
+            prediction,
+            flip=predictor.flips,
+            about=predictor.about,
+            fingerprint=fingerprint,
+            pictures=self.opened.pictures,
+        )
+        log_graded(prediction, where)
+        return StudyEntry.of(job.folder, graded)
+
+
+class _Notes(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.notes: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.notes.append((record.levelno, record.getMessage()))
+
+
+@contextmanager
+def _collected() -> Generator[list[tuple[int, str]]]:
+    """Collect what the package logs, instead of writing it: only the driver writes."""
+    notes = _Notes()
+    before: tuple[Any, ...] = (_log.level, _log.propagate)
+    _log.addHandler(notes)
+    _log.setLevel(logging.INFO)
+    _log.propagate = False
+    try:
+        yield notes.notes
+    finally:
+        _log.removeHandler(notes)
+        _log.level, _log.propagate = before

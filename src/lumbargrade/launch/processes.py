@@ -1,0 +1,111 @@
+"""Workers that are processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from lumbargrade.files.pool import start_worker
+from lumbargrade.launch.crew import Died, Done, Event, NotOpened, Ready, Stumbled
+
+#: A worker: what it says of itself, and what it does with a job.
+Worker = tuple[Any, Callable[[Any], Any]]
+
+#: Seconds until a worker that was asked to end is killed.
+_PATIENCE = 2.0
+
+
+class ProcessCrew:
+    """Processes of this machine (a `Crew`).
+
+    Args:
+        open_worker: opens the models in the worker's process; it must be a function of a module,
+            or a partial of one.
+        threads: threads of each worker, unless OMP_NUM_THREADS is set.
+    """
+
+    def __init__(self, open_worker: Callable[[], Worker], threads: int) -> None:
+        self._open, self._threads = open_worker, threads
+        # spawned, not forked: a fork does not survive if the caller runs threads, as torch does
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: dict[int, tuple[SpawnProcess, Connection]] = {}
+        self._hired = 0
+
+    def hire(self) -> int:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_serve, args=(theirs, self._open, self._threads), daemon=False
+        )
+        process.start()
+        theirs.close()  # so that the end of the worker is the end of the pipe
+        self._hired += 1
+        self._workers[self._hired] = (process, ours)
+        return self._hired
+
+    def give(self, worker: int, job: Any) -> None:
+        with suppress(OSError):  # if the worker has just died, `wait` reports it
+            self._workers[worker][1].send(job)
+
+    def wait(self) -> Event:
+        pipes = {connection: number for number, (_, connection) in self._workers.items()}
+        connection = wait(pipes)[0]
+        assert isinstance(connection, Connection)
+        worker = pipes[connection]
+        try:
+            kind, content = connection.recv()
+        except (EOFError, OSError):
+            return Died(worker, self._bury(worker))
+        event: Event = kind(worker, content)
+        return event
+
+    def _bury(self, worker: int) -> str:
+        """Forget a dead worker and say how it ended."""
+        process, connection = self._workers.pop(worker)
+        connection.close()
+        process.join()
+        code = process.exitcode or 0
+        process.close()
+        if code >= 0:
+            return f"its worker process ended with exit code {code}"
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        memory = ", possibly out of memory" if name == "SIGKILL" else ""
+        return f"its worker process was ended by {name}{memory}"
+
+    def close(self) -> None:
+        for process, connection in self._workers.values():
+            connection.close()
+            process.terminate()
+        for process, _ in self._workers.values():
+            process.join(_PATIENCE)
+            process.kill()
+            process.join()
+            process.close()
+        self._workers.clear()
+
+
+def _serve(pipe: Connection, open_worker: Callable[[], Worker], threads: int) -> None:
+    """Open the models, then do each job that comes through the pipe, until it is closed."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    start_worker()
+    try:
+        hello, work = open_worker()
+    except Exception as error:  # noqa: BLE001  whatever it is, the driver must know
+        pipe.send((NotOpened, error))
+        return
+    pipe.send((Ready, hello))
+    while True:
+        try:
+            job = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer: tuple[type, Any] = (Done, work(job))
+        except Exception as error:  # noqa: BLE001  one study must not stop the others
+            answer = (Stumbled, f"{type(error).__name__}: {error}")
+        pipe.send(answer)

@@ -1,0 +1,126 @@
+"""Grading by several processes: one result per study, whatever happens to the processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from fake_models import calls, graded, open_fake
+from lumbargrade.batch.run import grade_batch
+from lumbargrade.dicom.scan import find_studies
+from lumbargrade.domain.errors import LumbargradeError
+from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.grading.findings_file import read_findings
+from small_studies import write_noise_study
+
+NAMES = ("anna", "ben", "carl", "dora", "emil")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for name in NAMES:
+        write_noise_study(folder / name, (SeriesKind.SAGITTAL_T2,), depth=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uids(images: Path) -> dict[str, str]:
+    first = {name: next((images / name).rglob("*.dcm")) for name in NAMES}
+    return {name: str(pydicom.dcmread(path).StudyInstanceUID) for name, path in first.items()}
+
+
+def require_one_result_each(out: Path, uids: dict[str, str]) -> None:
+    folders = sorted(p.name for p in out.iterdir() if p.is_dir())
+    assert folders == sorted(uids.values())
+    for folder in folders:
+        assert read_findings(out / folder / "findings.json").prediction.study_id == folder
+    summary = json.loads((out / "summary.json").read_text())
+    assert sorted(s["study_id"] for s in summary["studies"]) == folders
+
+
+def test_every_study_gets_one_result_though_a_process_is_killed_and_a_study_fails(
+    images: Path, uids: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / f"{uids['ben']}.kill").touch()
+    (tmp_path / f"{uids['dora']}.raise").touch()
+    summary = graded(images, tmp_path)
+    assert not summary.complete
+    good = {n: u for n, u in uids.items() if n != "dora"}
+    require_one_result_each(tmp_path / "out", good)
+    told = {p.study: p.what for p in summary.failed}
+    assert told == {uids["dora"]: "RuntimeError: no such luck; given up after 3 attempts"}
+    assert calls(tmp_path) == sorted([*good.values(), uids["ben"], *[uids["dora"]] * 3])
+    (tmp_path / f"{uids['dora']}.raise").unlink()
+    (tmp_path / "calls.txt").unlink()
+    again = graded(images, tmp_path, workers=1)
+    assert again.complete
+    assert calls(tmp_path) == [uids["dora"]]
+    assert {line.folder for line in again.graded if line.reused} == set(good.values())
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from fake_models import graded
+
+if __name__ == "__main__":
+    graded(Path(sys.argv[1]), Path(sys.argv[2]), seconds=0.3)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_second_run_after_a_killed_driver_grades_only_what_is_missing(
+    images: Path, uids: dict[str, str], tmp_path: Path
+) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    path = os.pathsep.join(sys.path)
+    driver = subprocess.Popen(
+        [sys.executable, str(script), str(images), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
+    )
+    out = tmp_path / "out"
+    while not list(out.glob("*/findings.json")):
+        assert driver.poll() is None
+        time.sleep(0.01)
+    driver.kill()
+    driver.wait()
+    while _alive(driver.pid):  # its workers end by themselves
+        time.sleep(0.05)
+    done = {p.parent.name for p in out.glob("*/findings.json")}
+    assert 0 < len(done) < len(uids)
+    (tmp_path / "calls.txt").unlink()
+    assert graded(images, tmp_path, workers=1).complete
+    require_one_result_each(out, uids)
+    assert calls(tmp_path) == sorted(set(uids.values()) - done)
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_results_never_go_among_the_images(images: Path, tmp_path: Path) -> None:
+    study = write_noise_study(tmp_path / "in" / "same", (SeriesKind.SAGITTAL_T2,), named=False)
+    with pytest.raises(LumbargradeError, match="refusing to write results"):
+        grade_batch(
+            partial(open_fake, tmp_path),
+            find_studies([study]),
+            tmp_path / "in",
+            workers=2,
+            restart=False,
+        )
+    assert calls(tmp_path) == []
