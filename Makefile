@@ -71,10 +71,8 @@ format: $(VENV)/ready ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/ready ## run every benchmark and print the table of docs/benchmarks.md
-	mkdir -p build
-	$(BIN)/python -m pytest benchmarks --benchmark-json=build/benchmarks.json
-	$(BIN)/python -m benchmarks.ratios build/benchmarks.json
+bench: $(VENV)/ready ## run every benchmark five times in turns and rewrite docs/benchmarks.md
+	$(BIN)/python -m benchmarks.passes
 
 gpu: $(VENV)/ready ## measure the published recipes on a GPU, rewrite docs/gpu.md, run the GPU tests
 	code=0; $(BIN)/python -m benchmarks.gpu || code=$$?; \

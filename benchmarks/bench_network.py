@@ -15,12 +15,12 @@ training = pytest.mark.benchmark(group="a training step", timer=child.cpu_s)
 
 @inference
 def bench_literal_inference(measure: child.Measure, tiny: bool) -> None:
-    measure(literal.prepared, "literal", False, tiny, rounds=1 if tiny else 3)
+    measure(literal.prepared, "literal", False, tiny)
 
 
 @inference
 def bench_inference(measure: child.Measure, tiny: bool) -> None:
-    measure(literal.prepared, "ours", False, tiny, rounds=1 if tiny else 3)
+    measure(literal.prepared, "ours", False, tiny)
 
 
 @training

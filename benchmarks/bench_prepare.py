@@ -19,6 +19,7 @@ from lumbargrade.lsdc.prepare import prepare
 from lumbargrade.lsdc.store import VolumeStore
 
 by_studies = pytest.mark.benchmark(group="`prepare` per study, by studies", timer=child.cpu_s)
+again = pytest.mark.benchmark(group="`prepare` again", timer=child.cpu_s)
 by_workers = pytest.mark.benchmark(group="`prepare`, by workers (wall time)", timer=child.wall_s)
 reading = pytest.mark.benchmark(group="reading all volumes of a store")
 
@@ -72,43 +73,46 @@ def first_run(
         child.command,
         *arguments,
         per=studies,
-        rounds=1 if studies <= 2 else 2,
         setup=remove,
         memory=memory,
     )
 
 
 @by_studies
-def bench_10_studies(measure: child.Measure, few: Path, tmp_path: Path, studies: int) -> None:
+@pytest.mark.parametrize("listed", [10, 100])
+def bench_studies(
+    measure: child.Measure,
+    few: Path,
+    many: Path,
+    tmp_path: Path,
+    studies: int,
+    times: int,
+    listed: int,
+) -> None:
+    if listed == 10:
+        first_run(measure, few, tmp_path / "store", studies)
+    else:
+        first_run(measure, many, tmp_path / "store", studies * times)
+
+
+@again
+def bench_first_run(measure: child.Measure, few: Path, tmp_path: Path, studies: int) -> None:
     first_run(measure, few, tmp_path / "store", studies)
 
 
-@by_studies
-def bench_100_studies(
-    measure: child.Measure, many: Path, tmp_path: Path, studies: int, times: int
-) -> None:
-    first_run(measure, many, tmp_path / "store", studies * times)
-
-
-@by_studies
-def bench_10_studies_again(measure: child.Measure, few: Path, store: Path, studies: int) -> None:
+@again
+def bench_second_run(measure: child.Measure, few: Path, store: Path, studies: int) -> None:
     """A second run that finds nothing changed."""
     arguments = ("prepare", few, "--out", store, "--workers", 1)
     measure(child.command, *arguments, per=studies)
 
 
 @by_workers
-def bench_1_worker(
-    measure: child.Measure, many: Path, tmp_path: Path, studies: int, times: int
+@pytest.mark.parametrize("workers", [1, 2])
+def bench_workers(
+    measure: child.Measure, many: Path, tmp_path: Path, studies: int, times: int, workers: int
 ) -> None:
-    first_run(measure, many, tmp_path / "store", studies * times, workers=1, memory=False)
-
-
-@by_workers
-def bench_2_workers(
-    measure: child.Measure, many: Path, tmp_path: Path, studies: int, times: int
-) -> None:
-    first_run(measure, many, tmp_path / "store", studies * times, workers=2, memory=False)
+    first_run(measure, many, tmp_path / "store", studies * times, workers, memory=False)
 
 
 @reading

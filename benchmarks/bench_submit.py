@@ -38,21 +38,16 @@ def submit(
     """Benchmark ``submit`` with untrained models of some recipes."""
     save_untrained(folder / "models", recipes)
     options = ("--models", folder / "models", "--device", "cpu", "--out", folder / "out.csv")
-    rounds = 1 if studies == 1 else 2
     arguments = ("submit", data, *options)
-    measure(child.command, *arguments, per=studies, rounds=rounds)
+    measure(child.command, *arguments, per=studies)
 
 
 @by_studies
-def bench_10_studies(measure: child.Measure, tmp_path: Path, data: Path, studies: int) -> None:
-    submit(measure, tmp_path, data, studies, SAGITTAL)
-
-
-@by_studies
-def bench_100_studies(
-    measure: child.Measure, tmp_path: Path, data: Path, studies: int, tiny: bool
+@pytest.mark.parametrize("listed", [10, 100])
+def bench_studies(
+    measure: child.Measure, tmp_path: Path, data: Path, studies: int, listed: int, tiny: bool
 ) -> None:
-    times = 2 if tiny else 10
+    times = 1 if listed == 10 else 2 if tiny else 10
     many = repeat_studies(data, tmp_path / "data", times)
     submit(measure, tmp_path, many, studies * times, SAGITTAL)
 

@@ -23,6 +23,12 @@ from lumbargrade.files.timing import peak_memory
 
 #: Modules that commands import only when they run.
 _IMPORTS = {
+    "grade": (
+        "lumbargrade.dicom.study",
+        "lumbargrade.files.overlap",
+        "lumbargrade.grading.study",
+        "lumbargrade.report.grading",
+    ),
     "prepare": ("lumbargrade.lsdc.prepare",),
     "submit": ("lumbargrade.report.submission", "lumbargrade.grading.lsdc_studies"),
 }
@@ -48,36 +54,37 @@ def measure(
     prepare: Callable[..., Callable[[], object]],
     *arguments: object,
     per: int = 1,
-    rounds: int = 1,
     setup: Callable[[], object] = lambda: None,
     memory: bool = True,
     here: bool = False,
 ) -> None:
-    """Benchmark some work, with its peak memory in ``extra_info``.
+    """Benchmark some work once, with its peak memory in ``extra_info``.
+
+    `benchmarks.passes` repeats all benchmarks in turns, which says more than to repeat one.
 
     Args:
         benchmark: the fixture; its timer must be one of this module.
         prepare: a module's function that returns the work; it is called in the child process.
         arguments: of ``prepare``, which gets them as text.
         per: times are divided by this number of equal parts.
-        rounds: child processes.
-        setup: called in this process before each round.
+        setup: called in this process before the work.
         memory: record peak memory; it is that of the work's main process alone.
         here: measure in this process, which is quick to begin but says little about memory.
     """
-    costs: list[dict[str, float]] = []
+    cost: dict[str, float] = {}
 
     def once() -> None:
-        costs.append((cost_of if here else run)(prepare, *map(str, arguments)))
+        cost.update((cost_of if here else run)(prepare, *map(str, arguments)))
         for timer in _total:
-            _total[timer] += costs[-1][timer] / per
+            _total[timer] += cost[timer] / per
 
     def before() -> None:
         setup()
 
-    benchmark.pedantic(once, setup=before, rounds=rounds)
+    benchmark.pedantic(once, setup=before)
+    benchmark.extra_info["per"] = per
     for figure in ("peak_mib", "work_mib") if memory else ():
-        benchmark.extra_info[figure] = max(cost[figure] for cost in costs)
+        benchmark.extra_info[figure] = cost[figure]
 
 
 def cost_of(prepare: Callable[..., Callable[[], object]], *arguments: str) -> dict[str, float]:

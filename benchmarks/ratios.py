@@ -1,14 +1,15 @@
-"""The table of ratios in docs/benchmarks.md.
+"""The ratios of docs/benchmarks.md, from the passes that `benchmarks.passes` made.
 
-``python -m benchmarks.ratios build/benchmarks.json`` prints it from the file that ``make bench``
-writes. The first benchmark of a group is its baseline.
+A pass runs every benchmark once, the first of a group being its baseline. A ratio is taken within
+a pass, so that what slows the machine for a while slows both. Shown is the median over the passes,
+with the smallest and the largest if they differ in the digits that are shown.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
+import re
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.common import markdown_table, ratio
@@ -16,33 +17,68 @@ from benchmarks.common import markdown_table, ratio
 #: Figures beside the time, as ``extra_info`` names them -> heading.
 EXTRA = {"peak_mib": "peak memory", "work_mib": "of it the work's", "disk_mib": "disk"}
 
+#: A benchmark as pytest-benchmark stores it.
+Benchmark = Mapping[str, Any]
 
-def label(benchmark: dict[str, Any]) -> str:
+
+def amount(benchmark: Benchmark) -> int | None:
+    """The amount of work in a benchmark's name, as in ``bench_studies[10]``; None without one."""
+    found = re.search(r"\[(\d+)\]$", benchmark["name"])
+    return int(found[1]) if found else None
+
+
+def label(benchmark: Benchmark) -> str:
     """A benchmark's name in the table."""
-    return str(benchmark["name"].split("[")[0].removeprefix("bench_").replace("_", " "))
+    name = str(benchmark["name"].split("[")[0].removeprefix("bench_").replace("_", " "))
+    count = amount(benchmark)
+    return name if count is None else f"{count} {name if count > 1 else name.removesuffix('s')}"
 
 
-def table(benchmarks: list[dict[str, Any]]) -> str:
-    """The table: one row for each benchmark, in the order in which they ran."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for benchmark in benchmarks:
-        groups.setdefault(benchmark["group"], []).append(benchmark)
+def groups(passes: Sequence[Sequence[Benchmark]]) -> dict[str, list[list[Benchmark]]]:
+    """Group -> a list for each of its benchmarks, with its measurement in each pass.
+
+    Groups and benchmarks are in the order in which they ran.
+
+    Raises:
+        ValueError: if the passes did not run the same benchmarks.
+    """
+    names = [[(b["group"], b["name"]) for b in one] for one in passes]
+    if any(other != names[0] for other in names[1:]):
+        raise ValueError("the passes ran different benchmarks; delete the old ones")
+    found: dict[str, list[list[Benchmark]]] = {}
+    for measured in zip(*passes, strict=True):
+        found.setdefault(measured[0]["group"], []).append(list(measured))
+    return found
+
+
+def table(passes: Sequence[Sequence[Benchmark]]) -> str:
+    """The table: one row for each benchmark."""
     cells = [
-        [name if row is rows[0] else "", label(row), *against(row, rows[0])]
-        for name, rows in groups.items()
+        [group if row is rows[0] else "", label(row[0]), *against(row, rows[0])]
+        for group, rows in groups(passes).items()
         for row in rows
     ]
     return markdown_table(["", "", "time", *EXTRA.values()], cells, words=2)
 
 
-def against(row: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
+def against(row: Sequence[Benchmark], baseline: Sequence[Benchmark]) -> list[str]:
     """Figures of a benchmark over those of its baseline; empty where there is none."""
-    cells = [ratio(row["stats"]["min"] / baseline["stats"]["min"])]
+    cells = [spread([seconds(a) / seconds(b) for a, b in zip(row, baseline, strict=True)])]
     for figure in EXTRA:
-        mine, other = (b["extra_info"].get(figure) for b in (row, baseline))
-        cells.append(ratio(mine / other) if mine and other else "")
+        pairs = zip(row, baseline, strict=True)
+        values = [(a["extra_info"].get(figure), b["extra_info"].get(figure)) for a, b in pairs]
+        cells.append(spread([mine / other for mine, other in values if mine and other]))
     return cells
 
 
-if __name__ == "__main__":
-    print(table(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["benchmarks"]))
+def seconds(benchmark: Benchmark) -> float:
+    """The time of a benchmark in its pass."""
+    return float(benchmark["stats"]["min"])
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median, and smallest to largest; empty without values."""
+    if not values:
+        return ""
+    middle, low, high = map(ratio, (statistics.median(values), min(values), max(values)))
+    return middle if low == high else f"{middle} ({low} to {high})"

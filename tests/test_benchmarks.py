@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -19,7 +20,17 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import bench_augment, child, literal, ratios, results, studies  # noqa: E402
+from benchmarks import (  # noqa: E402
+    bench_augment,
+    child,
+    common,
+    literal,
+    plots,
+    ratios,
+    results,
+    studies,
+)
+from benchmarks import passes as benchmark_passes  # noqa: E402
 
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction  # noqa: E402
 from lumbargrade.domain.vocabulary import FINDINGS  # noqa: E402
@@ -54,7 +65,9 @@ def test_every_benchmark_runs_and_the_page_has_its_ratios(tmp_path):
     benchmarks = json.loads(found.read_text())["benchmarks"]
     assert all(benchmark["stats"]["min"] > 0 for benchmark in benchmarks)
     page = (ROOT / "docs" / "benchmarks.md").read_text()
-    assert named(page) == named(ratios.table(benchmarks))
+    assert named(page) == named(ratios.table([benchmarks]))
+    plots.draw([benchmarks], tmp_path / "plots.png")
+    assert plt.imread(tmp_path / "plots.png").std() > 0.05
 
 
 def test_ratios_are_to_the_first_benchmark_of_a_group():
@@ -68,13 +81,66 @@ def test_ratios_are_to_the_first_benchmark_of_a_group():
         measured("reading", "lumbargrade[RLE]", 0.02),
         measured("a step", "ours", 3.0, peak_mib=50.0, work_mib=5.0),
     ]
-    lines = ratios.table(rows).splitlines()[2:]
+    lines = ratios.table([rows]).splitlines()[2:]
     assert lines == [
         "| reading | bare pydicom | 1.00 |  |  |  |",
         "|  | lumbargrade | 0.04 |  |  |  |",
         "| a step | literal | 1.00 | 1.00 | 1.00 |  |",
         "|  | ours | 1.50 | 0.50 | 0.25 |  |",
     ]
+
+
+def test_ratios_are_taken_within_a_pass_and_shown_with_their_spread():
+    def measured(name: str, seconds: float) -> dict[str, object]:
+        return {"group": "g", "name": name, "stats": {"min": seconds}, "extra_info": {}}
+
+    slow_and_fast = ((8.0, 2.0), (1.0, 0.5), (4.0, 1.2))
+    passes = [
+        [measured("bench_slices[1]", a), measured("bench_slices[20]", b)] for a, b in slow_and_fast
+    ]
+    lines = ratios.table(passes).splitlines()[2:]
+    assert lines == [
+        "| g | 1 slice | 1.00 |  |  |  |",
+        "|  | 20 slices | 0.30 (0.25 to 0.50) |  |  |  |",
+    ]
+    with pytest.raises(ValueError, match="different benchmarks"):
+        ratios.table([passes[0], passes[0][:1]])
+
+
+def test_passes_resume_and_a_failing_one_keeps_the_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark_passes, "PAGE", tmp_path / "page.md")
+    begin, end = common.BEGIN, common.END
+    (tmp_path / "page.md").write_text(f"# Title\n{begin}\nold\n{end}\nrest\n")
+    monkeypatch.setattr(benchmark_passes, "PLOTS", tmp_path / "plots.png")
+    times = iter((1.0, 2.0))
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        seconds = next(times, None)
+        if seconds is None:
+            return SimpleNamespace(returncode=1)
+        found = [
+            {"group": "by slices", "name": f"bench_slices[{n}]", "extra_info": {}}
+            | {"stats": {"min": seconds * n}}
+            for n in (1, 2)
+        ]
+        file = Path(command[-1].partition("=")[2])
+        file.write_text(json.dumps({"benchmarks": found}))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    kept = ["--kept", str(tmp_path / "kept")]
+    assert benchmark_passes.main([*kept, "--passes", "3"]) == 1
+    assert "old" in (tmp_path / "page.md").read_text()
+    times = iter((3.0,))
+    assert benchmark_passes.main([*kept, "--passes", "3"]) == 0
+    page = (tmp_path / "page.md").read_text()
+    assert "3 passes on" in page
+    assert "|  | 2 slices | 2.00 |" in page
+    assert page.endswith(f"{end}\nrest\n")
+    assert (tmp_path / "plots.png").exists()
+    times = iter((5.0,))
+    assert benchmark_passes.main([*kept, "--passes", "1", "--restart", "--print"]) == 0
+    assert "1 passes on" in capsys.readouterr().out
 
 
 def test_a_failing_child_is_an_error_with_its_log(tmp_path):
@@ -96,23 +162,21 @@ def test_peak_memory_of_a_child_covers_what_it_held_and_not_what_its_parent_hold
     assert cost["work_mib"] < cost["peak_mib"] < 0.5 * child.peak_mib()
 
 
-def test_times_are_per_part_and_memory_is_the_highest_of_the_rounds(monkeypatch):
-    peaks = iter((50.0, 70.0, 60.0))
-    cost = {"cpu_s": 6.0, "wall_s": 3.0, "work_mib": 5.0}
-    monkeypatch.setattr(child, "run", lambda *_: {**cost, "peak_mib": next(peaks)})
+def test_times_are_per_part(monkeypatch):
+    cost = {"cpu_s": 6.0, "wall_s": 3.0, "work_mib": 5.0, "peak_mib": 70.0}
+    monkeypatch.setattr(child, "run", lambda *_: cost)
     taken = []
 
-    def pedantic(once: Callable[[], None], *, setup: Callable[[], None], rounds: int) -> None:
-        for _ in range(rounds):
-            setup()
-            cpu, wall = child.cpu_s(), child.wall_s()
-            once()
-            taken.append((child.cpu_s() - cpu, child.wall_s() - wall))
+    def pedantic(once: Callable[[], None], *, setup: Callable[[], None]) -> None:
+        setup()
+        cpu, wall = child.cpu_s(), child.wall_s()
+        once()
+        taken.append((child.cpu_s() - cpu, child.wall_s() - wall))
 
     benchmark = SimpleNamespace(pedantic=pedantic, extra_info={})
-    child.measure(benchmark, child.command, "prepare", per=3, rounds=3)
-    assert taken == [(2.0, 1.0)] * 3
-    assert benchmark.extra_info == {"peak_mib": 70.0, "work_mib": 5.0}
+    child.measure(benchmark, child.command, "prepare", per=3)
+    assert taken == [(2.0, 1.0)]
+    assert benchmark.extra_info == {"per": 3, "peak_mib": 70.0, "work_mib": 5.0}
 
 
 def test_augmented_samples_of_both_libraries_have_one_form():

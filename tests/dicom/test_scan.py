@@ -125,6 +125,18 @@ def test_one_file_is_a_path_too(two: Path) -> None:
     assert study.files == (file,)
 
 
+def test_links_below_a_folder_are_followed_and_a_study_is_read_once(two: Path) -> None:
+    elsewhere = two.parent / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("anna", "ben"):
+        (elsewhere / name).symlink_to(two / name)
+    (elsewhere / "again").symlink_to(two / "anna")
+    (elsewhere / "round").symlink_to(elsewhere)  # a link to its own folder
+    studies = find_studies([elsewhere]).studies
+    assert [s.study_id for s in studies] == [s.study_id for s in find_studies([two]).studies]
+    assert not any(s.problems for s in studies)
+
+
 def test_a_symbolic_link_to_a_folder_is_the_folder(two: Path) -> None:
     link = two.parent / "link"
     link.symlink_to(two / "anna")

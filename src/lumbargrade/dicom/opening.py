@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Hashable
@@ -35,6 +34,7 @@ from pydicom.uid import (
 from pydicom.values import converters
 
 from lumbargrade.domain.errors import BadDicom, Problem
+from lumbargrade.files.folders import walk
 
 T = TypeVar("T", bound=Hashable)
 
@@ -84,20 +84,18 @@ _RESOURCE_FORKS = (b"\x00\x05\x16\x07", b"\x00\x05\x16\x00")
 def image_files(path: Path, *, recursive: bool) -> list[Path]:
     """Files that may contain an image, sorted by path; hidden files and DICOMDIR are ignored.
 
+    Links to folders are followed.
+
     Raises:
         OSError: if the folder itself cannot be listed.
     """
     if path.is_file():
         return [path]
     found: list[Path] = []
-    for folder, folders, names in os.walk(path, onerror=_raise):
-        folders[:] = sorted(f for f in folders if not _furniture(f)) if recursive else []
-        found += [Path(folder, n) for n in names if not _furniture(n)]
+    for folder, folders, names in walk(path):
+        folders[:] = [f for f in folders if not _furniture(f)] if recursive else []
+        found += [folder / n for n in names if not _furniture(n)]
     return sorted(found)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _furniture(name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import ModelSource, StudyPrediction
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.volume import Volume
+from lumbargrade.files.folders import walk
 from lumbargrade.models.checkpoint import KEPT_FOLDER, MODEL_META, ModelMeta, load_model, read_meta
 from lumbargrade.models.registry import AnyTask, get_task
 
@@ -88,17 +88,10 @@ def find_models(paths: Iterable[Path | str]) -> list[Path]:
 
 
 def _below(path: Path) -> Iterator[Path]:
-    """Yield model folders at or below a path; links are followed, as runs may be on other disks."""
-    seen = set()
-    for folder, inside, files in os.walk(path, followlinks=True):
-        real = Path(folder).resolve()
-        if real in seen:  # a link to a parent folder, or to a folder already visited
-            inside.clear()
-            continue
-        seen.add(real)
-        inside.sort()
+    """Yield model folders at or below a path."""
+    for folder, _, files in walk(path) if path.is_dir() else ():
         if MODEL_META in files:
-            yield Path(folder)
+            yield folder
 
 
 def load_member(path: Path, device: torch.device, *, flip: bool = True) -> Member:

@@ -1,0 +1,32 @@
+"""Walk through folders, links included."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def walk(path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield each folder at or below a path once, with the names of its folders and its files.
+
+    Links to folders are followed, because data and runs may lie on other disks; a folder that
+    several links or names lead to is visited where it is met first. As with `os.walk`, names that
+    the caller removes from the list of folders are not visited.
+
+    Raises:
+        OSError: if a folder cannot be listed.
+    """
+    seen = set()
+    for folder, folders, files in os.walk(path, onerror=_raise, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield Path(folder), folders, files
+
+
+def _raise(error: OSError) -> None:
+    raise error
