@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lumbargrade.batch.run import grade_batch
+from lumbargrade.batch.run import Launch, grade_batch
 from lumbargrade.batch.worker import Opened
 from lumbargrade.dicom.scan import find_studies
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
@@ -24,6 +24,9 @@ from lumbargrade.domain.volume import Volume
 from lumbargrade.report.overview import GradingSummary
 
 CALLS = "calls.txt"
+
+#: Two processes of this machine.
+TWO = Launch(2)
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,14 @@ def open_fake(notes: Path, seconds: float = 0.0) -> Opened:
     return Opened(FakePredictor(notes, seconds), "fake", check_points=False)
 
 
-def graded(images: Path, notes: Path, *, workers: int = 2, seconds: float = 0.0) -> GradingSummary:
+def graded(
+    images: Path, notes: Path, *, launch: Launch = TWO, seconds: float = 0.0
+) -> GradingSummary:
     """Grade studies by a batch; the results go to the folder ``out`` of the test."""
     out = notes / "out"
     out.mkdir(exist_ok=True)
     found = find_studies([images])
-    return grade_batch(
-        partial(open_fake, notes, seconds), found, out, workers=workers, restart=False
-    )
+    return grade_batch(partial(open_fake, notes, seconds), found, out, launch=launch, restart=False)
 
 
 def calls(notes: Path) -> list[str]:

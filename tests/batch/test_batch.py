@@ -14,7 +14,7 @@ import pydicom
 import pytest
 
 from fake_models import calls, graded, open_fake
-from lumbargrade.batch.run import grade_batch
+from lumbargrade.batch.run import Launch, grade_batch
 from lumbargrade.dicom.scan import find_studies
 from lumbargrade.domain.errors import LumbargradeError
 from lumbargrade.domain.vocabulary import SeriesKind
@@ -47,12 +47,17 @@ def require_one_result_each(out: Path, uids: dict[str, str]) -> None:
     assert sorted(s["study_id"] for s in summary["studies"]) == folders
 
 
-def test_every_study_gets_one_result_though_a_process_is_killed_and_a_study_fails(
-    images: Path, uids: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("ray", [False, True], ids=["processes", "ray"])
+def test_every_study_gets_one_result_though_a_worker_is_killed_and_a_study_fails(
+    images: Path, uids: dict[str, str], tmp_path: Path, ray: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if ray:
+        pytest.importorskip("ray")
+        # where Ray's workers find the modules of the tests
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     (tmp_path / f"{uids['ben']}.kill").touch()
     (tmp_path / f"{uids['dora']}.raise").touch()
-    summary = graded(images, tmp_path)
+    summary = graded(images, tmp_path, launch=Launch(2, ray=ray))
     assert not summary.complete
     good = {n: u for n, u in uids.items() if n != "dora"}
     require_one_result_each(tmp_path / "out", good)
@@ -61,7 +66,7 @@ def test_every_study_gets_one_result_though_a_process_is_killed_and_a_study_fail
     assert calls(tmp_path) == sorted([*good.values(), uids["ben"], *[uids["dora"]] * 3])
     (tmp_path / f"{uids['dora']}.raise").unlink()
     (tmp_path / "calls.txt").unlink()
-    again = graded(images, tmp_path, workers=1)
+    again = graded(images, tmp_path, launch=Launch(1))  # results of Ray are kept, too
     assert again.complete
     assert calls(tmp_path) == [uids["dora"]]
     assert {line.folder for line in again.graded if line.reused} == set(good.values())
@@ -100,7 +105,7 @@ def test_a_second_run_after_a_killed_driver_grades_only_what_is_missing(
     done = {p.parent.name for p in out.glob("*/findings.json")}
     assert 0 < len(done) < len(uids)
     (tmp_path / "calls.txt").unlink()
-    assert graded(images, tmp_path, workers=1).complete
+    assert graded(images, tmp_path, launch=Launch(1)).complete
     require_one_result_each(out, uids)
     assert calls(tmp_path) == sorted(set(uids.values()) - done)
 
@@ -120,7 +125,7 @@ def test_results_never_go_among_the_images(images: Path, tmp_path: Path) -> None
             partial(open_fake, tmp_path),
             find_studies([study]),
             tmp_path / "in",
-            workers=2,
+            launch=Launch(2),
             restart=False,
         )
     assert calls(tmp_path) == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +16,56 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from lumbargrade.batch.worker import Hello, Opened, StudyJob, StudyOutcome, open_worker
 from lumbargrade.dicom.scan import FoundStudies
 from lumbargrade.domain.errors import LumbargradeError
-from lumbargrade.launch.crew import Dispatch, GivenUp, closing
+from lumbargrade.launch.crew import Crew, Dispatch, GivenUp, OpenWorker, closing
 from lumbargrade.launch.processes import ProcessCrew
+from lumbargrade.launch.ray_cluster import ray_cluster
+from lumbargrade.launch.ray_crew import RayCrew
 from lumbargrade.report.grading import failure, result_folders
 from lumbargrade.report.overview import GradingSummary, Overview
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How many workers grade, and where.
+
+    Attributes:
+        workers: number of workers; 0: one per CPU core.
+        ray: whether they are actors of a Ray cluster instead of processes of this machine.
+        ray_address: the cluster; see `ray_cluster`.
+        gpu: whether each worker of a cluster that has GPUs needs one.
+    """
+
+    workers: int = 1
+    ray: bool = False
+    ray_address: str = ""
+    gpu: bool = False
+
+    @contextmanager
+    def crew(self, start: OpenWorker, jobs: int) -> Generator[tuple[Crew, int]]:
+        """Yield a crew and how many workers it should have; all workers end with the block.
+
+        Args:
+            start: opens a worker.
+            jobs: number of jobs; there are no more workers than these.
+        """
+        if self.ray:
+            with ray_cluster(self.ray_address) as ray:
+                cores = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
+                size = self._size(sum(cores), jobs)
+                cpus = max(1, min(sum(cores) // size, *cores))
+                gpus = int(self.gpu and ray.cluster_resources().get("GPU", 0) > 0)
+                with closing(RayCrew(ray, start, cpus=cpus, gpus=gpus)) as crew:
+                    yield crew, size
+            return
+        cores_here = os.cpu_count() or 1
+        size = self._size(cores_here, jobs)
+        with closing(ProcessCrew(start, max(1, cores_here // size))) as crew:
+            yield crew, size
+
+    def _size(self, cores: int, jobs: int) -> int:
+        return max(1, min(self.workers or cores, jobs))
 
 
 def grade_batch(
@@ -27,10 +73,10 @@ def grade_batch(
     found: FoundStudies,
     out: Path,
     *,
-    workers: int,
+    launch: Launch,
     restart: bool,
 ) -> GradingSummary:
-    """Grade studies by several processes of this machine.
+    """Grade studies by several workers.
 
     Each study gets exactly one result. If a worker dies, its study is graded by another one, up to
     `crew.ATTEMPTS` times; then it is listed as failed with the reason. Studies that an earlier run
@@ -40,7 +86,7 @@ def grade_batch(
         open_models: called once in each worker; a function of a module, or a partial of one.
         found: the studies.
         out: an existing folder; gets a folder per study and the overview.
-        workers: number of processes.
+        launch: how many workers, and where.
         restart: grade all studies again.
 
     Raises:
@@ -50,12 +96,10 @@ def grade_batch(
     folders = result_folders(found.studies, out)
     overview = Overview(out)
     failed = [p for p in found.problems if not p.file]
-    size = max(1, min(workers, len(folders)))
-    threads = max(1, (os.cpu_count() or 1) // size)
-    hidden = True if len(folders) < 2 else None  # None: unless there is no terminal
-    crew = ProcessCrew(partial(open_worker, open_models, out, restart=restart), threads)
     jobs = (StudyJob(folder, study.without_headers()) for folder, study in folders.items())
-    with closing(crew), logging_redirect_tqdm():
+    hidden = True if len(folders) < 2 else None  # None: unless there is no terminal
+    start = partial(open_worker, open_models, out.resolve(), restart=restart)
+    with launch.crew(start, len(folders)) as (crew, size), logging_redirect_tqdm():
         dispatch: Dispatch[StudyJob, StudyOutcome] = Dispatch(crew, size)
         if folders:
             dispatch.start()

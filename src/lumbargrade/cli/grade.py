@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -46,8 +46,13 @@ class Options(ModelOptions):
     """only with the starter: move the names of the discs by this many levels if they are numbered
     wrongly; 1: what was L4/L5 becomes L5/S1, -1: what was L5/S1 becomes L4/L5"""
     workers: int = 1
-    """number of processes that grade; each opens the models. A process that dies loses nothing: its
-    study is graded again"""
+    """number of workers that grade; each opens the models. 0: one per CPU core. A worker that dies
+    loses nothing: its study is graded again"""
+    launcher: Literal["local", "ray"] = "local"
+    """where the workers are: processes of this machine, or actors on a Ray cluster, whose machines
+    must see all folders at the same paths"""
+    ray_address: str = ""
+    """the Ray cluster: host:port, or auto; if empty, Ray is started on this machine alone"""
     restart: bool = False
     """also grade studies again that were graded before"""
     pictures: bool = True
@@ -59,6 +64,11 @@ class Options(ModelOptions):
     test models that were not trained to place points"""
     json: bool = False
     """also print the results as one JSON object, in the last line, for scripts"""
+
+    @property
+    def in_batch(self) -> bool:
+        """Whether workers grade, instead of this process."""
+        return self.workers != 1 or self.launcher != "local"
 
 
 def run(options: Options) -> int:
@@ -81,7 +91,7 @@ def _run(options: Options) -> int:
         from lumbargrade.report.text import log_problems
 
         _check(options)
-    if options.workers > 1:
+    if options.in_batch:
         return _report(_grade_batch(options), options)
     with stage("open the models"):
         opened = _open_models(options)
@@ -133,19 +143,25 @@ def _grade(results: ResultFolder, predictor: Predictor, *, check_points: bool) -
 
 
 def _grade_batch(options: Options) -> GradingSummary:
-    """Grade by several processes."""
-    from lumbargrade.batch.run import grade_batch
+    """Grade by several workers."""
+    from lumbargrade.batch.run import Launch, grade_batch
     from lumbargrade.dicom.scan import find_studies
     from lumbargrade.report.text import log_problems
 
     found = find_studies(options.studies)
     log_problems(log, found.problems)
     options.out.mkdir(parents=True, exist_ok=True)
+    launch = Launch(
+        options.workers,
+        ray=options.launcher == "ray",
+        ray_address=options.ray_address,
+        gpu=options.names_models and options.device != "cpu",
+    )
     return grade_batch(
-        partial(_open_models, options),
+        partial(_open_models, options.absolute()),
         found,
         options.out,
-        workers=options.workers,
+        launch=launch,
         restart=options.restart,
     )
 
@@ -200,8 +216,14 @@ def _check(options: Options) -> None:
             raise UsageError("--shift-levels works only with the starter; omit it with --models")
     else:
         _check_starter(options)
-    if options.workers < 1:
-        raise UsageError(f"--workers {options.workers}: give 1 or more")
+    if options.workers < 0:
+        raise UsageError(f"--workers {options.workers}: give 0 or more")
+    if options.launcher == "ray" and options.device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {options.device}: Ray chooses the GPU; give cuda")
+    if options.ray_address and options.launcher != "ray":
+        raise UsageError("--ray-address works only with --launcher ray")
+    if options.profile and options.in_batch:
+        raise UsageError("--profile shows the time of one process; omit --workers and --launcher")
     if not any(path.exists() for path in options.studies):
         raise UsageError(f"{' and '.join(map(str, options.studies))}: no such file or folder")
     if options.out.exists() and not options.out.is_dir():

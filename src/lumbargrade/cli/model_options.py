@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from lumbargrade.grading.ensembles import BlendedEnsembles, Ensemble
@@ -47,6 +47,10 @@ class ModelOptions:
         """Whether models or a blend are given."""
         return bool(self.models or self.unflipped or self.blend)
 
+    def absolute(self) -> Self:
+        """Return a copy with absolute paths, for processes that work in another folder."""
+        return replace(self, **{f.name: _absolute(getattr(self, f.name)) for f in fields(self)})
+
     def open_trained(self) -> Ensemble | BlendedEnsembles:
         """Load the models that are given.
 
@@ -65,3 +69,11 @@ class ModelOptions:
             guides=self.guides,
             unflipped=self.unflipped,
         )
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.resolve()
+    if isinstance(value, list | tuple):
+        return type(value)(_absolute(part) for part in value)
+    return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -12,6 +12,9 @@ from lumbargrade.domain.errors import LumbargradeError
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
+
+#: Opens what a worker works with: what it says of itself, and what it does with a job.
+OpenWorker = Callable[[], tuple[Any, Callable[[Any], Any]]]
 
 #: How often a job is given to a worker before it is given up.
 ATTEMPTS = 3

@@ -5,17 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from lumbargrade.files.pool import start_worker
-from lumbargrade.launch.crew import Died, Done, Event, NotOpened, Ready, Stumbled
-
-#: A worker: what it says of itself, and what it does with a job.
-Worker = tuple[Any, Callable[[Any], Any]]
+from lumbargrade.launch.crew import Died, Done, Event, NotOpened, OpenWorker, Ready, Stumbled
 
 #: Seconds until a worker that was asked to end is killed.
 _PATIENCE = 2.0
@@ -30,7 +26,7 @@ class ProcessCrew:
         threads: threads of each worker, unless OMP_NUM_THREADS is set.
     """
 
-    def __init__(self, open_worker: Callable[[], Worker], threads: int) -> None:
+    def __init__(self, open_worker: OpenWorker, threads: int) -> None:
         self._open, self._threads = open_worker, threads
         # spawned, not forked: a fork does not survive if the caller runs threads, as torch does
         self._context = multiprocessing.get_context("spawn")
@@ -89,7 +85,7 @@ class ProcessCrew:
         self._workers.clear()
 
 
-def _serve(pipe: Connection, open_worker: Callable[[], Worker], threads: int) -> None:
+def _serve(pipe: Connection, open_worker: OpenWorker, threads: int) -> None:
     """Open the models, then do each job that comes through the pipe, until it is closed."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     start_worker()
