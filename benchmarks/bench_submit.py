@@ -38,7 +38,7 @@ def submit(
     """Benchmark ``submit`` with untrained models of some recipes."""
     save_untrained(folder / "models", recipes)
     options = ("--models", folder / "models", "--device", "cpu", "--out", folder / "out.csv")
-    arguments = ("submit", data, *options)
+    arguments = ("submit", data, "--workers", "0", *options)  # what is measured is one process
     measure(child.command, *arguments, per=studies)
 
 

@@ -45,6 +45,7 @@ ALSO = {
     "train": "--folds 2,4 --data.size 64 --train.epochs 1 --pictures 0",
     "validate": "--pictures 0",
     "grade": "--no-check-points",
+    "submit": "--workers 0",
     "recalibrate": "--minimum-studies 2 --minimum 1",
 }
 

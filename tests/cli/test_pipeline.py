@@ -234,7 +234,7 @@ def test_the_same_commands_again_give_the_same_submission(
     assert main(["train", RECIPES[0], *where, *small]) == 0
     before = pipeline.submission.read_bytes()
     line = ["submit", pipeline.test, "--models", pipeline.runs, "--out", pipeline.submission]
-    assert last_line(line, capsys) == pipeline.submitted
+    assert last_line([*line, "--workers", 0], capsys) == pipeline.submitted
     assert pipeline.submission.read_bytes() == before
 
 
@@ -294,7 +294,9 @@ def test_a_study_whose_series_is_truncated_is_named_and_still_submitted(
     for path in (data / "test_images" / "1007" / str(series)).iterdir():
         path.write_bytes(path.read_bytes()[:-800])
     out = tmp_path / "submission.csv"
-    summary = last_line(["submit", data, "--models", small / "models", "--out", out], capsys, 1)
+    summary = last_line(
+        ["submit", data, "--models", small / "models", "--out", out, "--workers", 0], capsys, 1
+    )
     assert set(summary["filled_studies"]) == {"1007"}
     assert {target_from_column(c) for c in summary["filled_studies"]["1007"]} == set(FORAMINAL)
     assert summary["filled"] == 2 * 10 + 10
@@ -322,7 +324,8 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(
     monkeypatch.setattr("lumbargrade.validation.out_of_fold.load_member", work)
     file = tmp_path / "file"
     file.touch()
-    submit = ["submit", str(small / "data"), "--models", str(small / "models"), "--out"]
+    submit = ["submit", str(small / "data"), "--models", str(small / "models"), "--workers", "0"]
+    submit.append("--out")
     validate = ["validate", str(pipeline.runs), "--store", str(pipeline.store), "--out"]
     train = ["train", RECIPES[0], "--store", str(pipeline.store), "--folds", "2", "--out"]
     for line in (
@@ -344,6 +347,7 @@ def test_a_full_disk_leaves_the_old_submission(
 ) -> None:
     out = tmp_path / "submission.csv"
     line = ["submit", str(small / "data"), "--models", str(small / "models"), "--out", str(out)]
+    line += ["--workers", "0"]
     assert main(line) == 0
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     write = Path.write_text
@@ -367,14 +371,14 @@ def test_models_and_stores_that_cannot_be_used_are_said_in_a_line(
         assert error.startswith(f"lumbargrade {line[0]}: ")
         return error
 
-    out = ("--out", tmp_path / "out" / "x.csv")
+    out = ("--out", tmp_path / "out" / "x.csv", "--workers", 0)
     assert "give either --models" in said(2, "submit", small / "data", *out)
     assert "holds no model" in said(2, "submit", small / "data", "--models", tmp_path, *out)
     broken = Path(shutil.copytree(small / "models" / "canal", tmp_path / "broken"))
     (broken / MODEL_WEIGHTS).write_bytes((broken / MODEL_WEIGHTS).read_bytes()[:-9])
     assert "damaged" in said(3, "submit", small / "data", "--models", broken, *out)
     assert "has no test_series" in said(2, "submit", tmp_path, "--models", small / "models", *out)
-    assert not (tmp_path / "out" / "x.csv").exists()
+    assert len(read_submission(tmp_path / "out" / "x.csv")) == 2  # the draft, all filled
 
     store = Path(shutil.copytree(pipeline.store, tmp_path / "store"))
     index = json.loads((store / "store.json").read_text())
@@ -411,7 +415,9 @@ def test_a_published_checkpoint_is_imported_and_submits(
 
     write_lsdc(tmp_path / "data", 1, split="test")
     out = tmp_path / "s.csv"
-    summary = last_line(["submit", tmp_path / "data", "--models", model, "--out", out], capsys)
+    summary = last_line(
+        ["submit", tmp_path / "data", "--models", model, "--out", out, "--workers", 0], capsys
+    )
     assert summary["models"] == [f"{recipe}#3"]
     assert summary["filled"] == 20
     submission = read_submission(out)

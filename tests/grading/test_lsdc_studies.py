@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from lsdc_layout import series_ids, write_lsdc
-from lumbargrade.domain.errors import BadTable, NothingDone, UsageError
+from lumbargrade.domain.errors import BadTable, UsageError
 from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind
 from lumbargrade.grading.ensembles import Ensemble
-from lumbargrade.grading.lsdc_studies import LsdcStudies, predict_studies
+from lumbargrade.grading.lsdc_studies import LsdcStudies, predict_one
 from lumbargrade.grading.members import Member, load_member
 from small_models import save_small_model
 
@@ -73,9 +73,8 @@ def test_a_garbage_series_is_named_and_every_other_one_predicted(
 ) -> None:
     for path in folder_of(data, "1007", T1).iterdir():
         path.write_bytes(b"this is no image" * 40)
-    found = {
-        p.study_id: p for p in predict_studies(LsdcStudies.open(data), Ensemble(members, False))
-    }
+    studies = LsdcStudies.open(data)
+    found = {s: predict_one(studies, Ensemble(members, False), s) for s in studies.series}
     canal, foraminal = TARGETS[Condition.CANAL], TARGETS[Condition.FORAMINAL]
     assert set(found["1000"].findings) == set(found["1014"].findings) == {*canal, *foraminal}
     assert set(found["1007"].findings) == set(canal)
@@ -94,7 +93,7 @@ def test_a_spoiled_slice_is_named_and_its_series_predicted_without_it(
     studies = LsdcStudies.open(data)
     volumes, _ = studies.read("1000", {T2})
     assert sorted(s.instance_number for s in volumes[0].slices) == [1, 2, 4]
-    one = next(predict_studies(studies, Ensemble(members, True)))
+    one = predict_one(studies, Ensemble(members, True), "1000")
     assert len(one.findings) == 15
     assert [Path(p.file).name for p in one.problems if p.fatal] == ["3.dcm"]
 
@@ -107,7 +106,7 @@ def test_findings_name_their_slices_by_the_file_and_not_by_the_header(
             file.rename(file.with_name(f"{50 - int(file.stem)}.dcm"))
     studies = LsdcStudies.open(data)
     slices = {v.series_id: v.slices for v in studies.read("1000", {T1, T2})[0]}
-    one = next(predict_studies(studies, Ensemble(members, False)))
+    one = predict_one(studies, Ensemble(members, False), "1000")
     places = [f.point for f in one.findings.values()]
     assert len(places) == 15
     for place in places:
@@ -120,8 +119,7 @@ def test_absent_images_are_named(data: Path, members: list[Member]) -> None:
     import shutil
 
     shutil.rmtree(data / "test_images" / "1014")
-    *_, last = predict_studies(LsdcStudies.open(data), Ensemble(members, False))
-    assert last.study_id == "1014"
+    last = predict_one(LsdcStudies.open(data), Ensemble(members, False), "1014")
     assert not last.findings
     assert len([p for p in last.problems if p.fatal and "no such series folder" in p.what]) == 2
 
@@ -129,7 +127,7 @@ def test_absent_images_are_named(data: Path, members: list[Member]) -> None:
 def test_series_that_no_model_looks_at_are_not_read(data: Path, members: list[Member]) -> None:
     for path in folder_of(data, "1000", T1).iterdir():
         path.write_bytes(b"")
-    one = next(predict_studies(LsdcStudies.open(data), Ensemble(members[1:], False)))
+    one = predict_one(LsdcStudies.open(data), Ensemble(members[1:], False), "1000")
     assert set(one.findings) == set(TARGETS[Condition.CANAL])
     assert not one.problems
 
@@ -140,14 +138,8 @@ def test_a_kind_that_the_table_lacks_is_noted(data: Path, members: list[Member])
         rows = [r for r in csv.reader(lines) if r[:2] != ["1000", series_ids("1000")[T2]]]
     with path.open("w", newline="") as lines:
         csv.writer(lines).writerows(rows)
-    one = next(predict_studies(LsdcStudies.open(data), Ensemble(members, False)))
+    one = predict_one(LsdcStudies.open(data), Ensemble(members, False), "1000")
     assert set(one.findings) == set(TARGETS[Condition.FORAMINAL])
     assert [(p.what, p.fatal) for p in one.problems] == [
         ("no usable Sagittal T2/STIR series", False)
     ]
-
-
-def test_a_table_without_studies_gives_nothing(data: Path, members: list[Member]) -> None:
-    (data / "test_series_descriptions.csv").write_text("study_id,series_id,series_description\n")
-    with pytest.raises(NothingDone, match="lists no study"):
-        list(predict_studies(LsdcStudies.open(data), Ensemble(members, False)))

@@ -27,9 +27,9 @@ from lumbargrade.grading.blend_file import (
 from lumbargrade.grading.combine import combine, correct_any_severe
 from lumbargrade.grading.ensembles import (
     Ensemble,
-    for_submission,
     load_blend,
     open_ensembles,
+    opened_for_submission,
 )
 from lumbargrade.grading.model_record import ModelRecord, record_of
 from lumbargrade.grading.predictor import Predictor
@@ -236,7 +236,7 @@ def test_the_any_severe_correction_raises_one_level_of_the_submission_only() -> 
     for target, finding in raised.items():
         assert finding.calibrated == made.findings[target].calibrated
     assert set(raised) == set(CANAL[:3])
-    assert for_submission(made, Ensemble([])) is made
+    assert opened_for_submission(lambda: Ensemble([]), 0).corrected(made) is made
 
 
 def test_either_models_or_a_blend(tmp_path: Path) -> None:

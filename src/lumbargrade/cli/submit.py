@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
+from tqdm import tqdm
 
 from lumbargrade.cli.model_options import ModelOptions
 
@@ -40,41 +41,65 @@ class Options(ModelOptions):
     """submission to write"""
     split: str = "auto"
     """which tables and images to read: test, train, or auto (test if there is a test table)"""
+    time_limit: str = ""
+    """time for all studies, for example 8.5h, 30m or 90s; studies that are left then are filled; no
+    limit if empty"""
+    study_limit: str = ""
+    """time for one study, for example 15m; a study that takes longer is filled; no limit if
+    empty"""
+    workers: int = 1
+    """number of processes that predict, each with all models; several use all GPUs in turn; 0
+    predicts in the process of the command, which a crash then ends"""
     json: bool = False
     """also print the results as one JSON object, in the last line, for scripts"""
 
 
 def run(options: Options) -> int:
+    from lumbargrade.cli.durations import seconds_from_now, seconds_of
+    from lumbargrade.domain.errors import UsageError
     from lumbargrade.files.writing import require_writable
-    from lumbargrade.grading.ensembles import for_submission
-    from lumbargrade.grading.lsdc_studies import LsdcStudies, predict_studies
-    from lumbargrade.report.submission import write_submission
-    from lumbargrade.scoring.fill import training_fill
+    from lumbargrade.grading.lsdc_studies import LsdcStudies
+    from lumbargrade.grading.submission_run import LsdcJob, TimeLimits, predict_submission
+    from lumbargrade.report.submission import SubmissionDraft, write_submission
 
+    end = seconds_from_now(options.time_limit, "--time-limit")
+    limits = TimeLimits(end, seconds_of(options.study_limit, "--study-limit"))
+    if options.workers < 0 or (limits.study and not options.workers):
+        raise UsageError("--workers is 0 or more, and 1 or more with --study-limit")
+    options.require_models()
     studies = LsdcStudies.open(options.data, options.split)
     require_writable(options.out)
-    predictor = options.open_trained()
-    found = predict_studies(studies, predictor)
-    predictions = [for_submission(prediction, predictor) for prediction in found]
-    constants = training_fill(m.meta.provenance for m in predictor.members)
+    draft = SubmissionDraft(options.out, list(studies.series))
+    job = LsdcJob(studies, options.open_trained)
+    constants, results = predict_submission(
+        job, list(studies.series), workers=options.workers, limits=limits
+    )
+    predictions = []
+    with tqdm(results, "studies", len(studies.series), unit="study", disable=None) as bar:
+        for prediction in bar:
+            predictions.append(prediction)
+            draft.update(predictions, constants)
     summary = write_submission(options.out, predictions, constants, studies.problems)
-    _log_some(studies.problems, options.out)
-    for prediction in predictions:
-        for problem in prediction.problems:
-            log.error("%s", problem)
+    problems = [*studies.problems, *(q for p in predictions for q in p.problems)]
+    _log(problems, options.out)
     log.info("%s", summary.text())
     if options.json:
         print(json.dumps(summary.as_dict()))
-    problems = [*studies.problems, *(q for p in predictions for q in p.problems)]
+    if not any(p.findings for p in predictions):
+        log.error("no study could be predicted: every row of %s is filled", options.out)
+        return 3
     return 1 if any(q.fatal for q in problems) else 0
 
 
-def _log_some(problems: Sequence[Problem], out: Path) -> None:
-    """Log every fatal problem, and the first ten others."""
-    lost, others = [q for q in problems if q.fatal], [q for q in problems if not q.fatal]
-    for problem in lost:
-        log.error("%s", problem)
-    for problem in others[:10]:
-        log.warning("%s", problem)
-    if len(others) > 10:
-        log.warning("... and %d more such studies; %s.json lists all", len(others) - 10, out)
+def _log(problems: Sequence[Problem], out: Path) -> None:
+    """Log fatal problems before others; of many that say the same, the first ten."""
+    for fatal in (True, False):
+        alike: dict[str, list[Problem]] = {}
+        for problem in problems:
+            if problem.fatal is fatal:
+                alike.setdefault(problem.what, []).append(problem)
+        for group in alike.values():
+            for problem in group[:10]:
+                log.log(logging.ERROR if fatal else logging.WARNING, "%s", problem)
+            if len(group) > 10:
+                log.warning("... and %d more such studies; %s.json lists all", len(group) - 10, out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from lumbargrade.grading.blend_file import Blend, read_blend
 from lumbargrade.grading.combine import combine, correct_any_severe, settle
 from lumbargrade.grading.members import Member, find_models, load_member
 from lumbargrade.grading.model_record import ModelRecord
+from lumbargrade.grading.predictor import SubmissionModels
 from lumbargrade.grading.stages import predict_study
 from lumbargrade.models.checkpoint import MODEL_WEIGHTS, ModelMeta
 from lumbargrade.models.registry import AnyTask, get_task
+from lumbargrade.scoring.fill import training_fill
 
 log = logging.getLogger(__name__)
 
@@ -241,13 +243,29 @@ def load_blend(path: Path, device: torch.device, *, flip: bool = True) -> Blende
     return BlendedEnsembles(blend, ensembles)
 
 
-def for_submission(
-    prediction: StudyPrediction, predictor: Ensemble | BlendedEnsembles
-) -> StudyPrediction:
-    """Apply a blend's any-severe correction for the official score; otherwise change nothing."""
-    if isinstance(predictor, BlendedEnsembles):
-        return correct_any_severe(prediction, predictor.blend.any_severe)
-    return prediction
+def opened_for_submission(
+    open_models: Callable[[], Ensemble | BlendedEnsembles], number: int
+) -> SubmissionModels:
+    """Open models for a submission, with a blend's any-severe correction for the official score.
+
+    Args:
+        open_models: opens them.
+        number: of this process, from 0; if there are several GPUs, each process uses one.
+
+    Raises:
+        UsageError, BadModel: like ``open_models``.
+    """
+    if number and (count := torch.cuda.device_count()) > 1:
+        torch.cuda.set_device(number % count)
+    models = open_models()
+
+    def corrected(prediction: StudyPrediction) -> StudyPrediction:
+        if isinstance(models, BlendedEnsembles):
+            return correct_any_severe(prediction, models.blend.any_severe)
+        return prediction
+
+    constants = training_fill(m.meta.provenance for m in models.members)
+    return SubmissionModels(models, constants, corrected)
 
 
 def files_fingerprint(models: Iterable[Path]) -> str:

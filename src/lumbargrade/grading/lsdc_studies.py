@@ -1,24 +1,28 @@
-"""Predict all studies of a data set in the LSDC layout, with one study in memory at a time."""
+"""Read and predict the studies of a data set in the LSDC layout, one after the other."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
+from lumbargrade.dicom.opening import one_line
 from lumbargrade.dicom.reader import read_series
 from lumbargrade.dicom.rules import LSDC
-from lumbargrade.domain.errors import BadDicom, NothingDone, Problem, UsageError
+from lumbargrade.domain.errors import BadDicom, BadTable, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import no_series
-from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.predictor import Predictor, explained
-from lumbargrade.lsdc.completeness import sample_problems, sample_studies, unlisted_studies
-from lumbargrade.lsdc.tables import read_series_table
+from lumbargrade.lsdc.completeness import (
+    SAMPLE,
+    sample_problems,
+    sample_studies,
+    unlisted_studies,
+)
+from lumbargrade.lsdc.tables import SeriesEntry, read_series_table, series_entries
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +47,12 @@ class LsdcStudies:
     def open(cls, data: Path, split: str = "auto") -> LsdcStudies:
         """Find the images and the table of a split.
 
+        With a sample submission, which names the studies, nothing else is required: rows of the
+        table that cannot be used, and an absent table or image folder, are problems.
+
         Raises:
             UsageError: if the split is unknown, or missing in ``data``.
-            BadTable: if the descriptions table or the sample submission cannot be used.
+            BadTable: if the sample submission cannot be used; without one, if the table cannot.
         """
         if split not in ("auto", "test", "train"):
             raise UsageError(f"--split {split!r}: unknown split; use test, train or auto")
@@ -56,20 +63,23 @@ class LsdcStudies:
             table = data / f"{name}_series_descriptions.csv"
             if table.exists() and (data / f"{name}_images").is_dir():
                 return cls._of(table, data / f"{name}_images", sample_studies(data, name))
+        if "test" in wanted and (sample := sample_studies(data, "test")) is not None:
+            return cls._of(data / "test_series_descriptions.csv", data / "test_images", sample)
         tables = " or ".join(f"{n}_series_descriptions.csv with {n}_images" for n in wanted)
         raise UsageError(f"{data} has no {tables}")
 
     @classmethod
-    def _of(cls, table: Path, images: Path, wanted: tuple[str, ...] | None) -> LsdcStudies:
-        listed: dict[str, list[tuple[str, SeriesKind]]] = {}
-        for row in read_series_table(table):
-            pairs = listed.setdefault(row.study_id, [])
-            pairs.append((row.series_id, row.kind))
-        if wanted is None:
+    def _of(cls, table: Path, images: Path, sample: tuple[str, ...] | None) -> LsdcStudies:
+        if sample is None:
+            listed = _by_study(read_series_table(table))
             return cls(images, listed, tuple(unlisted_studies(images, listed, table.name)))
-        problems = sample_problems(wanted, listed, table.name)
-        problems += unlisted_studies(images, {*listed, *wanted}, table.name)
-        return cls(images, {s: listed.get(s, []) for s in wanted}, tuple(problems))
+        entries, problems = _usable_entries(table)
+        listed = _by_study(entries)
+        if not images.is_dir():
+            problems.append(Problem(f"no image folder beside {SAMPLE}", file=str(images)))
+        problems += sample_problems(sample, listed, table.name)
+        problems += unlisted_studies(images, {*listed, *sample}, table.name)
+        return cls(images, {s: listed.get(s, []) for s in sample}, tuple(problems))
 
     def read(self, study_id: str, kinds: set[SeriesKind]) -> tuple[list[Volume], list[Problem]]:
         """Read the series of some kinds of a study; return volumes and problems."""
@@ -85,23 +95,56 @@ class LsdcStudies:
             except BadDicom as error:
                 problems.append(Problem(str(error), study=study_id, series=series_id))
                 continue
+            except Exception as error:  # the other series of the study are usable
+                log.debug("series %s", series_id, exc_info=True)
+                what = f"the series cannot be read ({described(error)})"
+                problems.append(Problem(what, study=study_id, series=series_id))
+                continue
             volumes.append(result.volume)
             problems += result.problems
         return volumes, problems
 
 
-def predict_studies(studies: LsdcStudies, predictor: Predictor) -> Iterator[StudyPrediction]:
-    """Predict every study; each of its 25 targets is graded or absent with a reason.
-
-    Raises:
-        NothingDone: if the table lists no study.
-    """
-    if not studies.series:
-        raise NothingDone("the table of series descriptions lists no study")
+def predict_one(studies: LsdcStudies, predictor: Predictor, study_id: str) -> StudyPrediction:
+    """Predict one study; each of its 25 targets is graded or absent with a reason."""
     kinds = predictor.kinds
-    for study_id in tqdm(studies.series, desc="studies", unit="study", disable=None):
-        volumes, problems = studies.read(study_id, kinds)
-        prediction = explained(predictor.predict(study_id, volumes), predictor.conditions)
-        for kind in sorted(kinds - {v.kind for v in volumes}):
-            problems.append(Problem(no_series([kind]), study=study_id, fatal=False))
-        yield replace(prediction, problems=(*prediction.problems, *problems))
+    volumes, problems = studies.read(study_id, kinds)
+    prediction = explained(predictor.predict(study_id, volumes), predictor.conditions)
+    for kind in sorted(kinds - {v.kind for v in volumes}):
+        problems.append(Problem(no_series([kind]), study=study_id, fatal=False))
+    return replace(prediction, problems=(*prediction.problems, *problems))
+
+
+def not_predicted(study_id: str, why: str) -> StudyPrediction:
+    """A study without any finding, and the fatal problem that says why."""
+    problem = Problem(why, study=study_id, advice="all its findings are filled")
+    return StudyPrediction(study_id, {}, absent=dict.fromkeys(FINDINGS, why), problems=(problem,))
+
+
+def described(error: Exception) -> str:
+    """Name an unexpected error and its text, on one line."""
+    name = type(error).__name__
+    text = one_line(error)
+    return text if text == name else f"{name}: {text}"
+
+
+def _by_study(entries: Iterable[SeriesEntry]) -> dict[str, list[tuple[str, SeriesKind]]]:
+    listed: dict[str, list[tuple[str, SeriesKind]]] = {}
+    for entry in entries:
+        listed.setdefault(entry.study_id, []).append((entry.series_id, entry.kind))
+    return listed
+
+
+def _usable_entries(table: Path) -> tuple[list[SeriesEntry], list[Problem]]:
+    """The rows of a table of series descriptions that can be used, and a problem for the others."""
+    entries: list[SeriesEntry] = []
+    problems: list[Problem] = []
+    try:
+        for entry in series_entries(table):
+            if isinstance(entry, BadTable):
+                problems.append(Problem(str(entry), advice="its series is not used"))
+            else:
+                entries.append(entry)
+    except (BadTable, OSError) as error:
+        problems.append(Problem(str(error), advice="series after this row are not used"))
+    return entries, problems

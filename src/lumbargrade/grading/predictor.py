@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -13,6 +13,7 @@ from lumbargrade.domain.reasons import no_model
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.calibration_file import LocalCalibration, read_calibration
+from lumbargrade.scoring.fill import Constants
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,21 @@ class Predictor(Protocol):
 
     def fingerprint(self) -> str:
         """Return a text that changes if the models or their combination change."""
+
+
+@dataclass(frozen=True)
+class SubmissionModels:
+    """Opened models for a submission.
+
+    Attributes:
+        predictor: predicts a study.
+        constants: what absent findings are filled with (`scoring.fill.training_fill`).
+        corrected: adapts a prediction to the official score.
+    """
+
+    predictor: Predictor
+    constants: Constants
+    corrected: Callable[[StudyPrediction], StudyPrediction]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ lacks) give a Problem. Rows are counted as lines of the file, so the header is r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -233,12 +233,27 @@ def read_series_table(path: Path) -> list[SeriesEntry]:
             duplicate.
     """
     entries = []
+    for entry in series_entries(path):
+        if isinstance(entry, BadTable):
+            raise entry
+        entries.append(entry)
+    return entries
+
+
+def series_entries(path: Path) -> Iterator[SeriesEntry | BadTable]:
+    """Yield an entry for every row of a table of series descriptions, or what is wrong with it.
+
+    Raises:
+        BadTable: if the table as a whole cannot be read any further: see `read_table`.
+    """
     seen: dict[tuple[str, str], int] = {}
     for row in read_table(path, ("study_id", "series_id", "series_description")):
-        study, series = row.read(id_text, "study_id"), row.read(id_text, "series_id")
-        row.require_first(seen, (study, series), f"series_id {series}")
-        entries.append(SeriesEntry(study, series, row.read(_described, "series_description")))
-    return entries
+        try:
+            study, series = row.read(id_text, "study_id"), row.read(id_text, "series_id")
+            row.require_first(seen, (study, series), f"series_id {series}")
+            yield SeriesEntry(study, series, row.read(_described, "series_description"))
+        except BadTable as error:
+            yield error
 
 
 def _described(text: str) -> SeriesKind:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from lumbargrade.files.tables import table_text
 from lumbargrade.files.writing import atomic_path
 from lumbargrade.grading.predictions_file import write_predictions
 from lumbargrade.report.text import text_table, with_null, write_json
-from lumbargrade.scoring.fill import Constants
+from lumbargrade.scoring.fill import Constants, training_fill
 from lumbargrade.scoring.official import CombinedScores
 from lumbargrade.scoring.submissions import (
     SUBMISSION_COLUMNS,
@@ -31,6 +34,11 @@ from lumbargrade.scoring.submissions import (
     check_complete,
     read_submission,
 )
+
+log = logging.getLogger(__name__)
+
+#: Most lines of a summary's text about studies that are filled.
+_LINES = 20
 
 
 def summary_path(submission: Path) -> Path:
@@ -104,11 +112,13 @@ class SubmissionSummary:
                 f"{self.filled} rows that no model predicts, filled with the constant that "
                 f"minimises the official score on the training grades: {parts}"
             )
-        for study, findings in self.filled_studies.items():
+        for study, findings in islice(self.filled_studies.items(), _LINES):
             known = self.filled_because.get(study, {})
             reasons = by_reason({target_from_column(f): known.get(f, "") for f in findings})
             why = "; ".join(f"{named(ts)}: {r}" if r else named(ts) for r, ts in reasons.items())
             lines.append(f"study {study}: {len(findings)} findings filled ({why})")
+        if (more := len(self.filled_studies) - _LINES) > 0:
+            lines.append(f"... and {more} more studies; {self.path}.json lists all")
         return "\n".join(lines)
 
 
@@ -143,6 +153,50 @@ def write_submission(
     write_predictions(findings_path(path), studies)
     write_json(summary_path(path), summary.as_dict())
     return summary
+
+
+#: Seconds between two updates of a draft.
+_UPDATE = 300.0
+
+
+class SubmissionDraft:
+    """A complete submission from the start: rows of studies that are not predicted yet are filled.
+
+    If a file of that name exists, nothing is written: it is kept until `write_submission`.
+    """
+
+    def __init__(self, path: Path, studies: Sequence[str]) -> None:
+        """Write the first draft, in which all rows are filled.
+
+        Args:
+            path: the CSV.
+            studies: ids of all studies.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        self._path = path
+        self._studies = tuple(studies)
+        self._written = time.monotonic()
+        self._used = bool(studies) and not path.exists()
+        if self._used:
+            self._write([], training_fill([]))
+            log.info("%s: complete, with all rows filled until studies are predicted", path)
+
+    def update(self, predictions: Sequence[StudyPrediction], constants: Constants) -> None:
+        """Write what is predicted so far, if the last draft is a few minutes old."""
+        if not self._used or time.monotonic() - self._written < _UPDATE:
+            return
+        self._written = time.monotonic()
+        try:
+            self._write(predictions, constants)
+        except OSError as error:
+            log.warning("%s: not updated (%s); the earlier draft is kept", self._path, error)
+
+    def _write(self, predictions: Sequence[StudyPrediction], constants: Constants) -> None:
+        known = {p.study_id: p for p in predictions}
+        all_of_them = [known.get(s) or StudyPrediction(s, {}) for s in self._studies]
+        write_rows(self._path, [(p.study_id, complete(p, constants)) for p in all_of_them])
 
 
 def _summary(
