@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lumbargrade.batch.run import Launch, grade_batch
 from lumbargrade.batch.worker import Opened
-from lumbargrade.dicom.scan import find_studies
+from lumbargrade.dicom.find import find_studies
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind
 from lumbargrade.domain.volume import Volume

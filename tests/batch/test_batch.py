@@ -15,7 +15,7 @@ import pytest
 
 from fake_models import calls, graded, open_fake
 from lumbargrade.batch.run import Launch, grade_batch
-from lumbargrade.dicom.scan import find_studies
+from lumbargrade.dicom.find import find_studies
 from lumbargrade.domain.errors import LumbargradeError
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.grading.findings_file import read_findings

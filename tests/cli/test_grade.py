@@ -13,7 +13,7 @@ import pydicom
 import pytest
 
 from lumbargrade.cli.main import main
-from lumbargrade.dicom.scan import find_studies
+from lumbargrade.dicom.find import find_studies
 from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, SeriesKind
 from lumbargrade.grading.findings_file import read_findings

@@ -12,10 +12,10 @@ from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 
 import hospital_exports as made
+from lumbargrade.dicom.find import find_studies
 from lumbargrade.dicom.inspect import summarise_folder
 from lumbargrade.dicom.reader import read_series
 from lumbargrade.dicom.rules import EXPORT, LSDC
-from lumbargrade.dicom.scan import find_studies
 from lumbargrade.dicom.slices import read_headers
 from lumbargrade.dicom.study import read_found, read_study
 from lumbargrade.domain.errors import BadDicom, NothingDone, Problem

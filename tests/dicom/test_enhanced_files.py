@@ -14,9 +14,9 @@ from pydicom.uid import RLELossless
 
 import hospital_exports as made
 from hospital_exports import Study as Datasets
+from lumbargrade.dicom.find import find_studies
 from lumbargrade.dicom.inspect import summarise_folder
 from lumbargrade.dicom.reader import read_series
-from lumbargrade.dicom.scan import find_studies
 from lumbargrade.dicom.study import Study, read_found, read_study
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.vocabulary import SeriesKind

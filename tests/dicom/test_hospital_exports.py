@@ -14,8 +14,8 @@ import pytest
 import hospital_exports as made
 from export_cases import CASES
 from hospital_exports import Study as Datasets
+from lumbargrade.dicom.find import find_studies
 from lumbargrade.dicom.inspect import summarise_folder
-from lumbargrade.dicom.scan import find_studies
 from lumbargrade.dicom.study import Study, read_found, read_study
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections import Counter
 from pathlib import Path
 
 import pydicom
 import pytest
 
-from lumbargrade.dicom.scan import find_studies
+from lumbargrade.dicom.find import find_studies
 from lumbargrade.dicom.slices import SliceHeader, read_headers
 from lumbargrade.dicom.study import read_found, read_study
 from lumbargrade.domain.errors import BadDicom
@@ -93,6 +94,27 @@ def test_each_header_is_read_once_even_below_several_paths(two: Path, reads: Cou
     assert [len(read_found(one).volumes) for one in found.studies] == [2, 2]
     assert set(reads) == {f for one in found.studies for f in one.files}
     assert set(reads.values()) == {1}
+
+
+def test_headers_beyond_the_limit_are_read_again(two: Path, reads: Counter[Path]) -> None:
+    anna, ben = find_studies([two], most_headers=8).studies
+    alone = read_study(two / "ben")
+    reads.clear()
+    assert read_found(anna).volumes
+    assert not reads
+    for volume, same in zip(read_found(ben).volumes, alone.volumes, strict=True):
+        assert (volume.pixels == same.pixels).all()
+        assert volume.slices == same.slices
+    assert set(reads) == set(ben.files)
+
+
+def test_a_study_without_headers_is_a_few_kilobytes_and_can_be_sent(two: Path) -> None:
+    anna, _ = find_studies([two], most_headers=0).studies
+    sent = pickle.dumps(anna)
+    assert len(sent) < 500 + 100 * len(anna.files)
+    again = pickle.loads(sent)
+    assert again == anna
+    assert [v.kind for v in read_found(again).volumes] == [T1, T2]
 
 
 def test_headers_of_a_study_that_changes_after_the_scan_are_read_again(

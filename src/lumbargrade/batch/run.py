@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lumbargrade.batch.worker import Hello, Opened, StudyJob, StudyOutcome, open_worker
-from lumbargrade.dicom.scan import FoundStudies
+from lumbargrade.dicom.find import FoundStudies
 from lumbargrade.domain.errors import LumbargradeError
 from lumbargrade.launch.crew import Crew, Dispatch, GivenUp, OpenWorker, closing
 from lumbargrade.launch.processes import ProcessCrew

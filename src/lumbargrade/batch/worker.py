@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lumbargrade.dicom.scan import FoundStudy
+from lumbargrade.dicom.find import FoundStudy
 from lumbargrade.dicom.study import read_found
 from lumbargrade.domain.errors import BadDicom, NothingDone, Problem
 from lumbargrade.grading.predictor import Predictor

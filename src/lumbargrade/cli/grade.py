@@ -86,7 +86,7 @@ def _run(options: Options) -> int:
     from lumbargrade.files.timing import stage
 
     with stage("start the program"):
-        from lumbargrade.dicom.scan import find_studies
+        from lumbargrade.dicom.find import find_studies
         from lumbargrade.report.grading import ResultFolder
         from lumbargrade.report.text import log_problems
 
@@ -145,10 +145,10 @@ def _grade(results: ResultFolder, predictor: Predictor, *, check_points: bool) -
 def _grade_batch(options: Options) -> GradingSummary:
     """Grade by several workers."""
     from lumbargrade.batch.run import Launch, grade_batch
-    from lumbargrade.dicom.scan import find_studies
+    from lumbargrade.dicom.find import find_studies
     from lumbargrade.report.text import log_problems
 
-    found = find_studies(options.studies)
+    found = find_studies(options.studies, most_headers=0)
     log_problems(log, found.problems)
     options.out.mkdir(parents=True, exist_ok=True)
     launch = Launch(

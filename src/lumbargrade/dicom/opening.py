@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -82,20 +82,33 @@ _RESOURCE_FORKS = (b"\x00\x05\x16\x07", b"\x00\x05\x16\x00")
 
 
 def image_files(path: Path, *, recursive: bool) -> list[Path]:
-    """Files that may contain an image, sorted by path; hidden files and DICOMDIR are ignored.
-
-    Links to folders are followed.
+    """Files that may contain an image, sorted by path; see `image_folders`.
 
     Raises:
         OSError: if the folder itself cannot be listed.
     """
+    folders = image_folders(path, recursive=recursive)
+    return sorted(folder / name for folder, names in folders for name in names)
+
+
+def image_folders(path: Path, *, recursive: bool) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder with the sorted names of its files that may contain an image.
+
+    Hidden files and DICOMDIR are ignored, links to folders are followed.
+
+    Args:
+        path: a folder, or one file.
+        recursive: also yield the folders in it.
+
+    Raises:
+        OSError: if a folder cannot be listed.
+    """
     if path.is_file():
-        return [path]
-    found: list[Path] = []
+        yield path.parent, [path.name]
+        return
     for folder, folders, names in walk(path):
         folders[:] = [f for f in folders if not _furniture(f)] if recursive else []
-        found += [folder / n for n in names if not _furniture(n)]
-    return sorted(found)
+        yield folder, sorted(n for n in names if not _furniture(n))
 
 
 def _furniture(name: str) -> bool:

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lumbargrade.dicom.duplicates import split_same_pixels
+from lumbargrade.dicom.find import FoundStudy
 from lumbargrade.dicom.kinds.classify import Verdict, classify
 from lumbargrade.dicom.pixels import release
 from lumbargrade.dicom.reader import SeriesResult, build_volume, duplicate_notes
 from lumbargrade.dicom.rules import LSDC, spatial_stacks
-from lumbargrade.dicom.scan import FoundSeries, FoundStudy, Scan, scan
+from lumbargrade.dicom.scan import FoundSeries, Scan, scan
 from lumbargrade.dicom.splitting import Part, split_series
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lumbargrade import __version__
-from lumbargrade.dicom.scan import FoundStudies, FoundStudy
+from lumbargrade.dicom.find import FoundStudies, FoundStudy
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import BadDicom, BadInput, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction

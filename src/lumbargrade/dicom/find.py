@@ -1,0 +1,250 @@
+"""Find the studies below some paths by the headers of all files, and know whether they changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lumbargrade.dicom.kinds.classify import KINDS_VERSION
+from lumbargrade.dicom.rules import READER_VERSION
+from lumbargrade.dicom.scan import (
+    Read,
+    Scan,
+    image_places,
+    read_file,
+    scan_files,
+    series_of,
+    study_folder,
+)
+from lumbargrade.dicom.slices import SliceHeader
+from lumbargrade.domain.errors import BadDicom, Problem
+
+#: Images whose headers stay in memory until their study is read: a few hundred studies.
+MOST_HEADERS = 20_000
+
+#: Seconds until the progress bar of reading headers is shown.
+_PATIENCE = 3.0
+
+
+@dataclass(frozen=True)
+class FoundStudy:
+    """The files of one study; headers have been read, pixels have not.
+
+    Attributes:
+        study_id: StudyInstanceUID, or the folder's name if files have none.
+        folders: the absolute folders of its DICOM files, with the names of these; both sorted.
+        problems: files among them that could not be used.
+        scan: its series; None if the headers were not kept.
+    """
+
+    study_id: str
+    folders: tuple[tuple[str, tuple[str, ...]], ...]
+    problems: tuple[Problem, ...]
+    scan: Scan | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its DICOM files, absolute and sorted."""
+        return tuple(sorted(Path(folder, n) for folder, names in self.folders for n in names))
+
+    def without_headers(self) -> FoundStudy:
+        """Return a copy without headers: small, and it can be sent to another process."""
+        return replace(self, scan=None)
+
+    @property
+    def folder(self) -> Path:
+        """The deepest folder that contains all its files."""
+        return Path(os.path.commonpath([folder for folder, _ in self.folders]))
+
+    def current(self) -> Scan:
+        """Its series; all headers are read again if they were not kept or a file has changed."""
+        if self.scan is None:
+            return scan_files(self.files, {})
+        known = {h.path: h.file.modified for s in self.scan.series for h in s.headers}
+        if all(_modified(file) == known[file] for file in self.files):
+            return self.scan
+        return scan_files(self.files, {})
+
+    def fingerprint(self) -> str:
+        """SHA-256 of paths, sizes and modification times, and of the reader's versions.
+
+        Raises:
+            BadDicom: if a file no longer exists.
+        """
+        digest = hashlib.sha256(f"reader {READER_VERSION}, kinds {KINDS_VERSION}\n".encode())
+        for file in self.files:
+            try:
+                status = file.stat()
+            except OSError as error:
+                raise BadDicom(f"{file}: cannot be read ({error.strerror})") from None
+            digest.update(os.fsencode(f"{file}|{status.st_size}|{status.st_mtime_ns}\n"))
+        return digest.hexdigest()
+
+
+def _modified(file: Path) -> float | None:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True)
+class FoundStudies:
+    """The studies below some paths.
+
+    Attributes:
+        studies: in the order in which they were found.
+        problems: paths without a study, and files that belong to no study.
+    """
+
+    studies: tuple[FoundStudy, ...]
+    problems: tuple[Problem, ...]
+
+
+def find_studies(paths: Iterable[Path], *, most_headers: int = MOST_HEADERS) -> FoundStudies:
+    """Sort all DICOM files below some folders (or single files) into studies, by their headers.
+
+    Files of one study may be spread over several paths. A file below two paths is read and counted
+    once. A file that cannot be used is reported with the study of the nearest folder, if that
+    folder contains exactly one study.
+
+    Args:
+        paths: folders and files.
+        most_headers: number of images whose headers are kept for `read_found`; those of further
+            files are read again.
+    """
+    finder = _Finder(most_headers)
+    for path in dict.fromkeys(p.resolve() for p in paths):
+        finder.search(path)
+    return finder.found()
+
+
+class _Finder:
+    """Collects the studies of some paths; see `find_studies`."""
+
+    def __init__(self, most_headers: int) -> None:
+        self.spare = most_headers
+        #: folder -> name of a usable file -> key of its study
+        self.usable: dict[str, dict[str, str]] = {}
+        self.errors: dict[Path, list[Problem]] = {}
+        self.kept: dict[Path, Read] = {}
+        #: key of a study -> its id
+        self.ids: dict[str, str] = {}
+        #: unusable file -> the path below which it was found, and the problem
+        self.lost: dict[str, tuple[Path, Problem]] = {}
+        self.problems: list[Problem] = []
+
+    def search(self, path: Path) -> None:
+        """Read all headers below a path."""
+        try:
+            listed = image_places(path)
+        except BadDicom as error:
+            what = str(error) if path.exists() else "no such file or folder"
+            self.problems.append(_unusable(path, what))
+            return
+        bad, usable = [], 0
+        count = sum(len(names) for _, names in listed)
+        with tqdm(
+            total=count, desc="headers", unit="file", disable=None, delay=_PATIENCE
+        ) as progress:
+            for folder, names in listed:
+                for name in names:
+                    if self._is_usable(folder, name):
+                        usable += 1
+                    else:
+                        bad += self.errors[Path(folder, name)]
+                    progress.update()
+        if not usable:
+            self.problems.append(_unusable(path, _reasons(bad)))
+            return
+        for problem in bad:
+            self.lost.setdefault(problem.file, (path, problem))
+
+    def _is_usable(self, folder: str, name: str) -> bool:
+        """Read a file unless it has been read, and say whether it has an image."""
+        known = self.usable.setdefault(folder, {})
+        file = Path(folder, name)
+        if name in known:
+            return True
+        if file in self.errors:
+            return False
+        headers, errors = read = read_file(file)
+        if not headers:
+            self.errors[file] = errors
+            return False
+        key = _study_key(headers[0])
+        known[name] = sys.intern(key)
+        self.ids.setdefault(key, headers[0].study_uid or study_folder(headers[0]).name)
+        self.spare -= len(headers)
+        if self.spare >= 0:
+            self.kept[file] = read
+        return True
+
+    def found(self) -> FoundStudies:
+        places: dict[str, dict[str, list[str]]] = {key: {} for key in self.ids}
+        for folder, names in self.usable.items():
+            for name, key in names.items():
+                places[key].setdefault(folder, []).append(name)
+        owned, unowned = _owned(self.lost.values(), places)
+        studies = []
+        for key, folders in places.items():
+            ordered = tuple((f, tuple(sorted(names))) for f, names in sorted(folders.items()))
+            study = FoundStudy(self.ids[key], ordered, tuple(owned.get(key, ())))
+            files = study.files
+            if all(file in self.kept for file in files):
+                scan = series_of([self.kept[file] for file in files], {})
+                study = replace(study, scan=scan)
+            studies.append(study)
+        return FoundStudies(tuple(studies), (*self.problems, *unowned))
+
+
+def _study_key(header: SliceHeader) -> str:
+    return header.study_uid or str(study_folder(header))
+
+
+def _reasons(problems: Sequence[Problem]) -> str:
+    if not problems:
+        return "no files"
+    counts: dict[str, int] = {}
+    for problem in problems:
+        counts[problem.what] = counts.get(problem.what, 0) + 1
+    listed = "; ".join(f"{what} ({n} x)" if n > 1 else what for what, n in counts.items())
+    return f"no usable DICOM image: {listed[:400]}"
+
+
+def _unusable(path: Path, what: str) -> Problem:
+    advice = "give a folder with the DICOM images of a study; `lumbargrade inspect` shows more"
+    return Problem(what, study=str(path), advice=advice)
+
+
+def _owned(
+    lost: Iterable[tuple[Path, Problem]], places: Mapping[str, Iterable[str]]
+) -> tuple[dict[str, list[Problem]], list[Problem]]:
+    """Problems by the study of the nearest folder, and problems where it is not exactly one.
+
+    Args:
+        lost: the path below which a file was found, and its problem.
+        places: key of a study -> the folders of its files.
+    """
+    lost = list(lost)
+    around: dict[Path, set[str]] = {}
+    for key, own in places.items() if lost else ():
+        for folder in {p for place in own for p in (Path(place), *Path(place).parents)}:
+            around.setdefault(folder, set()).add(key)
+    owned: dict[str, list[Problem]] = {}
+    unowned = []
+    for root, problem in lost:
+        # only folders up to the given path; files outside it do not count
+        above = [p for p in Path(problem.file).parents if p == root or root in p.parents]
+        near = next((around[p] for p in above if p in around), set())
+        if len(near) == 1:
+            owned.setdefault(next(iter(near)), []).append(problem)
+        else:
+            unowned.append(problem)
+    return owned, unowned
