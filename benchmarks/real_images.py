@@ -232,7 +232,7 @@ def _tile(study: SagittalStudy, title: str, *, outlines: bool, k: int = 0) -> ND
     """Draw a slice on the grid at two thirds of its millimetres."""
     series = study.series[0]
     grid = series.grid
-    flat = np.clip(grid.images()[k] * 170, 0, 255).astype(np.uint8)
+    flat = np.clip(grid.images[k] * 170, 0, 255).astype(np.uint8)
     picture = np.repeat(flat[..., None], 3, axis=2)
     if outlines:
         labels = series.structures[k].argmax(0)

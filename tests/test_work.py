@@ -69,7 +69,7 @@ def test_the_starter_sees_each_slice_once_and_no_more_pixels_than_it_needs(study
     networks = {name: Counted(one.path, one.session) for name, one in weights.networks.items()}
     found = Starter(Weights(weights.manifest, networks)).predict("1", study.volumes)
     assert found.findings
-    sagittal = [SagittalGrid.of(v).images() for v in study.volumes if v.kind and v.kind.sagittal]
+    sagittal = [SagittalGrid.of(v).images for v in study.volumes if v.kind and v.kind.sagittal]
     pixels = sum(int(np.prod(s)) for s in networks["sagittal"].shapes)
     assert pixels == 3 * sum(images.size for images in sagittal)  # a slice and its neighbours
     axial = [v for v in study.volumes if v.kind and not v.kind.sagittal]

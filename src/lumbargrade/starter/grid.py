@@ -15,6 +15,7 @@ Pixel centres are integers in all frames. A pixel of a coarser output map of str
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -119,7 +120,7 @@ def summit(heat: NDArray[np.floating[Any]], at: int) -> float:
     return float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5)) if bend < 0 else 0.0
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class SagittalGrid:
     """A sagittal series on the grid.
 
@@ -161,8 +162,9 @@ class SagittalGrid:
         groups = np.array([volume.slices[z].group for z in zs])
         return cls(volume, grey, groups, SliceMaps(upright.maps.zs, matrices))
 
+    @cached_property
     def images(self) -> Images:
-        """Return the slices without coil shading, float32 (D, H, W)."""
+        """The slices without coil shading, float32 (D, H, W)."""
         return np.stack([flatten(image, SAGITTAL_MM) for image in self.grey])
 
     def field(self, k: int) -> NDArray[np.bool_]:

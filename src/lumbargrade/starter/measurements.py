@@ -153,7 +153,7 @@ def outlined_slices(series: SagittalSeries) -> list[Outlined]:
     """
     if series.grid.volume.kind is None:
         raise ValueError(f"series {series.series_id}: unknown kind")
-    volume, images = series.grid.volume, series.grid.images()
+    volume, images = series.grid.volume, series.grid.images
     slices = []
     for k, image in enumerate(images):
         corners = series.grid.to_patient([[0, 0, k], [1, 0, k], [0, 1, k]])

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -311,7 +312,7 @@ def _name(position: int) -> str:
     return "a disc below S1/S2" if segment is Segment.LOWER else segment.label
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class _Chain:
     """Log weights of all numberings of N candidates from head to feet.
 
@@ -376,17 +377,17 @@ class _Chain:
 
     def total(self) -> float:
         """Return the log weight of all numberings together."""
-        return float(np.logaddexp.reduce(self._by_patient()))
+        return float(np.logaddexp.reduce(self._by_patient))
 
     def variants(self) -> FloatArray:
         """Return the probability of each of `_VARIANTS`."""
-        logs = self._by_patient()
+        logs = self._by_patient
         shares = np.exp(logs - logs.max()).reshape(len(SIZES), len(_VARIANTS)).sum(axis=0)
         return np.asarray(shares / shares.sum())
 
     def marginals(self) -> FloatArray:
         """Return the probability of each position of each candidate, (N, E + 1), the last false."""
-        alone, nodes = self._forward(np.logaddexp)
+        alone, nodes = self._joined
         logs = np.full((len(self.false), _COUNT), -np.inf)
         onward: dict[tuple[int, int], FloatArray] = {}
         followers = self._followers()
@@ -430,9 +431,15 @@ class _Chain:
             found[j] = e + FIRST
         return found
 
+    @cached_property
+    def _joined(self) -> tuple[list[FloatArray], dict[tuple[int, int], FloatArray]]:
+        """The weights of all numberings together up to each disc and pair."""
+        return self._forward(np.logaddexp)
+
+    @cached_property
     def _by_patient(self) -> FloatArray:
         """Return the log weight of all numberings for each size and number of bodies, (M,)."""
-        alone, nodes = self._forward(np.logaddexp)
+        alone, nodes = self._joined
         ends = [w + self._behind(i) for i, w in enumerate(alone)]
         ends += [w + self._behind(j) for (_, j), w in nodes.items()]
         logs = np.logaddexp.reduce(np.logaddexp.reduce(np.stack(ends), axis=0), axis=1)

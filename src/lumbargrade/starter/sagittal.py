@@ -254,7 +254,7 @@ class _Seen:
     @classmethod
     def of(cls, volume: Volume, network: Network) -> _Seen:
         grid = SagittalGrid.of(volume)
-        images, around = grid.images(), neighbours(grid.groups)
+        images, around = grid.images, neighbours(grid.groups)
         structures, segments, marks = [], [], []
         for start in range(0, len(images), BATCH):
             out = network(images[around[start : start + BATCH]])
