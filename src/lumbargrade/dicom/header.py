@@ -18,8 +18,8 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import IS, DSdecimal, DSfloat
 
-from lumbargrade.dicom.opening import DECODE_ERRORS, one_line
-from lumbargrade.domain.errors import BadDicom
+from lumbargrade.dicom.opening import DECODE_ERRORS
+from lumbargrade.domain.errors import BadDicom, one_line
 
 T = TypeVar("T")
 

@@ -19,7 +19,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lumbargrade.dicom.opening import DECODE_ERRORS, one_line
+from lumbargrade.dicom.opening import DECODE_ERRORS
+from lumbargrade.domain.errors import one_line
 
 _PLUGIN = "gdcm"
 _OK = "ok"

@@ -57,11 +57,6 @@ DECODE_ERRORS = (
 )
 
 
-def one_line(error: BaseException) -> str:
-    """An error's text on one line, or the name of its type if it has no text."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
 #: Names of files that file systems and DICOM media create; they never contain an image.
 _FURNITURE = frozenset({"dicomdir", "thumbs.db", "desktop.ini", "lockfile", "version", "__macosx"})
 

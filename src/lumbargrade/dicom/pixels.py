@@ -34,9 +34,9 @@ from pydicom.uid import (
 )
 
 from lumbargrade.dicom import isolated
-from lumbargrade.dicom.opening import DECODE_ERRORS, one_line
+from lumbargrade.dicom.opening import DECODE_ERRORS
 from lumbargrade.dicom.slices import SliceHeader
-from lumbargrade.domain.errors import BadDicom
+from lumbargrade.domain.errors import BadDicom, one_line
 
 DECODER_DEPENDENCIES = {RLELossless: ("pillow",)}
 

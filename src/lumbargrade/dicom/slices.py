@@ -20,11 +20,10 @@ from lumbargrade.dicom.opening import (
     NotImage,
     PixelFile,
     is_resource_fork,
-    one_line,
     open_file,
     shared,
 )
-from lumbargrade.domain.errors import BadDicom
+from lumbargrade.domain.errors import BadDicom, one_line
 from lumbargrade.domain.geometry import SlicePlane
 
 #: Maximum rows or columns. A header with more is wrong, and decoding could exhaust the memory.

@@ -80,3 +80,14 @@ class Problem:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text on one line, or the name of its type if it has no text."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def described(error: Exception) -> str:
+    """What an error says, on one line; an unexpected error is named by its type."""
+    name, text = type(error).__name__, one_line(error)
+    return text if text == name or isinstance(error, LumbargradeError) else f"{name}: {text}"

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lumbargrade.dicom.opening import one_line
 from lumbargrade.dicom.reader import read_series
 from lumbargrade.dicom.rules import LSDC
-from lumbargrade.domain.errors import BadDicom, BadTable, Problem, UsageError
+from lumbargrade.domain.errors import BadDicom, BadTable, Problem, UsageError, described
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import no_series
 from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
@@ -119,13 +118,6 @@ def not_predicted(study_id: str, why: str) -> StudyPrediction:
     """A study without any finding, and the fatal problem that says why."""
     problem = Problem(why, study=study_id, advice="all its findings are filled")
     return StudyPrediction(study_id, {}, absent=dict.fromkeys(FINDINGS, why), problems=(problem,))
-
-
-def described(error: Exception) -> str:
-    """Name an unexpected error and its text, on one line."""
-    name = type(error).__name__
-    text = one_line(error)
-    return text if text == name else f"{name}: {text}"
 
 
 def _by_study(entries: Iterable[SeriesEntry]) -> dict[str, list[tuple[str, SeriesKind]]]:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lumbargrade.domain.errors import LumbargradeError, NothingDone
+from lumbargrade.domain.errors import LumbargradeError, NothingDone, described
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.grading.lsdc_studies import LsdcStudies, described, not_predicted, predict_one
+from lumbargrade.grading.lsdc_studies import LsdcStudies, not_predicted, predict_one
 from lumbargrade.grading.predictor import SubmissionModels
 from lumbargrade.grading.study_worker import Died, Job, OpenJob, Worker
 from lumbargrade.scoring.fill import Constants
