@@ -17,7 +17,6 @@ from pathlib import Path
 
 from lumbargrade.batch.run import Launch, grade_batch
 from lumbargrade.batch.worker import Opened
-from lumbargrade.dicom.find import find_studies
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind
 from lumbargrade.domain.volume import Volume
@@ -72,10 +71,7 @@ def graded(
     images: Path, notes: Path, *, launch: Launch = TWO, seconds: float = 0.0
 ) -> GradingSummary:
     """Grade studies by a batch; the results go to the folder ``out`` of the test."""
-    out = notes / "out"
-    out.mkdir(exist_ok=True)
-    found = find_studies([images])
-    return grade_batch(partial(open_fake, notes, seconds), found, out, launch=launch, restart=False)
+    return grade_batch(partial(open_fake, notes, seconds), [images], notes / "out", launch=launch)
 
 
 def calls(notes: Path) -> list[str]:

@@ -15,7 +15,6 @@ import pytest
 
 from fake_models import calls, graded, open_fake
 from lumbargrade.batch.run import Launch, grade_batch
-from lumbargrade.dicom.find import find_studies
 from lumbargrade.domain.errors import LumbargradeError
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.grading.findings_file import read_findings
@@ -121,11 +120,5 @@ def _alive(group: int) -> bool:
 def test_results_never_go_among_the_images(images: Path, tmp_path: Path) -> None:
     study = write_noise_study(tmp_path / "in" / "same", (SeriesKind.SAGITTAL_T2,), named=False)
     with pytest.raises(LumbargradeError, match="refusing to write results"):
-        grade_batch(
-            partial(open_fake, tmp_path),
-            find_studies([study]),
-            tmp_path / "in",
-            launch=Launch(2),
-            restart=False,
-        )
+        grade_batch(partial(open_fake, tmp_path), [study], tmp_path / "in", launch=Launch(2))
     assert calls(tmp_path) == []

@@ -6,20 +6,16 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from lumbargrade.batch.remote import RemoteStudy
+from lumbargrade.batch.results import Results
 from lumbargrade.dicom.find import FoundStudy
-from lumbargrade.dicom.study import read_found
+from lumbargrade.dicom.study import Study, read_found
 from lumbargrade.domain.errors import BadDicom, NothingDone, Problem
 from lumbargrade.grading.predictor import Predictor
 from lumbargrade.grading.study import grade_study
-from lumbargrade.report.grading import (
-    failure,
-    known_result,
-    log_graded,
-    result_fingerprint,
-)
+from lumbargrade.report.grading import failure, log_graded, result_fingerprint
 from lumbargrade.report.overview import StudyEntry
 from lumbargrade.report.study import write_study
 
@@ -62,7 +58,7 @@ class StudyJob:
     """
 
     folder: str
-    study: FoundStudy
+    study: FoundStudy | RemoteStudy
 
 
 @dataclass(frozen=True)
@@ -81,55 +77,76 @@ class StudyOutcome:
 
 
 def open_worker(
-    open_models: Callable[[], Opened], out: Path, *, restart: bool
+    open_models: Callable[[], Opened], results: Results, *, restart: bool
 ) -> tuple[Hello, Callable[[StudyJob], StudyOutcome]]:
     """Open the models of a worker; return what it says of itself, and its work.
 
     Args:
         open_models: a function of a module, or a partial of one.
-        out: gets a folder per study.
+        results: gets a folder per study.
         restart: also grade studies again that an earlier run graded.
     """
     opened = open_models()
     predictor = opened.predictor
     hello = Hello(opened.how, predictor.about, predictor.calibrated)
-    return hello, StudyWorker(opened, out, restart=restart).work
+    return hello, StudyWorker(opened, results, restart=restart).work
 
 
 class StudyWorker:
     """Grades studies one after another; see `open_worker`."""
 
-    def __init__(self, opened: Opened, out: Path, *, restart: bool) -> None:
-        self.opened, self.out, self.restart = opened, out, restart
+    def __init__(self, opened: Opened, results: Results, *, restart: bool) -> None:
+        self.opened, self.results, self.restart = opened, results, restart
 
     def work(self, job: StudyJob) -> StudyOutcome:
         """Grade a study and write its results, unless they are there."""
         with _collected() as notes:
-            where = self.out / job.folder
             try:
-                entry, failed = self._entry(job, where), None
+                entry, failed = self._entry(job), None
             except (BadDicom, NothingDone) as error:
-                entry, failed = None, failure(job.study, where, error)
+                entry, failed = None, failed_job(job, error, self.results)
         return StudyOutcome(entry, failed, tuple(notes))
 
-    def _entry(self, job: StudyJob, where: Path) -> StudyEntry:
-        fingerprint = result_fingerprint(self.opened.how, job.study)
-        if not self.restart and (known := known_result(where, fingerprint)) is not None:
-            return StudyEntry.of(job.folder, known, reused=True)
+    def _entry(self, job: StudyJob) -> StudyEntry:
+        study = job.study
+        if isinstance(study, FoundStudy):
+            fingerprint = result_fingerprint(self.opened.how, study.fingerprint())
+            return self._known(job, fingerprint) or self._graded(
+                job, read_found(study), fingerprint
+            )
+        files = study.files()
+        fingerprint = result_fingerprint(self.opened.how, study.fingerprint(files))
+        if (known := self._known(job, fingerprint)) is not None:
+            return known
+        with study.read(files, self.results.scratch) as images:
+            return self._graded(job, images, fingerprint)
+
+    def _known(self, job: StudyJob, fingerprint: str) -> StudyEntry | None:
+        if self.restart or (known := self.results.known(job.folder, fingerprint)) is None:
+            return None
+        return StudyEntry.of(job.folder, known, reused=True)
+
+    def _graded(self, job: StudyJob, study: Study, fingerprint: str) -> StudyEntry:
         predictor = self.opened.predictor
-        study = read_found(job.study)
         prediction = grade_study(study, predictor, check_points=self.opened.check_points)
-        graded = write_study(
-            where,
-            study,
-            prediction,
-            flip=predictor.flips,
-            about=predictor.about,
-            fingerprint=fingerprint,
-            pictures=self.opened.pictures,
-        )
-        log_graded(prediction, where)
+        with self.results.writing(job.folder) as where:
+            graded = write_study(
+                where,
+                study,
+                prediction,
+                flip=predictor.flips,
+                about=predictor.about,
+                fingerprint=fingerprint,
+                pictures=self.opened.pictures,
+            )
+        log_graded(prediction, self.results.out / job.folder)
         return StudyEntry.of(job.folder, graded)
+
+
+def failed_job(job: StudyJob, error: Exception, results: Results) -> Problem:
+    """Return why a study could not be graded."""
+    earlier = results.out / job.folder if results.has_earlier(job.folder) else None
+    return failure(job.study.study_id, job.study.folder, error, earlier)
 
 
 class _Notes(logging.Handler):

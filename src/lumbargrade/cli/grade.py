@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from lumbargrade.cli.model_options import ModelOptions
+from lumbargrade.cli.places import PlaceOption
+from lumbargrade.files.urls import Url
 
 if TYPE_CHECKING:
     from lumbargrade.batch.worker import Opened
@@ -36,11 +38,12 @@ log = logging.getLogger(__name__)
 class Options(ModelOptions):
     """Options of `lumbargrade grade`."""
 
-    studies: tyro.conf.Positional[tuple[Path, ...]]
-    """DICOM folders or files; a folder may hold several studies"""
-    out: Path
-    """folder for the results: a folder per study, a page and a table of all studies"""
-    calibration: Path | None = None
+    studies: tyro.conf.Positional[tuple[PlaceOption, ...]]
+    """DICOM folders or files; a folder may hold several studies. A URL such as s3://bucket/studies
+    is a study, or a folder with a folder per study"""
+    out: PlaceOption
+    """folder or URL for the results: a folder per study, a page and a table of all studies"""
+    calibration: PlaceOption | None = None
     """calibration file of `recalibrate`, used for the conditions that it holds"""
     shift_levels: int = 0
     """only with the starter: move the names of the discs by this many levels if they are numbered
@@ -68,7 +71,8 @@ class Options(ModelOptions):
     @property
     def in_batch(self) -> bool:
         """Whether workers grade, instead of this process."""
-        return self.workers != 1 or self.launcher != "local"
+        remote = any(isinstance(place, Url) for place in (*self.studies, self.out))
+        return remote or self.workers != 1 or self.launcher != "local"
 
 
 def run(options: Options) -> int:
@@ -101,8 +105,9 @@ def _run(options: Options) -> int:
     if not predictor.calibrated:
         log.info("probabilities are not calibrated; `blend` and `recalibrate` fit a calibration")
     with stage("scan the headers"):
-        found = find_studies(options.studies)
+        found = find_studies(p for p in options.studies if isinstance(p, Path))
     log_problems(log, found.problems)
+    assert isinstance(options.out, Path)
     options.out.mkdir(parents=True, exist_ok=True)
     results = ResultFolder(
         options.out, found, opened.how, restart=options.restart, pictures=options.pictures
@@ -145,12 +150,7 @@ def _grade(results: ResultFolder, predictor: Predictor, *, check_points: bool) -
 def _grade_batch(options: Options) -> GradingSummary:
     """Grade by several workers."""
     from lumbargrade.batch.run import Launch, grade_batch
-    from lumbargrade.dicom.find import find_studies
-    from lumbargrade.report.text import log_problems
 
-    found = find_studies(options.studies, most_headers=0)
-    log_problems(log, found.problems)
-    options.out.mkdir(parents=True, exist_ok=True)
     launch = Launch(
         options.workers,
         ray=options.launcher == "ray",
@@ -159,7 +159,7 @@ def _grade_batch(options: Options) -> GradingSummary:
     )
     return grade_batch(
         partial(_open_models, options.absolute()),
-        found,
+        options.studies,
         options.out,
         launch=launch,
         restart=options.restart,
@@ -169,9 +169,11 @@ def _grade_batch(options: Options) -> GradingSummary:
 def _open_models(options: Options) -> Opened:
     """Open the models, as each process does that grades."""
     from lumbargrade.batch.worker import Opened
+    from lumbargrade.files.mirror import local_copy
     from lumbargrade.grading.predictor import recalibrated
 
-    predictor = recalibrated(_open(options), options.calibration)
+    calibration = None if options.calibration is None else local_copy(options.calibration)
+    predictor = recalibrated(_open(options), calibration)
     how = f"{options.check_points}|{options.pictures}|{predictor.fingerprint()}"
     return Opened(predictor, how, options.check_points, options.pictures)
 
@@ -224,7 +226,7 @@ def _check(options: Options) -> None:
         raise UsageError("--ray-address works only with --launcher ray")
     if options.profile and options.in_batch:
         raise UsageError("--profile shows the time of one process; omit --workers and --launcher")
-    if not any(path.exists() for path in options.studies):
+    if not any(isinstance(path, Url) or path.exists() for path in options.studies):
         raise UsageError(f"{' and '.join(map(str, options.studies))}: no such file or folder")
-    if options.out.exists() and not options.out.is_dir():
+    if isinstance(options.out, Path) and options.out.exists() and not options.out.is_dir():
         raise UsageError(f"--out {options.out} is a file; give a folder")

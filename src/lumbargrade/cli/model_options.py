@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from lumbargrade.cli.places import PlaceOption
+
 if TYPE_CHECKING:
     from lumbargrade.grading.ensembles import BlendedEnsembles, Ensemble
 
@@ -14,9 +16,9 @@ if TYPE_CHECKING:
 class ModelOptions:
     """Which models predict, and how."""
 
-    models: list[Path] = field(default_factory=list)
-    """model or run folders; every model in them takes part"""
-    guides: list[Path] = field(default_factory=list)
+    models: list[PlaceOption] = field(default_factory=list)
+    """model or run folders, or their URLs; every model in them takes part"""
+    guides: list[PlaceOption] = field(default_factory=list)
     """keypoint models that tell crop models (two_stage, subarticular) where to look"""
     blend: Path | None = None
     """blend file of `blend`, which names all models, their weights and calibration; give it instead
@@ -24,7 +26,7 @@ class ModelOptions:
     flip: bool = True
     """also predict the mirrored volume and average; this applies only to models of sided conditions
     whose training exchanged left and right with flips"""
-    unflipped: list[Path] = field(default_factory=list)
+    unflipped: list[PlaceOption] = field(default_factory=list)
     """further model or run folders, whose models are used without flip averaging"""
     device: str = "auto"
     """device of the models: auto, cpu, cuda or cuda:N"""
@@ -58,16 +60,17 @@ class ModelOptions:
             UsageError: if there are none, or they cannot be used together.
             BadModel: if one is damaged.
         """
+        from lumbargrade.files.mirror import local_copy
         from lumbargrade.grading.ensembles import open_ensembles
         from lumbargrade.models.device import choose_device
 
         return open_ensembles(
-            self.models,
+            [local_copy(place) for place in self.models],
             self.blend,
             choose_device(self.device),
             flip=self.flip,
-            guides=self.guides,
-            unflipped=self.unflipped,
+            guides=[local_copy(place) for place in self.guides],
+            unflipped=[local_copy(place) for place in self.unflipped],
         )
 
 

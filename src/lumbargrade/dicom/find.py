@@ -28,6 +28,9 @@ from lumbargrade.domain.errors import BadDicom, Problem
 #: Images whose headers stay in memory until their study is read: a few hundred studies.
 MOST_HEADERS = 20_000
 
+#: Versions of the reader and of what decides the kinds of series, for fingerprints.
+READER = f"reader {READER_VERSION}, kinds {KINDS_VERSION}\n"
+
 #: Seconds until the progress bar of reading headers is shown.
 _PATIENCE = 3.0
 
@@ -77,7 +80,7 @@ class FoundStudy:
         Raises:
             BadDicom: if a file no longer exists.
         """
-        digest = hashlib.sha256(f"reader {READER_VERSION}, kinds {KINDS_VERSION}\n".encode())
+        digest = hashlib.sha256(READER.encode())
         for file in self.files:
             try:
                 status = file.stat()

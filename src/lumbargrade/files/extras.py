@@ -9,9 +9,12 @@ from lumbargrade.domain.errors import UsageError
 
 #: Packages by the names that are imported -> the extra of this package that installs them.
 EXTRA_OF = {
+    "fsspec": "cloud",
+    "gcsfs": "cloud",
     "onnx": "train",
     "onnxscript": "train",
     "ray": "ray",
+    "s3fs": "cloud",
     "safetensors": "train",
     "tensorboard": "train",
     "timm": "train",

@@ -19,6 +19,7 @@ from lumbargrade.domain.errors import BadDicom, BadInput, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import Grade
+from lumbargrade.files.urls import Place
 from lumbargrade.grading.findings_file import GradedStudy, read_findings
 from lumbargrade.report.overview import (
     FURTHER_PAGE,
@@ -97,11 +98,12 @@ class ResultFolder:
                 self._folders.items(), desc="studies", unit="study", disable=hidden
             ):
                 try:
-                    one = Waiting(folder, study, result_fingerprint(self._models, study))
+                    fingerprint = result_fingerprint(self._models, study.fingerprint())
                 except BadDicom as error:
                     self.fail(Waiting(folder, study, ""), error)
                     continue
-                known = None if self.restart else known_result(self.out / folder, one.fingerprint)
+                one = Waiting(folder, study, fingerprint)
+                known = None if self.restart else known_result(self.out / folder, fingerprint)
                 if known is None:
                     yield one
                 else:
@@ -140,27 +142,15 @@ class ResultFolder:
 
     def fail(self, one: Waiting, error: Exception) -> None:
         """Record and log a study that could not be graded."""
-        self._failed.append(failure(one.study, self.out / one.folder, error))
+        where = self.out / one.folder
+        earlier = where if (where / FINDINGS_FILE).exists() else None
+        self._failed.append(failure(one.study.study_id, one.study.folder, error, earlier))
         log.error("%s", self._failed[-1])
 
     def finish(self) -> GradingSummary:
         """Write the overview, if any study was graded, and return the summary."""
         files = [p for p in self.found.problems if p.file]
         return self._overview.finish(list(self._folders), self._failed, files)
-
-
-def result_fingerprint(models: str, study: FoundStudy) -> str:
-    """Return the fingerprint of a result: that of its images, models and this version.
-
-    Args:
-        models: fingerprint of the models and of their use.
-        study: the files.
-
-    Raises:
-        BadDicom: if a file no longer exists.
-    """
-    content = f"{__version__}|{models}{study.fingerprint()}"
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def known_result(where: Path, fingerprint: str) -> GradedStudy | None:
@@ -172,7 +162,7 @@ def known_result(where: Path, fingerprint: str) -> GradedStudy | None:
     return known if known.fingerprint == fingerprint else None
 
 
-def log_graded(prediction: StudyPrediction, where: Path) -> None:
+def log_graded(prediction: StudyPrediction, where: Place) -> None:
     """Log the grades of a study, why findings are absent, and the problems of its images."""
     counts = grade_counts(prediction)
     words = [f"{counts[g.column]} {g.label.lower()}" for g in Grade]
@@ -184,34 +174,72 @@ def log_graded(prediction: StudyPrediction, where: Path) -> None:
     log_problems(log, prediction.problems)
 
 
-def failure(study: FoundStudy, where: Path, error: Exception) -> Problem:
-    """Return why a study could not be graded; ``where`` is the folder for its results."""
-    what = str(error).removeprefix(f"study {study.study_id}: ")
-    if (where / FINDINGS_FILE).exists():
-        what += f"; {where} still has the findings of an earlier run"
-    advice = f"`lumbargrade inspect {study.folder}` tells what is there"
-    return Problem(what, study=study.study_id, advice=advice)
+def failure(
+    study_id: str, images: Place, error: Exception, earlier: Place | None = None
+) -> Problem:
+    """Return why a study could not be graded.
+
+    Args:
+        study_id: the study.
+        images: its folder or URL.
+        error: what went wrong.
+        earlier: the folder of results of an earlier run, if there are any.
+    """
+    what = str(error).removeprefix(f"study {study_id}: ")
+    if earlier is not None:
+        what += f"; {earlier} still has the findings of an earlier run"
+    advice = f"`lumbargrade inspect {images}` tells what is there"
+    if not isinstance(images, Path):
+        advice = f"fetch {images}; `lumbargrade inspect` tells what is there"
+    return Problem(what, study=study_id, advice=advice)
+
+
+def result_fingerprint(models: str, images: str) -> str:
+    """Return the fingerprint of a result: that of its images, of its models and this version.
+
+    Args:
+        models: fingerprint of the models and of their use.
+        images: fingerprint of the study's files.
+    """
+    return hashlib.sha256(f"{__version__}|{models}{images}".encode()).hexdigest()
 
 
 def result_folders(studies: Sequence[FoundStudy], out: Path) -> dict[str, FoundStudy]:
-    """Return a unique folder name for every study: its id with unsafe characters replaced.
+    """Return a unique folder name for every study; see `folder_names`.
 
     Raises:
         UsageError: if the results of a study would be written into a folder of images.
     """
-    named: dict[str, FoundStudy] = {}
+    names = folder_names([study.study_id for study in studies])
+    for name, study in zip(names, studies, strict=True):
+        require_no_images(out / name, study)
+    return dict(zip(names, studies, strict=True))
+
+
+def require_no_images(target: Path, study: FoundStudy) -> None:
+    """Check that a study has no images in the folder for its results.
+
+    Raises:
+        UsageError: if it has.
+    """
+    target = target.resolve()
+    folders = (Path(folder) for folder, _ in study.folders)
+    if any(folder == target or target in folder.parents for folder in folders):
+        raise UsageError(
+            f"refusing to write results into the image folder {target}; choose another --out"
+        )
+
+
+def folder_names(study_ids: Sequence[str]) -> list[str]:
+    """Return a unique folder name for every study: its id with unsafe characters replaced."""
+    names = []
     taken = {PAGE_FILE, TABLE_FILE, MEASUREMENTS_FILE, SUMMARY_FILE}
-    for study in studies:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", study.study_id).strip("._")[:_LONGEST_NAME]
+    for study_id in study_ids:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", study_id).strip("._")[:_LONGEST_NAME]
         name, number = plain or "study", 1
         while name.lower() in taken or FURTHER_PAGE.fullmatch(name.lower()):
             number += 1
             name = f"{plain or 'study'}-{number}"
         taken.add(name.lower())
-        named[name] = study
-        target = (out / name).resolve()
-        if any(target in file.parents for file in study.files):
-            raise UsageError(
-                f"refusing to write results into the image folder {target}; choose another --out"
-            )
-    return named
+        names.append(name)
+    return names

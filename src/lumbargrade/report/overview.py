@@ -20,6 +20,7 @@ from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, plain_name
 from lumbargrade.files.tables import rows_text
+from lumbargrade.files.urls import Place
 from lumbargrade.files.writing import atomic_path
 from lumbargrade.grading.findings_file import (
     COLUMNS,
@@ -131,13 +132,13 @@ class GradingSummary:
     """Summary of a grading run.
 
     Attributes:
-        out: the folder of the results.
+        out: the folder of the results, or its URL.
         graded: the graded studies.
         failed: studies and paths that could not be graded.
         problems: problems of files that belong to no study.
     """
 
-    out: Path
+    out: Place
     graded: tuple[StudyLine, ...]
     failed: tuple[Problem, ...]
     problems: tuple[Problem, ...]
@@ -176,11 +177,12 @@ class Overview:
     """Collects the entries of a run and writes its overview; safe to use from several threads.
 
     Args:
-        out: the folder of the results, which must exist.
+        out: a folder for the overview, which must exist.
+        place: the folder or URL of the results, if it is another one.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, out: Path, place: Place | None = None) -> None:
+        self.out, self.place = out, place or out
         self._lines: dict[str, StudyLine] = {}
         self._findings, self._measurements = _Pieces(out), _Pieces(out)
         self._lock = threading.Lock()
@@ -204,14 +206,14 @@ class Overview:
             problems: problems of files that belong to no study.
         """
         graded = tuple(self._lines[folder] for folder in folders if folder in self._lines)
-        summary = GradingSummary(self.out, graded, tuple(failed), tuple(problems))
+        summary = GradingSummary(self.place, graded, tuple(failed), tuple(problems))
         if graded:
             order = [line.folder for line in graded]
             self._findings.write(self.out / TABLE_FILE, ["folder", *COLUMNS], order)
             if self._measurements.filled:
                 header = ["folder", *MEASUREMENT_COLUMNS]
                 self._measurements.write(self.out / MEASUREMENTS_FILE, header, order)
-            _write_pages(summary)
+            _write_pages(summary, self.out)
             write_json(self.out / SUMMARY_FILE, summary.as_dict())
         self._findings.close()
         self._measurements.close()
@@ -245,7 +247,7 @@ class _Pieces:
                 table.write(self._file.read(length))
 
 
-def _write_pages(summary: GradingSummary) -> None:
+def _write_pages(summary: GradingSummary, out: Path) -> None:
     lines = summary.graded
     starts = range(0, len(lines), PAGE_ROWS)
     names = [PAGE_FILE if i == 0 else f"index-{i + 1}.html" for i in range(len(starts))]
@@ -267,8 +269,8 @@ def _write_pages(summary: GradingSummary) -> None:
         table = _overview(lines[start : start + PAGE_ROWS])
         sections = [*listed, Section(title, [Text(note), table])]
         sections += beside if name == PAGE_FILE else []
-        write_page(summary.out / name, "Graded studies", sections, NOTICE, abouts)
-    for path in summary.out.iterdir():
+        write_page(out / name, "Graded studies", sections, NOTICE, abouts)
+    for path in out.iterdir():
         if FURTHER_PAGE.fullmatch(path.name) and path.name not in names:
             path.unlink()  # of an earlier run with more studies
 

@@ -1,0 +1,134 @@
+"""Studies at URLs: a folder each, fetched when a worker takes it and removed afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lumbargrade.dicom.find import READER, find_studies
+from lumbargrade.dicom.slices import read_headers
+from lumbargrade.dicom.study import Study, read_found
+from lumbargrade.domain.errors import BadDicom, BadInput, Problem
+from lumbargrade.files.urls import RemoteFile, Url, fetch, list_files, list_folder
+
+log = logging.getLogger(__name__)
+
+#: Files of a folder that are looked at to find the study that they belong to.
+_LOOKS = 3
+
+
+@dataclass(frozen=True)
+class RemoteStudy:
+    """The folder of one study at a URL."""
+
+    folder: Url
+
+    @property
+    def study_id(self) -> str:
+        """The name of its folder; the true id is known when it has been read."""
+        return self.folder.name
+
+    def files(self) -> tuple[RemoteFile, ...]:
+        """List its files.
+
+        Raises:
+            BadDicom: if there are none.
+        """
+        found = list_files(self.folder)
+        if not found:
+            raise BadDicom(f"{self.folder}: no files")
+        return found
+
+    def fingerprint(self, files: tuple[RemoteFile, ...]) -> str:
+        """SHA-256 of the URL, the names, sizes and versions of its files, and the reader."""
+        digest = hashlib.sha256(f"{READER}{self.folder}\n".encode())
+        for file in files:
+            digest.update(f"{file.name}|{file.size}|{file.version}\n".encode())
+        return digest.hexdigest()
+
+    @contextmanager
+    def read(self, files: tuple[RemoteFile, ...], scratch: Path) -> Iterator[Study]:
+        """Fetch and read it; the copy is removed at the end of the block.
+
+        Args:
+            files: from `files`.
+            scratch: a folder for the copy.
+
+        Raises:
+            BadDicom: if it cannot be read, has vanished, or has files of several studies.
+        """
+        scratch.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="study-", dir=scratch) as temporary:
+            # files without UIDs are named by their folders
+            folder = Path(temporary, self.folder.parent.name or "studies", self.folder.name)
+            try:
+                fetch(self.folder, [file.name for file in files], folder)
+            except BadInput as error:
+                raise BadDicom(f"{error}; it vanished while it was read") from None
+            found = find_studies([folder])
+            if len(found.studies) > 1:
+                ids = ", ".join(s.study_id for s in found.studies[:5])
+                raise BadDicom(
+                    f"{self.folder}: files of {len(found.studies)} studies ({ids}); give a URL "
+                    "whose folders have one study each"
+                )
+            if not found.studies:
+                raise BadDicom("; ".join(p.what for p in found.problems) or "no usable image")
+            try:
+                study = read_found(found.studies[0])
+            except BadDicom as error:
+                raise BadDicom(self._named(str(error), folder)) from None
+            problems = tuple(self._problem(p, folder) for p in study.problems)
+            yield replace(study, problems=problems)
+
+    def _problem(self, problem: Problem, folder: Path) -> Problem:
+        what, file = (self._named(text, folder) for text in (problem.what, problem.file))
+        return replace(problem, what=what, file=file)
+
+    def _named(self, text: str, folder: Path) -> str:
+        """The text with the URL in place of the local copy."""
+        return text.replace(str(folder.resolve()), str(self.folder))
+
+
+def find_remote(url: Url, scratch: Path) -> list[RemoteStudy]:
+    """Return the studies in a folder at a URL.
+
+    If the folders in it belong to different studies, each of them is a study. Otherwise they are
+    the series of one study. Only a few files are read to decide this.
+
+    Args:
+        url: a study, or a folder of studies.
+        scratch: a folder for a few files.
+
+    Raises:
+        BadInput: if there is no such folder.
+        UsageError: if the URL cannot be used.
+    """
+    folders, files = list_folder(url)
+    if not folders:
+        return [RemoteStudy(url)]
+    if len(folders) == 1:  # a study, or a series of the study
+        return [RemoteStudy(folders[0] if list_folder(folders[0])[0] else url)]
+    first, second = (_study_uid(folder, scratch) for folder in folders[:2])
+    if first is not None and first == second:
+        return [RemoteStudy(url)]
+    if files:
+        log.warning("%s: %d files in no folder of a study are not read", url, len(files))
+    return [RemoteStudy(folder) for folder in folders]
+
+
+def _study_uid(folder: Url, scratch: Path) -> str | None:
+    """The study UID of a folder's first images; None if none of them has one."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    for file in list_files(folder)[:_LOOKS]:
+        with TemporaryDirectory(prefix="look-", dir=scratch) as temporary:
+            fetch(folder, [file.name], Path(temporary))
+            headers, _ = read_headers(Path(temporary, *file.name.split("/")))
+        if headers and headers[0].study_uid:
+            return headers[0].study_uid
+    return None
