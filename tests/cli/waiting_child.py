@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from lumbargrade.cli.train import Options
+from lumbargrade.cli.train_options import Options
 from lumbargrade.config import Recipe
 
 

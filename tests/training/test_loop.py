@@ -476,7 +476,7 @@ def test_restart_begins_anew_and_leaves_nothing_of_the_old_run(
     stopped = train(recipe, store, tmp_path, before_batch=stop_at_every_batch, restart=True)
     assert not stopped.finished
     left = {p.name for p in tmp_path.iterdir()}
-    assert left == {"state.pt", ".lock", "tensorboard", "notes.txt"}
+    assert left == {"state.pt", "status.json", ".lock", "tensorboard", "notes.txt"}
     assert events.isdisjoint((tmp_path / "tensorboard").iterdir())
     train(recipe, store, tmp_path)
     assert_same_run(tmp_path, whole(small_recipe("canal")))

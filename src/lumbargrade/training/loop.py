@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,8 @@ from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import NothingDone
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.files.writing import locked_folder
+from lumbargrade.launch.run_status import STATUS_FILE, State, begin_run, update_run_status
+from lumbargrade.launch.signals import StopSignals
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta
 from lumbargrade.models.device import amp_dtype, autocast, choose_device
@@ -75,32 +75,6 @@ class FoldResult:
     best_epoch: int
     best_phase: int
     finished: bool
-
-
-class StopSignals:
-    """Turn SIGTERM and SIGINT into requests to stop after the current batch.
-
-    This is a context manager that restores the earlier handlers on exit.
-
-    Attributes:
-        asked: whether a signal arrived.
-    """
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.asked = False
-
-    def __enter__(self) -> StopSignals:
-        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        log.warning("%s: %s; saving", self.label, signal.Signals(number).name)
-        self.asked = True
 
 
 class FoldTrainer:
@@ -184,6 +158,7 @@ class FoldTrainer:
     def _run(self, restart: bool) -> FoldResult:
         if restart:
             self._forget()
+        begin_run(self.folder)
         progress = load_state(self.folder, self.learner.parts, self.stamp, Progress) or Progress()
         if not self.plan.done(progress.at):
             progress.finished = self._out_of_patience(progress)
@@ -200,12 +175,13 @@ class FoldTrainer:
             records.close()
         progress.finished = progress.finished or self.plan.done(progress.at)
         save_state(self.folder, progress, self.learner.parts, self.stamp)
+        self._report(progress, "finished" if progress.finished else "stopped")
         best = progress.best, progress.best_epoch, progress.best_phase
         return FoldResult(self.folder, *best, progress.finished)
 
     def _forget(self) -> None:
         """Delete an earlier run, its state first: a partly deleted run must never resume."""
-        for name in (STATE_FILE, METRICS_FILE, NONFINITE_FILE, "curves.png"):
+        for name in (STATE_FILE, METRICS_FILE, NONFINITE_FILE, STATUS_FILE, "curves.png"):
             (self.folder / name).unlink(missing_ok=True)
         for name in (MODEL_FOLDER, KEPT_FOLDER, BOARD_FOLDER, "epochs"):
             if (self.folder / name).is_symlink():
@@ -261,7 +237,20 @@ class FoldTrainer:
                 self.config.patience,
             )
         save_state(self.folder, progress, self.learner.parts, self.stamp)
+        self._report(progress, "running")
         return not self.signals.asked
+
+    def _report(self, progress: Progress, state: State) -> None:
+        """Write how far the run is."""
+        update_run_status(
+            self.folder,
+            state=state,
+            epoch=self.plan.trained(progress.at),
+            epochs=self.plan.total,
+            best=progress.best if progress.best_epoch else None,
+            best_epoch=progress.best_epoch,
+            error="",
+        )
 
     def _out_of_patience(self, progress: Progress) -> bool:
         return self.plan.out_of_patience(progress.at, progress.best_epoch, progress.best_phase)

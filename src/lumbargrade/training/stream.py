@@ -24,6 +24,7 @@ from lumbargrade.config import StarterRecipe, recipe_to_dict
 from lumbargrade.domain.errors import TrainingFailed, UsageError
 from lumbargrade.files.tables import write_table
 from lumbargrade.files.writing import locked_folder
+from lumbargrade.launch.signals import StopSignals
 from lumbargrade.models.device import amp_dtype, autocast, choose_device
 from lumbargrade.models.starter_weights import (
     StarterMeta,
@@ -34,7 +35,7 @@ from lumbargrade.models.starter_weights import (
 from lumbargrade.networks.starter import AxialOutput, SagittalOutput
 from lumbargrade.networks.starter_losses import IGNORED, heat_loss, segment_loss, structure_loss
 from lumbargrade.training.learner import Learner
-from lumbargrade.training.loop import MODEL_FOLDER, StopSignals
+from lumbargrade.training.loop import MODEL_FOLDER
 from lumbargrade.training.phantom_items import Items, Phantoms, item_maker, phantom_loader
 from lumbargrade.training.records import METRICS_FILE
 from lumbargrade.training.schedule import one_cycle
