@@ -33,6 +33,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("validate", "predict out of fold; report scores, point errors and ensembles"),
     "blend": ("blend", "fit weights and calibration to out-of-fold predictions"),
     "submit": ("submit", "predict an LSDC data set and write the submission"),
+    "kaggle-kit": (
+        "kaggle_kit",
+        "build a dataset and a notebook that submit to the competition without a network",
+    ),
     "combine": ("combine", "average submission files"),
     "score": ("score", "compute the official and local scores of a submission"),
     "grade": ("grade", "grade DICOM studies: findings, pictures and a page for each"),

@@ -9,6 +9,11 @@ gives weights. The probabilities are those that minimise the competition's score
 model predicts are filled with the constant that minimises the official score on the training
 grades; the number of filled rows and the reasons are logged and stored in OUT.json.
 OUT.findings.csv holds the models' predictions with their points.
+
+No study can prevent the submission. If OUT does not exist, a complete submission is written at the
+start, with all rows filled, and updated every few minutes; an OUT that exists is replaced at the
+end. Studies are predicted in a process of their own. A study that fails, crashes its process twice
+or takes longer than --study-limit is filled and named. After --time-limit, the rest is filled.
 """
 
 from __future__ import annotations
