@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lumbargrade.batch.run import Launch, grade_batch
+from lumbargrade.batch.launch import Launch
+from lumbargrade.batch.run import grade_batch
 from lumbargrade.batch.worker import Opened
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind

@@ -10,9 +10,10 @@ import pytest
 
 from fake_models import calls, open_fake
 from lumbargrade.batch import results as results_module
+from lumbargrade.batch.launch import Launch
 from lumbargrade.batch.remote import RemoteStudy, find_remote
 from lumbargrade.batch.results import Results
-from lumbargrade.batch.run import Launch, grade_batch
+from lumbargrade.batch.run import grade_batch
 from lumbargrade.batch.worker import StudyJob, StudyOutcome, StudyWorker
 from lumbargrade.dicom.find import FoundStudy, find_studies
 from lumbargrade.domain.errors import UsageError

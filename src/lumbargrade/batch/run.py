@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +11,7 @@ from tempfile import TemporaryDirectory
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from lumbargrade.batch.launch import Launch
 from lumbargrade.batch.remote import RemoteStudy, find_remote
 from lumbargrade.batch.results import Results
 from lumbargrade.batch.worker import (
@@ -27,57 +25,13 @@ from lumbargrade.batch.worker import (
 from lumbargrade.dicom.find import FoundStudy, find_studies
 from lumbargrade.domain.errors import BadInput, LumbargradeError, Problem, UsageError
 from lumbargrade.files.urls import Place, Url, require_writable_url
-from lumbargrade.launch.crew import Crew, Dispatch, GivenUp, OpenWorker, closing
-from lumbargrade.launch.processes import ProcessCrew
-from lumbargrade.launch.ray_cluster import ray_cluster
-from lumbargrade.launch.ray_crew import RayCrew
+from lumbargrade.launch.crew import OpenWorker
+from lumbargrade.launch.dispatch import Dispatch, GivenUp
 from lumbargrade.report.grading import folder_names, require_no_images
 from lumbargrade.report.overview import GradingSummary, Overview
 from lumbargrade.report.text import log_problems
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Launch:
-    """How many workers grade, and where.
-
-    Attributes:
-        workers: number of workers; 0: one per CPU core.
-        ray: whether they are actors of a Ray cluster instead of processes of this machine.
-        ray_address: the cluster; see `ray_cluster`.
-        gpu: whether each worker of a cluster that has GPUs needs one.
-    """
-
-    workers: int = 1
-    ray: bool = False
-    ray_address: str = ""
-    gpu: bool = False
-
-    @contextmanager
-    def crew(self, start: OpenWorker, jobs: int) -> Generator[tuple[Crew, int]]:
-        """Yield a crew and how many workers it should have; all workers end with the block.
-
-        Args:
-            start: opens a worker.
-            jobs: number of jobs; there are no more workers than these.
-        """
-        if self.ray:
-            with ray_cluster(self.ray_address) as ray:
-                cores = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
-                size = self._size(sum(cores), jobs)
-                cpus = max(1, min(sum(cores) // size, *cores))
-                gpus = int(self.gpu and ray.cluster_resources().get("GPU", 0) > 0)
-                with closing(RayCrew(ray, start, cpus=cpus, gpus=gpus)) as crew:
-                    yield crew, size
-            return
-        cores_here = os.cpu_count() or 1
-        size = self._size(cores_here, jobs)
-        with closing(ProcessCrew(start, max(1, cores_here // size))) as crew:
-            yield crew, size
-
-    def _size(self, cores: int, jobs: int) -> int:
-        return max(1, min(self.workers or cores, jobs))
 
 
 def grade_batch(
@@ -91,8 +45,8 @@ def grade_batch(
     """Grade studies by several workers.
 
     Each study gets exactly one result. If a worker dies, its study is graded by another one, up to
-    `crew.ATTEMPTS` times; then it is listed as failed with the reason. Studies that an earlier run
-    graded from the same images with the same models are kept.
+    `dispatch.ATTEMPTS` times; then it is listed as failed with the reason. Studies that an earlier
+    run graded from the same images with the same models are kept.
 
     Args:
         open_models: called once in each worker; a function of a module, or a partial of one.
@@ -111,7 +65,7 @@ def grade_batch(
         jobs, problems = _find(studies, out, scratch)
         log_problems(log, problems)
         _require_writable(out)
-        start = partial(open_worker, open_models, results, restart=restart)
+        start = partial(open_worker, open_models, results, restart)
         with results.overview() as overview:
             failed = [p for p in problems if not p.file]
             failed += _run(launch, start, jobs, overview, results)
@@ -187,8 +141,6 @@ def _run(
             if isinstance(outcome, GivenUp):
                 lost = LumbargradeError(outcome.reason)
                 outcome = StudyOutcome(None, failed_job(job, lost, results))
-            for level, text in outcome.notes:
-                log.log(level, "%s", text)
             if outcome.entry is not None:
                 overview.add(outcome.entry)
             if outcome.failed is not None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from lumbargrade.batch.remote import RemoteStudy
 from lumbargrade.batch.results import Results
@@ -18,8 +15,6 @@ from lumbargrade.grading.study import grade_study
 from lumbargrade.report.grading import failure, log_graded, result_fingerprint
 from lumbargrade.report.overview import StudyEntry
 from lumbargrade.report.study import write_study
-
-_log = logging.getLogger("lumbargrade")
 
 
 @dataclass(frozen=True)
@@ -68,16 +63,14 @@ class StudyOutcome:
     Attributes:
         entry: for the overview; None if it was not graded.
         failed: why it was not graded.
-        notes: level and text of what is logged.
     """
 
     entry: StudyEntry | None
     failed: Problem | None = None
-    notes: tuple[tuple[int, str], ...] = ()
 
 
 def open_worker(
-    open_models: Callable[[], Opened], results: Results, *, restart: bool
+    open_models: Callable[[], Opened], results: Results, restart: bool, place: int
 ) -> tuple[Hello, Callable[[StudyJob], StudyOutcome]]:
     """Open the models of a worker; return what it says of itself, and its work.
 
@@ -85,6 +78,7 @@ def open_worker(
         open_models: a function of a module, or a partial of one.
         results: gets a folder per study.
         restart: also grade studies again that an earlier run graded.
+        place: of the worker.
     """
     opened = open_models()
     predictor = opened.predictor
@@ -100,12 +94,10 @@ class StudyWorker:
 
     def work(self, job: StudyJob) -> StudyOutcome:
         """Grade a study and write its results, unless they are there."""
-        with _collected() as notes:
-            try:
-                entry, failed = self._entry(job), None
-            except (BadDicom, NothingDone) as error:
-                entry, failed = None, failed_job(job, error, self.results)
-        return StudyOutcome(entry, failed, tuple(notes))
+        try:
+            return StudyOutcome(self._entry(job))
+        except (BadDicom, NothingDone) as error:
+            return StudyOutcome(None, failed_job(job, error, self.results))
 
     def _entry(self, job: StudyJob) -> StudyEntry:
         study = job.study
@@ -147,27 +139,3 @@ def failed_job(job: StudyJob, error: Exception, results: Results) -> Problem:
     """Return why a study could not be graded."""
     earlier = results.out / job.folder if results.has_earlier(job.folder) else None
     return failure(job.study.study_id, job.study.folder, error, earlier)
-
-
-class _Notes(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.notes: list[tuple[int, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.notes.append((record.levelno, record.getMessage()))
-
-
-@contextmanager
-def _collected() -> Generator[list[tuple[int, str]]]:
-    """Collect what the package logs, instead of writing it: only the driver writes."""
-    notes = _Notes()
-    before: tuple[Any, ...] = (_log.level, _log.propagate)
-    _log.addHandler(notes)
-    _log.setLevel(logging.INFO)
-    _log.propagate = False
-    try:
-        yield notes.notes
-    finally:
-        _log.removeHandler(notes)
-        _log.level, _log.propagate = before

@@ -149,7 +149,8 @@ def _grade(results: ResultFolder, predictor: Predictor, *, check_points: bool) -
 
 def _grade_batch(options: Options) -> GradingSummary:
     """Grade by several workers."""
-    from lumbargrade.batch.run import Launch, grade_batch
+    from lumbargrade.batch.launch import Launch
+    from lumbargrade.batch.run import grade_batch
 
     launch = Launch(
         options.workers,

@@ -22,11 +22,13 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lumbargrade.cli.model_options import ModelOptions
 
@@ -60,28 +62,31 @@ class Options(ModelOptions):
 
 
 def run(options: Options) -> int:
+    from lumbargrade.batch.submission import open_worker, predict_submission
     from lumbargrade.cli.durations import seconds_from_now, seconds_of
     from lumbargrade.domain.errors import UsageError
     from lumbargrade.files.writing import require_writable
     from lumbargrade.grading.lsdc_studies import LsdcStudies
-    from lumbargrade.grading.submission_run import LsdcJob, TimeLimits, predict_submission
+    from lumbargrade.launch.dispatch import Limits
     from lumbargrade.report.submission import SubmissionDraft, write_submission
 
     end = seconds_from_now(options.time_limit, "--time-limit")
-    limits = TimeLimits(end, seconds_of(options.study_limit, "--study-limit"))
-    if options.workers < 0 or (limits.study and not options.workers):
+    limits = Limits(end, seconds_of(options.study_limit, "--study-limit"))
+    if options.workers < 0 or (limits.job and not options.workers):
         raise UsageError("--workers is 0 or more, and 1 or more with --study-limit")
     options.require_models()
     studies = LsdcStudies.open(options.data, options.split)
     require_writable(options.out)
-    draft = SubmissionDraft(options.out, list(studies.series))
-    job = LsdcJob(studies, options.open_trained)
-    constants, results = predict_submission(
-        job, list(studies.series), workers=options.workers, limits=limits
-    )
+    listed = list(studies.series)
+    draft = SubmissionDraft(options.out, listed)
+    opener = partial(open_worker, studies, options.open_trained)
     predictions = []
-    with tqdm(results, "studies", len(studies.series), unit="study", disable=None) as bar:
-        for prediction in bar:
+    with (
+        logging_redirect_tqdm(),
+        predict_submission(opener, listed, workers=options.workers, limits=limits) as predicted,
+    ):
+        constants, results = predicted
+        for prediction in tqdm(results, "studies", len(listed), unit="study", disable=None):
             predictions.append(prediction)
             draft.update(predictions, constants)
     summary = write_submission(options.out, predictions, constants, studies.problems)

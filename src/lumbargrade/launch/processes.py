@@ -11,7 +11,8 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from lumbargrade.files.pool import start_worker
-from lumbargrade.launch.crew import Died, Done, Event, NotOpened, OpenWorker, Ready, Stumbled
+from lumbargrade.launch.crew import GONE, Died, Event, OpenWorker
+from lumbargrade.launch.worker import Worker
 
 #: Seconds until a worker that was asked to end is killed.
 _PATIENCE = 2.0
@@ -19,6 +20,9 @@ _PATIENCE = 2.0
 
 class ProcessCrew:
     """Processes of this machine (a `Crew`).
+
+    They end with this process, however it ends. Ctrl-C reaches this process only. What a library
+    prints in a worker goes to the standard error.
 
     Args:
         open_worker: opens the models in the worker's process; it must be a function of a module,
@@ -33,10 +37,10 @@ class ProcessCrew:
         self._workers: dict[int, tuple[SpawnProcess, Connection]] = {}
         self._hired = 0
 
-    def hire(self) -> int:
+    def hire(self, place: int) -> int:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_serve, args=(theirs, self._open, self._threads), daemon=False
+            target=_serve, args=(theirs, self._open, place, self._threads), daemon=False
         )
         process.start()
         theirs.close()  # so that the end of the worker is the end of the pipe
@@ -48,30 +52,36 @@ class ProcessCrew:
         with suppress(OSError):  # if the worker has just died, `wait` reports it
             self._workers[worker][1].send(job)
 
-    def wait(self) -> Event:
+    def wait(self, seconds: float | None = None) -> Event | None:
         pipes = {connection: number for number, (_, connection) in self._workers.items()}
-        connection = wait(pipes)[0]
+        ready = wait(pipes, seconds)
+        if not ready:
+            return None
+        connection = ready[0]
         assert isinstance(connection, Connection)
         worker = pipes[connection]
         try:
-            kind, content = connection.recv()
+            kind, *content = connection.recv()
         except (EOFError, OSError):
-            return Died(worker, self._bury(worker))
-        event: Event = kind(worker, content)
+            return Died(worker, _how(self._bury(worker)))
+        event: Event = kind(worker, *content)
+        if kind in GONE:
+            self.dismiss(worker)  # it has nothing to do but end, which libraries can delay
         return event
 
-    def _bury(self, worker: int) -> str:
-        """Forget a dead worker and say how it ended."""
+    def dismiss(self, worker: int) -> None:
+        if worker in self._workers:
+            self._workers[worker][0].kill()
+            self._bury(worker)
+
+    def _bury(self, worker: int) -> int:
+        """Forget a worker that is dead or has been killed; return its exit code."""
         process, connection = self._workers.pop(worker)
         connection.close()
         process.join()
         code = process.exitcode or 0
         process.close()
-        if code >= 0:
-            return f"its worker process ended with exit code {code}"
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        memory = ", possibly out of memory" if name == "SIGKILL" else ""
-        return f"its worker process was ended by {name}{memory}"
+        return code
 
     def close(self) -> None:
         for process, connection in self._workers.values():
@@ -85,23 +95,29 @@ class ProcessCrew:
         self._workers.clear()
 
 
-def _serve(pipe: Connection, open_worker: OpenWorker, threads: int) -> None:
+def _how(code: int) -> str:
+    """Say how a process ended."""
+    if code >= 0:
+        return f"its worker process ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    memory = ", possibly out of memory" if name == "SIGKILL" else ""
+    return f"its worker process was ended by {name}{memory}"
+
+
+def _serve(pipe: Connection, open_worker: OpenWorker, place: int, threads: int) -> None:
     """Open the models, then do each job that comes through the pipe, until it is closed."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     start_worker()
-    try:
-        hello, work = open_worker()
-    except Exception as error:  # noqa: BLE001  whatever it is, the driver must know
-        pipe.send((NotOpened, error))
-        return
-    pipe.send((Ready, hello))
+    with suppress(OSError):  # without a standard error, a program has no output at all
+        os.dup2(2, 1)
+    worker = Worker(open_worker, place)
+    report = worker.open()
     while True:
+        pipe.send(report)
+        if report[0] in GONE:
+            return
         try:
             job = pipe.recv()
         except (EOFError, OSError):
             return
-        try:
-            answer: tuple[type, Any] = (Done, work(job))
-        except Exception as error:  # noqa: BLE001  one study must not stop the others
-            answer = (Stumbled, f"{type(error).__name__}: {error}")
-        pipe.send(answer)
+        report = worker.work(job)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.launch.crew import Died, Done, Event, NotOpened, OpenWorker, Ready, Stumbled
+from lumbargrade.launch.crew import GONE, Died, Event, OpenWorker
+from lumbargrade.launch.worker import Worker
 
 #: Longest text of an error of Ray that is shown.
 _LONGEST = 300
@@ -39,56 +39,44 @@ class RayCrew:
             )
         # a worker that died is replaced by `Dispatch`, which knows what it was doing
         options = ray.remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0)
-        self._actor: Any = options(_Actor)
+        self._actor: Any = options(Worker)
         self._workers: dict[int, Any] = {}
         self._waiting: dict[Any, int] = {}
         self._hired = 0
 
-    def hire(self) -> int:
+    def hire(self, place: int) -> int:
         self._hired += 1
-        worker = self._actor.remote()
+        worker = self._actor.remote(self._open, place)
         self._workers[self._hired] = worker
-        self._waiting[worker.open.remote(self._open)] = self._hired
+        self._waiting[worker.open.remote()] = self._hired
         return self._hired
 
     def give(self, worker: int, job: Any) -> None:
         self._waiting[self._workers[worker].work.remote(job)] = worker
 
-    def wait(self) -> Event:
-        (answer,), _ = self._ray.wait(list(self._waiting), num_returns=1)
-        worker = self._waiting.pop(answer)
+    def wait(self, seconds: float | None = None) -> Event | None:
+        ready, _ = self._ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
+        if not ready:
+            return None
+        worker = self._waiting.pop(ready[0])
         try:
-            kind, content = self._ray.get(answer)
+            kind, *content = self._ray.get(ready[0])
         except self._ray.exceptions.RayError as error:
-            self._ray.kill(self._workers.pop(worker))
+            self.dismiss(worker)
             said = str(error).strip().partition("\n")[0][:_LONGEST]
             return Died(worker, f"its Ray worker died ({type(error).__name__}: {said})")
-        event: Event = kind(worker, content)
+        event: Event = kind(worker, *content)
+        if kind in GONE:
+            self.dismiss(worker)
         return event
+
+    def dismiss(self, worker: int) -> None:
+        if worker in self._workers:
+            self._ray.kill(self._workers.pop(worker))
+            self._waiting = {report: w for report, w in self._waiting.items() if w != worker}
 
     def close(self) -> None:
         for worker in self._workers.values():
             self._ray.kill(worker)
         self._workers.clear()
         self._waiting.clear()
-
-
-class _Actor:
-    """A worker; its answers are those of `processes`."""
-
-    def __init__(self) -> None:
-        self._work: Callable[[Any], Any] | None = None
-
-    def open(self, open_worker: OpenWorker) -> tuple[type, Any]:
-        try:
-            hello, self._work = open_worker()
-        except Exception as error:  # noqa: BLE001  whatever it is, the driver must know
-            return NotOpened, error
-        return Ready, hello
-
-    def work(self, job: Any) -> tuple[type, Any]:
-        assert self._work is not None
-        try:
-            return Done, self._work(job)
-        except Exception as error:  # noqa: BLE001  one study must not stop the others
-            return Stumbled, f"{type(error).__name__}: {error}"
