@@ -14,9 +14,9 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from lumbargrade.config import load_recipe
+from lumbargrade.inference.base import MASK_STRIDE
 from lumbargrade.models.registry import get_task
 from lumbargrade.models.series_task import Batch
-from lumbargrade.models.task import MASK_STRIDE
 from lumbargrade.networks.one_stage import OneStageOutput
 
 RECIPE = "one-stage-nfn-fixed/pvt_v2_b4-decoder3d-01"

@@ -36,8 +36,8 @@ from lumbargrade.domain.vocabulary import (
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.combine import combine, correct_any_severe
 from lumbargrade.grading.predictions_file import read_predictions
+from lumbargrade.inference.model_folder import read_meta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import read_meta
 from lumbargrade.scoring.local import prevalence
 from lumbargrade.scoring.official import official_score
 from lumbargrade.scoring.resampling import held_out_parts

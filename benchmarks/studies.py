@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from lumbargrade.config import load_recipe
-from lumbargrade.models.checkpoint import ModelMeta, save_model
+from lumbargrade.inference.model_folder import ModelMeta
+from lumbargrade.models.checkpoint import save_model
 from lumbargrade.models.registry import get_task
 from lumbargrade.phantom.dataset import Settings, make_dataset
 

@@ -6,36 +6,49 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from lumbargrade.config import ViewName
+from lumbargrade.domain.vocabulary import Condition, SeriesKind
 from lumbargrade.grading.members import Member
+from lumbargrade.inference.base import Arrays, Engine
+from lumbargrade.inference.model_folder import ModelMeta
+from lumbargrade.inference.series import SeriesInference, SeriesScores
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import ModelMeta
-from lumbargrade.models.keypoints import SagittalKeypoints
-from lumbargrade.models.series_task import Batch, SeriesScores
+from lumbargrade.sampling.series import Sample
 from small_models import small_recipe
 
+#: What the points of a view are.
+CONDITIONS: dict[ViewName, Condition] = {
+    "sagittal_t1": Condition.FORAMINAL,
+    "sagittal_t2": Condition.CANAL,
+}
 
-class KnownPoints(SagittalKeypoints):
+
+class NoEngine:
+    """An engine that is never asked."""
+
+    name = "none"
+
+    def run(self, inputs: Arrays) -> Arrays:
+        raise AssertionError("asked all the same")
+
+
+class KnownPoints(SeriesInference):
     """Reads the points of a series off the labels of its store; grades nothing."""
 
     def __init__(self, store: VolumeStore, view: ViewName) -> None:
-        super().__init__(small_recipe("keypoints", view))
-        self.known = {(r.study_id, r.series_id): r.points for r in store.rows(self.condition)}
+        condition, kind = CONDITIONS[view], SeriesKind[view.upper()]
+        recipe = small_recipe("keypoints", view)
+        super().__init__(recipe, condition, kind, "3d", graded=False)
+        self.known = {(r.study_id, r.series_id): r.points for r in store.rows(condition)}
 
-    def run(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
-        xy, z = [], []
-        for sample in batch.samples:
-            voxels = self.known[sample.study_id, sample.series_id].astype(np.float64)
-            points = sample.maps.from_native(voxels)
-            xy.append(points[:, :2])
-            z.append(points[:, 2])
-        nothing = np.full((len(xy), len(self.targets), 3), np.nan)
-        return SeriesScores(nothing, np.array(xy), np.array(z))
+    def run(self, engine: Engine, sample: Sample, *, flip: bool = False) -> SeriesScores:
+        voxels = self.known[sample.study_id, sample.series_id].astype(np.float64)
+        points = sample.maps.from_native(voxels)
+        return SeriesScores(np.full((len(self.targets), 3), np.nan), points[:, :2], points[:, 2])
 
 
 def known_guide(store: VolumeStore, view: ViewName, **meta: Any) -> Member:
     """A guide that places the foramina (T1) or the canal (T2) of the store's studies."""
-    task = KnownPoints(store, view)
-    return Member(Path(f"known-{view}"), ModelMeta(task.recipe, **meta), task, nn.Identity())
+    known = KnownPoints(store, view)
+    return Member(Path(f"known-{view}"), ModelMeta(known.recipe, **meta), known, NoEngine())

@@ -18,7 +18,8 @@ from lumbargrade.config import (
     ViewName,
 )
 from lumbargrade.grading.study import grade_study
-from lumbargrade.models.checkpoint import ModelMeta, save_model
+from lumbargrade.inference.model_folder import ModelMeta
+from lumbargrade.models.checkpoint import save_model
 from lumbargrade.models.registry import get_task
 
 SEEDS = {"foraminal": 10, "canal": 5, "subarticular": 20, "two_stage": 30, "keypoints": 40}

@@ -19,8 +19,9 @@ from lumbargrade.config import (
     Recipe,
     TrainConfig,
 )
+from lumbargrade.inference.model_folder import read_meta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import load_model, read_meta
+from lumbargrade.models.checkpoint import load_model
 from lumbargrade.training.loop import EpochHook, FoldResult, FoldTrainer
 from lumbargrade.training.state import STATE_FILE
 

@@ -23,6 +23,7 @@ from torch import nn
 
 from lumbargrade.models.device import autocast
 from lumbargrade.models.registry import get_task
+from lumbargrade.models.torch_engine import TorchEngine
 from lumbargrade.training.loader import training_loader
 
 
@@ -83,11 +84,11 @@ def inference(session: Session, row: Row, allowance: float, clock: Any) -> Row:
     (chosen,) = task.rows(data)[:1]
     network = copy.deepcopy(subject.network).to(session.device)
     _settle(network, task, subject.batch(1).to(session.device))
+    engine = TorchEngine(task, network)
 
     def predict(flip: bool) -> Any:
         with autocast(session.device, dtype):
-            (found,) = task.predict_rows(network, data, [chosen], flip=flip, batch_size=1)
-        return found
+            return task.predict_row(engine, data, chosen, flip=flip)
 
     def prepare() -> Any:
         return task.collate([task.sample(data, chosen)]).to(session.device)

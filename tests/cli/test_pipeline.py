@@ -27,8 +27,8 @@ from lumbargrade.domain.vocabulary import (
     target_from_column,
 )
 from lumbargrade.grading.predictions_file import read_predictions
+from lumbargrade.inference.model_folder import MODEL_WEIGHTS, read_meta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import MODEL_WEIGHTS, read_meta
 from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.scoring.submissions import read_solution, read_submission
 from published_files import published_weights, write_published

@@ -23,7 +23,8 @@ from lumbargrade.cli import train as command
 from lumbargrade.cli.main import main
 from lumbargrade.config import EncoderConfig, Recipe
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.models.checkpoint import load_model, read_meta
+from lumbargrade.inference.model_folder import read_meta
+from lumbargrade.models.checkpoint import load_model
 from small_runs import metrics_of, tensors_of
 
 SMALL = ("--data.size", "64", "--train.validate-every", "1")

@@ -17,8 +17,8 @@ from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Target
 from lumbargrade.domain.volume import locate
 from lumbargrade.grading.combine import average, settle
-from lumbargrade.models.checkpoint import ModelMeta
-from lumbargrade.models.task import as_prediction
+from lumbargrade.inference.base import as_prediction
+from lumbargrade.inference.model_folder import ModelMeta
 from lumbargrade.validation.judged import FoldPredictions, JudgedRows, ensemble_of
 from made_series import make_row, make_volume
 from made_stacks import SAGITTAL, make_series, make_stack, turned

@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 
 import pytest
-import torch
 
 from lsdc_layout import series_ids, write_lsdc
 from lumbargrade.domain.errors import BadTable, UsageError
@@ -16,7 +15,7 @@ from lumbargrade.grading.lsdc_studies import LsdcStudies, predict_one
 from lumbargrade.grading.members import Member, load_member
 from small_models import save_small_model
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 T1, T2, AXIAL = SeriesKind
 
 

@@ -16,7 +16,7 @@ from lumbargrade.grading.members import (
     load_member,
 )
 from lumbargrade.grading.stages import predict_study
-from lumbargrade.models.checkpoint import KEPT_FOLDER, MODEL_WEIGHTS
+from lumbargrade.inference.model_folder import KEPT_FOLDER, MODEL_WEIGHTS
 from made_series import make_volume
 from small_models import save_small_model
 
@@ -74,17 +74,17 @@ def test_kept_epochs_take_part_only_where_their_folder_is_given(
 
 
 def test_a_member_knows_its_recipe_and_fold(runs: Path) -> None:
-    member = load_member(find_models([runs])[1], torch.device("cpu"))
+    member = load_member(find_models([runs])[1], "cpu")
     assert (member.source.recipe, member.source.fold) == ("small/canal", 1)
-    assert member.task.recipe == member.meta.recipe
-    assert not member.network.training
+    assert member.inference.recipe == member.meta.recipe
+    assert not member.engine.network.training
 
 
 def test_a_member_whose_weights_are_gone_is_refused(tmp_path: Path) -> None:
     folder = save_small_model(tmp_path / "model", "canal")
     (folder / MODEL_WEIGHTS).unlink()
     with pytest.raises(BadModel, match="no model there"):
-        load_member(find_models([tmp_path])[0], torch.device("cpu"))
+        load_member(find_models([tmp_path])[0], "cpu")
 
 
 @pytest.mark.parametrize(("task", "calls"), [("canal", 1), ("foraminal", 2)])
@@ -92,13 +92,13 @@ def test_a_volume_is_mirrored_only_for_what_has_sides(
     task: str, calls: int, tmp_path: Path
 ) -> None:
     """As validation does it, so that what is submitted is what was scored."""
-    member = load_member(save_small_model(tmp_path / task, task), torch.device("cpu"))
+    member = load_member(save_small_model(tmp_path / task, task), "cpu")
     seen: list[torch.Tensor] = []
-    member.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    member.engine.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     volumes = [replace(make_volume(depth=4), kind=kind) for kind in SeriesKind]
     for flip in (False, True):
         found = predict_study("1", volumes, [member], flip=flip)
-        assert {t.condition for t in found.findings} == set(member.task.conditions)
+        assert {t.condition for t in found.findings} == set(member.inference.conditions)
         assert len(seen) == (calls if flip else 1)
         assert calls == 1 or not flip or torch.equal(seen[1], seen[0].flip(0))
         seen.clear()

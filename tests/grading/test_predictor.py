@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from lumbargrade.config import load_recipe
 from lumbargrade.domain.errors import UsageError
@@ -33,7 +32,8 @@ from lumbargrade.grading.ensembles import (
 )
 from lumbargrade.grading.model_record import ModelRecord, record_of
 from lumbargrade.grading.predictor import Predictor
-from lumbargrade.models.checkpoint import ModelMeta, read_meta, save_model
+from lumbargrade.inference.model_folder import ModelMeta, read_meta
+from lumbargrade.models.checkpoint import save_model
 from lumbargrade.models.registry import get_task
 from lumbargrade.scoring.any_severe import AnySevere, Rule
 from lumbargrade.scoring.blend_weights import Origin
@@ -41,7 +41,7 @@ from lumbargrade.scoring.calibration import COMPETITION_WEIGHTS, Calibration, Me
 from made_series import make_volume
 from small_models import save_small_model
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 CANAL, FORAMINAL = TARGETS[Condition.CANAL], TARGETS[Condition.FORAMINAL]
 CALIBRATION = Calibration(Method.VECTOR, COMPETITION_WEIGHTS, (1.1, 1.2, 1.3), (0.1, 0.0, -0.1))
 
@@ -159,8 +159,8 @@ def test_a_blend_predicts_the_weighted_mean_of_its_members(blend: Blend, tmp_pat
     assert isinstance(loaded, Predictor)
     volumes = [replace(make_volume(seed=n), kind=k) for n, k in enumerate(list(SeriesKind)[:2])]
     made = loaded.predict("1", volumes)
-    canal = [m for m in loaded.members if m.task.conditions == (Condition.CANAL,)]
-    (side,) = [m for m in loaded.members if m.task.conditions == (Condition.FORAMINAL,)]
+    canal = [m for m in loaded.members if m.inference.conditions == (Condition.CANAL,)]
+    (side,) = [m for m in loaded.members if m.inference.conditions == (Condition.FORAMINAL,)]
     flipped = Ensemble([side], True).predict("1", volumes).findings
     plain = Ensemble([side], False).predict("1", volumes).findings
     means = Ensemble(canal).predict("1", volumes).findings

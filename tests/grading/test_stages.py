@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from known_points import known_guide
 from lumbargrade.domain.findings import StudyPrediction
@@ -30,7 +29,7 @@ from lumbargrade.grading.stages import predict_study
 from lumbargrade.lsdc.store import VolumeStore
 from small_models import save_small_model
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 T1, T2, AXIAL = SeriesKind
 KINDS = {Condition.FORAMINAL: T1, Condition.CANAL: T2, Condition.SUBARTICULAR: AXIAL}
 SUBARTICULAR = TARGETS[Condition.SUBARTICULAR]

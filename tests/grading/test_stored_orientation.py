@@ -12,8 +12,8 @@ import pytest
 import torch
 from pydicom.dataset import FileDataset
 from pydicom.uid import generate_uid
-from torch import nn
 
+from known_points import CONDITIONS, NoEngine
 from lumbargrade.config import ViewName
 from lumbargrade.dicom.study import Study, read_study
 from lumbargrade.domain.findings import Finding, StudyPrediction
@@ -21,18 +21,17 @@ from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.members import Member, load_member
+from lumbargrade.inference.base import Engine
+from lumbargrade.inference.model_folder import ModelMeta
+from lumbargrade.inference.series import SeriesInference, SeriesScores
 from lumbargrade.lsdc.tables import read_tables
-from lumbargrade.models.checkpoint import ModelMeta
-from lumbargrade.models.keypoints import SagittalKeypoints
-from lumbargrade.models.series_task import Batch, SeriesScores
 from lumbargrade.phantom.dataset import Settings, make_dataset
-from lumbargrade.sampling.series import make_sample
+from lumbargrade.sampling.series import Sample
 from lumbargrade.validation.held_out import true_points
-from made_series import make_row
 from small_models import grade_unchecked, save_small_model, small_recipe
 from stored_otherwise import WAYS, Way, read_series_files, write_study
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 T1, T2, AXIAL = SeriesKind
 AGAIN = "T2 again"
 #: Descriptions that tell the kind of a series in an export.
@@ -70,7 +69,7 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Member]:
         save_small_model(folder / name, task, **options)  # type: ignore[arg-type]
         found[name] = load_member(folder / name, CPU)
         with torch.no_grad():
-            for key, weight in found[name].network.named_parameters():
+            for key, weight in found[name].engine.network.named_parameters():
                 weight.mul_(next((f for part, f in SHARPER.items() if part in key), 1.0))
     return found
 
@@ -167,20 +166,18 @@ def ways_of(number: int) -> dict[str, Way]:
     }
 
 
-class SeenPoints(SagittalKeypoints):
+class SeenPoints(SeriesInference):
     """Places each point at one place of the network input, as a network that sees it there does."""
 
     def __init__(self, view: ViewName, volume: Volume, points: list[Point]) -> None:
-        super().__init__(small_recipe("keypoints", view))
+        recipe = small_recipe("keypoints", view)
+        super().__init__(recipe, CONDITIONS[view], SeriesKind[view.upper()], "3d", graded=False)
         patient = {p.target: p.patient for p in points if p.series_id == volume.series_id}
         voxels = volume.from_patient([patient[t] for t in self.targets])
-        sample = make_sample(volume, make_row(self.condition), size=self.recipe.data.size)
-        self.seen = sample.maps.from_native(voxels)
+        self.seen = self.sample(volume).maps.from_native(voxels)
 
-    def run(self, network: nn.Module, batch: Batch, *, flip: bool = False) -> SeriesScores:
-        seen = np.repeat(self.seen[None], len(batch.counts), axis=0)
-        nothing = np.full((*seen.shape[:2], 3), np.nan)
-        return SeriesScores(nothing, seen[..., :2], seen[..., 2])
+    def run(self, engine: Engine, sample: Sample, *, flip: bool = False) -> SeriesScores:
+        return SeriesScores(np.full(self.seen.shape, np.nan), self.seen[:, :2], self.seen[:, 2])
 
 
 def seeing(volumes: Sequence[Volume], points: list[Point]) -> list[Member]:
@@ -190,8 +187,8 @@ def seeing(volumes: Sequence[Volume], points: list[Point]) -> list[Member]:
     found = []
     for kind, view in views:
         (volume,) = [v for v in volumes if v.kind is kind and v.series_id in marked]
-        task = SeenPoints(view, volume, points)
-        found.append(Member(Path(view), ModelMeta(task.recipe, fold=0), task, nn.Identity()))
+        seen = SeenPoints(view, volume, points)
+        found.append(Member(Path(view), ModelMeta(seen.recipe, fold=0), seen, NoEngine()))
     return found
 
 

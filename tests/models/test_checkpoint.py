@@ -17,14 +17,8 @@ import lumbargrade
 from lumbargrade.cli.main import main
 from lumbargrade.config import EncoderConfig, NetworkConfig, Recipe, load_recipe
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.models.checkpoint import (
-    MODEL_META,
-    MODEL_WEIGHTS,
-    ModelMeta,
-    load_model,
-    read_meta,
-    save_model,
-)
+from lumbargrade.inference.model_folder import MODEL_META, MODEL_WEIGHTS, ModelMeta, read_meta
+from lumbargrade.models.checkpoint import load_model, save_model
 from lumbargrade.models.published import import_published, to_published
 from lumbargrade.models.published import published_shapes as our_published_shapes
 from lumbargrade.networks.one_stage import OneStageNetwork, build_network

@@ -12,12 +12,8 @@ import torch
 from lumbargrade.cli.main import main
 from lumbargrade.config import Recipe, load_recipe
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.models.checkpoint import (
-    MODEL_META,
-    ModelMeta,
-    load_model,
-    save_model,
-)
+from lumbargrade.inference.model_folder import MODEL_META, ModelMeta
+from lumbargrade.models.checkpoint import load_model, save_model
 from lumbargrade.models.published import (
     export_published,
     import_published,

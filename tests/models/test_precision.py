@@ -19,6 +19,7 @@ from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.device import amp_dtype, run_forward
 from lumbargrade.models.registry import get_task
+from lumbargrade.models.torch_engine import TorchEngine
 from small_models import small_recipe
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -66,7 +67,9 @@ def predictions_of(
             module.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
     rows = learner.rows(store)
     with torch.random.fork_rng(devices=[]):
-        predictions = learner.predict_rows(network, store, rows, flip=learner.flips)
+        predictions = learner.predict_rows(
+            TorchEngine(learner, network), store, rows, flip=learner.flips
+        )
     assert len(predictions) == len(rows) > 0
     found = [
         (p.probability_rows(learner.targets), p.point_rows(learner.targets, patient=False))
@@ -151,7 +154,7 @@ def test_a_network_that_overflows_in_fp16_is_graded_all_the_same(
         with torch.no_grad():
             network.head.grade[0].weight.mul_(1e7)
         rows = learner.rows(store)[:2]
-        found[mixed] = learner.predict_rows(network, store, rows)
+        found[mixed] = learner.predict_rows(TorchEngine(learner, network), store, rows)
     assert "computing this batch again in fp32" in caplog.text
     for plain, mixed_one in zip(found[False], found[True], strict=True):
         said, mixed_said = (p.probability_rows(learner.targets) for p in (plain, mixed_one))
@@ -172,8 +175,8 @@ def test_predictions_on_a_gpu_agree_with_the_cpu(
     torch.manual_seed(3)
     network = learner.build_network(pretrained=False).eval()
     rows = learner.rows(store)
-    ours = learner.predict_rows(network.to(CUDA), store, rows)
-    theirs = learner.predict_rows(network.to(CPU), store, rows)
+    ours = learner.predict_rows(TorchEngine(learner, network.to(CUDA)), store, rows)
+    theirs = learner.predict_rows(TorchEngine(learner, network.to(CPU)), store, rows)
     for one, other in zip(ours, theirs, strict=True):
         on_gpu, on_cpu = (p.probability_rows(learner.targets) for p in (one, other))
         np.testing.assert_allclose(on_gpu, on_cpu, atol=0.1)

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from lumbargrade.config import (
     AugmentConfig,
@@ -21,14 +20,15 @@ from lumbargrade.config import (
     recipe_names,
 )
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.vocabulary import TARGETS, Condition, Side
+from lumbargrade.domain.vocabulary import TARGETS, Condition, Level, Side
+from lumbargrade.inference.registry import get_inference
+from lumbargrade.inference.series import SeriesInference, SeriesScores
 from lumbargrade.models.registry import get_task
 from lumbargrade.models.sagittal import CanalTask, ForaminalTask
-from lumbargrade.models.series_task import SeriesScores
-from lumbargrade.models.task import as_prediction
+from lumbargrade.models.torch_engine import TorchEngine
 from lumbargrade.networks.one_stage import OneStageOutput
-from lumbargrade.sampling.series import make_sample
-from made_series import MadeStore, make_row, make_volume
+from lumbargrade.sampling.series import Sample, make_sample
+from made_series import make_row, make_volume
 
 SIZE = 64
 MASK = SIZE // 4
@@ -47,7 +47,7 @@ RECIPES = pytest.mark.parametrize("recipe", [FORAMINAL, CANAL], ids=["foraminal"
 def batch_of(task, depths=(5, 8)):
     samples = []
     for i, depth in enumerate(depths):
-        row = make_row(task.condition, depth, seed=i)
+        row = make_row(task.inference.condition, depth, seed=i)
         samples.append(make_sample(make_volume(depth, seed=i), row, size=SIZE))
     return task.collate(samples)
 
@@ -223,32 +223,28 @@ def test_canal_loss_ignores_missing_grades():
     assert terms.counts == {"graded": 6}
 
 
-class SideNetwork(nn.Module, ABC):
+class SideEngine(ABC):
     """A stand-in network that takes each side's points and grades from one slice of its choice."""
 
+    name = "stand-in"
+
     def __init__(self, targets) -> None:
-        super().__init__()
         self.left = [t.side is Side.LEFT for t in targets]
 
     @abstractmethod
-    def choose(self, mean: Tensor) -> tuple[int, int]:
+    def choose(self, mean: np.ndarray) -> tuple[int, int]:
         """Slices of left and right, from the mean brightness of every slice."""
 
-    def forward(self, slices, counts) -> OneStageOutput:
-        zs, grades, xys = [], [], []
-        for volume in torch.split(slices.float(), counts):
-            mean = volume.mean(dim=(1, 2))
-            left, right = self.choose(mean)
-            z = torch.tensor([left if is_left else right for is_left in self.left])
-            level = mean[z] / 255
-            zs.append(z.float())
-            grades.append(torch.stack([1 - level, level * 0.75, level * 0.25], dim=-1))
-            xys.append(torch.stack([level * 10, level * 5], dim=-1))
-        grade = torch.stack(grades)
-        return OneStageOutput(grade, grade.log(), torch.stack(xys), torch.stack(zs), tuple(counts))
+    def run(self, inputs):
+        mean = inputs["slices"].mean(axis=(1, 2))
+        left, right = self.choose(mean)
+        z = np.array([left if is_left else right for is_left in self.left])
+        level = mean[z] / 255
+        grade = np.stack([1 - level, level * 0.75, level * 0.25], axis=-1)
+        return {"grade": grade, "xy": np.stack([level * 10, level * 5], axis=-1), "z": z}
 
 
-class SideTeller(SideNetwork):
+class SideTeller(SideEngine):
     """Finds the brightest slice of each half of the volume; left is the upper half.
 
     A mirrored volume must therefore give the same findings with sides exchanged, which is what flip
@@ -260,22 +256,7 @@ class SideTeller(SideNetwork):
         return half + int(mean[half:].argmax()), int(mean[:half].argmax())
 
 
-def test_flip_average_of_an_exactly_mirrored_network_is_the_network_itself():
-    """Exchange of sides and mirroring of z are both needed for this to hold."""
-    task = ForaminalTask(FORAMINAL)
-    rng = np.random.default_rng(0)
-    batch = batch_of(task, depths=(6, 10))
-    level = torch.tensor(rng.permutation(16) * 15 + 5, dtype=torch.uint8)
-    batch = replace(batch, slices=level[:, None, None].expand(16, SIZE, SIZE).contiguous())
-    network = SideTeller(task.targets)
-    plain, both = task.run(network, batch), task.run(network, batch, flip=True)
-    np.testing.assert_allclose(both.probabilities, plain.probabilities, atol=1e-7)
-    np.testing.assert_allclose(both.xy, plain.xy, atol=1e-6)
-    np.testing.assert_allclose(both.z, plain.z)
-    assert (plain.z[:, :5] > plain.z[:, 5:]).all()
-
-
-class PatientFollower(SideNetwork):
+class PatientFollower(SideEngine):
     """Finds the left by its look (it is brighter), whatever the order of the slices.
 
     A network that is trained on flips without an exchange of sides learns to do so.
@@ -285,41 +266,59 @@ class PatientFollower(SideNetwork):
         return int(mean.argmax()), int(mean.argmin())
 
 
+def levels_of_grey(inference: SeriesInference, depth: int, seed: int = 0) -> Sample:
+    """A series whose slices have one grey value each, all different."""
+    sample = inference.sample(make_volume(depth))
+    level = (np.random.default_rng(seed).permutation(depth) * 15 + 5).astype(np.uint8)
+    return replace(sample, image=np.repeat(level, SIZE * SIZE).reshape(depth, SIZE, SIZE))
+
+
+@pytest.mark.parametrize("depth", [6, 10])
+def test_flip_average_of_an_exactly_mirrored_network_is_the_network_itself(depth):
+    """Exchange of sides and mirroring of z are both needed for this to hold."""
+    inference = get_inference(FORAMINAL)
+    sample, engine = levels_of_grey(inference, depth), SideTeller(inference.targets)
+    plain, both = inference.run(engine, sample), inference.run(engine, sample, flip=True)
+    np.testing.assert_allclose(both.probabilities, plain.probabilities, atol=1e-7)
+    np.testing.assert_allclose(both.xy, plain.xy, atol=1e-6)
+    np.testing.assert_allclose(both.z, plain.z)
+    assert (plain.z[:5] > plain.z[5:]).all()
+
+
 def test_undoing_a_flip_leaves_the_sides_of_a_network_that_was_trained_without_the_exchange():
     """Each task undoes the flip that its network was trained with, and no other."""
-    rng = np.random.default_rng(0)
-    level = torch.tensor(rng.permutation(16) * 15 + 5, dtype=torch.uint8)
-    kept = ForaminalTask(
+    kept = get_inference(
         replace(FORAMINAL, augment=replace(FORAMINAL.augment, flip_exchanges_sides=False))
     )
-    exchanged = ForaminalTask(FORAMINAL)
-    batch = batch_of(kept, depths=(6, 10))
-    batch = replace(batch, slices=level[:, None, None].expand(16, SIZE, SIZE).contiguous())
-    follower = PatientFollower(kept.targets)
-    plain, both = kept.run(follower, batch), kept.run(follower, batch, flip=True)
+    exchanged = get_inference(FORAMINAL)
+    sample, follower = levels_of_grey(kept, 10, seed=13), PatientFollower(kept.targets)
+    plain, both = kept.run(follower, sample), kept.run(follower, sample, flip=True)
     np.testing.assert_allclose(both.z, plain.z)
     np.testing.assert_allclose(both.probabilities, plain.probabilities, atol=1e-7)
     # each way of undoing is wrong for the other network
-    wrong = exchanged.run(follower, batch, flip=True)
+    wrong = exchanged.run(follower, sample, flip=True)
     assert np.abs(wrong.z - plain.z).max() > 1
     teller = SideTeller(kept.targets)
-    wrong, plain = kept.run(teller, batch, flip=True), kept.run(teller, batch)
+    wrong, plain = kept.run(teller, sample, flip=True), kept.run(teller, sample)
     assert np.abs(wrong.z - plain.z).max() > 1
     # the published runs never averaged such a network with its mirror
     assert (exchanged.flips, kept.flips) == (True, False)
 
 
+def untrained(recipe: Recipe, seed: int = 1) -> TorchEngine:
+    task = get_task(recipe)
+    torch.manual_seed(seed)
+    return TorchEngine(task, task.build_network().eval())
+
+
 @RECIPES
 def test_flip_is_symmetric(recipe):
     """Predicting the reversed volume with flip averaging mirrors the result, and nothing else."""
-    task = get_task(recipe)
-    torch.manual_seed(1)
-    network = task.build_network().eval()
-    batch = batch_of(task)
-    reversed_slices = torch.cat([v.flip(0) for v in torch.split(batch.slices, batch.counts)])
-    one = task.run(network, batch, flip=True)
-    other = task.run(network, replace(batch, slices=reversed_slices), flip=True)
-    back = task.undo_flip(other, batch.counts)
+    engine, inference = untrained(recipe), get_inference(recipe)
+    sample = inference.sample(make_volume(5))
+    one = inference.run(engine, sample, flip=True)
+    other = inference.run(engine, replace(sample, image=sample.image[::-1].copy()), flip=True)
+    back = inference.undo_flip(other, 5)
     np.testing.assert_allclose(back.probabilities, one.probabilities, atol=1e-5)
     np.testing.assert_allclose(back.xy, one.xy, atol=1e-3)
     np.testing.assert_allclose(back.z, one.z, atol=1e-4)
@@ -327,58 +326,41 @@ def test_flip_is_symmetric(recipe):
 
 def test_mirroring_scores_twice_is_nothing():
     rng = np.random.default_rng(0)
-    scores = SeriesScores(rng.random((2, 10, 3)), rng.random((2, 10, 2)), rng.random((2, 10)))
-    task = ForaminalTask(FORAMINAL)
-    once = task.undo_flip(scores, [5, 8])
-    twice = task.undo_flip(once, [5, 8])
+    scores = SeriesScores(rng.random((10, 3)), rng.random((10, 2)), rng.random(10))
+    inference = get_inference(FORAMINAL)
+    once = inference.undo_flip(scores, 5)
+    twice = inference.undo_flip(once, 5)
     assert (twice.probabilities == scores.probabilities).all()
     np.testing.assert_allclose(twice.z, scores.z)
-    assert (once.probabilities[:, 0] == scores.probabilities[:, 5]).all()
+    assert (once.probabilities[0] == scores.probabilities[5]).all()
 
 
 @RECIPES
 def test_decoding_gives_distributions_and_points_in_input_pixels(recipe):
-    task = get_task(recipe)
-    network = task.build_network().eval()
-    batch = batch_of(task)
+    engine, inference = untrained(recipe), get_inference(recipe)
+    image = inference.sample(make_volume(5)).image
+    scores = inference.decode(engine.run({"slices": image}))
     with torch.no_grad():
-        output = network(batch.slices, batch.counts)
-    scores = task.decode(output, batch)
+        output = engine.network(torch.from_numpy(image), [5])
     np.testing.assert_allclose(scores.probabilities.sum(-1), 1, atol=1e-12)
-    np.testing.assert_allclose(scores.xy, output.xy.numpy() * 4, rtol=1e-6)
-    assert scores.z.shape == scores.probabilities.shape[:2] == (2, len(task.targets))
+    np.testing.assert_allclose(scores.xy, output.xy[0].numpy() * 4, rtol=1e-6)
+    assert scores.z.shape == scores.probabilities.shape[:1] == (len(inference.targets),)
 
 
 @RECIPES
 def test_points_are_read_from_the_peaks_where_the_recipe_says_so(recipe):
-    task = get_task(replace(recipe, network=replace(recipe.network, peak_radius=1)))
-    network = task.build_network().eval()
-    batch = batch_of(task)
-    with torch.no_grad():
-        output = network(batch.slices, batch.counts)
-    scores = task.decode(output, batch)
-    for b in range(2):
-        for p in range(len(task.targets)):
-            if output.volume_heatmaps is not None:
-                plane = output.volume_heatmaps[b][p].amax(dim=0)
-            else:
-                plane = output.plane_heatmaps[b, p]
-            top = int(plane.argmax())
-            peak = np.array([top % plane.shape[1], top // plane.shape[1]])
-            assert np.abs(scores.xy[b, p] / 4 - peak).max() <= 1
-
-
-def test_score_leaves_out_missing_grades_and_weighs_the_others():
-    task = CanalTask(CANAL)
-    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4], [np.nan] * 3])
-    row = replace(make_row(Condition.CANAL, 5), grades=np.array([0, 1, 2, -1, 2], np.int8))
-    found = as_prediction("c", "1", row.targets, p, {})
-    expected = -(np.log(0.7) + 2 * np.log(0.8) + 4 * np.log(0.6)) / 7
-    assert task.evaluate([row], [found]) == {"score": pytest.approx(expected)}
-
-
-def test_rows_by_fold():
-    task = ForaminalTask(FORAMINAL)
-    store = MadeStore(10)
-    assert len(task.rows(store)) == 10
-    assert [r.fold for r in task.rows(store, folds=[2, 3])] == [2, 3, 2, 3]
+    """Of two humps the higher one is read, not a place between them."""
+    recipe = replace(recipe, network=replace(recipe.network, peak_radius=1))
+    inference = get_inference(recipe)
+    count, spatial = len(inference.targets), 3 if recipe.network.decoder == "3d" else 2
+    heatmaps = np.zeros((count, *(4, MASK, MASK)[3 - spatial :]), np.float32)
+    for p, target in enumerate(inference.targets):
+        y = 2 + 2 * list(Level).index(target.level)
+        heatmaps[(p, *(2, y, 5)[3 - spatial :])] = 0.7
+        heatmaps[(p, *(0, y, 14)[3 - spatial :])] = 0.3
+    grade = np.full((count, 3), 1 / 3, np.float32)
+    other = {"xy": np.zeros((count, 2), np.float32), "z": np.full(count, 3, np.float32)}
+    scores = inference.decode({"grade": grade, "heatmaps": heatmaps, **other})
+    levels = [list(Level).index(t.level) for t in inference.targets]
+    assert scores.xy.tolist() == [[20, 4 * (2 + 2 * level)] for level in levels]
+    assert set(scores.z) == {2 if spatial == 3 else 3}

@@ -14,7 +14,8 @@ import torch
 
 from lumbargrade.cli.main import main
 from lumbargrade.domain.errors import BadModel
-from lumbargrade.models.checkpoint import fresh_network, load_model, read_meta
+from lumbargrade.inference.model_folder import read_meta
+from lumbargrade.models.checkpoint import fresh_network, load_model
 from lumbargrade.models.published import import_published, to_published
 from lumbargrade.networks.one_stage import PlaneNetwork
 from lumbargrade.networks.weights import read_weights, require_fit

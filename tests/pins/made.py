@@ -14,8 +14,9 @@ from torch import nn
 from lumbargrade import read_study
 from lumbargrade.config import ViewName, load_recipe
 from lumbargrade.domain.volume import Volume
+from lumbargrade.inference.model_folder import ModelMeta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import ModelMeta, save_model
+from lumbargrade.models.checkpoint import save_model
 from lumbargrade.models.registry import get_task
 from published_files import CHECKPOINTS, fill_by_rule
 from small_models import small_recipe

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from known_points import known_guide
 from lumbargrade.dicom.study import Study
@@ -36,14 +34,16 @@ from lumbargrade.grading.ensembles import BlendedEnsembles, Ensemble
 from lumbargrade.grading.findings_file import GradedStudy, read_findings
 from lumbargrade.grading.members import Member, load_member
 from lumbargrade.grading.results import read_results
+from lumbargrade.inference.base import Arrays, Engine
 from lumbargrade.lsdc.store import VolumeStore
+from lumbargrade.models.torch_engine import TorchEngine
 from lumbargrade.report.overview import GradingSummary, Overview, StudyEntry
 from lumbargrade.report.study import grade_counts, write_study
 from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.scoring.calibration import Calibration, Method
 from small_models import grade_unchecked, save_small_model
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 T1, T2, AXIAL = SeriesKind
 CANAL, FORAMINAL, SUBARTICULAR = (
     TARGETS[c] for c in (Condition.CANAL, Condition.FORAMINAL, Condition.SUBARTICULAR)
@@ -92,18 +92,17 @@ def upper_axial(study: Study, store: VolumeStore) -> Study:
     return replace(study, volumes=(*without(study, AXIAL).volumes, short))
 
 
-class NoNumber(nn.Module):
-    """A network whose grades are NaN at some of its outputs."""
+class NoNumber:
+    """An engine whose grades are NaN at some of its outputs."""
 
-    def __init__(self, network: nn.Module, at: Sequence[int]) -> None:
-        super().__init__()
-        self.network, self.at = network, list(at)
+    def __init__(self, engine: Engine, at: Sequence[int]) -> None:
+        self.engine, self.at, self.name = engine, list(at), engine.name
 
-    def forward(self, *inputs: object) -> object:
-        output = self.network(*inputs)
-        grade = output.grade.clone()
-        grade[:, self.at] = float("nan")
-        return replace(output, grade=grade)
+    def run(self, inputs: Arrays) -> Arrays:
+        outputs = dict(self.engine.run(inputs))
+        outputs["grade"] = outputs["grade"].copy()
+        outputs["grade"][self.at] = np.nan
+        return outputs
 
 
 def blend_of(**weights: Mapping[str, float]) -> Blend:
@@ -211,13 +210,13 @@ def no_level(m: Made) -> tuple[StudyPrediction, Reasons]:
 def level_not_found(m: Made) -> tuple[StudyPrediction, Reasons]:
     """The guide on T2 does not find L5/S1, and there is no other."""
     guide = m.guides[1]
-    known = {k: v.copy() for k, v in guide.task.known.items()}  # type: ignore[union-attr]
+    known = {k: v.copy() for k, v in guide.inference.known.items()}  # type: ignore[union-attr]
     for points in known.values():
         points[4] = np.nan
-    task = known_guide(m.store, "sagittal_t2").task
-    task.known = known  # type: ignore[union-attr]
+    inference = known_guide(m.store, "sagittal_t2").inference
+    inference.known = known  # type: ignore[union-attr]
     members = [m.models["subarticular"]]
-    graded = grade_unchecked(m.study, members, guides=[replace(guide, task=task)])
+    graded = grade_unchecked(m.study, members, guides=[replace(guide, inference=inference)])
     lowest = [t for t in SUBARTICULAR if t.level is Level.L5_S1]
     reason = "no point of L5/S1 was found in the Axial T2 series"
     return graded, {**dict.fromkeys(lowest, reason), **no_model(CANAL, FORAMINAL)}
@@ -225,7 +224,7 @@ def level_not_found(m: Made) -> tuple[StudyPrediction, Reasons]:
 
 def not_finite(m: Made) -> tuple[StudyPrediction, Reasons]:
     canal = m.models["canal"]
-    broken = replace(canal, network=NoNumber(canal.network, [1, 3]))
+    broken = replace(canal, engine=NoNumber(canal.engine, [1, 3]))
     reason = "the output of small/canal is not finite"
     expected = {CANAL[1]: reason, CANAL[3]: reason}
     return grade_unchecked(m.study, [broken]), {**expected, **no_model(FORAMINAL, SUBARTICULAR)}
@@ -235,10 +234,11 @@ def weights_not_finite(m: Made) -> tuple[StudyPrediction, Reasons]:
     """Models whose weights are NaN, as after a training that went wrong, beside a good one."""
     broken = []
     for name in ("foraminal", "subarticular", "two_stage"):
-        network = deepcopy(m.models[name].network)
-        for parameter in network.parameters():
+        engine = deepcopy(m.models[name].engine)
+        assert isinstance(engine, TorchEngine)
+        for parameter in engine.network.parameters():
             parameter.data.fill_(float("nan"))
-        broken.append(replace(m.models[name], network=network))
+        broken.append(replace(m.models[name], engine=engine))
     graded = grade_unchecked(m.study, [m.models["canal"], *broken], guides=m.guides)
     two = "the output of small/two_stage is not finite"
     expected = dict.fromkeys(FORAMINAL, f"the output of small/foraminal is not finite; {two}")
@@ -377,7 +377,7 @@ def test_the_reasons_of_all_models_are_given_where_none_grades(made: Made) -> No
 
 def test_a_study_in_which_nothing_is_graded_names_every_reason(made: Made) -> None:
     canal = made.models["canal"]
-    broken = replace(canal, network=NoNumber(canal.network, range(5)))
+    broken = replace(canal, engine=NoNumber(canal.engine, range(5)))
     with pytest.raises(NothingDone) as error:
         grade_unchecked(without(made.study, T1), [broken, made.models["foraminal"]])
     text = str(error.value)

@@ -11,8 +11,9 @@ from lumbargrade.cli.main import main
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition
 from lumbargrade.files.tables import write_table
+from lumbargrade.inference.model_folder import ModelMeta, read_meta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import ModelMeta, read_meta, save_model
+from lumbargrade.models.checkpoint import save_model
 from lumbargrade.phantom.dataset import VERSION
 from lumbargrade.sampling.study_rows import study_rows
 from lumbargrade.starter.grader import CROPS_KEY

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.inference.model_folder import ModelMeta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import ModelMeta, save_model
+from lumbargrade.models.checkpoint import save_model
 from lumbargrade.models.registry import get_task
 from lumbargrade.training.loop import FoldTrainer
 from small_runs import FOLD, small_recipe

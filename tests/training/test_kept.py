@@ -15,9 +15,11 @@ import torch
 from lumbargrade.config import Phase, Recipe
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.files.writing import locked_folder
+from lumbargrade.inference.model_folder import read_meta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import load_model, read_meta
+from lumbargrade.models.checkpoint import load_model
 from lumbargrade.models.registry import get_task
+from lumbargrade.models.torch_engine import TorchEngine
 from lumbargrade.training.loop import FoldTrainer
 from small_runs import (
     FOLD,
@@ -64,7 +66,7 @@ def test_a_kept_epoch_is_a_model_with_the_weights_and_scores_of_its_epoch(
     assert all(torch.equal(v, average[f"module.{k}"]) for k, v in weights.items())
     learner = get_task(recipe)
     validated = learner.rows(store, folds=[FOLD])
-    predictions = learner.predict_rows(load_model(folder), store, validated)
+    predictions = learner.predict_rows(TorchEngine(learner, load_model(folder)), store, validated)
     assert learner.evaluate(validated, predictions) == pytest.approx(dict(meta.scores))
 
 

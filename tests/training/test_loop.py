@@ -14,9 +14,11 @@ import torch
 
 from lumbargrade.config import AugmentConfig, EncoderConfig, Phase, Recipe
 from lumbargrade.domain.errors import BadModel, NothingDone, TrainingFailed, UsageError
+from lumbargrade.inference.model_folder import read_meta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import load_model, read_meta
+from lumbargrade.models.checkpoint import load_model
 from lumbargrade.models.registry import get_task
+from lumbargrade.models.torch_engine import TorchEngine
 from lumbargrade.scoring.fill import fill_constants
 from lumbargrade.training.loader import training_loader
 from lumbargrade.training.loop import FoldTrainer
@@ -398,7 +400,9 @@ def test_the_model_kept_is_the_best_epochs(task: str, store: VolumeStore, whole:
     assert meta.scores == {k: float(row[f"val_{k}"]) for k in ("score", "x", "y", "z")}
     learner = get_task(meta.recipe)
     rows = learner.rows(store, folds=[FOLD])
-    predictions = learner.predict_rows(load_model(folder / "model"), store, rows)
+    predictions = learner.predict_rows(
+        TorchEngine(learner, load_model(folder / "model")), store, rows
+    )
     assert learner.evaluate(rows, predictions) == pytest.approx(dict(meta.scores))
     assert meta.fold == FOLD
     assert meta.data == store.fingerprint

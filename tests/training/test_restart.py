@@ -13,8 +13,9 @@ import torch
 
 from lumbargrade.config import Phase, Recipe
 from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.inference.model_folder import read_meta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import load_model, read_meta
+from lumbargrade.models.checkpoint import load_model
 from lumbargrade.models.registry import get_task
 from lumbargrade.training.loader import training_loader
 from lumbargrade.training.loop import FoldTrainer

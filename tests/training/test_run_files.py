@@ -14,8 +14,8 @@ from lumbargrade.cli import train as command
 from lumbargrade.cli.main import main
 from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import BadInput, BadModel
+from lumbargrade.inference.model_folder import read_meta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import read_meta
 from small_runs import FOLD, metrics_of, small_recipe, small_trainer, train
 
 SHAPE = np.array([[250.0 + side, 120 + 60 * level] for side in (0, 1) for level in range(5)])

@@ -22,10 +22,11 @@ from lumbargrade.domain.volume import Volume, locate
 from lumbargrade.grading.members import find_models, load_member
 from lumbargrade.grading.predictions_file import read_predictions
 from lumbargrade.grading.stages import predict_study
+from lumbargrade.inference.model_folder import ModelMeta
 from lumbargrade.lsdc.point_file import read_points
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.lsdc.tables import assign_folds
-from lumbargrade.models.checkpoint import ModelMeta, save_model
+from lumbargrade.models.checkpoint import save_model
 from lumbargrade.models.registry import get_task
 from lumbargrade.models.task import weighted_log_loss
 from lumbargrade.report.validation import write_validation
@@ -48,7 +49,7 @@ from lumbargrade.validation.scores import (
 from made_series import make_row
 from small_models import save_small_model, small_recipe
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +177,7 @@ def test_flip_averaging_is_the_mean_with_the_mirrored_volume(
 ) -> None:
     """Mirrored by hand: slices reversed, then left and right exchanged."""
     member = load_member(models / "foraminal4", CPU)
-    head = member.network.network.head
+    head = member.engine.network.network.head
     with torch.no_grad():  # an untrained network says about the same of everything
         head.points.weight.mul_(300)
         head.grade[-1].weight.mul_(40)
@@ -184,7 +185,7 @@ def test_flip_averaging_is_the_mean_with_the_mirrored_volume(
     volume = store.volume(row.study_id, row.series_id)
     reverse = replace(volume, pixels=volume.pixels[::-1].copy(), slices=volume.slices[::-1])
 
-    targets = member.task.targets
+    targets = member.inference.targets
 
     def predict(one: Volume, flip: bool = False) -> Numbers:
         (found,) = member.predict(volume.study_id, [one], flip=flip)
@@ -446,9 +447,9 @@ def test_a_network_trained_on_flips_without_exchange_is_never_averaged_with_its_
     member = load_member(tmp_path / "model", CPU)
     row = asked[0][0].judged.rows[0]
     volume = store.volume(row.study_id, row.series_id)
-    (series,) = member.task.predict(member.network, "1", [volume])
+    (series,) = member.predict("1", [volume])
     study = predict_study("1", [volume], [member], flip=True)
-    assert set(series.points) == set(member.task.targets)
+    assert set(series.points) == set(member.inference.targets)
     for target, point in series.points.items():
         place = study.findings[target].point
         assert place is not None

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from lumbargrade.domain.errors import NothingDone, UsageError
 from lumbargrade.domain.findings import ModelSource
@@ -25,7 +24,7 @@ from lumbargrade.validation.judged import FoldPredictions
 from lumbargrade.validation.out_of_fold import predict_out_of_fold
 from small_models import save_small_model, small_recipe
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 FOLD = 4
 T1, T2 = "small/keypoints-sagittal_t1", "small/keypoints-sagittal_t2"
 

@@ -1,4 +1,11 @@
-"""Write a model to a file that other programs read.
+"""Write a model in a form that needs no torch, or that other programs read.
+
+`--to onnx` and `--to openvino` write a model folder that `grade` and `submit` use without torch,
+with ONNX Runtime or OpenVINO. Every model can be exported; series may have any number of slices.
+The exported network is compared with torch on real-shaped inputs, and refused if a probability
+differs by more than 0.001 or a point by more than 0.1 pixels. The largest differences are stored in
+the folder and in all results. Without --out the folder lies in that of the model, where `grade` and
+`submit` find it.
 
 `--to pth` writes a checkpoint with the parameter names of the published system, for its code or
 for `lumbargrade import-weights`. This works only for one-stage foraminal and canal models with the
@@ -24,16 +31,40 @@ class Options:
 
     model: tyro.conf.Positional[Path]
     """folder of the model to export"""
-    out: Path
-    """file to write"""
-    to: Literal["pth"] = "pth"
-    """kind of file; pth: a checkpoint as the published system's code saves it"""
+    out: Path | None = None
+    """folder to write, or file with --to pth; by default the folder MODEL/onnx or MODEL/openvino"""
+    to: Literal["pth", "onnx", "openvino"] = "pth"
+    """onnx, openvino: a model folder for that engine; pth: a checkpoint as the published system's
+    code saves it"""
 
 
 def run(options: Options) -> int:
-    from lumbargrade.models.checkpoint import read_meta
+    if options.to == "pth":
+        return _to_pth(options)
+    from lumbargrade.models.export import export_model
+
+    meta = export_model(options.model, options.to, options.out)
+    export = meta.export
+    assert export is not None
+    log.info(
+        "%s: %s, fold %d; probabilities within %.2g and points within %.2g px of torch (%s)",
+        options.out or options.model / options.to,
+        meta.recipe.name,
+        meta.fold,
+        export.probability_deviation,
+        export.point_deviation,
+        export.compared,
+    )
+    return 0
+
+
+def _to_pth(options: Options) -> int:
+    from lumbargrade.domain.errors import UsageError
+    from lumbargrade.inference.model_folder import read_meta
     from lumbargrade.models.published import export_published, unsaved_settings
 
+    if options.out is None:
+        raise UsageError("--to pth needs --out, the file to write")
     published = export_published(options.model, options.out)
     meta = read_meta(options.model)
     log.info("%s: weights of %s, fold %d", options.out, meta.recipe.name, meta.fold)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from lumbargrade.cli.places import PlaceOption
 
@@ -29,7 +29,10 @@ class ModelOptions:
     unflipped: list[PlaceOption] = field(default_factory=list)
     """further model or run folders, whose models are used without flip averaging"""
     device: str = "auto"
-    """device of the models: auto, cpu, cuda or cuda:N"""
+    """device of torch: auto, cpu, cuda or cuda:N; exported models run on the CPU"""
+    engine: Literal["auto", "torch", "onnx", "openvino"] = "auto"
+    """what runs the models; auto: exported models run on what they were exported for, other models
+    on an export in their folder (`lumbargrade export`) if there is one, otherwise on torch"""
 
     def require_models(self) -> None:
         """Check that either models or a blend is given.
@@ -62,12 +65,12 @@ class ModelOptions:
         """
         from lumbargrade.files.mirror import local_copy
         from lumbargrade.grading.ensembles import open_ensembles
-        from lumbargrade.models.device import choose_device
 
         return open_ensembles(
             [local_copy(place) for place in self.models],
             self.blend,
-            choose_device(self.device),
+            self.device,
+            engine=self.engine,
             flip=self.flip,
             guides=[local_copy(place) for place in self.guides],
             unflipped=[local_copy(place) for place in self.unflipped],

@@ -47,7 +47,6 @@ def run(options: Options) -> int:
     from lumbargrade.files.writing import require_writable
     from lumbargrade.grading.members import find_models
     from lumbargrade.lsdc.store import VolumeStore
-    from lumbargrade.models.device import choose_device
     from lumbargrade.report.text import json_line
     from lumbargrade.report.validation import write_validation
     from lumbargrade.validation.assessment import assess
@@ -60,7 +59,7 @@ def run(options: Options) -> int:
     folds = predict_out_of_fold(
         find_models(options.runs),
         store,
-        device=choose_device(options.device),
+        device=options.device,
         flip=options.flip,
         guides=find_models(options.guides),
     )

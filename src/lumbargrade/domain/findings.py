@@ -47,6 +47,35 @@ class ModelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineUse:
+    """What runs a model, and how far its numbers are from those of torch in single precision.
+
+    Attributes:
+        model: the model.
+        engine: name and version of the engine, for example ``ONNX Runtime 1.22.0``.
+        precision: ``fp32``, or how weights and arithmetic are rounded.
+        probability_deviation: largest difference of a probability, as measured when the model was
+            exported; None if it runs on torch.
+        point_deviation: largest distance of a point, pixels of the network's input; None as well.
+    """
+
+    model: ModelSource
+    engine: str
+    precision: str = "fp32"
+    probability_deviation: float | None = None
+    point_deviation: float | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.engine} ({self.precision}"
+        if self.probability_deviation is not None and self.point_deviation is not None:
+            text += (
+                f", probabilities within {self.probability_deviation:.1g} and points within "
+                f"{self.point_deviation:.1g} px of torch"
+            )
+        return f"{text})"
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One of the 25 findings.
 

@@ -9,20 +9,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.blend_file import Blend, read_blend
 from lumbargrade.grading.combine import combine, correct_any_severe, settle
-from lumbargrade.grading.members import Member, find_models, load_member
+from lumbargrade.grading.members import EngineChoice, Member, find_models, load_member
 from lumbargrade.grading.model_record import ModelRecord
 from lumbargrade.grading.predictor import SubmissionModels
 from lumbargrade.grading.stages import predict_study
-from lumbargrade.models.checkpoint import MODEL_WEIGHTS, ModelMeta
-from lumbargrade.models.registry import AnyTask, get_task
+from lumbargrade.inference.base import Inference
+from lumbargrade.inference.model_folder import ModelMeta, changing_files
+from lumbargrade.inference.registry import get_inference
 from lumbargrade.scoring.fill import training_fill
 
 log = logging.getLogger(__name__)
@@ -51,11 +50,11 @@ class Ensemble:
 
     @property
     def conditions(self) -> set[Condition]:
-        return {c for m in self.members for c in m.task.conditions}
+        return {c for m in self.members for c in m.inference.conditions}
 
     @property
     def kinds(self) -> set[SeriesKind]:
-        return {kind for m in (*self.members, *self.guides) for kind in m.task.kinds}
+        return {kind for m in (*self.members, *self.guides) for kind in m.inference.kinds}
 
     @property
     def flips(self) -> bool:
@@ -68,7 +67,8 @@ class Ensemble:
         groups = (self.members, self.guides)
         parts = (files_fingerprint(m.path for m in group) for group in groups)
         flips = ",".join(str(self.flip and m.flips) for group in groups for m in group)
-        return "|".join((flips, *parts))
+        engines = ",".join(str(m.use) for group in groups for m in group)
+        return "|".join((flips, engines, *parts))
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ class BlendedEnsembles:
 def open_ensembles(
     models: Sequence[Path],
     blend: Path | None,
-    device: torch.device,
+    device: str = "auto",
     *,
+    engine: EngineChoice = "auto",
     flip: bool,
     guides: Sequence[Path] = (),
     unflipped: Sequence[Path] = (),
@@ -129,7 +130,8 @@ def open_ensembles(
     Args:
         models: model and run folders, whose models are averaged.
         blend: a blend file, instead of ``models``.
-        device: device of the networks.
+        device: device of the networks: auto, cpu, cuda or cuda:N.
+        engine: what runs the models (see `load_member`).
         flip: average with the mirrored volume if a model allows it.
         guides: models that only place points; models that are also in ``models`` are loaded once.
         unflipped: further model and run folders, whose models are used without flip averaging,
@@ -145,23 +147,24 @@ def open_ensembles(
             raise UsageError(
                 "--guides cannot be used with --blend, which names its guides; omit it"
             )
-        blended = load_blend(blend, device, flip=flip)
+        blended = load_blend(blend, device, engine=engine, flip=flip)
         _log([m for e in blended.ensembles.values() for m in (*e.members, *e.guides)])
         return blended
     still = {path.resolve() for path in find_models(unflipped)}
     members = [
-        load_member(path, device, flip=path.resolve() not in still)
+        load_member(path, device, engine=engine, flip=path.resolve() not in still)
         for path in find_models([*models, *unflipped])
     ]
     own = {member.path.resolve() for member in members}
-    beside = [load_member(p, device) for p in find_models(guides) if p.resolve() not in own]
+    others = [p for p in find_models(guides) if p.resolve() not in own]
+    beside = [load_member(p, device, engine=engine) for p in others]
     _log([*members, *beside])
     return Ensemble(members, flip, beside)
 
 
 def _log(members: Iterable[Member]) -> None:
     for member in {m.path: m for m in members}.values():
-        note = ", without flip averaging" if member.task.mirrors and not member.flips else ""
+        note = ", without flip averaging" if member.inference.mirrors and not member.flips else ""
         log.info("model %s fold %d%s", member.meta.recipe.name, member.meta.fold, note)
 
 
@@ -170,7 +173,8 @@ def ensemble_of(
     guides: Iterable[Member | Path | str] = (),
     *,
     flip: bool = True,
-    device: torch.device | str | None = None,
+    device: str = "auto",
+    engine: EngineChoice = "auto",
 ) -> Ensemble:
     """Load the models of folders, for programs; members that are loaded already may be among them.
 
@@ -178,7 +182,8 @@ def ensemble_of(
         models: model or run folders (all models below them are used), or members.
         guides: the same for models that only place points.
         flip: average with the mirrored volume if a model allows it.
-        device: device of the models; None chooses CUDA if available.
+        device: device of the models: auto, cpu, cuda or cuda:N.
+        engine: what runs the models (see `load_member`).
 
     Raises:
         UsageError: if there are no models, or a path holds none.
@@ -187,23 +192,25 @@ def ensemble_of(
     given = [models] if isinstance(models, Member | Path | str) else list(models)
     if not given:
         raise UsageError("no models given; name at least one model folder")
-    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     def loaded(some: Iterable[Member | Path | str]) -> list[Member]:
         listed = list(some)
         paths = find_models(m for m in listed if not isinstance(m, Member))
         members = [m for m in listed if isinstance(m, Member)]
-        return [*members, *(load_member(path, on) for path in paths)]
+        return [*members, *(load_member(path, device, engine=engine) for path in paths)]
 
     return Ensemble(loaded(given), flip, loaded(guides))
 
 
-def load_blend(path: Path, device: torch.device, *, flip: bool = True) -> BlendedEnsembles:
+def load_blend(
+    path: Path, device: str = "auto", *, engine: EngineChoice = "auto", flip: bool = True
+) -> BlendedEnsembles:
     """Load a blend and its models; models that no weight needs are not loaded.
 
     Args:
         path: the blend file.
-        device: device of the networks.
+        device: device of the networks: auto, cpu, cuda or cuda:N.
+        engine: what runs the models (see `load_member`).
         flip: if False, members are not averaged with flips, even if they were measured with them.
 
     Raises:
@@ -215,27 +222,27 @@ def load_blend(path: Path, device: torch.device, *, flip: bool = True) -> Blende
     metas: dict[str, ModelMeta] = {}
     loaded: dict[str, Member] = {}
 
-    def task_of(record: ModelRecord) -> AnyTask:
+    def inference_of(record: ModelRecord) -> Inference:
         if record.path not in metas:
             metas[record.path] = record.require_unchanged(str(path))
-        return get_task(metas[record.path].recipe)
+        return get_inference(metas[record.path].recipe)
 
     def load(records: Sequence[ModelRecord]) -> list[Member]:
         for record in records:
             if record.path not in loaded:
-                loaded[record.path] = load_member(Path(record.path), device)
+                loaded[record.path] = load_member(Path(record.path), device, engine=engine)
         return [loaded[record.path] for record in records]
 
     ensembles = {}
     for member in blend.members:
         graded = {c for c, entry in blend.conditions.items() if entry.needs(member.name)}
-        needed = [r for r in member.models if graded & set(task_of(r).conditions)]
+        needed = [r for r in member.models if graded & set(inference_of(r).conditions)]
         if needed:
             guides = []
-            if any(task_of(r).needs_guides for r in needed):
+            if any(inference_of(r).needs_guides for r in needed):
                 # crops are cut around the points of all models of whole series, with weight or not
                 others = (r for r in (*member.models, *member.guides) if r not in needed)
-                guides = [r for r in others if not task_of(r).needs_guides]
+                guides = [r for r in others if not inference_of(r).needs_guides]
             on = member.flip and flip
             ensembles[member.name] = Ensemble(load(needed), on, load(guides))
     if not ensembles:
@@ -255,8 +262,8 @@ def opened_for_submission(
     Raises:
         UsageError, BadModel: like ``open_models``.
     """
-    if number and (count := torch.cuda.device_count()) > 1:
-        torch.cuda.set_device(number % count)
+    if number:
+        _use_gpu(number)
     models = open_models()
 
     def corrected(prediction: StudyPrediction) -> StudyPrediction:
@@ -268,11 +275,21 @@ def opened_for_submission(
     return SubmissionModels(models, constants, corrected)
 
 
+def _use_gpu(number: int) -> None:
+    """Choose the GPU of this process, if there are several and torch is installed."""
+    try:
+        import torch
+    except ModuleNotFoundError:  # then all models are exported ones, which run on the CPU
+        return
+    if (count := torch.cuda.device_count()) > 1:
+        torch.cuda.set_device(number % count)
+
+
 def files_fingerprint(models: Iterable[Path]) -> str:
-    """Return a digest of the path, size and modification time of the models' weights."""
+    """Return a digest of the paths, sizes and modification times of the models' files."""
     parts = []
     for path in models:
-        weights = (path / MODEL_WEIGHTS).resolve()
-        status = weights.stat()
-        parts.append(f"{weights}|{status.st_size}|{status.st_mtime_ns}")
+        for file in changing_files(path.resolve()):
+            status = file.stat()
+            parts.append(f"{file}|{status.st_size}|{status.st_mtime_ns}")
     return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()

@@ -16,8 +16,8 @@ from lumbargrade import __version__
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.domain.findings import ModelSource
 from lumbargrade.files.structures import plain, read_plain, structured
-from lumbargrade.files.writing import sha256_of, write_text
-from lumbargrade.models.checkpoint import MODEL_WEIGHTS, ModelMeta, read_meta
+from lumbargrade.files.writing import write_text
+from lumbargrade.inference.model_folder import ModelMeta, read_meta, weights_digest
 
 #: Version of the JSON layout; bumped when older programs could misread a newer file.
 FORMAT = 1
@@ -30,7 +30,8 @@ class ModelRecord:
     Attributes:
         path: the folder; in files it is relative to the file if possible.
         recipe, fold: the model; see `ModelSource`.
-        digest: SHA-256 of its weight file, which also holds its metadata.
+        digest: SHA-256 of its weight file, which also holds its metadata; of an export, that of the
+            weight file it was made from.
     """
 
     path: str
@@ -100,8 +101,7 @@ class OofRecord:
 
 def record_of(path: Path, meta: ModelMeta) -> ModelRecord:
     """Return the record of a model folder; this reads the whole weight file."""
-    file = path / MODEL_WEIGHTS if path.is_dir() else path
-    return ModelRecord(str(path), meta.recipe.name, meta.fold, sha256_of(file))
+    return ModelRecord(str(path), meta.recipe.name, meta.fold, weights_digest(path))
 
 
 def oof_record_path(table: Path) -> Path:

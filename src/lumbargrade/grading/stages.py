@@ -48,7 +48,7 @@ def predict_study(
     placed: list[StudyPrediction] = []
     sources: list[ModelSource] = []
     for member in (*guides, *members):
-        if not member.task.needs_guides:
+        if not member.inference.needs_guides:
             results = member.predict(study_id, volumes, flip=flip)
             placed += results
             sources += [member.source] if results else []
@@ -57,15 +57,15 @@ def predict_study(
     points = average_points([result.points for result in placed])
     found += _around(study_id, volumes, (guides, members), tuple(points.values()), sources)
     there = {volume.kind for volume in volumes}
-    blind = [m for m in members if not there.intersection(m.task.kinds)]
-    found += [_without_evidence(study_id, m, no_series(m.task.kinds)) for m in blind]
+    blind = [m for m in members if not there.intersection(m.inference.kinds)]
+    found += [_without_evidence(study_id, m, no_series(m.inference.kinds)) for m in blind]
     prediction = replace(average(found or [StudyPrediction(study_id, {})]), points=points)
     return settle(prediction, {volume.series_id: volume for volume in volumes})
 
 
 def _without_evidence(study_id: str, member: Member, reason: str) -> StudyPrediction:
     """Return a prediction in which everything that a member grades is absent."""
-    targets = (t for t in FINDINGS if t.condition in member.task.conditions)
+    targets = (t for t in FINDINGS if t.condition in member.inference.conditions)
     return StudyPrediction(study_id, {}, absent=dict.fromkeys(targets, reason))
 
 
@@ -78,7 +78,7 @@ def _around(
 ) -> list[StudyPrediction]:
     """Predict a study with the models of crops."""
     guides, members = models
-    around = [m for m in (*guides, *members) if m.task.needs_guides]
+    around = [m for m in (*guides, *members) if m.inference.needs_guides]
     if not around:
         return []
     if not points:
@@ -101,8 +101,8 @@ def _no_level(
 ) -> str:
     """Return why there is no point to cut crops around."""
     guides, members = models
-    first = [m for m in (*guides, *members) if not m.task.needs_guides]
-    kinds = {kind for m in first for kind in m.task.kinds}
+    first = [m for m in (*guides, *members) if not m.inference.needs_guides]
+    kinds = {kind for m in first for kind in m.inference.kinds}
     if kinds and not kinds & there:
         return f"{no_series(kinds)} to find the levels in"
     return "no point of any level was found"
@@ -116,7 +116,7 @@ def coverage_notes(
     Notes on missing views include their cost: the models' losses without them in validation.
     """
     notes = list(find_spaces(volumes).problems)
-    tasks = [m.task for m in around]
+    tasks = [m.inference for m in around]
     there = {v.kind for v in volumes}
     wanted = {kind for task in tasks if there & set(task.kinds) for kind in task.kinds}
     for kind in SeriesKind:

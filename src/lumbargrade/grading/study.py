@@ -15,13 +15,11 @@ from lumbargrade.domain.plausible import judge
 from lumbargrade.domain.reasons import by_reason, named, no_series
 from lumbargrade.domain.vocabulary import FINDINGS, KIND_OF, SeriesKind
 from lumbargrade.domain.volume import Volume
-from lumbargrade.files.extras import needs_extra
+from lumbargrade.grading.ensembles import ensemble_of
 from lumbargrade.grading.predictor import Predictor, explained
 from lumbargrade.starter.model import open_starter
 
 if TYPE_CHECKING:
-    import torch
-
     from lumbargrade.grading.members import Member
 
 
@@ -30,7 +28,7 @@ def grade_study(
     models: Predictor | Iterable[Member | Path | str] | None = None,
     *,
     flip: bool = True,
-    device: torch.device | str | None = None,
+    device: str = "auto",
     guides: Iterable[Member | Path | str] = (),
     check_points: bool = True,
 ) -> StudyPrediction:
@@ -46,8 +44,7 @@ def grade_study(
             flips; None for the starter.
         flip: average with the mirrored volume if the model allows it (`Member.flips`).
         guides: models (or their folders) that only place points, as guide points for crop models.
-        device: device of the models; None chooses CUDA if available. Loaded members must already be
-            on it.
+        device: device of torch: auto, cpu, cuda or cuda:N. Loaded members stay where they are.
         check_points: skip findings whose points cannot belong to a lumbar spine
             (`domain.plausible`); use False for models that were not trained to place points.
 
@@ -120,14 +117,11 @@ def _opened(
     guides: Iterable[Member | Path | str],
     *,
     flip: bool,
-    device: torch.device | str | None,
+    device: str,
 ) -> Predictor:
     if models is None:
         return open_starter()
-    with needs_extra("grading with your own models"):
-        from lumbargrade.grading.ensembles import ensemble_of
-
-        return ensemble_of(models, guides, flip=flip, device=device)
+    return ensemble_of(models, guides, flip=flip, device=device)
 
 
 def _missing(found: StudyPrediction, kind: SeriesKind) -> Problem:

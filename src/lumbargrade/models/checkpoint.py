@@ -9,66 +9,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lumbargrade import __version__
-from lumbargrade.config import Recipe, TaskName, recipe_to_dict, require_in_range
+from lumbargrade.config import Recipe, TaskName
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.domain.findings import ModelSource
-from lumbargrade.files.structures import parse_plain, structured
 from lumbargrade.files.writing import atomic_path, write_text
+from lumbargrade.inference.model_folder import (
+    HEADER,
+    MODEL_META,
+    MODEL_WEIGHTS,
+    ModelMeta,
+    meta_to_dict,
+    read_meta,
+    weight_file,
+)
 from lumbargrade.models.registry import get_task
 from lumbargrade.networks.one_stage import channels_last
-from lumbargrade.networks.weights import require_binary, require_finite, require_fit
-
-MODEL_WEIGHTS = "model.safetensors"
-MODEL_META = "model.json"
-
-#: Folder of a run with the models of selected epochs (``train.keep``), beside the best model.
-KEPT_FOLDER = "kept-epochs"
-
-#: Version of the model format; bumped when older programs could misread a newer model.
-FORMAT = 1
-
-_HEADER = "lumbargrade"
-
-
-@dataclass(frozen=True)
-class ModelMeta:
-    """Metadata of a model.
-
-    Attributes:
-        recipe: the recipe with every setting that the model was trained with.
-        fold: the validation fold, which the model has not seen; -1 if unknown.
-        data: fingerprint of the store it was trained on; empty if unknown.
-        scores: validation scores by name.
-        provenance: further information as plain JSON data.
-        version: version of this package that wrote the model.
-    """
-
-    recipe: Recipe
-    fold: int = -1
-    data: str = ""
-    scores: Mapping[str, float] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    version: str = __version__
-
-    @property
-    def source(self) -> ModelSource:
-        """The model's identity: recipe and fold."""
-        return ModelSource(self.recipe.name, self.fold)
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Column names of the model's targets, in the order of its outputs."""
-        return tuple(t.column for t in get_task(self.recipe).targets)
+from lumbargrade.networks.weights import require_finite, require_fit
 
 
 class Model(nn.Module):
@@ -109,7 +72,7 @@ def save_model(
     folder = Path(path)
     network = network.network if isinstance(network, Model) else network
     state = network.state_dict() if isinstance(network, nn.Module) else network
-    write_weights(folder, state, _HEADER, _meta_to_dict(meta))
+    write_weights(folder, state, HEADER, meta_to_dict(meta))
 
 
 def write_weights(
@@ -136,24 +99,6 @@ def write_weights(
     write_text(folder / MODEL_META, text + "\n")
 
 
-def read_meta(path: Path | str) -> ModelMeta:
-    """Read the metadata of a model folder without reading its weights.
-
-    Raises:
-        BadModel: if it is not a model, is damaged or has another format.
-    """
-    file = _weight_file(path)
-    try:
-        require_binary(file)
-        with safe_open(file, framework="pt") as content:
-            text = (content.metadata() or {}).get(_HEADER)
-    except (SafetensorError, OSError) as error:
-        raise BadModel(f"{file}: damaged or not a model: {error}") from None
-    if text is None:
-        raise BadModel(f"{file}: weights without lumbargrade metadata, so the recipe is not known")
-    return _meta_from_dict(parse_plain(text, file, BadModel, json_text=True), str(file))
-
-
 def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
     """Load a model in evaluation mode, on the CPU.
 
@@ -175,20 +120,12 @@ def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
         raise BadModel(
             f"{path}: a {meta.recipe.task} model ({meta.recipe.name}), not a {expect_task} one"
         )
-    file = _weight_file(path)
+    file = weight_file(path)
     try:
         weights = load_file(file)
     except SafetensorError as error:
         raise BadModel(f"{file}: damaged: {error}") from None
     return Model(_filled(meta, weights, str(file)), meta).eval()
-
-
-def _weight_file(path: Path | str) -> Path:
-    path = Path(path)
-    file = path / MODEL_WEIGHTS if path.is_dir() else path
-    if not file.is_file():
-        raise BadModel(f"{path}: no model there; give a folder that holds {MODEL_WEIGHTS}")
-    return file
 
 
 def fresh_network(recipe: Recipe) -> nn.Module:
@@ -219,59 +156,3 @@ def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> nn.M
     require_finite(weights, origin)  # otherwise findings would be skipped without an error
     network.load_state_dict(weights, strict=True, assign=True)
     return channels_last(network)
-
-
-def _meta_to_dict(meta: ModelMeta) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "lumbargrade": meta.version,
-        "recipe": recipe_to_dict(meta.recipe),
-        "fold": meta.fold,
-        "data": meta.data,
-        "targets": list(meta.targets),
-        "scores": dict(meta.scores),
-        "provenance": dict(meta.provenance),
-    }
-
-
-@dataclass(frozen=True)
-class _Content:
-    """Metadata as it is stored."""
-
-    format: int
-    lumbargrade: str
-    recipe: Recipe
-    fold: int
-    data: str
-    targets: tuple[str, ...]
-    scores: dict[str, float]
-    provenance: dict[str, Any]
-
-
-def _meta_from_dict(data: Mapping[str, Any], origin: str) -> ModelMeta:
-    writer = data.get("lumbargrade", "?")
-    if data.get("format") != FORMAT:
-        raise BadModel(
-            f"{origin}: model format {data.get('format')} written by lumbargrade {writer}; "
-            f"this is {__version__} and reads format {FORMAT}"
-        )
-    try:
-        content = structured(data, _Content, origin, "model", partial=True)
-        require_in_range(content.recipe, origin)
-        meta = ModelMeta(
-            content.recipe,
-            content.fold,
-            content.data,
-            content.scores,
-            content.provenance,
-            content.lumbargrade,
-        )
-        targets = meta.targets
-    except UsageError as error:
-        raise BadModel(
-            f"{error} (written by lumbargrade {writer}, this is {__version__})"
-        ) from None
-    if content.targets != targets:
-        task = content.recipe.task
-        raise BadModel(f"{origin}: grades {list(content.targets)}, but {task} is {targets}")
-    return meta

@@ -22,15 +22,16 @@ from lumbargrade.config import CropConfig
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.files.writing import atomic_path
-from lumbargrade.models.starter_export import traced, with_half_weights
+from lumbargrade.inference.crops import input_names, output_names
+from lumbargrade.models.tracing import traced, with_half_weights
 from lumbargrade.networks.encoder import scaled
 from lumbargrade.networks.level_network import LEVELS, LevelNetwork, ViewOutput, ViewReader
-from lumbargrade.starter.grader import CROPS_KEY, OUTPUTS, input_names
+from lumbargrade.starter.grader import CROPS_KEY
 
 #: Largest difference of a probability from torch's that is accepted.
 LARGEST_DEVIATION = 1e-2
 
-#: Inputs of a file by name, see `lumbargrade.starter.grader`.
+#: Inputs of a file by name, see `lumbargrade.inference.crops.LevelInference`.
 Inputs = Mapping[str, NDArray[np.uint8] | NDArray[np.bool_]]
 
 
@@ -97,7 +98,7 @@ def export_grader(
     names = input_names()
     graph = _Graph(network).eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not in its types
     values = tuple(torch.from_numpy(examples[0][name]) for name in names)
-    model = with_half_weights(traced(graph, values, names, OUTPUTS))
+    model = with_half_weights(traced(graph, values, names, output_names()))
     model.metadata_props.add(key=CROPS_KEY, value=json.dumps(asdict(crop)))
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)
@@ -155,7 +156,9 @@ def _deviation(network: LevelNetwork, path: Path, studies: Sequence[Inputs]) -> 
         )
         seen = output.seen
         shown = {"canal": seen.view(1, 2, -1).any(dim=1), "foraminal": seen, "subarticular": seen}
-        for name, found in zip(OUTPUTS, session.run(list(OUTPUTS), dict(inputs)), strict=True):
+        for name, found in zip(
+            output_names(), session.run(list(output_names()), dict(inputs)), strict=True
+        ):
             expected = getattr(output, name).exp()
             difference = (expected - torch.from_numpy(found)).abs()[shown[name]]
             if not difference.isfinite().all():

@@ -7,14 +7,11 @@ sagittal T2, or ten recesses on the axial slices that cut each level.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
 from lumbargrade.config import Recipe
-from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import KIND_OF, Condition, SeriesKind
 from lumbargrade.lsdc.rows import SeriesRow
 from lumbargrade.models.series_task import Batch, SeriesTask
 from lumbargrade.models.subarticular import CropBatch, SubarticularTask
@@ -30,19 +27,6 @@ FAR_PIXELS, FAR_SLICES, FAR_MM = 20.0, 5.0, 20.0
 
 class SagittalKeypoints(SeriesTask):
     """Find the points of a whole sagittal series by softmax over the volume."""
-
-    decoder: Literal["2d", "3d"] = "3d"
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.kind = SeriesKind[recipe.data.view.upper()]
-        if not self.kind.sagittal:
-            raise UsageError(f"{recipe.name}: data.view {recipe.data.view!r} is not sagittal")
-        self.condition = next(c for c, kind in KIND_OF.items() if kind is self.kind)
-        super().__init__(recipe)
-
-    @property
-    def conditions(self) -> tuple[Condition, ...]:
-        return ()
 
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
         """Add the squared errors of xy and z and the heatmap divergence."""
@@ -63,10 +47,6 @@ class SagittalKeypoints(SeriesTask):
 
 class AxialKeypoints(SubarticularTask):
     """Find the recesses in axial crops."""
-
-    @property
-    def conditions(self) -> tuple[Condition, ...]:
-        return ()
 
     def loss(self, output: CropOutput, batch: CropBatch) -> LossTerms:
         """Add the squared error of the point and the heatmap divergence."""

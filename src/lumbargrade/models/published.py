@@ -12,13 +12,8 @@ from torch import Tensor
 from lumbargrade.config import Recipe, load_recipe, recipe_names
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.files.writing import require_writable, sha256_of
-from lumbargrade.models.checkpoint import (
-    ModelMeta,
-    fresh_network,
-    load_model,
-    read_meta,
-    save_model,
-)
+from lumbargrade.inference.model_folder import ModelMeta, read_meta
+from lumbargrade.models.checkpoint import fresh_network, load_model, save_model
 from lumbargrade.networks.one_stage import OneStageNetwork, PlaneNetwork, VolumeNetwork
 from lumbargrade.networks.weights import read_weights, require_finite, require_fit, write_torch
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.vocabulary import Condition, SeriesKind, Side
+from lumbargrade.domain.vocabulary import Side
 from lumbargrade.models.series_task import Batch, SeriesTask
 from lumbargrade.models.task import LossTerms
 from lumbargrade.networks import losses
@@ -17,10 +15,6 @@ from lumbargrade.networks.one_stage import OneStageOutput
 
 class ForaminalTask(SeriesTask):
     """Grade the ten foramina of a sagittal T1 series."""
-
-    condition = Condition.FORAMINAL
-    kind = SeriesKind.SAGITTAL_T1
-    decoder: Literal["2d", "3d"] = "3d"
 
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
         """Add squared errors of xy and z, heatmap divergence, and grades by dynamic matching."""
@@ -53,10 +47,6 @@ class ForaminalTask(SeriesTask):
 
 class CanalTask(SeriesTask):
     """Grade the five canal levels of a sagittal T2/STIR series."""
-
-    condition = Condition.CANAL
-    kind = SeriesKind.SAGITTAL_T2
-    decoder: Literal["2d", "3d"] = "2d"
 
     def loss(self, output: OneStageOutput, batch: Batch) -> LossTerms:
         """Add slice likelihood, squared error of xy, heatmap divergence and two grade losses.

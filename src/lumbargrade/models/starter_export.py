@@ -7,12 +7,8 @@ file is small and the network still computes in single precision.
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -24,14 +20,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.files.writing import atomic_path
+from lumbargrade.models.tracing import traced, with_half_weights
 from lumbargrade.networks.starter import AxialNetwork, SagittalNetwork
 
-#: Version of the ONNX operators; ONNX Runtime 1.14 and newer run it.
-OPSET = 18
 #: Largest difference of a probability from torch's that is accepted.
 LARGEST_DEVIATION = 1e-2
-#: Smaller parameters stay in single precision; they need no room.
-_FEW = 64
 
 
 def export_starter(network: nn.Module, path: Path, images: Sequence[NDArray[np.float32]]) -> float:
@@ -80,56 +73,6 @@ def _exported(network: SagittalNetwork | AxialNetwork) -> onnx.ModelProto:
     return traced(folded, (example,), ["image"], network.output_type._fields, {"image": free})
 
 
-def traced(
-    network: nn.Module,
-    inputs: tuple[Tensor, ...],
-    input_names: Sequence[str],
-    output_names: Sequence[str],
-    free: dict[str, Any] | None = None,
-) -> onnx.ModelProto:
-    """Trace a network.
-
-    Args:
-        network: in evaluation mode, on the CPU.
-        inputs: an example.
-        input_names, output_names: in the order of its inputs and outputs.
-        free: sizes of the inputs that stay free (`torch.export.Dim`), by input and dimension.
-    """
-    with warnings.catch_warnings(), _quiet("onnxscript", "onnx_ir"):
-        warnings.simplefilter("ignore")  # torch's exporter warns about its own parts
-        program = torch.onnx.export(
-            network,
-            inputs,
-            input_names=list(input_names),
-            output_names=list(output_names),
-            dynamic_shapes=free,
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    model: onnx.ModelProto = program.model_proto
-    # notes of the exporter, among them paths of this machine, are half of a small file
-    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
-    for part in (*model.graph.node, *model.graph.input, *model.graph.output):
-        del part.metadata_props[:]
-    return model
-
-
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Log only warnings of these packages; their optimisers report every step."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def folded_normalisation(network: nn.Module) -> nn.Module:
     """Return a copy of a network with each batch normalisation folded into its convolution."""
     network = copy.deepcopy(network).eval()
@@ -142,29 +85,6 @@ def folded_normalisation(network: nn.Module) -> nn.Module:
                 block[i - 1] = fuse_conv_bn_eval(before, layer)
                 block[i] = nn.Identity()
     return network
-
-
-def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store the larger weights in half precision, each followed by a cast to single precision.
-
-    Vectors stay in single precision: they need no room, and a variance may not fit the range.
-    """
-    graph = model.graph
-    casts = []
-    for weight in graph.initializer:
-        small = len(weight.dims) < 2 or np.prod(weight.dims) < _FEW
-        if weight.data_type != onnx.TensorProto.FLOAT or small:
-            continue
-        name, half = weight.name, f"{weight.name}.half"
-        with np.errstate(over="ignore"):  # infinite weights are refused later
-            values = onnx.numpy_helper.to_array(weight).astype(np.float16)
-        weight.CopyFrom(onnx.numpy_helper.from_array(values, half))
-        casts.append(onnx.helper.make_node("Cast", [half], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    onnx.checker.check_model(model)
-    return model
 
 
 @torch.inference_mode()

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from lumbargrade.config import Recipe
-from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.geometry import apply_homography
 from lumbargrade.domain.point import NOWHERE, Point
-from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, SeriesKind, Target
-from lumbargrade.domain.volume import Volume, locate
+from lumbargrade.domain.vocabulary import KIND_OF, SeriesKind, Target
+from lumbargrade.domain.volume import Volume
+from lumbargrade.inference.base import Engine
+from lumbargrade.inference.crops import CropInference, native_voxel, place_of
 from lumbargrade.lsdc.point_file import PointRow, read_points, refuse_seen
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.task import MASK_STRIDE, BatchT, Json, OutputT, Task
+from lumbargrade.models.task import BatchT, Json, OutputT, Task
 from lumbargrade.sampling.crops import Crop
 from lumbargrade.sampling.study import StudyCrops, cut_study, draw_crops
 from lumbargrade.sampling.study_rows import DEFAULT_JITTER, StudyRow, study_rows
@@ -66,31 +63,7 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
         UsageError: if the recipe does not have three class weights, or names a mean shape.
     """
 
-    needs_guides: ClassVar[bool] = True
-    #: Conditions whose targets the crops show.
-    shown: ClassVar[tuple[Condition, ...]]
-    #: Kinds of series that crops are cut from.
-    views: ClassVar[tuple[SeriesKind, ...]]
-
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        if recipe.data.mean_shape:
-            raise UsageError(
-                f"{recipe.name}: data.mean_shape {recipe.data.mean_shape!r} is only for tasks that "
-                "see a whole sagittal series; remove it from the recipe"
-            )
-
-    @property
-    def conditions(self) -> tuple[Condition, ...]:
-        return self.shown
-
-    @property
-    def kinds(self) -> tuple[SeriesKind, ...]:
-        return self.views
-
-    @property
-    def targets(self) -> tuple[Target, ...]:
-        return tuple(t for c in self.shown for t in TARGETS[c])
+    inference: CropInference
 
     def rows(self, store: VolumeStore, folds: Collection[int] | None = None) -> list[StudyRow]:
         """Return the studies with a grade and a guide point, from all folds or some.
@@ -201,43 +174,18 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
                 grades[i] = -1
         return grades
 
-    @abstractmethod
-    def predict_samples(
-        self, network: nn.Module, samples: Sequence[StudySample]
-    ) -> list[StudyPrediction]:
-        """Predict samples with a network in eval mode."""
+    def predict_row(
+        self, engine: Engine, store: VolumeStore, row: StudyRow, *, flip: bool = False
+    ) -> StudyPrediction:
+        """Predict the study of a row."""
+        return self.predict_sample(engine, self.sample(store, row))
 
-    def predict_chunk(
-        self, network: nn.Module, store: VolumeStore, rows: Sequence[StudyRow], *, flip: bool
-    ) -> list[StudyPrediction]:
-        """Predict some rows of a store in one batch."""
-        return self.predict_samples(network, [self.sample(store, row) for row in rows])
-
-    def predict(
-        self,
-        network: nn.Module,
-        study_id: str,
-        volumes: Sequence[Volume],
-        guide_points: Sequence[Point] = (),
-        *,
-        flip: bool = False,
-    ) -> list[StudyPrediction]:
-        """Predict a study from crops around the points of a first stage.
-
-        A target that no view shows is absent, with the reason of each view.
-        """
-        sample = self.sample_of(self._unlabelled(study_id), volumes, guide_points)
-        (found,) = self.predict_samples(network, [sample])
-        there = {v.kind for v in volumes}
-        unseen = {t: sample.crops.why_unseen(t, there) for t in self.targets}
-        return [found.without({t: why for t, why in unseen.items() if why and self.conditions})]
-
-    def _unlabelled(self, study_id: str) -> StudyRow:
-        grades = np.full(len(self.targets), -1, np.int8)
-        return StudyRow(study_id, -1, (), self.targets, grades, {}, ())
+    def predict_sample(self, engine: Engine, sample: StudySample) -> StudyPrediction:
+        """Predict a study from its crops; the labels are not used."""
+        return self.inference.predict_crops(engine, sample.study_id, sample.crops, sample.volumes)
 
     def notes(
-        self, network: nn.Module, store: VolumeStore, rows: Sequence[StudyRow]
+        self, engine: Engine, store: VolumeStore, rows: Sequence[StudyRow]
     ) -> dict[str, Json]:
         """Count the validation studies by the origin of their guide points.
 
@@ -248,11 +196,6 @@ class StudyTask(Task[StudyRow, StudySample, BatchT, OutputT]):
             "validated_around_labels": labelled,
             "validated_around_predictions": len(rows) - labelled,
         }
-
-
-def place_of(target: Target) -> int:
-    """Return which of a view's ten crops shows a target (the left one if it has no side)."""
-    return TARGETS[target.condition].index(target)
 
 
 def locate_in(
@@ -270,31 +213,7 @@ def locate_in(
     return np.array([u, v, float(at)]) if inside else None
 
 
-def native_voxel(crop: Crop, x: float, y: float, at: int) -> tuple[float, float, float]:
-    """Convert a pixel of slice ``at`` of a crop to a native voxel of its series."""
-    u, v = apply_homography(crop.to_native[at], np.array([x, y]))
-    return float(u), float(v), float(crop.zs[at])
-
-
 def _middle_of(crop: Crop, volume: Volume) -> NDArray[np.float64]:
     """Return the centre of a crop, patient LPS mm."""
     centre = (crop.image.shape[-1] - 1) / 2
     return volume.to_patient(native_voxel(crop, centre, centre, len(crop.zs) // 2))
-
-
-def found_in(
-    crop: Crop, target: Target, xyz: Sequence[float], volumes: Mapping[str, Volume]
-) -> dict[Target, Point]:
-    """Convert a point that a network found in a crop to a point of the crop's series.
-
-    Args:
-        crop: a crop with at least one slice.
-        target: the target of the point.
-        xyz: mask pixels and slice of the crop; the nearest valid slice is used.
-        volumes: the study's series, by id.
-    """
-    x, y, z = xyz
-    there = np.flatnonzero(crop.valid)
-    at = int(there[np.abs(there - z).argmin()])
-    voxel = native_voxel(crop, x * MASK_STRIDE, y * MASK_STRIDE, at)
-    return locate(volumes[crop.series_id], [target], np.array([voxel]))

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.point import Point
-from lumbargrade.domain.vocabulary import Condition, SeriesKind, Target
-from lumbargrade.models.device import run_forward
-from lumbargrade.models.study_task import StudySample, StudyTask, found_in
-from lumbargrade.models.task import (
-    MASK_STRIDE,
-    LossTerms,
-    SampleMeta,
-    device_of,
-)
+from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.inference.base import MASK_STRIDE
+from lumbargrade.inference.crops import RecessInference
+from lumbargrade.models.study_task import StudySample, StudyTask
+from lumbargrade.models.task import LossTerms, SampleMeta
 from lumbargrade.networks import losses
 from lumbargrade.networks.crop_network import CropOutput, build_crop_network
-from lumbargrade.networks.heatmap import peak_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +59,7 @@ class SubarticularTask(StudyTask[CropBatch, CropOutput]):
     network serves both sides.
     """
 
-    shown = (Condition.SUBARTICULAR,)
-    views = (SeriesKind.AXIAL_T2,)
+    inference: RecessInference
 
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
         """Build an untrained network; ``pretrained`` None follows the recipe."""
@@ -130,31 +122,13 @@ class SubarticularTask(StudyTask[CropBatch, CropOutput]):
         )
         return LossTerms(total, parts, {"graded": int((batch.grade >= 0).sum())})
 
-    @torch.inference_mode()
-    def predict_samples(
-        self, network: nn.Module, samples: Sequence[StudySample]
-    ) -> list[StudyPrediction]:
-        """Predict samples; a level that no axial slice cuts gets neither grade nor point."""
-        device = device_of(network)
-        batch = self.collate(samples).to(device)
-        probabilities = np.full((len(samples), len(self.targets), 3), np.nan)
-        points: list[dict[Target, Point]] = [{} for _ in samples]
-        if batch.owner:
-            output = run_forward(self.recipe.train, device, lambda: self.forward(network, batch))
-            grade = output.grade.double().cpu().numpy()
-            found = self._points(output).double().cpu().numpy()
-            for (study, place), p, xyz in zip(batch.owner, grade, found, strict=True):
-                sample, target = samples[study], self.targets[place]
-                crop = sample.crops.views[SeriesKind.AXIAL_T2][place]
-                probabilities[study, place] = p / p.sum()
-                points[study] |= found_in(crop, target, xyz, sample.volumes)
-        return [
-            self.prediction(sample.study_id, probabilities[i], points[i])
-            for i, sample in enumerate(samples)
-        ]
+    def outputs(self, network: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run a network on the crops of a study."""
+        output: CropOutput = network(inputs["slices"], inputs["valid"])
+        return crop_outputs(output, heatmaps=self.recipe.network.peak_radius > 0)
 
-    def _points(self, output: CropOutput) -> Tensor:
-        radius = self.recipe.network.peak_radius
-        if radius:
-            return peak_index(output.heatmaps, 3, radius)
-        return torch.cat([output.xy, output.z[:, None]], dim=1)
+
+def crop_outputs(output: CropOutput, *, heatmaps: bool) -> dict[str, Tensor]:
+    """Return outputs by the names that `RecessInference` decodes."""
+    found = {"grade": output.grade, "xy": output.xy, "z": output.z}
+    return {**found, "heatmaps": output.heatmaps} if heatmaps else found

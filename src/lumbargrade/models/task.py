@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, Literal, Protocol, Self, TypeVar
+from typing import Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -14,19 +14,15 @@ from torch import Tensor, nn
 
 from lumbargrade.config import DATA_FILES, Recipe
 from lumbargrade.domain.errors import BadInput, UsageError
-from lumbargrade.domain.findings import Finding, StudyPrediction
-from lumbargrade.domain.geometry import triple
+from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.point import Point
-from lumbargrade.domain.reasons import not_finite
 from lumbargrade.domain.upright import SliceMaps
 from lumbargrade.domain.vocabulary import Condition, SeriesKind, Target
-from lumbargrade.domain.volume import Volume
 from lumbargrade.files.writing import sha256_of
+from lumbargrade.inference.base import Engine, Inference
+from lumbargrade.inference.registry import get_inference
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.scoring.local import local_score
-
-#: Mask pixels per input pixel: ``x_mask = x_input / MASK_STRIDE``.
-MASK_STRIDE = 4
 
 #: Anything that JSON can hold, to be stored beside a model's weights.
 Json = Mapping[str, "Json"] | Sequence["Json"] | str | float | int | bool | None
@@ -118,40 +114,42 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
         UsageError: if the recipe does not fit the task.
     """
 
-    #: Whether the task sees crops, so that it needs guide points of another task.
-    needs_guides: ClassVar[bool]
-    #: Whether the task finds points in the images itself, instead of returning its guide points.
-    places_points: ClassVar[bool] = True
-
     def __init__(self, recipe: Recipe) -> None:
         if len(recipe.loss.class_weights) != 3:
             raise UsageError(f"{recipe.name}: loss.class_weights needs 3 numbers, one per grade")
         self.recipe = recipe
+        #: How predictions are made; it needs no torch.
+        self.inference: Inference = get_inference(recipe)
 
     @property
-    @abstractmethod
+    def needs_guides(self) -> bool:
+        """Whether the network sees crops, so that it needs guide points of another task."""
+        return self.inference.needs_guides
+
+    @property
+    def places_points(self) -> bool:
+        """Whether points are found in the images, instead of returned as they were given."""
+        return self.inference.places_points
+
+    @property
     def conditions(self) -> tuple[Condition, ...]:
         """The conditions that the task grades; empty if it only places points."""
+        return self.inference.conditions
 
     @property
-    @abstractmethod
     def kinds(self) -> tuple[SeriesKind, ...]:
         """The kinds of series that the task uses."""
+        return self.inference.kinds
 
     @property
-    @abstractmethod
     def targets(self) -> tuple[Target, ...]:
         """The P targets in the order of the network's outputs."""
-
-    @property
-    def mirrors(self) -> bool:
-        """Whether the network has separate left and right outputs, which a mirrored study swaps."""
-        return False
+        return self.inference.targets
 
     @property
     def flips(self) -> bool:
         """Whether predictions may be averaged with those of the mirrored study."""
-        return False
+        return self.inference.flips
 
     @abstractmethod
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
@@ -214,56 +212,28 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
         """Compute the training loss of a batch."""
 
     @abstractmethod
-    def predict(
-        self,
-        network: nn.Module,
-        study_id: str,
-        volumes: Sequence[Volume],
-        guide_points: Sequence[Point] = (),
-        *,
-        flip: bool = False,
-    ) -> list[StudyPrediction]:
-        """Predict a study with a network in eval mode.
+    def outputs(self, network: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run a network on the inputs of one series or study; see `inference`.
 
         Args:
-            network: the network, on its device.
-            study_id: the study.
-            volumes: its series; those of other kinds are ignored.
-            guide_points: guide points for crops, for a task that needs them.
-            flip: average with the mirrored series, for a task with `flips`.
+            network: the network, on the device of its inputs.
+            inputs: by name, as `inference` makes them.
 
         Returns:
-            One prediction per series from tasks on whole series, or one for the study.
+            The outputs that `inference` decodes, by name.
         """
 
     @abstractmethod
-    def predict_chunk(
-        self, network: nn.Module, store: VolumeStore, rows: Sequence[RowT], *, flip: bool
-    ) -> list[StudyPrediction]:
-        """Predict some rows of a store in one batch."""
-
-    def prediction(
-        self, study_id: str, probabilities: NDArray[np.float64], points: Mapping[Target, Point]
+    def predict_row(
+        self, engine: Engine, store: VolumeStore, row: RowT, *, flip: bool = False
     ) -> StudyPrediction:
-        """Convert the network's numbers for a study to findings; see `as_prediction`."""
-        grades = probabilities if self.conditions else None
-        return as_prediction(self.recipe.name, study_id, self.targets, grades, points)
+        """Predict a row of a store: a series, or a study around the guide points of its row."""
 
     def predict_rows(
-        self,
-        network: nn.Module,
-        store: VolumeStore,
-        rows: Sequence[RowT],
-        *,
-        flip: bool = False,
-        batch_size: int = 4,
+        self, engine: Engine, store: VolumeStore, rows: Sequence[RowT], *, flip: bool = False
     ) -> list[StudyPrediction]:
-        """Predict rows of a store with a network in eval mode, ``batch_size`` at a time."""
-        return [
-            prediction
-            for chunk in chunks(rows, batch_size)
-            for prediction in self.predict_chunk(network, store, chunk, flip=flip)
-        ]
+        """Predict rows of a store, one after another."""
+        return [self.predict_row(engine, store, row, flip=flip) for row in rows]
 
     def evaluate(
         self, rows: Sequence[RowT], predictions: Sequence[StudyPrediction]
@@ -274,52 +244,14 @@ class Task(ABC, Generic[RowT, SampleT, BatchT, OutputT]):
         """
         return {"score": weighted_log_loss(rows, predictions), **point_medians(rows, predictions)}
 
-    def notes(
-        self, network: nn.Module, store: VolumeStore, rows: Sequence[RowT]
-    ) -> dict[str, Json]:
+    def notes(self, engine: Engine, store: VolumeStore, rows: Sequence[RowT]) -> dict[str, Json]:
         """Return further information to store with a trained model."""
         return {}
-
-
-def chunks(rows: Sequence[RowT], size: int) -> Iterator[Sequence[RowT]]:
-    """Yield rows in chunks of ``size``."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
 
 
 def device_of(network: nn.Module) -> torch.device:
     """Return the device of a network; the CPU if it has no parameters."""
     return next((p.device for p in network.parameters()), torch.device("cpu"))
-
-
-def as_prediction(
-    model: str,
-    study_id: str,
-    targets: Sequence[Target],
-    probabilities: NDArray[np.float64] | None,
-    points: Mapping[Target, Point],
-) -> StudyPrediction:
-    """Convert a network's numbers to findings.
-
-    Targets with NaN probabilities are absent because the output is not finite; a task may replace
-    this reason by a better one.
-
-    Args:
-        model: name of the recipe, for the reason.
-        study_id: the study.
-        targets: the targets in the order of the network's outputs.
-        probabilities: (P, 3); None if the task only places points.
-        points: where targets were found.
-    """
-    if probabilities is None:
-        return StudyPrediction(study_id, {}, points=points)
-    findings, absent = {}, {}
-    for target, values in zip(targets, probabilities, strict=True):
-        if np.isfinite(values).all():
-            findings[target] = Finding(target, triple(values), points.get(target))
-        else:
-            absent[target] = not_finite(model)
-    return StudyPrediction(study_id, findings, absent=absent, points=points)
 
 
 def weighted_log_loss(rows: Sequence[Row], predictions: Sequence[StudyPrediction]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,33 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.point import Point
-from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, Grade, SeriesKind, Target
+from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, Grade, SeriesKind
+from lumbargrade.inference.base import MASK_STRIDE, Engine
+from lumbargrade.inference.crops import (
+    LevelInference,
+    heatmap_name,
+    input_names,
+    output_names,
+)
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.device import run_forward
-from lumbargrade.models.study_task import (
-    StudySample,
-    StudyTask,
-    found_in,
-    place_of,
-)
-from lumbargrade.models.task import (
-    MASK_STRIDE,
-    Json,
-    LossTerms,
-    SampleMeta,
-    chunks,
-    device_of,
-)
+from lumbargrade.models.study_task import StudySample, StudyTask
+from lumbargrade.models.task import Json, LossTerms, SampleMeta
 from lumbargrade.networks import losses
-from lumbargrade.networks.heatmap import peak_index
 from lumbargrade.networks.level_network import LevelOutput, build_level_network
 from lumbargrade.sampling.study import PLACES
 from lumbargrade.sampling.study_rows import StudyRow
 from lumbargrade.scoring.local import any_severe, local_score
-
-#: Points are read within this many mask pixels of a heatmap's peak, unless the recipe sets it.
-PEAK_RADIUS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +64,7 @@ class StudyBatch:
 class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
     """Grade all 25 findings from T1, T2 and axial crops around every level."""
 
-    places_points: ClassVar[bool] = False
-    shown = tuple(Condition)
-    views = tuple(SeriesKind)
+    inference: LevelInference
 
     def build_network(self, pretrained: bool | None = None) -> nn.Module:
         """Build an untrained network; ``pretrained`` None follows the recipe."""
@@ -158,9 +144,9 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
 
         This trains every encoder directly on its own labels, without fusion and sequence model.
         """
-        split = torch.split(batch.grade, [len(TARGETS[c]) for c in self.shown], dim=1)
+        split = torch.split(batch.grade, [len(TARGETS[c]) for c in self.inference.shown], dim=1)
         terms = []
-        for at, (condition, grades) in enumerate(zip(self.shown, split, strict=True)):
+        for at, (condition, grades) in enumerate(zip(self.inference.shown, split, strict=True)):
             kind = KIND_OF[condition].name
             both = grades if condition.sided else torch.cat([grades, grades], dim=1)
             both = both.masked_fill(~batch.valid[kind].any(dim=-1), -1)
@@ -169,48 +155,19 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
 
     def _seen_grades(self, output: LevelOutput, grade: Tensor) -> dict[Condition, Tensor]:
         """Return the grades by condition; -1 if no view shows the level."""
-        split = torch.split(grade, [len(TARGETS[c]) for c in self.shown], dim=1)
+        split = torch.split(grade, [len(TARGETS[c]) for c in self.inference.shown], dim=1)
         found = {}
-        for condition, grades in zip(self.shown, split, strict=True):
+        for condition, grades in zip(self.inference.shown, split, strict=True):
             found[condition] = grades.masked_fill(~_seen(output.seen, condition), -1)
         return found
 
-    @torch.inference_mode()
-    def predict_samples(
-        self, network: nn.Module, samples: Sequence[StudySample]
-    ) -> list[StudyPrediction]:
-        """Predict samples; a level that no view shows gets no grade."""
-        device = device_of(network)
-        batch = self.collate(samples).to(device)
-        output = run_forward(self.recipe.train, device, lambda: self.forward(network, batch))
-        parts = []
-        for condition, log_probs in _by_condition(output).items():
-            p = log_probs.double().exp().cpu().numpy()
-            p[~_seen(output.seen, condition).cpu().numpy()] = np.nan
-            parts.append(p / p.sum(axis=-1, keepdims=True))
-        probabilities = np.concatenate(parts, axis=1)
-        radius = self.recipe.network.peak_radius or PEAK_RADIUS
-        peaks = {k: peak_index(v, 3, radius).cpu().numpy() for k, v in output.heatmaps.items()}
-        return [
-            self.prediction(
-                sample.study_id,
-                probabilities[i],
-                self._found(sample, {kind: v[i] for kind, v in peaks.items()}),
-            )
-            for i, sample in enumerate(samples)
-        ]
-
-    def _found(
-        self, sample: StudySample, peaks: Mapping[str, NDArray[np.float32]]
-    ) -> dict[Target, Point]:
-        """Return each target's point in the view of its condition."""
-        points: dict[Target, Point] = {}
-        for target in self.targets:
-            kind, place = KIND_OF[target.condition], place_of(target)
-            crop = sample.crops.views[kind][place]
-            if crop.valid.any():
-                points |= found_in(crop, target, peaks[kind.name][place].tolist(), sample.volumes)
-        return points
+    def outputs(self, network: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run a network on the crops of a study."""
+        kinds = [k.name for k in SeriesKind]
+        names = input_names()
+        images = {k: inputs[name] for k, name in zip(kinds, names, strict=False)}
+        valid = {k: inputs[name] for k, name in zip(kinds, names[len(kinds) :], strict=True)}
+        return level_outputs(network(images, valid))
 
     def evaluate(
         self, rows: Sequence[StudyRow], predictions: Sequence[StudyPrediction]
@@ -219,19 +176,15 @@ class TwoStageTask(StudyTask[StudyBatch, LevelOutput]):
         return condition_scores(rows, predictions)
 
     def notes(
-        self, network: nn.Module, store: VolumeStore, rows: Sequence[StudyRow]
+        self, engine: Engine, store: VolumeStore, rows: Sequence[StudyRow]
     ) -> dict[str, Json]:
         """Measure the value of each view: scores on the validation studies without it."""
         without: dict[str, Json] = {}
         for kind in self.kinds:
-            found: list[StudyPrediction] = []
-            for chunk in chunks(rows, 4):
-                found += self.predict_samples(
-                    network, [self._without(store, row, kind) for row in chunk]
-                )
+            found = [self.predict_sample(engine, self._without(store, row, kind)) for row in rows]
             scores = condition_scores(rows, found)
             without[kind.name.lower()] = {k: v for k, v in scores.items() if np.isfinite(v)}
-        return {**super().notes(network, store, rows), "without": without}
+        return {**super().notes(engine, store, rows), "without": without}
 
     def _without(self, store: VolumeStore, row: StudyRow, kind: SeriesKind) -> StudySample:
         volumes = [store.volume(s.study_id, s.series_id) for s in row.series]
@@ -259,6 +212,13 @@ def condition_scores(
             scores["any_severe"] = any_severe(p[..., Grade.SEVERE], g)
     score = float(np.mean(list(scores.values()))) if scores else float("nan")
     return {"score": score, **scores}
+
+
+def level_outputs(output: LevelOutput) -> dict[str, Tensor]:
+    """Return the outputs of a batch of one study by the names that `LevelInference` decodes."""
+    log_probs = _by_condition(output).values()
+    found = {name: p.exp() for name, p in zip(output_names(), log_probs, strict=True)}
+    return found | {heatmap_name(k): output.heatmaps[k.name] for k in SeriesKind}
 
 
 def _by_condition(output: LevelOutput) -> dict[Condition, Tensor]:

@@ -99,7 +99,11 @@ class CropNetwork(nn.Module):
 
     def forward(self, slices: Tensor, valid: Tensor) -> CropOutput:
         """Grade crops uint8 (N, D, S, S); each has at least one slice with ``valid`` (N, D)."""
-        features, heatmaps = self.trunk(slices, valid)
+        return self.read(self.trunk(slices, valid))
+
+    def read(self, found: CropFeatures) -> CropOutput:
+        """Grade pooled features."""
+        features, heatmaps = found
         scores = self.grade(self.project(features)).float()
         xyz = expected_index(heatmaps, spatial=3)
         return CropOutput(

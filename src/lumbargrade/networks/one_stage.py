@@ -113,8 +113,25 @@ class PlaneHead(nn.Module):
         logits = self.slices(maps.mean(dim=(2, 3))).float()
         log_probs = tuple(part.T.log_softmax(dim=-1) for part in torch.split(logits, list(counts)))
         centre = torch.stack([_expected_slice(p.detach()) for p in log_probs])
-        plane = self._average(maps, counts, centre.tolist())
+        return self._output(self._average(maps, counts, centre.tolist()), log_probs, centre)
 
+    def read_one(self, maps: Tensor) -> OneStageOutput:
+        """Find and grade points in the decoded slices (D, width, h, w) of one volume.
+
+        This is `forward` without choices that depend on values, so that it can be traced: slices
+        are averaged with weights, which are 0 far from the centre.
+        """
+        log_probs = self.slices(maps.mean(dim=(2, 3))).float().T.log_softmax(dim=-1)
+        centre = _expected_slice(log_probs)
+        near = (torch.arange(maps.shape[0], device=maps.device) - centre).abs() <= self.neighbours
+        weights = near.float() / near.sum()
+        plane = (weights @ maps.flatten(1)).view(1, *maps.shape[1:])
+        return self._output(plane, (log_probs,), centre.unsqueeze(0))
+
+    def _output(
+        self, plane: Tensor, log_probs: tuple[Tensor, ...], centre: Tensor
+    ) -> OneStageOutput:
+        """Find and grade points in averaged planes (B, width, h, w)."""
         heatmaps = spatial_softmax(self.points(plane), spatial=2)
         grade_map = self.grade(plane).float().log_softmax(dim=1)
         grade = pooled(heatmaps, grade_map.exp())
@@ -126,7 +143,7 @@ class PlaneHead(nn.Module):
             log_grade=log_grade,
             xy=expected_index(heatmaps, spatial=2),
             z=torch.stack([p.argmax(dim=-1) for p in log_probs]).float(),
-            counts=tuple(counts),
+            counts=tuple(p.shape[-1] for p in log_probs),
             plane_heatmaps=heatmaps,
             slice_log_probs=log_probs,
             grade_map=grade_map,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import pickle
 import re
 import struct
@@ -19,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lumbargrade.domain.errors import BadModel
+from lumbargrade.files.binary import require_binary
 from lumbargrade.files.writing import atomic_path
 
 #: numpy's codes (kind and bytes) of booleans, integers and real numbers.
@@ -77,11 +77,6 @@ UNREADABLE = (
     struct.error,
 )
 
-#: First bytes of a Git LFS pointer, which replaces a file that was not fetched.
-_LFS_POINTER = b"version https://git-lfs"
-
-#: Bytes of printable ASCII text.
-_TEXT = bytes([*range(0x20, 0x7F), *b"\t\n\r\f"])
 
 #: Prefixes that (Distributed)DataParallel and torch.compile add to every parameter name.
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -141,36 +136,6 @@ def _wrapping(names: Iterable[str]) -> str:
     while common := [w for w in _WRAPPERS if all(n.startswith(found + w) for n in names)]:
         found += common[0]
     return found
-
-
-def require_binary(path: Path) -> None:
-    """Check that a file holds binary data.
-
-    Raises:
-        BadModel: if the file is a Git LFS pointer, a web page, other text, or empty.
-        OSError: if the file cannot be read.
-    """
-    with path.open("rb") as stream:
-        start = stream.read(512)
-    if start.startswith(_LFS_POINTER):
-        raise BadModel(
-            f"{path}: a Git LFS pointer instead of the weights; fetch the weights with "
-            "`git lfs pull`, or download them"
-        )
-    if not start:
-        raise BadModel(f"{path}: damaged: the file is empty; download or copy it again")
-    text = start.removeprefix(codecs.BOM_UTF8).lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise BadModel(
-            f"{path}: a web page instead of weights, probably a login or error page; download the "
-            "file again and check it"
-        )
-    if not start.translate(None, _TEXT):
-        first = start.decode("ascii").strip().splitlines()[:1]
-        raise BadModel(
-            f"{path}: a text file instead of weights, which begins with {''.join(first)[:60]!r}; "
-            "download the weights again"
-        )
 
 
 def _content(path: Path) -> object:

@@ -201,7 +201,7 @@ def make_dataset(out: Path, settings: Settings, *, workers: int = 1) -> int:
         (settings.seed, settings.first + i, images, settings.transfer_syntax, settings.contrast)
         for i in range(settings.studies)
     ]
-    made = run_jobs(_make_study, jobs, workers, task="phantom", unit="study")
+    made = run_jobs(make_study, jobs, workers, task="phantom", unit="study")
     plans, files = [plan for plan, _ in made], sum(count for _, count in made)
     _write_tables(out, settings.split, sorted(plans, key=lambda p: id_order(p.study_id)))
     write_text(out / MARKER, json.dumps({**asdict(settings), "complete": True, "files": files}))
@@ -228,10 +228,10 @@ def _claim(out: Path, settings: Settings) -> int | None:
     return None
 
 
-_Job = tuple[int, int, Path, TransferSyntax, Contrasts]
+Job = tuple[int, int, Path, TransferSyntax, Contrasts]
 
 
-def _make_study(job: _Job) -> tuple[StudyPlan, int]:
+def make_study(job: Job) -> tuple[StudyPlan, int]:
     """Plan, acquire and write one study."""
     cv2.setNumThreads(1)
     seed, number, images, syntax, contrast = job

@@ -104,8 +104,9 @@ class Starter:
         shares = {t: probabilities(t, opinion, measured) for t, opinion in graded.items()}
         not_graded = not_measured
         if (grader := self.weights.networks.get("grader")) is not None:
-            grades = grade_levels(grader.session, volumes, tuple(sagittal.points.values()))
-            shares, not_graded = dict(grades.probabilities), dict(grades.absent)
+            grades = grade_levels(grader, study_id, volumes, tuple(sagittal.points.values()))
+            shares = {t: f.probabilities for t, f in grades.findings.items()}
+            not_graded = dict(grades.absent)
         sources = tuple(self.sources)
         findings = {
             t: Finding(t, p, points.get(t), sources, opinion=graded.get(t))

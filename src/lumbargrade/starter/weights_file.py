@@ -7,20 +7,17 @@ file is noticed before a study is graded with it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.files.structures import read_plain, structured
-from lumbargrade.files.timing import stage
 from lumbargrade.files.writing import sha256_of, write_text
+from lumbargrade.inference.engines import OnnxEngine
 
 #: Folder of the weights that come with the package.
 SHIPPED = Path(__file__).with_name("weights")
@@ -111,27 +108,14 @@ def read_manifest(folder: Path) -> Manifest:
     return structured(content, Manifest, path, "manifest", BadModel)
 
 
-@dataclass(frozen=True, eq=False)
-class OnnxNetwork:
-    """A network that is ready to run on the CPU.
-
-    Attributes:
-        path: its file.
-        session: the session of ONNX Runtime.
-    """
-
-    path: Path
-    session: onnxruntime.InferenceSession
+class OnnxNetwork(OnnxEngine):
+    """A network of the starter that sees images, ready to run on the CPU."""
 
     def __call__(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Run the network on a batch (B, C, H, W); return its outputs by name, as float32."""
-        names = [output.name for output in self.session.get_outputs()]
         (given,) = self.session.get_inputs()
-        with stage(f"network {self.path.stem}"):
-            values = self.session.run(names, {given.name: np.ascontiguousarray(image, np.float32)})
-        return {
-            name: np.asarray(value, np.float32) for name, value in zip(names, values, strict=True)
-        }
+        outputs = self.run({given.name: np.asarray(image, np.float32)})
+        return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,28 +159,4 @@ def _opened(path: Path, record: WeightRecord) -> OnnxNetwork:
         raise BadModel(
             f"{path}: damaged or exchanged: its SHA-256 is not that of {MANIFEST}; {_ABSENT}"
         )
-    try:
-        session = onnxruntime.InferenceSession(path, _options(), ["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001  ONNX Runtime has no common class of its errors
-        raise BadModel(f"{path}: not a network that can be run: {error}") from None
-    return OnnxNetwork(path, session)
-
-
-def _options() -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
-    options.inter_op_num_threads = 1
-    # idle threads of ONNX Runtime spin, and take the cores from the rest of the program
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return options
-
-
-def threads() -> int:
-    """Return how many threads a network uses: OMP_NUM_THREADS, or the CPUs of this process."""
-    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if given.isdecimal() and int(given) > 0:
-        return int(given)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return OnnxNetwork(path)

@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import onnxruntime
-
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, plain_name
 from lumbargrade.files.tables import finite, read_table
 from lumbargrade.files.writing import sha256_of
+from lumbargrade.inference.crops import level_inputs
+from lumbargrade.inference.engines import OnnxEngine
+from lumbargrade.inference.model_folder import ModelMeta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import ModelMeta, load_model, save_model
+from lumbargrade.models.checkpoint import load_model, save_model
 from lumbargrade.models.grader_export import Inputs, export_grader
 from lumbargrade.networks.level_network import LevelNetwork
 from lumbargrade.phantom.dataset import VERSION
 from lumbargrade.sampling.study import cut_study
 from lumbargrade.sampling.study_rows import study_rows
 from lumbargrade.scoring.agreement import Agreement
-from lumbargrade.starter.grader import inputs_of
 from lumbargrade.starter.weights_file import (
     MANIFEST,
     Figure,
@@ -87,8 +87,8 @@ def package_grader(model: Path, held_out: VolumeStore, folder: Path) -> Exported
         network, loaded.meta.recipe.crop, path, list(_examples(loaded.meta, held_out))
     )
     save_model(folder / STARTER_GRADER.name, loaded, loaded.meta)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    agreements = {mm: evaluate_grader(session, held_out, jitter_mm=mm) for mm in JITTERS}
+    engine = OnnxEngine(path)
+    agreements = {mm: evaluate_grader(engine, held_out, jitter_mm=mm) for mm in JITTERS}
     exported = ExportedGrader(path, deviation, agreements)
     manifest = read_manifest(folder) if (folder / MANIFEST).exists() else Manifest({})
     record = _record(exported, model, loaded.meta)
@@ -101,7 +101,7 @@ def package_grader(model: Path, held_out: VolumeStore, folder: Path) -> Exported
 def _examples(meta: ModelMeta, store: VolumeStore) -> Iterator[Inputs]:
     for row in study_rows(store, FINDINGS)[:COMPARED]:
         volumes = [store.volume(s.study_id, s.series_id) for s in row.series]
-        yield inputs_of(cut_study(volumes, row.guides, meta.recipe.crop))
+        yield level_inputs(cut_study(volumes, row.guides, meta.recipe.crop))
 
 
 def _record(exported: ExportedGrader, model: Path, meta: ModelMeta) -> WeightRecord:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.models.checkpoint import load_model, read_meta
+from lumbargrade.inference.model_folder import read_meta
+from lumbargrade.models.checkpoint import load_model
 from lumbargrade.networks.weights import require_fit
 from lumbargrade.starter.weights_file import SHIPPED
 

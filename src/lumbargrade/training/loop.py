@@ -22,10 +22,10 @@ from lumbargrade.config import Recipe
 from lumbargrade.domain.errors import NothingDone
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.files.writing import locked_folder
+from lumbargrade.inference.model_folder import KEPT_FOLDER, ModelMeta
 from lumbargrade.launch.run_status import STATUS_FILE, State, begin_run, update_run_status
 from lumbargrade.launch.signals import StopSignals
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta
 from lumbargrade.models.device import amp_dtype, autocast, choose_device
 from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.models.task import LossTerms, Row, TaskBatch

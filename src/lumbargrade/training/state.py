@@ -16,7 +16,8 @@ from torch import Tensor
 from lumbargrade.config import DATA_FILES, Published, Recipe, recipe_to_dict
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.files.structures import structured
-from lumbargrade.models.checkpoint import KEPT_FOLDER, ModelMeta, load_model
+from lumbargrade.inference.model_folder import KEPT_FOLDER, ModelMeta
+from lumbargrade.models.checkpoint import load_model
 from lumbargrade.models.task import LossTerms
 from lumbargrade.networks.weights import UNREADABLE, first_line, write_torch
 from lumbargrade.training.schedule import Plan, Position

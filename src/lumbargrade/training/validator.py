@@ -11,10 +11,12 @@ from torch import nn
 
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.ids import id_order
+from lumbargrade.inference.model_folder import ModelMeta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import ModelMeta, save_model
+from lumbargrade.models.checkpoint import save_model
 from lumbargrade.models.registry import AnyTask
 from lumbargrade.models.task import Json, Row, device_of
+from lumbargrade.models.torch_engine import TorchEngine
 from lumbargrade.scoring.fill import fill_constants
 
 
@@ -42,7 +44,8 @@ class Validator:
 
     def judge(self, network: nn.Module) -> Judged:
         """Predict the fold with a network in eval mode and score the predictions."""
-        predictions = self.task.predict_rows(network, self.store, self.rows)
+        engine = TorchEngine(self.task, network)
+        predictions = self.task.predict_rows(engine, self.store, self.rows)
         return Judged(self, network, predictions, self.task.evaluate(self.rows, predictions))
 
 
@@ -92,5 +95,6 @@ class Judged:
         """The task's notes for a model; computed only once, even if it is saved several times."""
         if self._notes is None:
             judge = self.validator
-            self._notes = judge.task.notes(self.network, judge.store, judge.rows)
+            engine = TorchEngine(judge.task, self.network)
+            self._notes = judge.task.notes(engine, judge.store, judge.rows)
         return self._notes

@@ -15,8 +15,8 @@ from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import Condition, Target
 from lumbargrade.grading.combine import average
 from lumbargrade.grading.members import Member
+from lumbargrade.inference.model_folder import ModelMeta
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import ModelMeta
 from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.models.task import Row
 
@@ -45,8 +45,10 @@ class JudgedRows:
     def of(cls, member: Member, store: VolumeStore, rows: Sequence[Row]) -> JudgedRows:
         """Predict rows with a model."""
 
+        task = get_task(member.meta.recipe)
+
         def predict(*, flip: bool) -> Predictions:
-            return member.task.predict_rows(member.network, store, rows, flip=flip)
+            return task.predict_rows(member.engine, store, rows, flip=flip)
 
         return cls(rows, predict(flip=False), predict(flip=True) if member.flips else None)
 

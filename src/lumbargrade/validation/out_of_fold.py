@@ -8,7 +8,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from lumbargrade.domain.errors import NothingDone, UsageError
@@ -19,9 +18,9 @@ from lumbargrade.domain.vocabulary import Target
 from lumbargrade.grading.combine import average, average_points, settle
 from lumbargrade.grading.members import Member, load_member
 from lumbargrade.grading.model_record import FORMAT, ModelRecord, OofRecord, record_of
+from lumbargrade.inference.model_folder import ModelMeta, read_meta
 from lumbargrade.lsdc.point_file import PointRow
 from lumbargrade.lsdc.store import VolumeStore
-from lumbargrade.models.checkpoint import ModelMeta, read_meta
 from lumbargrade.models.registry import get_task
 from lumbargrade.models.task import Row
 from lumbargrade.validation.judged import FoldPredictions, JudgedRows
@@ -72,7 +71,7 @@ def predict_out_of_fold(
     paths: Sequence[Path],
     store: VolumeStore,
     *,
-    device: torch.device,
+    device: str,
     flip: bool,
     guides: Sequence[Path] = (),
 ) -> list[FoldPredictions]:
@@ -84,7 +83,7 @@ def predict_out_of_fold(
     Args:
         paths: model folders.
         store: volumes and labels.
-        device: device of the networks.
+        device: device of the networks: auto, cpu, cuda or cuda:N.
         flip: also predict with flip averaging, for models that allow it.
         guides: models that only place points; their predictions are marked as guides.
 
@@ -104,7 +103,7 @@ def predict_out_of_fold(
     order = sorted(metas, key=lambda p: get_task(metas[p].recipe).needs_guides)
     for path in tqdm(order, desc="models", unit="model", disable=None):
         meta, member = metas[path], load_member(path, device, flip=flip)
-        task = member.task
+        task = get_task(meta.recipe)
         rows = task.rows_to_judge(store, meta.fold)
         refuse_seen_studies(meta, store, rows)
         sources: tuple[ModelSource, ...] = (member.source,)
@@ -139,7 +138,7 @@ class FoldPoints:
         found = list(judged.used)
         done = {row.key for row in judged.rows}
         for s in self.store.series:
-            here = self.store.folds.get(s.study_id) == fold and s.kind in member.task.kinds
+            here = self.store.folds.get(s.study_id) == fold and s.kind in member.inference.kinds
             if here and (s.study_id, s.series_id) not in done:
                 volume = self.store.volume(s.study_id, s.series_id)
                 found += member.predict(s.study_id, [volume], flip=flip)

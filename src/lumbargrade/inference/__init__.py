@@ -1,0 +1,1 @@
+"""What a trained network needs to predict: its inputs from volumes, its outputs to findings."""

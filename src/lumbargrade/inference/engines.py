@@ -1,0 +1,191 @@
+"""Open exported models with ONNX Runtime or OpenVINO."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.files.timing import stage
+from lumbargrade.files.writing import sha256_of
+from lumbargrade.inference.base import Arrays, Engine
+from lumbargrade.inference.model_folder import Export, ExportedFor, ModelMeta
+
+#: Name of the network's file in an exported model.
+MODEL_FILE: dict[ExportedFor, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
+
+#: Names of the engines for people.
+ENGINE_NAMES: dict[ExportedFor, str] = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+
+#: Limits of CPU time that the system sets for a group of processes (Linux, cgroup version 2).
+_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+def threads() -> int:
+    """Return how many threads a network uses.
+
+    This is the first number of OMP_NUM_THREADS if it is set. Otherwise it is the number of CPUs
+    that this process may run on, or fewer if the system limits its CPU time, as in a container.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    return max(1, min(count, _limited_cpus()))
+
+
+def _limited_cpus() -> int:
+    """Return the CPUs whose time the process may use, from the limit of its group."""
+    try:
+        quota, period = _CPU_LIMIT.read_text().split()
+        return math.ceil(int(quota) / int(period))
+    except (OSError, ValueError, ZeroDivisionError):  # no limit ("max"), or no such system
+        return 1_000_000
+
+
+def onnx_session(path: Path) -> onnxruntime.InferenceSession:
+    """Open an ONNX file for the CPU.
+
+    Raises:
+        BadModel: if it cannot be run.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.inter_op_num_threads = 1
+    # idle threads of ONNX Runtime spin, and take the cores from the rest of the program
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001  ONNX Runtime has no common class of its errors
+        raise BadModel(f"{path}: not a network that can be run: {error}") from None
+
+
+class OnnxEngine:
+    """A network in ONNX Runtime, on the CPU (an `Engine`).
+
+    Args:
+        path: its ONNX file.
+
+    Raises:
+        BadModel: if it cannot be run.
+    """
+
+    name = f"ONNX Runtime {onnxruntime.__version__}"
+
+    def __init__(self, path: Path) -> None:
+        self.session = onnx_session(path)
+        self._stage = f"network {path.stem}"
+        self._outputs = [output.name for output in self.session.get_outputs()]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata in the file."""
+        return dict(self.session.get_modelmeta().custom_metadata_map)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Run the network."""
+        given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        with stage(self._stage):
+            values = self.session.run(self._outputs, given)
+        return dict(zip(self._outputs, values, strict=True))
+
+
+class OpenVinoEngine:
+    """A network in OpenVINO, on the CPU (an `Engine`).
+
+    Args:
+        path: its XML file; the weights lie beside it.
+
+    Raises:
+        BadModel: if it cannot be run.
+        UsageError: if OpenVINO is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        openvino = openvino_package()
+        self.name = f"OpenVINO {openvino.__version__.partition('-')[0]}"
+        settings = {
+            "INFERENCE_NUM_THREADS": threads(),
+            "INFERENCE_PRECISION_HINT": "f32",
+            "NUM_STREAMS": 1,
+        }
+        try:
+            self._compiled = _core().compile_model(path, "CPU", settings)
+        except RuntimeError as error:
+            text = str(error).strip().splitlines()
+            raise BadModel(f"{path}: not a network that can be run: {text[-1]}") from None
+        self._request = self._compiled.create_infer_request()
+        self._stage = f"network {path.stem}"
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Run the network."""
+        given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        with stage(self._stage):
+            found = self._request.infer(given, share_inputs=True)
+        return {port.get_any_name(): np.array(value) for port, value in found.items()}
+
+
+def openvino_package() -> Any:
+    """Return the package of OpenVINO.
+
+    Raises:
+        UsageError: if it is not installed.
+    """
+    try:
+        return importlib.import_module("openvino")
+    except ModuleNotFoundError:
+        raise UsageError(
+            "OpenVINO is not installed; install it with `pip install 'lumbargrade[openvino]'`, or "
+            "use --engine onnx"
+        ) from None
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    return openvino_package().Core()
+
+
+def is_installed(engine: ExportedFor) -> bool:
+    """Return whether the package of an engine is installed."""
+    return engine == "onnx" or importlib.util.find_spec("openvino") is not None
+
+
+def open_exported(folder: Path, meta: ModelMeta) -> Engine:
+    """Open an exported model.
+
+    Args:
+        folder: the model's folder.
+        meta: its metadata.
+
+    Raises:
+        BadModel: if a file is missing or is not the one that was verified, or cannot be run.
+        UsageError: if its engine is not installed.
+    """
+    export = meta.export
+    assert export is not None
+    _require_intact(folder, export)
+    path = folder / MODEL_FILE[export.engine]
+    return OnnxEngine(path) if export.engine == "onnx" else OpenVinoEngine(path)
+
+
+def _require_intact(folder: Path, export: Export) -> None:
+    for name, digest in export.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BadModel(f"{path}: missing; export the model again")
+        if sha256_of(path) != digest:
+            raise BadModel(
+                f"{path}: damaged or changed: its SHA-256 is not that of the file that was "
+                "verified; export the model again"
+            )
