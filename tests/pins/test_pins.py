@@ -53,7 +53,18 @@ FOLDS = (2, 4)
 
 #: Keys of summaries that hold paths, hashes of whole files, or versions (`lumbargrade`).
 VARYING = frozenset(
-    {"out", "page", "sha256", "version", "lumbargrade", "seconds", "path", "file", "fingerprint"}
+    {
+        "out",
+        "page",
+        "sha256",
+        "version",
+        "lumbargrade",
+        "seconds",
+        "path",
+        "file",
+        "fingerprint",
+        "engine",
+    }
 )
 
 Pin = Callable[[str, Any], None]

@@ -13,7 +13,7 @@ from oracle import Oracle, outputs, places_of, volume_of
 
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import NothingDone
-from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.measurement import Quality, Quantity
 from lumbargrade.domain.outlines import AXIAL_MM, AXIAL_SIZE, AXIAL_STRUCTURES, Structure
 from lumbargrade.domain.point import Point
@@ -22,7 +22,6 @@ from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.predictor import Predictor
 from lumbargrade.grading.study import grade_study
 from lumbargrade.phantom.study import plan_study
-from lumbargrade.starter.grader import Grades
 from lumbargrade.starter.model import Starter, open_starter
 from lumbargrade.starter.weights_file import (
     Figure,
@@ -155,9 +154,7 @@ def test_a_slice_without_its_disc_is_not_measured() -> None:
 
 
 class Grader:
-    """A grading network that calls everything moderate, whatever the crops show."""
-
-    session = None
+    """Stands for a grading network; `grade_levels` is replaced."""
 
 
 def test_a_grading_network_grades_and_the_measurement_is_a_second_opinion(
@@ -165,11 +162,14 @@ def test_a_grading_network_grades_and_the_measurement_is_a_second_opinion(
 ) -> None:
     asked: list[set[Target]] = []
 
-    def grade(session: object, volumes: object, points: tuple[Point, ...]) -> Grades:
+    def grade(
+        engine: object, study_id: str, volumes: object, points: tuple[Point, ...]
+    ) -> StudyPrediction:
         asked.append({p.target for p in points})
         known = [t for t in FINDINGS if t.condition is not Condition.FORAMINAL]
         rest = {t: "no crop" for t in FINDINGS if t not in known}
-        return Grades(dict.fromkeys(known, (0.2, 0.7, 0.1)), {}, rest)
+        findings = {t: Finding(t, (0.2, 0.7, 0.1)) for t in known}
+        return StudyPrediction(study_id, findings, absent=rest)
 
     monkeypatch.setattr("lumbargrade.starter.model.grade_levels", grade)
     plain = starter()

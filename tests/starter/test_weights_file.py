@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from lumbargrade.starter.weights_file import (
     Manifest,
     open_weights,
     read_manifest,
-    threads,
     write_manifest,
 )
 from made_weights import record_of, write_weights
@@ -88,15 +86,3 @@ def test_a_manifest_of_another_format_or_with_other_keys_is_refused(folder: Path
     path.write_text(json.dumps({**content, "colour": 3}), encoding="utf-8")
     with pytest.raises(BadModel, match="colour"):
         read_manifest(folder)
-
-
-@pytest.mark.parametrize(("given", "expected"), [("3", 3), ("2,1", 2), ("0", None), ("", None)])
-def test_threads_follow_omp_num_threads(
-    given: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", given)
-    if hasattr(os, "sched_getaffinity"):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4})
-    else:
-        monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    assert threads() == (expected or 5)

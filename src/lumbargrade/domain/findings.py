@@ -137,6 +137,7 @@ class StudyPrediction:
             guide points of the crops; grading checks them, and they are not written to files.
         measurements: what the models measured; empty if they do not measure.
         numbering: how the levels were named, if the models decide this explicitly.
+        engines: what ran the models; set for a whole study.
 
     Raises:
         ValueError: if a target is in both ``findings`` and ``absent``, or a reason is empty.
@@ -150,6 +151,7 @@ class StudyPrediction:
     points: Mapping[Target, Point] = field(default_factory=dict, compare=False, repr=False)
     measurements: tuple[Measurement, ...] = ()
     numbering: Numbering | None = None
+    engines: tuple[EngineUse, ...] = ()
 
     def __post_init__(self) -> None:
         for target, reason in self.absent.items():

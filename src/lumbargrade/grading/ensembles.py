@@ -6,11 +6,11 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import ModelSource, StudyPrediction
+from lumbargrade.domain.findings import EngineUse, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.blend_file import Blend, read_blend
@@ -61,7 +61,8 @@ class Ensemble:
         return self.flip and any(m.flips for m in self.members)
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
-        return predict_study(study_id, volumes, self.members, flip=self.flip, guides=self.guides)
+        found = predict_study(study_id, volumes, self.members, flip=self.flip, guides=self.guides)
+        return replace(found, engines=uses((*self.members, *self.guides)))
 
     def fingerprint(self) -> str:
         groups = (self.members, self.guides)
@@ -108,7 +109,9 @@ class BlendedEnsembles:
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
         found = {name: e.predict(study_id, volumes) for name, e in self.ensembles.items()}
-        return settle(combine(self.blend, found), {v.series_id: v for v in volumes})
+        whole = settle(combine(self.blend, found), {v.series_id: v for v in volumes})
+        every = [m for e in self.ensembles.values() for m in (*e.members, *e.guides)]
+        return replace(whole, engines=uses(every))
 
     def fingerprint(self) -> str:
         parts = [f"{name}|{e.fingerprint()}" for name, e in self.ensembles.items()]
@@ -162,10 +165,18 @@ def open_ensembles(
     return Ensemble(members, flip, beside)
 
 
+def uses(members: Iterable[Member]) -> tuple[EngineUse, ...]:
+    """Return what runs each of some members, each once."""
+    return tuple(dict.fromkeys(member.use for member in members))
+
+
 def _log(members: Iterable[Member]) -> None:
     for member in {m.path: m for m in members}.values():
-        note = ", without flip averaging" if member.inference.mirrors and not member.flips else ""
-        log.info("model %s fold %d%s", member.meta.recipe.name, member.meta.fold, note)
+        still = member.inference.mirrors and not member.flips
+        note = ", without flip averaging" if still else ""
+        log.info(
+            "model %s fold %d%s, %s", member.meta.recipe.name, member.meta.fold, note, member.use
+        )
 
 
 def ensemble_of(

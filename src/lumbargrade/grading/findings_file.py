@@ -9,7 +9,13 @@ from pathlib import Path
 
 from lumbargrade import __version__
 from lumbargrade.domain.errors import BadInput, Problem
-from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, StudyPrediction
+from lumbargrade.domain.findings import (
+    EngineUse,
+    Finding,
+    ModelSource,
+    Probabilities,
+    StudyPrediction,
+)
 from lumbargrade.domain.measurement import Measurement, Opinion, Quality, Quantity
 from lumbargrade.domain.numbering import Numbering
 from lumbargrade.domain.point import Point, Xyz
@@ -24,7 +30,7 @@ from lumbargrade.domain.vocabulary import (
     grade_from_name,
     target_from_column,
 )
-from lumbargrade.files.structures import read_plain, structured
+from lumbargrade.files.structures import ADDED_LATER, read_plain, structured
 from lumbargrade.files.tables import write_table
 from lumbargrade.files.writing import write_text
 from lumbargrade.lsdc.point_file import PLACE_COLUMNS, point_cells
@@ -261,6 +267,7 @@ class _Content:
     findings: tuple[_Entry, ...]
     measurements: tuple[_Measured, ...]
     models: tuple[ModelSource, ...]
+    engines: tuple[EngineUse, ...] = field(default=(), metadata=ADDED_LATER, kw_only=True)
     flip: bool
     series: tuple[SeriesLine, ...]
     problems: tuple[Problem, ...]
@@ -286,6 +293,7 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
         findings=tuple(_Entry.of(prediction, t) for t in FINDINGS),
         measurements=tuple(map(_Measured.of, prediction.measurements)),
         models=prediction.sources,
+        engines=prediction.engines,
         flip=graded.flip,
         series=graded.series,
         problems=prediction.problems,
@@ -327,6 +335,7 @@ def read_findings(path: Path) -> GradedStudy:
             {t: f for t, f in found.items() if isinstance(f, str)},
             measurements=tuple(m.read() for m in content.measurements),
             numbering=content.numbering,
+            engines=content.engines,
         )
     except ValueError as error:
         raise BadInput(f"{origin}: {error}") from None

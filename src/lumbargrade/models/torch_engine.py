@@ -20,7 +20,7 @@ class TorchEngine:
         network: the network.
     """
 
-    name = "torch"
+    name = f"torch {torch.__version__}"
 
     def __init__(self, task: AnyTask, network: nn.Module) -> None:
         self.task, self.network = task, network

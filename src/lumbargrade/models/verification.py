@@ -46,9 +46,11 @@ def deviation(
     """Return the largest differences of what is decoded from two engines."""
     found = Deviation()
     for one in inputs:
-        expected = numbers(inference, one, reference.run(one))
-        given = numbers(inference, one, engine.run(one))
-        found = found.joined(Deviation(*map(_largest, expected, given)))
+        outputs, expected = engine.run(one), reference.run(one)
+        # the starter's grader has no heatmaps
+        common = {name: values for name, values in expected.items() if name in outputs}
+        pairs = numbers(inference, one, common), numbers(inference, one, outputs)
+        found = found.joined(Deviation(*map(_largest, *pairs)))
     return found
 
 

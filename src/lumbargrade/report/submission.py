@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lumbargrade.domain.errors import Problem
-from lumbargrade.domain.findings import Probabilities, StudyPrediction
+from lumbargrade.domain.findings import EngineUse, Probabilities, StudyPrediction
 from lumbargrade.domain.ids import id_order
 from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import (
@@ -87,6 +87,7 @@ class SubmissionSummary:
         filled_studies: study -> filled findings that a model predicts for other studies.
         filled_because: study -> finding -> reason, where it is known.
         models: every model that took part.
+        engines: what ran each model, with the measured deviation from torch if it was exported.
         problems: what was wrong with the input.
     """
 
@@ -98,6 +99,7 @@ class SubmissionSummary:
     filled_studies: Mapping[str, Sequence[str]]
     filled_because: Mapping[str, Mapping[str, str]]
     models: Sequence[str]
+    engines: Sequence[EngineUse]
     problems: Sequence[Mapping[str, object]]
 
     def as_dict(self) -> dict[str, Any]:
@@ -222,6 +224,7 @@ def _summary(
             if predicted & p.absent.keys()
         },
         models=list(sources),
+        engines=list(dict.fromkeys(use for p in studies for use in p.engines)),
         problems=[q.as_dict() for q in (*problems, *(q for p in studies for q in p.problems))],
     )
 

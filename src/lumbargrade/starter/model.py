@@ -15,7 +15,7 @@ from pathlib import Path
 from threadpoolctl import ThreadpoolController
 
 from lumbargrade.domain.errors import Problem
-from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
+from lumbargrade.domain.findings import EngineUse, Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.measurement import SITES, Measurements
 from lumbargrade.domain.numbering import Numbering
 from lumbargrade.domain.point import Point
@@ -24,6 +24,7 @@ from lumbargrade.domain.views import find_spaces
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.files.timing import stage
+from lumbargrade.inference.engines import OnnxEngine
 from lumbargrade.starter.axial import AxialReading, read_axial
 from lumbargrade.starter.bodies import Landmarks
 from lumbargrade.starter.grader import grade_levels
@@ -122,7 +123,11 @@ class Starter:
             points,
             tuple(measured.found[s] for s in SITES if s in measured.found),
             numbering,
+            self._engines(),
         )
+
+    def _engines(self) -> tuple[EngineUse, ...]:
+        return tuple(EngineUse(source, OnnxEngine.name) for source in self.sources)
 
     def _axial(self, volumes: Sequence[Volume], sagittal: SagittalStudy) -> list[AxialReading]:
         """Read the axial series of each patient space in which levels were found."""

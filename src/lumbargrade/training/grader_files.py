@@ -11,12 +11,13 @@ from lumbargrade.domain.errors import BadModel
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, plain_name
 from lumbargrade.files.tables import finite, read_table
 from lumbargrade.files.writing import sha256_of
+from lumbargrade.inference.base import Arrays
 from lumbargrade.inference.crops import level_inputs
 from lumbargrade.inference.engines import OnnxEngine
 from lumbargrade.inference.model_folder import ModelMeta
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.checkpoint import load_model, save_model
-from lumbargrade.models.grader_export import Inputs, export_grader
+from lumbargrade.models.grader_export import export_grader
 from lumbargrade.networks.level_network import LevelNetwork
 from lumbargrade.phantom.dataset import VERSION
 from lumbargrade.sampling.study import cut_study
@@ -98,7 +99,7 @@ def package_grader(model: Path, held_out: VolumeStore, folder: Path) -> Exported
     return exported
 
 
-def _examples(meta: ModelMeta, store: VolumeStore) -> Iterator[Inputs]:
+def _examples(meta: ModelMeta, store: VolumeStore) -> Iterator[Arrays]:
     for row in study_rows(store, FINDINGS)[:COMPARED]:
         volumes = [store.volume(s.study_id, s.series_id) for s in row.series]
         yield level_inputs(cut_study(volumes, row.guides, meta.recipe.crop))

@@ -1,0 +1,59 @@
+"""Engines: threads of this machine, and what is refused when an exported model is opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.inference import engines
+from lumbargrade.inference.engines import OnnxEngine, threads
+
+
+@pytest.fixture(autouse=True)
+def five_cpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(engines, "_CPU_LIMIT", tmp_path / "cpu.max")
+    if hasattr(os, "sched_getaffinity"):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4})
+    else:
+        monkeypatch.setattr(os, "cpu_count", lambda: 5)
+
+
+@pytest.mark.parametrize(("given", "expected"), [("3", 3), ("2,1", 2), ("0", 5), ("", 5)])
+def test_threads_follow_omp_num_threads(
+    given: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert threads() == expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [("200000 100000", 2), ("150000 100000", 2), ("10000 100000", 1), ("900000 100000", 5),
+     ("max 100000", 5), ("", 5)],
+)  # fmt: skip
+def test_threads_are_no_more_than_the_cpu_time_of_a_container_allows(
+    limit: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (tmp_path / "cpu.max").write_text(limit + "\n")
+    assert threads() == expected
+
+
+def test_a_file_that_is_no_network_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no network")
+    with pytest.raises(BadModel, match=r"model\.onnx: not a network that can be run"):
+        OnnxEngine(tmp_path / "model.onnx")
+
+
+def test_an_engine_that_is_not_installed_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(engines.importlib, "import_module", missing)
+    with pytest.raises(UsageError, match=r"pip install 'lumbargrade\[openvino\]'"):
+        engines.openvino_package()
