@@ -31,9 +31,9 @@ from small_models import small_recipe
 
 
 class Knows:
-    """A session that knows the grades of a store's studies, in their order."""
+    """An engine that knows the grades of a store's studies, in their order."""
 
-    custom_metadata_map = {  # noqa: RUF012 (as ONNX Runtime has it)
+    metadata = {  # noqa: RUF012 (as of an ONNX file)
         CROPS_KEY: '{"axial_size": 32, "axial_mm": 64.0, "sagittal_size": 32, "sagittal_mm": 64.0,'
         ' "lateral_mm": 10.0, "neighbours": 1}'
     }
@@ -42,15 +42,12 @@ class Knows:
         self.rows = iter(study_rows(store, FINDINGS))
         self.wrong, self.inputs = wrong, []
 
-    def get_modelmeta(self):
-        return self
-
-    def run(self, names, inputs):
+    def run(self, inputs):
         self.inputs.append(inputs)
         row = next(self.rows)
         shown = [dict(zip(row.targets, row.grades.tolist(), strict=True))[t] for t in FINDINGS]
         p = dict(zip(FINDINGS, 0.1 + 0.7 * np.eye(3)[shown], strict=True))
-        return [np.array([[p[t] for t in TARGETS[c]]]) for c in Condition]
+        return {c.name.lower(): np.array([[p[t] for t in TARGETS[c]]]) for c in Condition}
 
 
 @pytest.fixture(scope="module")
