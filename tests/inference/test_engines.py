@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,6 @@ def test_a_file_that_is_no_network_is_refused_with_its_name(tmp_path: Path) -> N
 def test_an_engine_that_is_not_installed_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(engines.importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UsageError, match=r"pip install 'lumbargrade\[openvino\]'"):
         engines.openvino_package()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from lumbargrade.cli.main import main
 from lumbargrade.domain.errors import UsageError
@@ -23,10 +22,10 @@ from lumbargrade.grading.blend_file import (
 )
 from lumbargrade.grading.ensembles import load_blend
 from lumbargrade.grading.model_record import record_of
+from lumbargrade.inference.model_folder import read_meta
 from lumbargrade.kaggle.kit import Chosen, copy_models, require_slug, write_notebook
 from lumbargrade.kaggle.notebook import notebook_of
 from lumbargrade.kaggle.own_wheel import read_project
-from lumbargrade.models.checkpoint import read_meta
 from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.scoring.calibration import Calibration
 from lumbargrade.scoring.fill import training_fill
@@ -74,7 +73,7 @@ def test_a_blend_finds_its_models_in_the_kit_wherever_that_lies(
     assert options == ["--blend", "@kit/blend.toml"]
     shutil.rmtree(model)
     (tmp_path / "kit").rename(tmp_path / "moved")
-    (loaded,) = load_blend(tmp_path / "moved" / "blend.toml", torch.device("cpu")).members
+    (loaded,) = load_blend(tmp_path / "moved" / "blend.toml", "cpu").members
     assert loaded.path.is_relative_to(tmp_path / "moved")
 
 

@@ -143,12 +143,13 @@ def openvino_package() -> Any:
         UsageError: if it is not installed.
     """
     try:
-        return importlib.import_module("openvino")
+        import openvino  # type: ignore[import-untyped]
     except ModuleNotFoundError:
         raise UsageError(
             "OpenVINO is not installed; install it with `pip install 'lumbargrade[openvino]'`, or "
             "use --engine onnx"
         ) from None
+    return openvino
 
 
 @lru_cache(maxsize=1)
