@@ -91,7 +91,7 @@ def _find(
             try:
                 found += find_remote(url, scratch)
             except BadInput as error:
-                problems.append(Problem(str(error), study=str(url)))
+                problems.append(Problem(str(error).removeprefix(f"{url}: "), study=str(url)))
     jobs = list(map(StudyJob, folder_names([study.study_id for study in found]), found))
     for job in jobs:
         _require_elsewhere(job, out)

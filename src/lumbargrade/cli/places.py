@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.constructors import PrimitiveConstructorSpec
@@ -10,17 +11,10 @@ from lumbargrade.files.urls import Place, Url, place
 
 
 def _from_text(arguments: list[str]) -> Place:
-    from lumbargrade.domain.errors import UsageError
-
-    try:
-        return place(arguments[0])
-    except UsageError as error:
-        raise ValueError(str(error)) from None
+    return place(arguments[0])
 
 
 def _is_place(value: Any) -> bool:
-    from pathlib import Path
-
     return isinstance(value, Path | Url)
 
 

@@ -7,6 +7,7 @@ complete last.
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -147,6 +148,8 @@ def _open(url: Url) -> tuple[Any, str]:
     """
     import fsspec
 
+    for package in ("botocore", "aiobotocore"):  # they log where they found credentials
+        logging.getLogger(package).setLevel(logging.WARNING)
     try:
         system, path = fsspec.url_to_fs(url.text, use_listings_cache=False)
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -14,8 +15,8 @@ from lumbargrade.files.pool import start_worker
 from lumbargrade.launch.crew import GONE, Died, Event, OpenWorker
 from lumbargrade.launch.worker import Worker
 
-#: Seconds until a worker that was asked to end is killed.
-_PATIENCE = 2.0
+#: Seconds until workers that still work when they are asked to end are killed.
+_PATIENCE = 5.0
 
 
 class ProcessCrew:
@@ -84,11 +85,11 @@ class ProcessCrew:
         return code
 
     def close(self) -> None:
-        for process, connection in self._workers.values():
-            connection.close()
-            process.terminate()
+        for _, connection in self._workers.values():
+            connection.close()  # a worker without work ends by itself
+        deadline = time.monotonic() + _PATIENCE
         for process, _ in self._workers.values():
-            process.join(_PATIENCE)
+            process.join(max(0.0, deadline - time.monotonic()))
             process.kill()
             process.join()
             process.close()
@@ -113,11 +114,11 @@ def _serve(pipe: Connection, open_worker: OpenWorker, place: int, threads: int) 
     worker = Worker(open_worker, place)
     report = worker.open()
     while True:
-        pipe.send(report)
-        if report[0] in GONE:
-            return
         try:
+            pipe.send(report)
+            if report[0] in GONE:
+                return
             job = pipe.recv()
-        except (EOFError, OSError):
+        except (EOFError, OSError):  # nobody needs it any more
             return
         report = worker.work(job)
