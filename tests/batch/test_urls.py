@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from lsdc_layout import write_lsdc
+from lumbargrade.cli.main import main
 from lumbargrade.domain.errors import BadInput, UsageError
 from lumbargrade.files import mirror, urls
-from lumbargrade.files.mirror import local_copy
+from lumbargrade.files.mirror import local_copy, publish_copy
 from lumbargrade.files.urls import (
     Url,
     fetch,
@@ -18,6 +20,8 @@ from lumbargrade.files.urls import (
     require_writable_url,
     upload,
 )
+from lumbargrade.lsdc.prepare import prepare
+from lumbargrade.lsdc.store import VolumeStore
 
 
 def test_a_path_stays_a_path_and_a_url_keeps_its_slashes(tmp_path: Path) -> None:
@@ -140,6 +144,59 @@ def test_a_copy_fetches_only_what_has_changed(
     assert local_copy(tmp_path) == tmp_path
     with pytest.raises(BadInput, match="nothing is there"):
         local_copy(Url(f"{s3}/none"))
+
+
+def test_a_store_is_prepared_to_a_url_and_opened_from_it(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lsdc(tmp_path / "data", 2)
+    url = Url(f"{s3}/store")
+    command = ["prepare", str(tmp_path / "data"), "--out", str(url), "--workers", "1"]
+    uploads: list[int] = []
+
+    def counted(folder: Path, url: Url, *, names: list[str], last: str) -> None:
+        uploads.append(len(names))
+        upload(folder, url, names=names, last=last)
+
+    monkeypatch.setattr(mirror, "upload", counted)
+    assert main(command) == 0
+    monkeypatch.setenv("LUMBARGRADE_CACHE", str(tmp_path / "elsewhere"))
+    store = VolumeStore.open(url)
+    assert store.path.is_relative_to(tmp_path / "elsewhere")
+    prepare(tmp_path / "data", tmp_path / "here")
+    here = VolumeStore.open(tmp_path / "here")
+    assert store.fingerprint == here.fingerprint
+    for study, series, _ in here.series:
+        same = here.volume(study, series).pixels
+        assert (store.volume(study, series).pixels == same).all()
+    assert main(command) == 0
+    assert VolumeStore.open(url).fingerprint == here.fingerprint
+    tables = len(list(store.path.glob("[!.]*.*")))
+    assert uploads[0] > len(here.series) + tables
+    assert uploads[1] <= tables  # the volumes that were there are not uploaded again
+
+
+def test_an_upload_of_a_store_that_was_interrupted_is_no_store(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = Url(f"{s3}/store")
+    folder = local_copy(url, new=True)
+    tree(folder, a_bin="1", store_json="1")
+    publish_copy(url, last="store.json")
+    tree(folder, a_bin="2", b_bin="2", store_json="2")
+
+    def interrupted(folder: Path, url: Url, *, names: list[str], last: str) -> None:
+        upload(folder, url, names=[n for n in names if n != last])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mirror, "upload", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            publish_copy(url, last="store.json")
+    assert [f.name for f in list_files(url)] == ["a.bin", "b.bin"]
+    (folder / "a.bin").unlink()
+    publish_copy(url, last="store.json")
+    assert [f.name for f in list_files(url)] == ["b.bin", "store.json"]
 
 
 def test_an_interrupted_copy_is_fetched_again(

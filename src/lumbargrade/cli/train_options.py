@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import tyro
 
+from lumbargrade.cli.places import PlaceOption
 from lumbargrade.config import (
     AugmentConfig,
     CropConfig,
@@ -37,8 +38,8 @@ _SECTIONS = ("encoder", "network", "data", "crop", "augment", "loss", "train")
 class _RunOptions:
     """Options of every run; the sections default to the values of the (first) recipe."""
 
-    store: Path
-    """volume store made by `lumbargrade prepare`"""
+    store: PlaceOption
+    """volume store made by `lumbargrade prepare`, or its URL"""
     out: Path = Path("runs")
     """folder of runs; a run is written to OUT/NAME/foldN"""
     folds: str = "0,1,2,3,4"

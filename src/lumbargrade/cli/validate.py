@@ -15,6 +15,8 @@ from pathlib import Path
 
 import tyro
 
+from lumbargrade.cli.places import PlaceOption
+
 log = logging.getLogger(__name__)
 
 
@@ -24,8 +26,8 @@ class Options:
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """model or run folders; every model in them takes part"""
-    store: Path
-    """volume store that the runs were trained on"""
+    store: PlaceOption
+    """volume store that the runs were trained on, or its URL"""
     guides: list[Path] = field(default_factory=list)
     """keypoint models that tell crop models (two_stage, subarticular) where to look"""
     out: Path = Path("validation")

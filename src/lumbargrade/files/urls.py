@@ -232,21 +232,23 @@ def fetch_file(url: Url, to: Path) -> None:
         system.get_file(path, str(to))
 
 
-def upload(folder: Path, url: Url, *, last: str = "") -> None:
-    """Upload all files of a local folder, several at a time.
+def upload(folder: Path, url: Url, *, names: Sequence[str] | None = None, last: str = "") -> None:
+    """Upload files of a local folder, several at a time.
 
     Each file is replaced as a whole. An upload that was interrupted is done again by the same call.
 
     Args:
         folder: the local folder.
         url: where its tree goes.
+        names: of the files, relative to the folder and with slashes; None for all.
         last: name of the file that shows that all others are there; it is uploaded last.
 
     Raises:
         BadInput: if the bucket does not exist.
         UsageError: if the URL cannot be used.
     """
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    if names is None:
+        names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     with _explained(url):
         system, root = _open(url)
         for part in ([n for n in names if n != last], [n for n in names if n == last]):

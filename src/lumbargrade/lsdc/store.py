@@ -31,6 +31,8 @@ from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.point import NOWHERE
 from lumbargrade.domain.vocabulary import TARGETS, Condition, Target
 from lumbargrade.domain.volume import Volume
+from lumbargrade.files.mirror import local_copy
+from lumbargrade.files.urls import Place
 from lumbargrade.lsdc.rows import SeriesRow, select_rows
 from lumbargrade.lsdc.series_file import load_volume
 from lumbargrade.lsdc.store_tables import (
@@ -81,13 +83,17 @@ class VolumeStore:
     mean_shapes: Mapping[Condition, FloatArray]
 
     @classmethod
-    def open(cls, path: Path | str) -> VolumeStore:
+    def open(cls, path: Place | str) -> VolumeStore:
         """Open a store.
+
+        Args:
+            path: its folder, or its URL. Volumes are mapped into memory, so the store at a URL is
+                copied to this machine first (`local_copy`).
 
         Raises:
             BadStore: if it is not a store, or is incomplete, damaged or of another version.
         """
-        path = Path(path)
+        path = local_copy(Path(path) if isinstance(path, str) else path)
         index = read_index(path)
         if index is None:
             raise BadStore(f"{path} is not a volume store: it has no {INDEX}")
