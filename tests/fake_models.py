@@ -2,7 +2,8 @@
 
 Every process appends a line to ``calls.txt`` in the folder of the test when it predicts a study. A
 file ``NAME.kill`` there ends the process that first predicts the study NAME; with ``NAME.raise``,
-every prediction of the study raises an error.
+every prediction of the study raises an error, whose text is in the file; with ``NAME.nothing``,
+nothing is found in it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from lumbargrade.batch.launch import Launch
-from lumbargrade.batch.run import grade_batch
-from lumbargrade.batch.worker import Opened
+from lumbargrade.batch.run import grade_studies
+from lumbargrade.batch.steps import Opened
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, SeriesKind
 from lumbargrade.domain.volume import Volume
@@ -56,7 +57,9 @@ class FakePredictor:
             (self.notes / f"{study_id}.kill").unlink()
             os.kill(os.getpid(), signal.SIGKILL)
         if (self.notes / f"{study_id}.raise").exists():
-            raise RuntimeError("no such luck")
+            raise RuntimeError((self.notes / f"{study_id}.raise").read_text())
+        if (self.notes / f"{study_id}.nothing").exists():
+            return StudyPrediction(study_id, {}, self.sources)
         found = {t: Finding(t, (0.8, 0.15, 0.05)) for t in FINDINGS}
         return StudyPrediction(study_id, found, self.sources)
 
@@ -69,10 +72,10 @@ def open_fake(notes: Path, seconds: float = 0.0) -> Opened:
 
 
 def graded(
-    images: Path, notes: Path, *, launch: Launch = TWO, seconds: float = 0.0
+    images: Path, notes: Path, *, launch: Launch | None = TWO, seconds: float = 0.0
 ) -> GradingSummary:
     """Grade studies by a batch; the results go to the folder ``out`` of the test."""
-    return grade_batch(partial(open_fake, notes, seconds), [images], notes / "out", launch=launch)
+    return grade_studies(partial(open_fake, notes, seconds), [images], notes / "out", launch=launch)
 
 
 def calls(notes: Path) -> list[str]:

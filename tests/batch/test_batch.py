@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -13,9 +14,9 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from fake_models import calls, graded, open_fake
+from fake_models import TWO, calls, graded, open_fake
 from lumbargrade.batch.launch import Launch
-from lumbargrade.batch.run import grade_batch
+from lumbargrade.batch.run import grade_studies
 from lumbargrade.domain.errors import LumbargradeError
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.grading.findings_file import read_findings
@@ -56,7 +57,7 @@ def test_every_study_gets_one_result_though_a_worker_is_killed_and_a_study_fails
         # where Ray's workers find the modules of the tests
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     (tmp_path / f"{uids['ben']}.kill").touch()
-    (tmp_path / f"{uids['dora']}.raise").touch()
+    (tmp_path / f"{uids['dora']}.raise").write_text("no such luck")
     summary = graded(images, tmp_path, launch=Launch(2, ray=ray))
     assert not summary.complete
     good = {n: u for n, u in uids.items() if n != "dora"}
@@ -70,6 +71,57 @@ def test_every_study_gets_one_result_though_a_worker_is_killed_and_a_study_fails
     assert again.complete
     assert calls(tmp_path) == [uids["dora"]]
     assert {line.folder for line in again.graded if line.reused} == set(good.values())
+
+
+def what_happened(
+    images: Path,
+    uids: dict[str, str],
+    notes: Path,
+    launch: Launch | None,
+    caplog: pytest.LogCaptureFixture,
+) -> tuple[dict[str, str], list[str]]:
+    """Why studies failed, and what was logged, if three of five studies fail in different ways."""
+    notes.mkdir()
+    (notes / f"{uids['anna']}.nothing").touch()
+    (notes / f"{uids['ben']}.raise").write_text("no such luck")
+    (notes / "out").mkdir()
+    (notes / "out" / uids["carl"]).touch()  # where its folder should be
+    caplog.clear()
+    summary = graded(images, notes, launch=launch)
+    assert not summary.complete
+    assert sorted(line.folder for line in summary.graded) == sorted([uids["dora"], uids["emil"]])
+    assert calls(notes) == sorted(uids.values())
+    told = {p.study: p.what.replace(str(notes), "") for p in summary.failed}
+    return told, sorted(message.replace(str(notes), "") for message in caplog.messages)
+
+
+def test_studies_fail_in_one_process_as_they_do_in_many(
+    images: Path, uids: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lumbargrade")
+    here = what_happened(images, uids, tmp_path / "here", None, caplog)
+    assert here == what_happened(images, uids, tmp_path / "there", TWO, caplog)
+    told, logged = here
+    assert set(told) == {uids[name] for name in ("anna", "ben", "carl")}
+    assert told[uids["anna"]].startswith("no finding could be graded: ")
+    assert told[uids["ben"]] == "RuntimeError: no such luck"
+    assert told[uids["carl"]].startswith("FileExistsError: ")
+    for name in ("dora", "emil"):
+        assert any(line.startswith(f"study {uids[name]}: 25 normal/mild") for line in logged)
+    for study, what in told.items():
+        assert any(line.startswith(f"study {study}: {what}") for line in logged)
+
+
+def test_after_a_cuda_error_another_process_grades_and_this_one_goes_on(
+    images: Path, uids: dict[str, str], tmp_path: Path
+) -> None:
+    for launch, end in ((None, ""), (Launch(1), "; given up after 3 attempts")):
+        notes = tmp_path / f"{launch is None}"
+        notes.mkdir()
+        (notes / f"{uids['anna']}.raise").write_text("CUDA error")
+        (failed,) = graded(images, notes, launch=launch).failed
+        assert failed.what == f"RuntimeError: CUDA error{end}"
+        assert len(list(notes.glob("out/*/findings.json"))) == 4
 
 
 DRIVER = """
@@ -121,5 +173,5 @@ def _alive(group: int) -> bool:
 def test_results_never_go_among_the_images(images: Path, tmp_path: Path) -> None:
     study = write_noise_study(tmp_path / "in" / "same", (SeriesKind.SAGITTAL_T2,), named=False)
     with pytest.raises(LumbargradeError, match="refusing to write results"):
-        grade_batch(partial(open_fake, tmp_path), [study], tmp_path / "in", launch=Launch(2))
+        grade_studies(partial(open_fake, tmp_path), [study], tmp_path / "in", launch=Launch(2))
     assert calls(tmp_path) == []

@@ -13,8 +13,8 @@ from lumbargrade.batch import results as results_module
 from lumbargrade.batch.launch import Launch
 from lumbargrade.batch.remote import RemoteStudy, find_remote
 from lumbargrade.batch.results import Results
-from lumbargrade.batch.run import grade_batch
-from lumbargrade.batch.worker import StudyJob, StudyOutcome, StudyWorker
+from lumbargrade.batch.run import grade_studies
+from lumbargrade.batch.steps import Steps, StudyJob, StudyOutcome
 from lumbargrade.dicom.find import FoundStudy, find_studies
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import SeriesKind
@@ -35,18 +35,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def worker(tmp_path: Path, out: Path | Url, *, restart: bool = False) -> StudyWorker:
+def worker(tmp_path: Path, out: Path | Url, *, restart: bool = False) -> Steps:
     """A worker of this process."""
     opened = open_fake(tmp_path)
-    return StudyWorker(opened, Results(out, tmp_path / "scratch"), restart=restart)
+    return Steps(opened, Results(out, tmp_path / "scratch"), restart=restart)
 
 
-def done(one: StudyWorker, name: str, study: FoundStudy | RemoteStudy) -> StudyOutcome:
-    return one.work(StudyJob(name, study))
+def done(one: Steps, name: str, study: FoundStudy | RemoteStudy) -> StudyOutcome:
+    return one.all(StudyJob(name, study))
 
 
 def graded(studies: Url, out: Url, tmp_path: Path) -> GradingSummary:
-    return grade_batch(partial(open_fake, tmp_path), [studies], out, launch=Launch(1))
+    return grade_studies(partial(open_fake, tmp_path), [studies], out, launch=Launch(1))
 
 
 def test_a_study_of_a_bucket_gets_the_findings_of_the_same_study_on_disk(
@@ -141,8 +141,9 @@ def test_an_interrupted_upload_is_no_result(
 
     with monkeypatch.context() as patched:
         patched.setattr(results_module, "upload", interrupted)
-        with pytest.raises(ConnectionResetError):
-            done(one, "anna", RemoteStudy(url / "anna"))
+        lost = done(one, "anna", RemoteStudy(url / "anna"))
+    assert lost.failed is not None
+    assert lost.failed.what == "ConnectionResetError"
     assert "anna/index.html" in [f.name for f in list_files(out)]
     again = done(one, "anna", RemoteStudy(url / "anna"))
     assert again.entry is not None
@@ -169,8 +170,8 @@ def test_a_url_is_a_study_or_a_folder_of_studies(s3: str, images: Path, tmp_path
 def test_a_batch_says_at_once_that_a_bucket_is_missing(s3: str, tmp_path: Path) -> None:
     out = place("s3://no-such-bucket/results")
     with pytest.raises(UsageError, match="--out s3://no-such-bucket/results: not found"):
-        grade_batch(partial(open_fake, tmp_path), [Url(s3)], out, launch=Launch(1))
-    summary = grade_batch(
+        grade_studies(partial(open_fake, tmp_path), [Url(s3)], out, launch=Launch(1))
+    summary = grade_studies(
         partial(open_fake, tmp_path), [Url("s3://no-such-bucket/a")], Url(s3), launch=Launch(1)
     )
     assert [p.study for p in summary.failed] == ["s3://no-such-bucket/a"]

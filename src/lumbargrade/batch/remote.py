@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,13 +49,12 @@ class RemoteStudy:
             digest.update(f"{file.name}|{file.size}|{file.version}\n".encode())
         return digest.hexdigest()
 
-    @contextmanager
-    def read(self, files: tuple[RemoteFile, ...], scratch: Path) -> Iterator[Study]:
-        """Fetch and read it; the copy is removed at the end of the block.
+    def read(self, files: tuple[RemoteFile, ...], scratch: Path) -> Study:
+        """Fetch and read it.
 
         Args:
             files: from `files`.
-            scratch: a folder for the copy.
+            scratch: a folder for the copy, which is removed when it has been read.
 
         Raises:
             BadDicom: if it cannot be read, has vanished, or has files of several studies.
@@ -84,7 +81,7 @@ class RemoteStudy:
             except BadDicom as error:
                 raise BadDicom(self._named(str(error), folder)) from None
             problems = tuple(self._problem(p, folder) for p in study.problems)
-            yield replace(study, problems=problems)
+            return replace(study, problems=problems)
 
     def _problem(self, problem: Problem, folder: Path) -> Problem:
         what, file = (self._named(text, folder) for text in (problem.what, problem.file))

@@ -1,4 +1,4 @@
-"""Where the results of a batch go: a folder of this machine, or a URL."""
+"""Where the results of a run of `grade` go: a folder of this machine, or a URL."""
 
 from __future__ import annotations
 

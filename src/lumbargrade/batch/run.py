@@ -1,12 +1,14 @@
-"""Grade studies by a crew of workers and write the overview: the driver of a batch."""
+"""Grade studies and write the overview, in this process or by several workers."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -14,35 +16,41 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from lumbargrade.batch.launch import Launch
 from lumbargrade.batch.remote import RemoteStudy, find_remote
 from lumbargrade.batch.results import Results
-from lumbargrade.batch.worker import (
+from lumbargrade.batch.steps import (
     Hello,
     Opened,
+    Predicted,
+    Steps,
     StudyJob,
     StudyOutcome,
-    failed_job,
-    open_worker,
+    failed,
 )
-from lumbargrade.dicom.find import FoundStudy, find_studies
-from lumbargrade.domain.errors import BadInput, LumbargradeError, Problem, UsageError
+from lumbargrade.dicom.find import MOST_HEADERS, FoundStudy, find_studies
+from lumbargrade.domain.errors import BadInput, Problem, UsageError
+from lumbargrade.files.overlap import WriteBehind, read_ahead
+from lumbargrade.files.timing import stage
 from lumbargrade.files.urls import Place, Url, require_writable_url
 from lumbargrade.launch.crew import OpenWorker
 from lumbargrade.launch.dispatch import Dispatch, GivenUp
+from lumbargrade.launch.worker import Spoilt
 from lumbargrade.report.grading import folder_names, require_no_images
 from lumbargrade.report.overview import GradingSummary, Overview
 from lumbargrade.report.text import log_problems
 
 log = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 
-def grade_batch(
+
+def grade_studies(
     open_models: Callable[[], Opened],
     studies: Sequence[Place],
     out: Place,
     *,
-    launch: Launch,
+    launch: Launch | None = None,
     restart: bool = False,
 ) -> GradingSummary:
-    """Grade studies by several workers.
+    """Grade studies in this process or by several workers, and write the overview.
 
     Each study gets exactly one result. If a worker dies, its study is graded by another one, up to
     `dispatch.ATTEMPTS` times; then it is listed as failed with the reason. Studies that an earlier
@@ -52,29 +60,43 @@ def grade_batch(
         open_models: called once in each worker; a function of a module, or a partial of one.
         studies: folders and files of this machine, and URLs (see `find_remote`).
         out: gets a folder per study and the overview.
-        launch: how many workers, and where.
+        launch: how many workers, and where; None: this process grades.
         restart: grade all studies again.
 
     Raises:
         UsageError: if results would be written into a folder of images, or a URL cannot be used.
         LumbargradeError: if the models cannot be opened, or workers die before they are ready.
     """
+    opened = None
+    if launch is None:
+        with stage("open the models"):
+            opened = open_models()
+        _introduce(opened.hello)
     with TemporaryDirectory(prefix="lumbargrade-") as folder:
         scratch = Path(folder)
-        results = Results(out.resolve() if isinstance(out, Path) else out, scratch)
-        jobs, problems = _find(studies, out, scratch)
+        # workers may have another working directory
+        shared = out.resolve() if launch is not None and isinstance(out, Path) else out
+        results = Results(shared, scratch)
+        with stage("scan the headers"):
+            # headers cannot be sent to workers, which read those of their study again
+            jobs, problems = _find(studies, out, scratch, 0 if opened is None else MOST_HEADERS)
         log_problems(log, problems)
         _require_writable(out)
-        start = partial(open_worker, open_models, results, restart)
         with results.overview() as overview:
-            failed = [p for p in problems if not p.file]
-            failed += _run(launch, start, jobs, overview, results)
-            files = [p for p in problems if p.file]
-            return overview.finish([job.folder for job in jobs], failed, files)
+            collector = _Collector(overview, [p for p in problems if not p.file])
+            with logging_redirect_tqdm():
+                if opened is not None:
+                    _grade_here(Steps(opened, results, restart=restart), jobs, collector)
+                elif launch is not None and jobs:
+                    start = partial(open_worker, open_models, results, restart)
+                    _grade_by_workers(launch, start, jobs, collector, results)
+            with stage("write the overview"):
+                files = [p for p in problems if p.file]
+                return overview.finish([job.folder for job in jobs], collector.failed, files)
 
 
 def _find(
-    studies: Sequence[Place], out: Place, scratch: Path
+    studies: Sequence[Place], out: Place, scratch: Path, most_headers: int
 ) -> tuple[list[StudyJob], list[Problem]]:
     """Find all studies; each gets a folder name of its own.
 
@@ -82,8 +104,7 @@ def _find(
         UsageError: if results would be written into a folder of images.
     """
     local = [place for place in studies if isinstance(place, Path)]
-    # headers cannot be sent to workers, which read those of their study again
-    here = find_studies(local, most_headers=0)
+    here = find_studies(local, most_headers=most_headers)
     found: list[FoundStudy | RemoteStudy] = list(here.studies)
     problems = list(here.problems)
     for url in studies:
@@ -120,33 +141,84 @@ def _require_writable(out: Place) -> None:
         raise UsageError(f"--out {error}") from None
 
 
-def _run(
+@dataclass
+class _Collector:
+    """Adds what becomes of the studies to the overview.
+
+    Attributes:
+        overview: of all studies.
+        failed: why studies were not graded.
+    """
+
+    overview: Overview
+    failed: list[Problem]
+
+    def add(self, outcome: StudyOutcome) -> None:
+        if outcome.entry is not None:
+            self.overview.add(outcome.entry)
+        if outcome.failed is not None:
+            log.error("%s", outcome.failed)
+            self.failed.append(outcome.failed)
+
+
+def _grade_here(steps: Steps, jobs: Sequence[StudyJob], collector: _Collector) -> None:
+    """Grade all studies; the next is read and the last is written meanwhile."""
+    with WriteBehind() as writer:
+        for _, reading in read_ahead(_with_bar(jobs, len(jobs)), steps.read):
+            predicted = steps.grade(reading.result())
+            writer.submit(partial(_write, steps, predicted, collector))
+
+
+def _write(steps: Steps, predicted: Predicted | StudyOutcome, collector: _Collector) -> None:
+    collector.add(steps.write(predicted))
+
+
+def _grade_by_workers(
     launch: Launch,
     start: OpenWorker,
     jobs: Sequence[StudyJob],
-    overview: Overview,
+    collector: _Collector,
     results: Results,
-) -> list[Problem]:
-    """Do all jobs, add their results to the overview, and return why others failed."""
-    failed: list[Problem] = []
-    if not jobs:
-        return failed
-    hidden = True if len(jobs) < 2 else None  # None: unless there is no terminal
-    with launch.crew(start, len(jobs)) as (crew, size), logging_redirect_tqdm():
+) -> None:
+    """Grade all studies by a crew."""
+    with launch.crew(start, len(jobs)) as (crew, size):
         dispatch: Dispatch[StudyJob, StudyOutcome] = Dispatch(crew, size)
         dispatch.start()
         _introduce(dispatch.hello)
-        ended = tqdm(dispatch.run(jobs), "studies", len(jobs), unit="study", disable=hidden)
-        for job, outcome in ended:
+        for job, outcome in _with_bar(dispatch.run(jobs), len(jobs)):
             if isinstance(outcome, GivenUp):
-                lost = LumbargradeError(outcome.reason)
-                outcome = StudyOutcome(None, failed_job(job, lost, results))
-            if outcome.entry is not None:
-                overview.add(outcome.entry)
-            if outcome.failed is not None:
-                log.error("%s", outcome.failed)
-                failed.append(outcome.failed)
-    return failed
+                outcome = failed(job, outcome.reason, results)
+            collector.add(outcome)
+
+
+def open_worker(
+    open_models: Callable[[], Opened], results: Results, restart: bool, place: int
+) -> tuple[Hello, Callable[[StudyJob], StudyOutcome]]:
+    """Open the models of a worker; return what it says of itself, and its work.
+
+    Args:
+        open_models: a function of a module, or a partial of one.
+        results: gets a folder per study.
+        restart: also grade studies again that an earlier run graded.
+        place: of the worker.
+    """
+    opened = open_models()
+    steps = Steps(opened, results, restart=restart)
+
+    def work(job: StudyJob) -> StudyOutcome:
+        outcome = steps.all(job)
+        if outcome.spoilt and outcome.failed is not None:
+            raise Spoilt(outcome.failed.what)
+        return outcome
+
+    return opened.hello, work
+
+
+def _with_bar(items: Iterable[Item], count: int) -> Iterable[Item]:
+    """The items, with a progress bar."""
+    hidden = True if count < 2 else None  # None: unless there is no terminal
+    bar: Iterable[Item] = tqdm(items, "studies", count, unit="study", disable=hidden)
+    return bar
 
 
 def _introduce(hello: Hello) -> None:

@@ -26,10 +26,8 @@ from lumbargrade.cli.places import PlaceOption
 from lumbargrade.files.urls import Url
 
 if TYPE_CHECKING:
-    from lumbargrade.batch.worker import Opened
+    from lumbargrade.batch.steps import Opened
     from lumbargrade.grading.predictor import Predictor
-    from lumbargrade.report.grading import ResultFolder
-    from lumbargrade.report.overview import GradingSummary
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +69,7 @@ class Options(ModelOptions):
     @property
     def in_batch(self) -> bool:
         """Whether workers grade, instead of this process."""
-        remote = any(isinstance(place, Url) for place in (*self.studies, self.out))
-        return remote or self.workers != 1 or self.launcher != "local"
+        return self.workers != 1 or self.launcher != "local"
 
 
 def run(options: Options) -> int:
@@ -90,35 +87,23 @@ def _run(options: Options) -> int:
     from lumbargrade.files.timing import stage
 
     with stage("start the program"):
-        from lumbargrade.dicom.find import find_studies
-        from lumbargrade.report.grading import ResultFolder
-        from lumbargrade.report.text import log_problems
+        from lumbargrade.batch.launch import Launch
+        from lumbargrade.batch.run import grade_studies
 
         _check(options)
-    if options.in_batch:
-        return _report(_grade_batch(options), options)
-    with stage("open the models"):
-        opened = _open_models(options)
-        predictor = opened.predictor
-    if predictor.about:
-        log.info("%s", predictor.about)
-    if not predictor.calibrated:
-        log.info("probabilities are not calibrated; `blend` and `recalibrate` fit a calibration")
-    with stage("scan the headers"):
-        found = find_studies(p for p in options.studies if isinstance(p, Path))
-    log_problems(log, found.problems)
-    assert isinstance(options.out, Path)
-    options.out.mkdir(parents=True, exist_ok=True)
-    results = ResultFolder(
-        options.out, found, opened.how, restart=options.restart, pictures=options.pictures
+    launch = Launch(
+        options.workers,
+        ray=options.launcher == "ray",
+        ray_address=options.ray_address,
+        gpu=options.names_models and options.device != "cpu",
     )
-    _grade(results, predictor, check_points=options.check_points)
-    with stage("write the overview"):
-        summary = results.finish()
-    return _report(summary, options)
-
-
-def _report(summary: GradingSummary, options: Options) -> int:
+    summary = grade_studies(
+        partial(_open_models, options.absolute() if options.in_batch else options),
+        options.studies,
+        options.out,
+        launch=launch if options.in_batch else None,
+        restart=options.restart,
+    )
     log.info("%s", summary.text())
     if options.json:
         print(json.dumps(summary.as_dict()))
@@ -127,49 +112,9 @@ def _report(summary: GradingSummary, options: Options) -> int:
     return 0 if summary.complete else 1
 
 
-def _grade(results: ResultFolder, predictor: Predictor, *, check_points: bool) -> None:
-    """Grade all studies; the next is read and the last is written meanwhile."""
-    from lumbargrade.dicom.study import read_found
-    from lumbargrade.domain.errors import BadDicom, NothingDone
-    from lumbargrade.files.overlap import WriteBehind, read_ahead
-    from lumbargrade.grading.study import grade_study
-
-    waiting = results.waiting()
-    with WriteBehind() as writer:
-        for one, reading in read_ahead(waiting, lambda following: read_found(following.study)):
-            try:
-                study = reading.result()
-                prediction = grade_study(study, predictor, check_points=check_points)
-            except (BadDicom, NothingDone) as error:
-                results.fail(one, error)
-                continue
-            write = partial(results.write, flip=predictor.flips, about=predictor.about)
-            writer.submit(partial(write, one, study, prediction))
-
-
-def _grade_batch(options: Options) -> GradingSummary:
-    """Grade by several workers."""
-    from lumbargrade.batch.launch import Launch
-    from lumbargrade.batch.run import grade_batch
-
-    launch = Launch(
-        options.workers,
-        ray=options.launcher == "ray",
-        ray_address=options.ray_address,
-        gpu=options.names_models and options.device != "cpu",
-    )
-    return grade_batch(
-        partial(_open_models, options.absolute()),
-        options.studies,
-        options.out,
-        launch=launch,
-        restart=options.restart,
-    )
-
-
 def _open_models(options: Options) -> Opened:
     """Open the models, as each process does that grades."""
-    from lumbargrade.batch.worker import Opened
+    from lumbargrade.batch.steps import Opened
     from lumbargrade.files.mirror import local_copy
     from lumbargrade.grading.predictor import recalibrated
 

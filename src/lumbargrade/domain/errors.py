@@ -88,6 +88,8 @@ def one_line(error: BaseException) -> str:
 
 
 def described(error: Exception) -> str:
-    """What an error says, on one line; an unexpected error is named by its type."""
+    """What an error says; an unexpected one on one line, with its type."""
+    if isinstance(error, LumbargradeError):
+        return str(error)
     name, text = type(error).__name__, one_line(error)
-    return text if text == name or isinstance(error, LumbargradeError) else f"{name}: {text}"
+    return text if text == name else f"{name}: {text}"

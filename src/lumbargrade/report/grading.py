@@ -1,21 +1,16 @@
-"""Result folder of a grading run: a folder per study, and the overview of all studies."""
+"""Result of one study of a grading run: its folder, its fingerprint, and why there is none."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
-
 from lumbargrade import __version__
-from lumbargrade.dicom.find import FoundStudies, FoundStudy
-from lumbargrade.dicom.study import Study
-from lumbargrade.domain.errors import BadDicom, BadInput, Problem, UsageError
+from lumbargrade.dicom.find import FoundStudy
+from lumbargrade.domain.errors import BadInput, Problem, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import Grade
@@ -24,9 +19,6 @@ from lumbargrade.grading.findings_file import GradedStudy, read_findings
 from lumbargrade.report.overview import (
     FURTHER_PAGE,
     SUMMARY_FILE,
-    GradingSummary,
-    Overview,
-    StudyEntry,
 )
 from lumbargrade.report.page import PAGE_FILE
 from lumbargrade.report.study import (
@@ -34,123 +26,12 @@ from lumbargrade.report.study import (
     MEASUREMENTS_FILE,
     TABLE_FILE,
     grade_counts,
-    write_study,
 )
 from lumbargrade.report.text import log_problems
 
 log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 100
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A study that waits to be graded.
-
-    Attributes:
-        folder: name of the folder for its results.
-        study: its files.
-        fingerprint: identifies its images and the models.
-    """
-
-    folder: str
-    study: FoundStudy
-    fingerprint: str
-
-
-class ResultFolder:
-    """Writes the results of a grading run: a folder for each study, and an overview.
-
-    Results that an earlier run made from the same images with the same models are kept.
-
-    Args:
-        out: an existing folder; gets a folder per study and, if at least one study was graded,
-            ``index.html``, ``findings.csv`` and ``summary.json``.
-        found: the studies.
-        models: fingerprint of the models and of their use.
-        restart: grade all studies again.
-        pictures: draw pictures of the findings.
-
-    Raises:
-        UsageError: if the results of a study would be written into a folder of images.
-    """
-
-    def __init__(
-        self,
-        out: Path,
-        found: FoundStudies,
-        models: str,
-        *,
-        restart: bool,
-        pictures: bool = True,
-    ) -> None:
-        self.out, self.found, self.restart, self.pictures = out, found, restart, pictures
-        self._models = models
-        self._folders = result_folders(found.studies, out)
-        self._overview = Overview(out)
-        self._failed = [p for p in found.problems if not p.file]
-
-    def waiting(self) -> Iterator[Waiting]:
-        """Iterate over the studies that need grading, with a progress bar."""
-        hidden = True if len(self._folders) < 2 else None
-        with logging_redirect_tqdm():
-            for folder, study in tqdm(
-                self._folders.items(), desc="studies", unit="study", disable=hidden
-            ):
-                try:
-                    fingerprint = result_fingerprint(self._models, study.fingerprint())
-                except BadDicom as error:
-                    self.fail(Waiting(folder, study, ""), error)
-                    continue
-                one = Waiting(folder, study, fingerprint)
-                known = None if self.restart else known_result(self.out / folder, fingerprint)
-                if known is None:
-                    yield one
-                else:
-                    self._overview.add(StudyEntry.of(folder, known, reused=True))
-
-    def write(
-        self,
-        one: Waiting,
-        study: Study,
-        prediction: StudyPrediction,
-        *,
-        flip: bool,
-        about: str = "",
-    ) -> None:
-        """Write the results of a study and log a summary.
-
-        Args:
-            one: from `waiting`.
-            study: its volumes, for the pictures.
-            prediction: all 25 findings, graded or absent.
-            flip: whether any model was also run on mirrored volumes (flip averaging).
-            about: what a reader must know of the models; see `Predictor.about`.
-        """
-        where = self.out / one.folder
-        graded = write_study(
-            where,
-            study,
-            prediction,
-            flip=flip,
-            about=about,
-            fingerprint=one.fingerprint,
-            pictures=self.pictures,
-        )
-        self._overview.add(StudyEntry.of(one.folder, graded))
-        log_graded(prediction, where)
-
-    def fail(self, one: Waiting, error: Exception) -> None:
-        """Record and log a study that could not be graded."""
-        where = self.out / one.folder
-        earlier = where if (where / FINDINGS_FILE).exists() else None
-        self._failed.append(failure(one.study.study_id, one.study.folder, error, earlier))
-        log.error("%s", self._failed[-1])
-
-    def finish(self) -> GradingSummary:
-        """Write the overview, if any study was graded, and return the summary."""
-        files = [p for p in self.found.problems if p.file]
-        return self._overview.finish(list(self._folders), self._failed, files)
 
 
 def known_result(where: Path, fingerprint: str) -> GradedStudy | None:
@@ -174,18 +55,16 @@ def log_graded(prediction: StudyPrediction, where: Place) -> None:
     log_problems(log, prediction.problems)
 
 
-def failure(
-    study_id: str, images: Place, error: Exception, earlier: Place | None = None
-) -> Problem:
+def failure(study_id: str, images: Place, what: str, earlier: Place | None = None) -> Problem:
     """Return why a study could not be graded.
 
     Args:
         study_id: the study.
         images: its folder or URL.
-        error: what went wrong.
+        what: what went wrong.
         earlier: the folder of results of an earlier run, if there are any.
     """
-    what = str(error).removeprefix(f"study {study_id}: ")
+    what = what.removeprefix(f"study {study_id}: ")
     if earlier is not None:
         what += f"; {earlier} still has the findings of an earlier run"
     advice = f"`lumbargrade inspect {images}` tells what is there"
@@ -202,18 +81,6 @@ def result_fingerprint(models: str, images: str) -> str:
         images: fingerprint of the study's files.
     """
     return hashlib.sha256(f"{__version__}|{models}{images}".encode()).hexdigest()
-
-
-def result_folders(studies: Sequence[FoundStudy], out: Path) -> dict[str, FoundStudy]:
-    """Return a unique folder name for every study; see `folder_names`.
-
-    Raises:
-        UsageError: if the results of a study would be written into a folder of images.
-    """
-    names = folder_names([study.study_id for study in studies])
-    for name, study in zip(names, studies, strict=True):
-        require_no_images(out / name, study)
-    return dict(zip(names, studies, strict=True))
 
 
 def require_no_images(target: Path, study: FoundStudy) -> None:
