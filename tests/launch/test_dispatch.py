@@ -198,6 +198,12 @@ def test_a_job_that_is_finished_when_the_time_is_over_counts() -> None:
     assert list(jobs.values()).count(GivenUp(OUT_OF_TIME)) == 2
 
 
+def test_a_job_whose_workers_die_is_given_up_in_the_end() -> None:
+    deaths = [event for n in (1, 2, 3) for event in (Ready(n, "hello"), Died(n, "died"))]
+    why = GivenUp("died; given up after 3 attempts")
+    assert ended(Listed(*deaths), 1, 1, Limits()) == [(0, why)]
+
+
 def test_models_that_cannot_be_opened_again_give_up_what_is_left() -> None:
     lost = [NotOpened(number, BadModel("the file is gone")) for number in range(2, 6)]
     crew = Listed(Ready(1, "hello"), Done(1, 0), Died(1, "died"), *lost)

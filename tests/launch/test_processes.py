@@ -97,6 +97,17 @@ def test_what_keeps_workers_from_starting_stops_the_run() -> None:
     assert not multiprocessing.active_children()
 
 
+def test_ctrl_c_of_the_terminal_does_not_reach_the_workers() -> None:
+    with closing(ProcessCrew(open_doubling, 1)) as crew:
+        dispatch: Dispatch[int, int] = Dispatch(crew, 1)
+        dispatch.start()
+        (process,) = multiprocessing.active_children()
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        assert list(dispatch.run([1])) == [(1, 2)]
+        assert multiprocessing.active_children() == [process]
+
+
 DRIVER = """
 import sys
 from small_jobs import open_doubling
