@@ -47,9 +47,14 @@ def slope(runs: Sequence[Run], name: str) -> tuple[float, float]:
     return float(start), float(per)
 
 
-def tables(runs: Sequence[Run]) -> str:
-    """Every run, the growth with the number of studies, and the cost of a study, in Markdown."""
-    parts = [_run_table(runs)]
+def tables(runs: Sequence[Run], *, wall: bool = True) -> str:
+    """Every run, the growth with the number of studies, and the cost of a study, in Markdown.
+
+    Args:
+        runs: what was measured.
+        wall: whether wall time says anything.
+    """
+    parts = [_run_table(runs, wall=wall)]
     grown = {key: row for key, row in lines(runs).items() if len({r.studies for r in row}) > 1}
     if grown:
         parts += [_growth_table(grown), _cost_table(runs, grown)]
@@ -64,18 +69,15 @@ def _name(line: Line) -> str:
     return f"{workers} {where if workers > 1 else where.removesuffix('s')}"
 
 
-def _run_table(runs: Sequence[Run]) -> str:
-    header = ("grade", "studies", "CPU s / study", "wall s / study", "driver MiB", "worker MiB")
-    cells = [
-        [
-            *(_name(line), str(run.studies)),
-            *(number(run.cpu_s / run.studies), number(run.wall_s / run.studies)),
-            *(number(run.driver_mib), number(run.worker_mib)),
-        ]
-        for line, row in lines(runs).items()
-        for run in row
-    ]
-    return markdown_table(header, cells)
+def _run_table(runs: Sequence[Run], *, wall: bool) -> str:
+    header = ["grade", "studies", "CPU s / study", "driver MiB", "worker MiB"]
+    cells = []
+    for line, row in lines(runs).items():
+        for run in row:
+            cell = [_name(line), str(run.studies), number(run.cpu_s / run.studies)]
+            cell += [number(run.driver_mib), number(run.worker_mib)]
+            cells.append([*cell, *([number(run.wall_s / run.studies)] if wall else [])])
+    return markdown_table([*header, *(["wall s / study"] if wall else [])], cells)
 
 
 def _growth_table(grown: dict[Line, list[Run]]) -> str:
@@ -164,7 +166,7 @@ def efficiency(runs: Sequence[Run]) -> dict[str, list[tuple[int, float, float]]]
     return found
 
 
-def draw(runs: Sequence[Run], out: Path) -> None:
+def draw(runs: Sequence[Run], out: Path, *, wall: bool = True) -> None:
     """Plot time and memory against studies, and efficiency against workers."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.4))
     for colour, (line, row) in zip(_COLOURS * len(runs), lines(runs).items(), strict=False):
@@ -178,8 +180,9 @@ def draw(runs: Sequence[Run], out: Path) -> None:
         if line != ("local", 1):
             middle.plot(studies, workers, "s:", color=colour, label=f"{_name(line)}: a worker")
     for colour, (launcher, points) in zip(_COLOURS, efficiency(runs).items(), strict=False):
-        counts, wall, cpu = zip(*points, strict=True)
-        right.plot(counts, wall, "o-", color=colour, label=f"{launcher}: wall time")
+        counts, times, cpu = zip(*points, strict=True)
+        if wall:
+            right.plot(counts, times, "o-", color=colour, label=f"{launcher}: wall time")
         right.plot(counts, [1 / c for c in cpu], "s:", color=colour, label=f"{launcher}: CPU time")
         right.set_xticks(counts)
     left.set_ylabel("CPU seconds")
@@ -198,14 +201,14 @@ def draw(runs: Sequence[Run], out: Path) -> None:
     plt.close(figure)
 
 
-def write_page(runs: Sequence[Run], machine: str) -> None:
+def write_page(runs: Sequence[Run], machine: str, *, wall: bool = True) -> None:
     """Rewrite the figures of docs/scaling.md."""
-    shown = [f"Measured on {machine}", tables(runs)]
+    busy = "" if wall else " Other work used the machine at the same time."
+    shown = [f"Measured on {machine}{busy}", tables(runs, wall=wall)]
     for launcher, points in efficiency(runs).items():
-        workers, wall, cpu = points[-1]
-        shown.append(
-            f"{_name((launcher, workers))} against {_name((launcher, points[0][0]))}: efficiency "
-            f"{ratio(wall)} in wall time; CPU time per study {ratio(cpu)} times."
-        )
+        workers, times, cpu = points[-1]
+        said = f"efficiency {ratio(times)} in wall time; " if wall else ""
+        names = [_name((launcher, count)) for count in (workers, points[0][0])]
+        shown.append(f"{' against '.join(names)}: {said}CPU time {ratio(cpu)} times.")
     write_text(PAGE, with_figures(PAGE, "\n\n".join(shown)))
-    draw(runs, PLOT)
+    draw(runs, PLOT, wall=wall)
