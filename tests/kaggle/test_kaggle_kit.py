@@ -23,7 +23,13 @@ from lumbargrade.grading.blend_file import (
 from lumbargrade.grading.ensembles import load_blend
 from lumbargrade.grading.model_record import record_of
 from lumbargrade.inference.model_folder import read_meta
-from lumbargrade.kaggle.kit import Chosen, copy_models, require_slug, write_notebook
+from lumbargrade.kaggle.kit import (
+    Chosen,
+    copy_models,
+    require_slug,
+    requirements_of,
+    write_notebook,
+)
 from lumbargrade.kaggle.notebook import notebook_of
 from lumbargrade.kaggle.own_wheel import read_project
 from lumbargrade.scoring.blend_weights import Origin
@@ -167,5 +173,12 @@ def test_cells_of_a_script() -> None:
     assert (third["source"], third["metadata"], third["outputs"]) == (["B = 2"], {}, [])
 
 
-def test_torch_is_never_in_the_requirements_of_a_kit() -> None:
-    assert "torch" in read_project().of_extra("train")
+def test_models_with_torch_weights_need_timm_and_others_do_not(model: Path, tmp_path: Path) -> None:
+    kit = tmp_path / "kit"
+    copy_models(Chosen([model]), kit)
+    project = read_project()
+    assert [r.name for r in requirements_of(kit, project)] == ["safetensors", "timm"]
+    assert all(r.marker is None and r.specifier for r in requirements_of(kit, project))
+    (weights,) = kit.rglob("model.safetensors")
+    weights.rename(weights.with_name("model.onnx"))
+    assert requirements_of(kit, project) == []

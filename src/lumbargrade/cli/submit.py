@@ -12,8 +12,9 @@ OUT.findings.csv holds the models' predictions with their points.
 
 No study can prevent the submission. If OUT does not exist, a complete submission is written at the
 start, with all rows filled, and updated every few minutes; an OUT that exists is replaced at the
-end. Studies are predicted in a process of their own. A study that fails, crashes its process twice
-or takes longer than --study-limit is filled and named. After --time-limit, the rest is filled.
+end. Studies are predicted in a process of their own. A study that fails, crashes its process three
+times or takes longer than --study-limit is filled and named. After --time-limit, the rest is
+filled.
 """
 
 from __future__ import annotations
