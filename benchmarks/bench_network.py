@@ -34,5 +34,12 @@ def bench_training_step(measure: child.Measure, tiny: bool) -> None:
 
 
 @training
-def bench_training_step_with_gradient_checkpoints(measure: child.Measure, tiny: bool) -> None:
-    measure(literal.prepared, "checkpointed", True, tiny)
+def bench_training_step_in_half_the_memory(measure: child.Measure, tiny: bool) -> None:
+    """As with ``train.max_memory``: blocks are recomputed until half of the memory is enough."""
+    measure(literal.prepared, "0.4", True, tiny)
+
+
+@training
+def bench_training_step_in_the_least_memory(measure: child.Measure, tiny: bool) -> None:
+    """As with ``network.checkpoint_gradients``: all blocks are recomputed."""
+    measure(literal.prepared, "least", True, tiny)

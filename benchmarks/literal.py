@@ -18,6 +18,7 @@ from lumbargrade.inference.base import MASK_STRIDE
 from lumbargrade.models.registry import get_task
 from lumbargrade.models.series_task import Batch
 from lumbargrade.networks.one_stage import OneStageOutput
+from lumbargrade.networks.recompute import activations, fewest, peak_of, recomputing, units
 
 RECIPE = "one-stage-nfn-fixed/pvt_v2_b4-decoder3d-01"
 
@@ -70,22 +71,24 @@ def batch_of(depth: int, size: int) -> Batch:
     )
 
 
-def work_of(implementation: str, trains: bool, encoder: str = "") -> Callable[[Any], Any]:
+def work_of(
+    implementation: str, trains: bool, largest: Batch, encoder: str = ""
+) -> Callable[[Any], Any]:
     """A function from a batch to the output of one step on it.
 
     The learning rate is 0, so that every step does the same work on the same weights.
 
     Args:
-        implementation: ``ours``, ``checkpointed`` or ``literal``.
+        implementation: ``ours``, ``literal``, ``least`` (recomputes all blocks), or a share of the
+            memory of ``ours`` such as ``0.5``, within which blocks are recomputed.
         trains: whether the step is a training step, or inference.
+        largest: the batch for which the blocks are chosen.
         encoder: a timm name instead of the recipe's encoder.
     """
     torch.manual_seed(0)
     recipe = load_recipe(RECIPE)
-    settings = replace(recipe.network, checkpoint_gradients=implementation == "checkpointed")
     recipe = replace(
         recipe,
-        network=settings,
         encoder=replace(recipe.encoder, name=encoder or recipe.encoder.name, pretrained=False),
     )
     task = get_task(recipe)
@@ -94,6 +97,7 @@ def work_of(implementation: str, trains: bool, encoder: str = "") -> Callable[[A
         # the specification says nothing of memory layouts, so torch's own
         network = network.to(memory_format=torch.contiguous_format)
     optimiser = torch.optim.AdamW(network.parameters(), lr=0.0)
+    blocks = units(network)
 
     def forward(batch: Any) -> Any:
         if implementation == "literal":
@@ -104,9 +108,24 @@ def work_of(implementation: str, trains: bool, encoder: str = "") -> Callable[[A
         with torch.inference_mode():
             return forward(batch)
 
+    def choose(batch: Any) -> tuple[str, ...]:
+        """The blocks that are recomputed, as training chooses them for a budget."""
+        if implementation in ("ours", "literal"):
+            return ()
+        if implementation == "least":
+            return tuple(blocks)
+        parts = activations(network, lambda: task.loss(forward(batch), batch))
+        fixed = 4 * sum(p.nbytes for p in network.parameters())  # with gradients and moments
+        budget = float(implementation) * (fixed + peak_of(parts, ()))
+        found = fewest(parts, budget - fixed)
+        return tuple(blocks) if found is None else found  # weights alone need more, if tiny
+
+    chosen = [blocks[name] for name in choose(largest)] if trains else []
+
     def train(batch: Any) -> Any:
         optimiser.zero_grad()
-        output = forward(batch)
+        with recomputing(chosen):
+            output = forward(batch)
         task.loss(output, batch).total.backward()
         optimiser.step()
         return output
@@ -120,7 +139,7 @@ def prepared(implementation: str, trains: str, tiny: str) -> Callable[[], object
     A step on a small volume comes first: it starts threads and makes the optimiser's state.
     """
     small = tiny == "True"
-    work = work_of(implementation, trains == "True", "pvt_v2_b0" if small else "")
-    work(batch_of(2, 64))
     batch = batch_of(*((3, 64) if small else (15, 320)))
+    work = work_of(implementation, trains == "True", batch, "pvt_v2_b0" if small else "")
+    work(batch_of(2, 64))
     return lambda: work(batch)

@@ -189,8 +189,8 @@ def test_augmented_samples_of_both_libraries_have_one_form():
 @pytest.mark.parametrize("trains", [False, True])
 def test_the_literal_network_is_ours_by_value(trains):
     batch = literal.batch_of(3, 64)
-    kinds = ("ours", "literal", "checkpointed") if trains else ("ours", "literal")
-    ours, *others = (literal.work_of(k, trains, "pvt_v2_b0")(batch) for k in kinds)
+    kinds = ("ours", "literal", "0.5", "least") if trains else ("ours", "literal")
+    ours, *others = (literal.work_of(k, trains, batch, "pvt_v2_b0")(batch) for k in kinds)
     for other in others:
         for part in ("grade", "log_grade", "xy", "z"):
             torch.testing.assert_close(

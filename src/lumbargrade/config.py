@@ -7,6 +7,7 @@ saved with every model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from importlib import resources
@@ -27,9 +28,9 @@ ViewName = Literal["sagittal_t1", "sagittal_t2", "axial_t2"]
 
 @dataclass(frozen=True)
 class Range:
-    """The valid numbers of a setting; they are the same for all tasks."""
+    """The valid values of a setting; they are the same for all tasks."""
 
-    holds: Callable[[float], bool]
+    holds: Callable[[Any], bool]
     advice: str
 
 
@@ -44,6 +45,28 @@ Share = Annotated[float, Range(lambda value: 0 <= value <= 1, "give a number fro
 Scale = Annotated[float, Range(lambda value: value > -1, "give more than -1")]
 Rate = Annotated[float, Range(lambda value: value > 0, "give rates above 0")]
 Epoch = Annotated[int, Range(lambda value: value >= 1, "give epochs from 1 on")]
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kMGT])(i?)B\s*")
+
+
+def bytes_of(size: str) -> int:
+    """Convert a size such as ``16GB`` (16 * 10^9 bytes) or ``16GiB`` (16 * 2^30) to bytes.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    if not (found := _SIZE.fullmatch(size)):
+        raise UsageError(f"{size!r} is no size; give a number with kB, MB, GB or TB")
+    step = 1024 if found[3] else 1000
+    factor: int = step ** (1 + "kMGT".index(found[2]))
+    return round(float(found[1]) * factor)
+
+
+def _is_size(text: str) -> bool:
+    return not text or (_SIZE.fullmatch(text) is not None and bytes_of(text) > 0)
+
+
+Memory = Annotated[str, Range(_is_size, "give a size such as 16GB, or nothing")]
 
 
 @dataclass(frozen=True)
@@ -86,7 +109,8 @@ class NetworkConfig:
     shared_encoder: bool = False
     """two_stage: share one encoder and decoder between all views"""
     checkpoint_gradients: bool = False
-    """recompute activations in the backward pass: needs less memory and more time"""
+    """recompute the activations of all blocks in the backward pass: least memory, more time;
+    train.max_memory recomputes only as many as needed"""
 
 
 @dataclass(frozen=True)
@@ -268,6 +292,12 @@ class TrainConfig:
     """number of processes that load samples; 0: load in the training process"""
     threads: Count = 0
     """number of CPU threads of torch; 0: as many as torch chooses"""
+    max_memory: Memory = ""
+    """memory that training may use, such as 16GB: GPU memory, or on a CPU the memory of the process
+    without its workers. As few activations as possible are recomputed to stay below it; results are
+    the same. Empty: nothing is recomputed"""
+    compile: bool = False
+    """compile the blocks of the network with torch.compile; results differ by rounding"""
     seed: Count = 42
     """random seed of weights, sample order and augmentation"""
 

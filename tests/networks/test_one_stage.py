@@ -178,43 +178,6 @@ def test_decoder_statistics_in_training_are_those_of_one_volume() -> None:
     torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
 
 
-def _step(network: OneStageNetwork) -> dict[str, Tensor]:
-    """Outputs, gradients and buffers after one training step."""
-    output = network.train()(images(), COUNTS)
-    maps = output.volume_heatmaps or (output.plane_heatmaps,)
-    total = output.log_grade[..., 2].mean() + output.xy.mean()
-    (total + sum(m.square().mean() for m in maps)).backward()
-    gradients = {f"grad {n}": p.grad for n, p in network.named_parameters() if p.grad is not None}
-    assert len(gradients) > 20
-    return {"grade": output.grade, **gradients, **dict(network.named_buffers())}
-
-
-@pytest.mark.parametrize("decoder", ["2d", "3d"])
-@pytest.mark.parametrize("encoder", [ENCODERS[0], ENCODERS[-2]], ids=lambda e: e.name)
-def test_gradient_checkpoints_change_memory_only(encoder: EncoderConfig, decoder: str) -> None:
-    plain = _step(small(encoder, decoder))
-    thrifty = _step(small(encoder, decoder, checkpoint_gradients=True))
-    assert plain.keys() == thrifty.keys()
-    for name, value in plain.items():
-        torch.testing.assert_close(thrifty[name], value, atol=1e-5, rtol=1e-3, msg=name)
-
-
-def test_gradient_checkpoints_keep_fewer_activations() -> None:
-    kept = {}
-    for recompute in (False, True):
-        network = small(ENCODERS[-2], "3d", checkpoint_gradients=recompute).train()
-        sizes = []
-
-        def pack(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
-            sizes.append(tensor.numel())
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            network(images(), COUNTS)
-        kept[recompute] = sum(sizes)
-    assert kept[True] < 0.3 * kept[False]
-
-
 def test_the_averaged_plane_stays_inside_the_volume() -> None:
     network = small(ENCODERS[0], "2d", neighbours=50).eval()
     with torch.inference_mode():

@@ -49,6 +49,11 @@ class Batch:
     grade: Tensor
     samples: list[SampleMeta]
 
+    @property
+    def slices_seen(self) -> int:
+        """Number of slices that the encoder sees."""
+        return len(self.slices)
+
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch with its tensors on another device."""
         return replace(

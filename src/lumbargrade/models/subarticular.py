@@ -40,6 +40,11 @@ class CropBatch:
     owner: list[tuple[int, int]]
     samples: list[SampleMeta]
 
+    @property
+    def slices_seen(self) -> int:
+        """Number of slices that the encoder sees."""
+        return int(self.valid.sum())
+
     def to(self, device: torch.device | str) -> CropBatch:
         """Return the batch with its tensors on another device."""
         return replace(

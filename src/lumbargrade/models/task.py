@@ -78,6 +78,9 @@ class TaskBatch(Protocol):
 
     @property
     def samples(self) -> list[SampleMeta]: ...
+    @property
+    def slices_seen(self) -> int:
+        """Number of slices that encoders see."""
 
     def to(self, device: torch.device | str) -> Self:
         """Return the batch with its tensors on another device."""

@@ -49,6 +49,11 @@ class StudyBatch:
     grade: Tensor
     samples: list[SampleMeta]
 
+    @property
+    def slices_seen(self) -> int:
+        """Number of slices that the encoders see; those of T2 crops are counted for both sides."""
+        return sum(int(valid.sum()) for valid in self.valid.values())
+
     def to(self, device: torch.device | str) -> StudyBatch:
         """Return the batch with its tensors on another device."""
         return replace(

@@ -125,9 +125,8 @@ def build_trunk(
         UsageError: if settings do not fit together.
         BadModel: if requested pretrained weights are not available.
     """
-    recompute = network.checkpoint_gradients
-    body = make_encoder(encoder, pretrained, recompute=recompute)
-    return CropTrunk(body, UNetDecoder(body.channels, network.widths, 2, recompute=recompute))
+    body = make_encoder(encoder, pretrained)
+    return CropTrunk(body, UNetDecoder(body.channels, network.widths, 2))
 
 
 def build_crop_network(

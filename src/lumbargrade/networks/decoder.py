@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.networks.encoder import recomputed
 
 
 class ConvBlock(nn.Sequential):
@@ -56,7 +55,6 @@ class UNetDecoder(nn.Module):
         dimensions: 2 decodes every slice separately; 3 decodes the slices as one volume.
         depths: for 3 dimensions, the odd kernel size along the slices in each block; empty means
             3 for all. A block of depth 1 uses 2-D convolutions on each slice.
-        recompute: recompute activations inside a block in the backward pass, to save memory.
 
     Raises:
         UsageError: if the number of widths does not fit the number of stages.
@@ -69,7 +67,6 @@ class UNetDecoder(nn.Module):
         dimensions: Literal[2, 3],
         *,
         depths: Sequence[int] = (),
-        recompute: bool = False,
     ) -> None:
         super().__init__()
         if len(widths) != len(channels) - 1:
@@ -91,15 +88,13 @@ class UNetDecoder(nn.Module):
         )
         self.width = widths[-1]
         self._deep = tuple(depth > 1 for depth in depths)
-        self._recompute = recompute
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Decode maps (D, C, h, w), fine to coarse, to one map (D, width, h, w) of the finest."""
-        recompute = self._recompute and torch.is_grad_enabled()
         *skips, x = maps
         for block, skip, deep in zip(self.blocks, reversed(skips), self._deep, strict=True):
             inputs = (as_volume(x), as_volume(skip)) if deep else (x, skip)
-            x = recomputed(block, block, *inputs) if recompute else block(*inputs)
+            x = block(*inputs)
             x = x[0].transpose(0, 1) if deep else x
         return x
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from lumbargrade.config import EncoderConfig
 from lumbargrade.domain.errors import BadModel, UsageError
@@ -48,21 +45,18 @@ def _download(name: str) -> dict[str, Tensor]:
     return weights
 
 
-def make_encoder(
-    config: EncoderConfig, pretrained: bool | None = None, *, recompute: bool = False
-) -> Encoder:
+def make_encoder(config: EncoderConfig, pretrained: bool | None = None) -> Encoder:
     """Build the encoder of a recipe and load its pretrained weights.
 
     Args:
         config: timm name and settings of the encoder.
         pretrained: whether to start from pretrained weights; None follows the recipe.
-        recompute: recompute activations in the backward pass, to save memory.
 
     Raises:
         UsageError: if timm does not know the name, or the network lacks the strides.
         BadModel: if requested pretrained weights are not available.
     """
-    encoder = build_encoder(config, recompute=recompute)
+    encoder = build_encoder(config)
     if config.pretrained if pretrained is None else pretrained:
         load_pretrained(encoder, config)
     return encoder
@@ -113,7 +107,6 @@ class Encoder(nn.Module):
         stem: name in ``model`` of the first convolution.
         channels: channels of each feature map, fine to coarse.
         strides: stride of each feature map, fine to coarse.
-        recompute: recompute activations in the backward pass, to save memory.
     """
 
     def __init__(
@@ -122,29 +115,25 @@ class Encoder(nn.Module):
         stem: str,
         channels: Sequence[int],
         strides: Sequence[int],
-        *,
-        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.channels = tuple(channels)
         self.strides = tuple(strides)
-        self._stem = f"{stem}.weight"
-        self._recompute = recompute
+        self.stem = stem
         self._batch_norm = any(isinstance(m, _BatchNorm) for m in model.modules())
 
     def forward(self, slices: Tensor) -> list[Tensor]:
         """Encode slices uint8 (N, H, W) to maps (N, channels[i], H/strides[i], W/strides[i]).
 
-        In evaluation, and in training without BatchNorm, slices are independent of each other; they
-        are then encoded in chunks if that saves memory.
+        Without gradients, slices that are independent of each other (all but those of BatchNorm in
+        training) are encoded in chunks, which saves memory.
         """
-        recompute = self._recompute and torch.is_grad_enabled()
         independent = not (self.training and self._batch_norm)
-        if independent and (recompute or not torch.is_grad_enabled()):
-            parts = [self._run(chunk, recompute) for chunk in torch.split(slices, CHUNK)]
+        if independent and not torch.is_grad_enabled():
+            parts = [self._features(chunk) for chunk in torch.split(slices, CHUNK)]
             return [torch.cat(maps) for maps in zip(*parts, strict=True)]
-        return self._run(slices, recompute)
+        return list(self._features(slices))
 
     def grey_network(self) -> nn.Module:
         """Return a copy of the timm network that takes one channel, (N, 1, H, W) from -1 to 1.
@@ -152,21 +141,17 @@ class Encoder(nn.Module):
         Its first convolution has the summed weights of `Encoder`. Exported networks use it.
         """
         model = copy.deepcopy(self.model)
-        stem = model.get_submodule(self._stem.removesuffix(".weight"))
+        stem = model.get_submodule(self.stem)
         assert isinstance(stem, nn.Conv2d)
         stem.weight = nn.Parameter(stem.weight.detach().sum(dim=1, keepdim=True))
         stem.in_channels = 1
         return model
 
-    def _run(self, slices: Tensor, recompute: bool) -> list[Tensor]:
-        return list(
-            recomputed(self, self._features, slices) if recompute else self._features(slices)
-        )
-
     def _features(self, slices: Tensor) -> tuple[Tensor, ...]:
         x = scaled(slices)
-        stem = self.model.get_parameter(self._stem).sum(dim=1, keepdim=True)
-        return tuple(functional_call(self.model, {self._stem: stem}, (x,), tie_weights=False))
+        name = f"{self.stem}.weight"
+        stem = self.model.get_parameter(name).sum(dim=1, keepdim=True)
+        return tuple(functional_call(self.model, {name: stem}, (x,), tie_weights=False))
 
 
 def scaled(slices: Tensor) -> Tensor:
@@ -204,40 +189,7 @@ class WholeModel(nn.Module):
         return maps
 
 
-def recomputed(module: nn.Module, function: Any, *inputs: Any) -> Any:
-    """Call ``function(*inputs)`` and recompute its activations in the backward pass.
-
-    ``module`` holds the BatchNorm layers that ``function`` uses; their running statistics are
-    updated only once per batch, as without recomputation.
-    """
-    contexts = partial(_contexts, module)
-    return checkpoint(function, *inputs, use_reentrant=False, context_fn=contexts)
-
-
-def _contexts(module: nn.Module) -> tuple[Any, Any]:
-    return nullcontext(), _frozen_statistics(module)
-
-
-@contextmanager
-def _frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of all BatchNorm layers in ``module`` unchanged in the block."""
-    layers = [m for m in module.modules() if isinstance(m, _BatchNorm)]
-    momenta = [layer.momentum for layer in layers]
-    batches = [layer.num_batches_tracked for layer in layers]
-    before = [None if n is None else n.clone() for n in batches]
-    for layer in layers:
-        layer.momentum = 0.0
-    try:
-        yield
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        for number, old in zip(batches, before, strict=True):
-            if number is not None and old is not None:
-                number.copy_(old)
-
-
-def build_encoder(config: EncoderConfig, *, recompute: bool = False) -> Encoder:
+def build_encoder(config: EncoderConfig) -> Encoder:
     """Build an encoder with random weights; `load_pretrained` fills them.
 
     Raises:
@@ -257,13 +209,11 @@ def build_encoder(config: EncoderConfig, *, recompute: bool = False) -> Encoder:
         raise UsageError(f"encoder {config.name!r} cannot be built: {error}") from None
     stem = str(model.pretrained_cfg["first_conv"])
     if not config.whole_model:
-        return Encoder(
-            model, _flat(model, stem), model.feature_info.channels(), strides, recompute=recompute
-        )
+        return Encoder(model, _flat(model, stem), model.feature_info.channels(), strides)
     picked = _indices(config.name, [f["reduction"] for f in model.feature_info], strides)
     channels = [model.feature_info[i]["num_chs"] for i in picked]
     whole = WholeModel(model, picked)
-    return Encoder(whole, f"model.{stem}", channels, strides, recompute=recompute)
+    return Encoder(whole, f"model.{stem}", channels, strides)
 
 
 def _feature_info(name: str) -> list[dict[str, Any]]:

@@ -256,15 +256,12 @@ def build_network(
         UsageError: if settings do not fit together.
         BadModel: if requested pretrained weights are not available.
     """
-    recompute = network.checkpoint_gradients
-    body = make_encoder(encoder, pretrained, recompute=recompute)
+    body = make_encoder(encoder, pretrained)
     if network.decoder == "3d":
-        decoder = UNetDecoder(
-            body.channels, network.widths, 3, depths=network.depths, recompute=recompute
-        )
+        decoder = UNetDecoder(body.channels, network.widths, 3, depths=network.depths)
         volume_head = VolumeHead(decoder.width, targets, network.features)
         return channels_last(VolumeNetwork(body, decoder, volume_head))
-    decoder = UNetDecoder(body.channels, network.widths, 2, recompute=recompute)
+    decoder = UNetDecoder(body.channels, network.widths, 2)
     head = PlaneHead(decoder.width, targets, network.hidden, network.neighbours)
     return channels_last(PlaneNetwork(body, decoder, head))
 

@@ -32,6 +32,7 @@ from lumbargrade.models.task import LossTerms, Row, TaskBatch
 from lumbargrade.training.initial import initial_weights
 from lumbargrade.training.learner import NONFINITE_FILE, Learner, refuse_nonfinite
 from lumbargrade.training.loader import epoch_batches, training_loader
+from lumbargrade.training.memory import StepMemory, compile_blocks
 from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
 from lumbargrade.training.schedule import Position, plan_of
 from lumbargrade.training.state import (
@@ -127,6 +128,15 @@ class FoldTrainer:
         network = network.to(self.device)
         dtype = amp_dtype(self.config, self.device)
         self.learner = Learner(network, self.config, self.device, dtype)
+        if self.config.compile:
+            compile_blocks(self.learner.network)
+        self.memory = StepMemory(
+            self.learner,
+            self.config.max_memory,
+            recipe.network.checkpoint_gradients,
+            lambda batch: self._terms(batch).total,
+            self._label,
+        )
         self.signals = StopSignals(self._label)
 
     def _need(self, rows: Sequence[Row], purpose: str) -> None:
@@ -307,15 +317,20 @@ class FoldTrainer:
         learner.set_rate(lr)
         if progress.step == first:
             learner.forget_gradients()
-        with autocast(self.device, learner.dtype):
-            output = self.task.forward(learner.network, batch)
-        terms = self.task.loss(output, batch)
+        with self.memory.around(batch):
+            terms = self._terms(batch)
         if not torch.isfinite(terms.total):
             refuse_nonfinite(self.folder, self._label, batch, terms, self._place(progress))
         learner.add_gradients(terms.total / (end - first))
         if progress.step + 1 == end:
             learner.move()
         return terms
+
+    def _terms(self, batch: TaskBatch) -> LossTerms:
+        """Run the forward pass and the loss of a batch on the device."""
+        with autocast(self.device, self.learner.dtype):
+            output = self.task.forward(self.learner.network, batch)
+        return self.task.loss(output, batch)
 
     def _place(self, progress: Progress) -> dict[str, Any]:
         """Return recipe, fold, epoch and step of the current batch."""

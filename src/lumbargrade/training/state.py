@@ -77,7 +77,7 @@ class Progress:
 def stamp_of(recipe: Recipe, files: Mapping[str, str], fold: int, data: str) -> str:
     """Return the SHA-256 of all that must not change when a run is resumed.
 
-    The number of epochs, the epochs to keep and the number of processes may change.
+    The number of epochs, the epochs to keep, the number of processes and the memory may change.
 
     Args:
         recipe: the recipe.
@@ -94,8 +94,12 @@ def stamp_of(recipe: Recipe, files: Mapping[str, str], fold: int, data: str) -> 
         train=replace(recipe.train, workers=0, threads=0, epochs=0, keep=(), keep_every=0),
     )
     plain = recipe_to_dict(settings)
+    # runs of versions without these keys are resumed too
+    del plain["train"]["max_memory"]
+    if not recipe.train.compile:
+        del plain["train"]["compile"]
     if not recipe.init:
-        del plain["init"]  # runs of versions without this key are resumed too
+        del plain["init"]
     text = json.dumps([plain, fold, data])
     return hashlib.sha256(text.encode()).hexdigest()
 
