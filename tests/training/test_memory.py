@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from lumbargrade.config import Phase, Recipe, bytes_of, load_recipe, recipe_from_dict, recipe_to_dict
+from lumbargrade.config import (
+    Phase,
+    Recipe,
+    bytes_of,
+    load_recipe,
+    recipe_from_dict,
+    recipe_to_dict,
+)
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.networks import recompute
@@ -200,6 +207,9 @@ def test_the_budget_may_change_when_a_run_is_resumed() -> None:
     assert stamp_of(compiled, {}, 0, "data") not in stamps
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute:UserWarning"
+)  # torch's own, while it compiles
 def test_compiled_blocks_train_the_same_weights_up_to_rounding(
     store: VolumeStore, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
