@@ -108,6 +108,19 @@ def test_headers_beyond_the_limit_are_read_again(two: Path, reads: Counter[Path]
     assert set(reads) == set(ben.files)
 
 
+def test_many_headers_are_read_by_several_processes_with_the_same_result(
+    two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (two / "ben" / "broken.dcm").write_bytes(b"no image")
+    write_noise_study(two / "plain" / "carl", (T1,), named=False)
+    alone = find_studies([two, two / "anna"])
+    monkeypatch.setattr("lumbargrade.dicom.find._FEW", 3)
+    several = find_studies([two, two / "anna"], workers=2)
+    assert several == alone
+    assert len(several.studies) == 3
+    assert [s.scan for s in several.studies] == [None] * 3
+
+
 def test_a_study_without_headers_is_a_few_kilobytes_and_can_be_sent(two: Path) -> None:
     anna, _ = find_studies([two], most_headers=0).studies
     sent = pickle.dumps(anna)

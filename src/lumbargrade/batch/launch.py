@@ -29,6 +29,12 @@ class Launch:
     ray_address: str = ""
     gpu: bool = False
 
+    @property
+    def readers(self) -> int:
+        """Number of processes of this machine that read headers before any study is graded."""
+        cores = os.cpu_count() or 1
+        return cores if self.ray else min(self.workers or cores, cores)
+
     @contextmanager
     def crew(self, start: OpenWorker, jobs: int) -> Generator[tuple[Crew, int]]:
         """Yield a crew and how many workers it should have; all workers end with the block.

@@ -25,7 +25,7 @@ from lumbargrade.batch.steps import (
     StudyOutcome,
     failed,
 )
-from lumbargrade.dicom.find import MOST_HEADERS, FoundStudy, find_studies
+from lumbargrade.dicom.find import FoundStudies, FoundStudy, find_studies
 from lumbargrade.domain.errors import BadInput, Problem, UsageError
 from lumbargrade.files.overlap import WriteBehind, read_ahead
 from lumbargrade.files.timing import stage
@@ -78,8 +78,11 @@ def grade_studies(
         shared = out.resolve() if launch is not None and isinstance(out, Path) else out
         results = Results(shared, scratch)
         with stage("scan the headers"):
-            # headers cannot be sent to workers, which read those of their study again
-            jobs, problems = _find(studies, out, scratch, 0 if opened is None else MOST_HEADERS)
+            if launch is None:
+                find = find_studies
+            else:  # headers cannot be sent to workers, which read those of their study again
+                find = partial(find_studies, most_headers=0, workers=launch.readers)
+            jobs, problems = _find(find, studies, out, scratch)
         log_problems(log, problems)
         _require_writable(out)
         with results.overview() as overview:
@@ -96,7 +99,10 @@ def grade_studies(
 
 
 def _find(
-    studies: Sequence[Place], out: Place, scratch: Path, most_headers: int
+    find: Callable[[Iterable[Path]], FoundStudies],
+    studies: Sequence[Place],
+    out: Place,
+    scratch: Path,
 ) -> tuple[list[StudyJob], list[Problem]]:
     """Find all studies; each gets a folder name of its own.
 
@@ -104,7 +110,7 @@ def _find(
         UsageError: if results would be written into a folder of images.
     """
     local = [place for place in studies if isinstance(place, Path)]
-    here = find_studies(local, most_headers=most_headers)
+    here = find(local)
     found: list[FoundStudy | RemoteStudy] = list(here.studies)
     problems = list(here.problems)
     for url in studies:

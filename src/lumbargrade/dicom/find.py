@@ -14,6 +14,7 @@ from tqdm import tqdm
 from lumbargrade.dicom.kinds.classify import KINDS_VERSION
 from lumbargrade.dicom.rules import READER_VERSION
 from lumbargrade.dicom.scan import (
+    Places,
     Read,
     Scan,
     image_places,
@@ -22,14 +23,17 @@ from lumbargrade.dicom.scan import (
     series_of,
     study_folder,
 )
-from lumbargrade.dicom.slices import SliceHeader
 from lumbargrade.domain.errors import BadDicom, Problem
+from lumbargrade.files.pool import run_jobs
 
 #: Images whose headers stay in memory until their study is read: a few hundred studies.
 MOST_HEADERS = 20_000
 
 #: Versions of the reader and of what decides the kinds of series, for fingerprints.
 READER = f"reader {READER_VERSION}, kinds {KINDS_VERSION}\n"
+
+#: More files than this are read by several processes, which take a few seconds to start.
+_FEW = 5000
 
 #: Seconds until the progress bar of reading headers is shown.
 _PATIENCE = 3.0
@@ -110,7 +114,9 @@ class FoundStudies:
     problems: tuple[Problem, ...]
 
 
-def find_studies(paths: Iterable[Path], *, most_headers: int = MOST_HEADERS) -> FoundStudies:
+def find_studies(
+    paths: Iterable[Path], *, most_headers: int = MOST_HEADERS, workers: int = 1
+) -> FoundStudies:
     """Sort all DICOM files below some folders (or single files) into studies, by their headers.
 
     Files of one study may be spread over several paths. A file below two paths is read and counted
@@ -121,8 +127,10 @@ def find_studies(paths: Iterable[Path], *, most_headers: int = MOST_HEADERS) -> 
         paths: folders and files.
         most_headers: number of images whose headers are kept for `read_found`; those of further
             files are read again.
+        workers: number of processes that read the headers of many files; headers that they read
+            are not kept.
     """
-    finder = _Finder(most_headers)
+    finder = _Finder(most_headers, workers)
     for path in dict.fromkeys(p.resolve() for p in paths):
         finder.search(path)
     return finder.found()
@@ -131,8 +139,8 @@ def find_studies(paths: Iterable[Path], *, most_headers: int = MOST_HEADERS) -> 
 class _Finder:
     """Collects the studies of some paths; see `find_studies`."""
 
-    def __init__(self, most_headers: int) -> None:
-        self.spare = most_headers
+    def __init__(self, most_headers: int, workers: int) -> None:
+        self.spare, self.workers = most_headers, workers
         #: folder -> name of a usable file -> key of its study
         self.usable: dict[str, dict[str, str]] = {}
         self.errors: dict[Path, list[Problem]] = {}
@@ -153,6 +161,8 @@ class _Finder:
             return
         bad, usable = [], 0
         count = sum(len(names) for _, names in listed)
+        if self.workers > 1 and count > _FEW:
+            self._read_in_parallel(listed)
         with tqdm(
             total=count, desc="headers", unit="file", disable=None, delay=_PATIENCE
         ) as progress:
@@ -171,23 +181,38 @@ class _Finder:
 
     def _is_usable(self, folder: str, name: str) -> bool:
         """Read a file unless it has been read, and say whether it has an image."""
-        known = self.usable.setdefault(folder, {})
-        file = Path(folder, name)
-        if name in known:
+        if name in self.usable.setdefault(folder, {}):
             return True
+        file = Path(folder, name)
         if file in self.errors:
             return False
-        headers, errors = read = read_file(file)
-        if not headers:
-            self.errors[file] = errors
-            return False
-        key = _study_key(headers[0])
-        known[name] = sys.intern(key)
-        self.ids.setdefault(key, headers[0].study_uid or study_folder(headers[0]).name)
-        self.spare -= len(headers)
-        if self.spare >= 0:
+        read = read_file(file)
+        self._note(folder, name, _looked(read))
+        self.spare -= len(read[0])
+        if read[0] and self.spare >= 0:
             self.kept[file] = read
-        return True
+        return bool(read[0])
+
+    def _read_in_parallel(self, listed: Places) -> None:
+        """Read all files that have not been read; their headers are not kept."""
+        new = []
+        for folder, names in listed:
+            known = self.usable.setdefault(folder, {})
+            unread = [n for n in names if n not in known and Path(folder, n) not in self.errors]
+            if unread:
+                new.append((folder, unread))
+        looks = run_jobs(_look_at, new, self.workers, task="headers", unit="folder")
+        for (folder, names), found in zip(new, looks, strict=True):
+            for name, look in zip(names, found, strict=True):
+                self._note(folder, name, look)
+
+    def _note(self, folder: str, name: str, look: _Look) -> None:
+        if isinstance(look, list):
+            self.errors[Path(folder, name)] = look
+            return
+        key, study_id = look
+        self.usable[folder][name] = sys.intern(key)
+        self.ids.setdefault(key, study_id)
 
     def found(self) -> FoundStudies:
         places: dict[str, dict[str, list[str]]] = {key: {} for key in self.ids}
@@ -207,8 +232,25 @@ class _Finder:
         return FoundStudies(tuple(studies), (*self.problems, *unowned))
 
 
-def _study_key(header: SliceHeader) -> str:
-    return header.study_uid or str(study_folder(header))
+#: Key and id of the study of a file, or why it cannot be used.
+_Look = tuple[str, str] | list[Problem]
+
+
+def _look_at(place: tuple[str, list[str]]) -> list[_Look]:
+    """Read files of a folder; what is told of them is small, and so is sent to another process."""
+    folder, names = place
+    known: dict[_Look, _Look] = {}
+    looks = [_looked(read_file(Path(folder, name))) for name in names]
+    # equal texts of a message are sent once if they are one object
+    return [look if isinstance(look, list) else known.setdefault(look, look) for look in looks]
+
+
+def _looked(read: Read) -> _Look:
+    headers, errors = read
+    if not headers:
+        return errors
+    folder = study_folder(headers[0])
+    return headers[0].study_uid or str(folder), headers[0].study_uid or folder.name
 
 
 def _reasons(problems: Sequence[Problem]) -> str:

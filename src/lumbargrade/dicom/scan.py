@@ -99,7 +99,11 @@ def scan_folder(
     return FoundSeries(study_id, series_id, kind, tuple(mine), rules, folder, tuple(problems))
 
 
-def image_places(path: Path) -> list[tuple[str, list[str]]]:
+#: Folders with the names of files.
+Places = list[tuple[str, list[str]]]
+
+
+def image_places(path: Path) -> Places:
     """The folders below a path, with the names of their files; names are short, paths are not."""
     if not path.exists():
         raise BadDicom(f"{path}: no such file or folder")
