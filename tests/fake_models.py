@@ -67,7 +67,7 @@ class FakePredictor:
         return "fake"
 
 
-def open_fake(notes: Path, seconds: float = 0.0) -> Opened:
+def open_fake(notes: Path, place: int = 0, *, seconds: float = 0.0) -> Opened:
     return Opened(FakePredictor(notes, seconds), "fake", check_points=False)
 
 
@@ -75,7 +75,8 @@ def graded(
     images: Path, notes: Path, *, launch: Launch | None = TWO, seconds: float = 0.0
 ) -> GradingSummary:
     """Grade studies by a batch; the results go to the folder ``out`` of the test."""
-    return grade_studies(partial(open_fake, notes, seconds), [images], notes / "out", launch=launch)
+    opener = partial(open_fake, notes, seconds=seconds)
+    return grade_studies(opener, [images], notes / "out", launch=launch)
 
 
 def calls(notes: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lumbargrade.config import load_recipe
 from lumbargrade.domain.errors import UsageError
@@ -29,6 +30,7 @@ from lumbargrade.grading.ensembles import (
     load_blend,
     open_ensembles,
     opened_for_submission,
+    use_gpu,
 )
 from lumbargrade.grading.model_record import ModelRecord, record_of
 from lumbargrade.grading.predictor import Predictor
@@ -237,6 +239,18 @@ def test_the_any_severe_correction_raises_one_level_of_the_submission_only() -> 
         assert finding.calibrated == made.findings[target].calibrated
     assert set(raised) == set(CANAL[:3])
     assert opened_for_submission(lambda: Ensemble([]), 0).corrected(made) is made
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(0, []), (1, []), (3, [1, 2, 0, 1])])
+def test_processes_of_a_machine_use_its_gpus_in_turn(
+    monkeypatch: pytest.MonkeyPatch, count: int, chosen: list[int]
+) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    for place in range(5):  # the first uses the GPU that it finds
+        use_gpu(place)
+    assert used == chosen
 
 
 def test_either_models_or_a_blend(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ Item = TypeVar("Item")
 
 
 def grade_studies(
-    open_models: Callable[[], Opened],
+    open_models: Callable[[int], Opened],
     studies: Sequence[Place],
     out: Place,
     *,
@@ -57,7 +57,8 @@ def grade_studies(
     run graded from the same images with the same models are kept.
 
     Args:
-        open_models: called once in each worker; a function of a module, or a partial of one.
+        open_models: called once in each worker with the worker's place (see `OpenWorker`); a
+            function of a module, or a partial of one.
         studies: folders and files of this machine, and URLs (see `find_remote`).
         out: gets a folder per study and the overview.
         launch: how many workers, and where; None: this process grades.
@@ -70,7 +71,7 @@ def grade_studies(
     opened = None
     if launch is None:
         with stage("open the models"):
-            opened = open_models()
+            opened = open_models(0)
         _introduce(opened.hello)
     with TemporaryDirectory(prefix="lumbargrade-") as folder:
         scratch = Path(folder)
@@ -198,7 +199,7 @@ def _grade_by_workers(
 
 
 def open_worker(
-    open_models: Callable[[], Opened], results: Results, restart: bool, place: int
+    open_models: Callable[[int], Opened], results: Results, restart: bool, place: int
 ) -> tuple[Hello, Callable[[StudyJob], StudyOutcome]]:
     """Open the models of a worker; return what it says of itself, and its work.
 
@@ -208,7 +209,7 @@ def open_worker(
         restart: also grade studies again that an earlier run graded.
         place: of the worker.
     """
-    opened = open_models()
+    opened = open_models(place)
     steps = Steps(opened, results, restart=restart)
 
     def work(job: StudyJob) -> StudyOutcome:

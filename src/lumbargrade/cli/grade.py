@@ -112,23 +112,26 @@ def _run(options: Options) -> int:
     return 0 if summary.complete else 1
 
 
-def _open_models(options: Options) -> Opened:
+def _open_models(options: Options, place: int) -> Opened:
     """Open the models, as each process does that grades."""
     from lumbargrade.batch.steps import Opened
     from lumbargrade.files.mirror import local_copy
     from lumbargrade.grading.predictor import recalibrated
 
     calibration = None if options.calibration is None else local_copy(options.calibration)
-    predictor = recalibrated(_open(options), calibration)
+    predictor = recalibrated(_open(options, place), calibration)
     how = f"{options.check_points}|{options.pictures}|{predictor.fingerprint()}"
     return Opened(predictor, how, options.check_points, options.pictures)
 
 
-def _open(options: Options) -> Predictor:
+def _open(options: Options, place: int) -> Predictor:
     """Open the models that are given, or the starter."""
     from lumbargrade.starter.model import open_starter
 
     if options.names_models:
+        from lumbargrade.grading.ensembles import use_gpu
+
+        use_gpu(place)
         return options.open_trained()
     return open_starter(shift=options.shift_levels)
 

@@ -262,19 +262,18 @@ def load_blend(
 
 
 def opened_for_submission(
-    open_models: Callable[[], Ensemble | BlendedEnsembles], number: int
+    open_models: Callable[[], Ensemble | BlendedEnsembles], place: int
 ) -> SubmissionModels:
     """Open models for a submission, with a blend's any-severe correction for the official score.
 
     Args:
         open_models: opens them.
-        number: of this process, from 0; if there are several GPUs, each process uses one.
+        place: see `use_gpu`.
 
     Raises:
         UsageError, BadModel: like ``open_models``.
     """
-    if number:
-        _use_gpu(number)
+    use_gpu(place)
     models = open_models()
 
     def corrected(prediction: StudyPrediction) -> StudyPrediction:
@@ -286,14 +285,20 @@ def opened_for_submission(
     return SubmissionModels(models, constants, corrected)
 
 
-def _use_gpu(number: int) -> None:
-    """Choose the GPU of this process, if there are several and torch is installed."""
+def use_gpu(place: int) -> None:
+    """Choose the GPU of this process, if there are several and torch is installed.
+
+    Args:
+        place: of the process among those of this machine, from 0; they use the GPUs in turn.
+    """
+    if not place:
+        return
     try:
         import torch
     except ModuleNotFoundError:  # then all models are exported ones, which run on the CPU
         return
     if (count := torch.cuda.device_count()) > 1:
-        torch.cuda.set_device(number % count)
+        torch.cuda.set_device(place % count)
 
 
 def files_fingerprint(models: Iterable[Path]) -> str:
