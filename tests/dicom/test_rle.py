@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydicom.uid import RLELossless
 
-from lumbargrade.dicom.pixels import DECODER, read_pixels
+from lumbargrade.dicom.decoders import RLE_DECODER
+from lumbargrade.dicom.pixels import read_pixels
 from lumbargrade.dicom.slices import read_headers
 from lumbargrade.domain.errors import BadDicom
 
@@ -36,7 +37,7 @@ def test_pixels_are_those_that_were_encoded(kind, shape, share, seed):
     info = np.iinfo(kind)
     pixels = rng.integers(info.min, info.max, shape, endpoint=True).astype(kind)
     pixels[rng.random(shape) < share] = 5  # runs, also across the ends of rows
-    ours, _ = DECODER.as_array(compressed(pixels), decoding_plugin="packbits")
+    ours, _ = RLE_DECODER.as_array(compressed(pixels), decoding_plugin="packbits")
     assert ours.dtype == pixels.dtype
     np.testing.assert_array_equal(ours, pixels)
 
@@ -55,4 +56,4 @@ def test_a_frame_of_other_width_than_its_header_says_is_refused():
     data = compressed(np.zeros((8, 8), np.uint16))
     data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
     with pytest.raises(RuntimeError, match="2 RLE segments, but 1 bytes"):
-        DECODER.as_array(data, decoding_plugin="packbits")
+        RLE_DECODER.as_array(data, decoding_plugin="packbits")

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lumbargrade.dicom.reader import to_uint8
+from lumbargrade.dicom.scaling import Grey, Image, scaled_volume, to_uint8
+from lumbargrade.domain.volume import padded
 
 
 def published(stack: list[np.ndarray]) -> list[np.ndarray]:
@@ -57,3 +58,59 @@ def test_signed_values_far_apart_do_not_overflow(kind):
 def test_a_stack_of_one_value_is_black():
     (scaled,) = to_uint8([np.full((5, 5), 700, np.uint16)])
     assert not scaled.any()
+
+
+GREYS = (
+    Grey(),
+    Grey(inverse=True),
+    Grey(slope=2.5, intercept=-100.25),
+    Grey(slope=-0.3, intercept=1e-3),
+    Grey(slope=0.1, intercept=7, inverse=True),
+)
+
+
+@given(
+    kind=st.sampled_from([np.uint8, np.int8, np.uint16, np.int16]),
+    greys=st.lists(st.sampled_from(GREYS), min_size=1, max_size=5),
+    spread=st.sampled_from([0, 1, 3, 100, 30000]),
+    pad=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_rescaled_values_scale_as_if_each_had_been_converted(kind, greys, spread, pad, seed):
+    """Slices of one group may have different slopes."""
+    rng, info = np.random.default_rng(seed), np.iinfo(kind)
+    low, high = max(-spread, info.min), min(spread, info.max)
+    shapes = [tuple(rng.integers(12, 30, 2)) for _ in greys]
+    stored = [rng.integers(low, high, s, endpoint=True).astype(kind) for s in shapes]
+    images = [Image(p, grey) for p, grey in zip(stored, greys, strict=True)]
+    height, width = np.max(shapes, axis=0)
+    values = [grey.of(p) for p, grey in zip(stored, greys, strict=True)]
+    if pad:
+        values = [padded(v, height, width) for v in values]
+    expected = [padded(p, height, width) for p in published(values)]
+    volume, _ = scaled_volume([images], pad_before_scaling=pad)
+    np.testing.assert_array_equal(volume, expected)
+
+
+def test_a_value_means_what_the_header_says():
+    stored = np.array([[0, 1], [2, 3]], np.int16)
+    assert Grey().of(stored) is stored
+    assert Grey(2.0, -1.0).of(stored).tolist() == [[-1, 1], [3, 5]]
+    assert Grey(2.0, -1.0, inverse=True).of(stored).tolist() == [[1, -1], [-3, -5]]
+    assert Grey(inverse=True).of(np.array([[65535]], np.uint16)).tolist() == [[-65535]]
+
+
+def test_digests_are_equal_for_duplicates_alone():
+    image = np.random.default_rng(0).integers(0, 4000, (64, 48)).astype(np.uint16)
+
+    def digest(*images):
+        return scaled_volume([images], pad_before_scaling=True)[1]
+
+    plain = digest(Image(image), Image(image[::-1]))
+    assert plain == digest(*(Image(i.astype(np.int16)) for i in (image, image[::-1])))
+    brighter = image.copy()
+    brighter[5, 5] += 1  # in a row that is not sampled
+    for other in (image[:, ::-1], image + 1, brighter):
+        assert plain != digest(Image(other), Image(image[::-1]))
+    assert plain != digest(Image(image[::-1]), Image(image))
+    assert plain != digest(Image(image, Grey(2.0)), Image(image[::-1]))

@@ -1,28 +1,28 @@
 """Decode with GDCM in a child process, because damaged files can crash GDCM.
 
 GDCM is the only permissively licensed decoder of lossless JPEG, and some damaged streams crash its
-process. The child starts when it is first needed. It reads one line of JSON per image (path,
-transfer syntax, frame) from its standard input. If it crashes, that file is an error, and the next
-file gets a new child. The child ends with its parent.
+process. The child starts when it is first needed. For each image it reads a line of JSON (transfer
+syntax, description of the pixels, number of bytes) and then the compressed bytes from its standard
+input. If it crashes, that file is an error, and the next file gets a new child. The child ends with
+its parent.
 """
 
 from __future__ import annotations
 
 import atexit
-import io
 import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Mapping
+from io import BufferedReader
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from lumbargrade.dicom.opening import DECODE_ERRORS
 from lumbargrade.domain.errors import one_line
 
-_PLUGIN = "gdcm"
 _OK = "ok"
 
 
@@ -33,15 +33,15 @@ class _Child:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def decode(self, path: Path, syntax: str, index: int | None) -> np.ndarray:
+    def decode(self, encapsulated: bytes, syntax: str, options: Mapping[str, Any]) -> np.ndarray:
         with self._lock:
             process = self._running()
             assert process.stdin is not None
             assert process.stdout is not None
             try:
-                # JSON keeps any path on one line of ASCII
-                request = json.dumps([str(path.resolve()), syntax, index])
+                request = json.dumps([syntax, dict(options), len(encapsulated)])
                 process.stdin.write(f"{request}\n".encode())
+                process.stdin.write(encapsulated)
                 process.stdin.flush()
             except OSError:  # a broken pipe; on Windows an invalid argument
                 self.close()
@@ -49,9 +49,12 @@ class _Child:
             answer = process.stdout.readline().decode().rstrip("\n")
             word, _, rest = answer.partition(" ")
             if word == _OK:
-                content = process.stdout.read(int(rest))
-                return np.asarray(np.load(io.BytesIO(content), allow_pickle=False))
-            if word:
+                kind, *shape = rest.split()
+                pixels = np.empty(tuple(map(int, shape)), kind)
+                stdout = cast(BufferedReader, process.stdout)
+                if stdout.readinto(pixels.data.cast("B")) == pixels.nbytes:
+                    return pixels
+            elif word:
                 raise RuntimeError(rest)
             self.close()
             raise RuntimeError("the decoder crashed")
@@ -79,34 +82,39 @@ _child = _Child()
 atexit.register(_child.close)
 
 
-def decode(path: Path, syntax: str, index: int | None = None) -> np.ndarray:
-    """The pixel array of a file, (rows, columns), decoded by GDCM in a child process.
+def decode(encapsulated: bytes, syntax: str, options: Mapping[str, Any]) -> np.ndarray:
+    """The pixel array of a frame, (rows, columns), decoded by GDCM in a child process.
 
     Args:
-        path: the file.
-        syntax: UID of the transfer syntax of its pixels; overrides that of the file.
-        index: which frame, from 0; None for a single-frame file.
+        encapsulated: the frame, encapsulated as in a file.
+        syntax: UID of its transfer syntax.
+        options: what describes the pixels, for pydicom's decoder.
 
     Raises:
         RuntimeError: if it cannot be decoded, or if the decoder crashed.
     """
-    return _child.decode(path, syntax, index)
+    return _child.decode(encapsulated, syntax, options)
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer each request with ``ok LENGTH`` and an array in npy format, or ``error REASON``."""
-    import pydicom
-    from pydicom.pixels.utils import pixel_array
+    """Answer each request with ``ok TYPE SHAPE`` and the pixels, or with ``error REASON``."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    from lumbargrade.dicom.decoders import JPEG_DECODERS
 
     for line in requests:
+        syntax, options, count = json.loads(line)
+        encapsulated = requests.read(count)
         try:
-            path, syntax, index = json.loads(line)
-            dataset = pydicom.dcmread(path, force=True)
-            dataset.file_meta.TransferSyntaxUID = syntax
-            pixels = pixel_array(dataset, index=index, decoding_plugin=_PLUGIN)
-            stored = io.BytesIO()
-            np.save(stored, pixels, allow_pickle=False)
-            answers.write(f"{_OK} {stored.tell()}\n".encode() + stored.getvalue())
+            try:
+                decoder = JPEG_DECODERS[syntax]
+                pixels, _ = decoder.as_array(encapsulated, decoding_plugin="codec", **options)
+            except DECODE_ERRORS:
+                decoder = get_decoder(syntax)
+                pixels, _ = decoder.as_array(encapsulated, decoding_plugin="gdcm", **options)
+            head = " ".join(map(str, (_OK, pixels.dtype.str, *pixels.shape)))
+            answers.write(f"{head}\n".encode())
+            answers.write(np.ascontiguousarray(pixels).data)
         except DECODE_ERRORS as error:
             answers.write(f"error {one_line(error)}\n".encode())
         answers.flush()

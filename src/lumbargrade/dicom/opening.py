@@ -245,7 +245,8 @@ def _first(value: Hashable) -> Hashable:
     return value
 
 
-def _pixel_module(dataset: FileDataset) -> tuple[_Element, ...]:
+def pixel_module(dataset: FileDataset) -> tuple[_Element, ...]:
+    """The elements that describe the pixels; equal ones are one object."""
     found: list[_Element] = []
     for tag in sorted(dataset.keys() & _PIXEL_MODULE):
         element: _Element = dataset.get_item(tag, keep_deferred=True)
@@ -284,7 +285,7 @@ def open_file(path: Path) -> tuple[FileDataset, PixelFile, list[str]]:
         # deferred values cannot be read later from a deflated file
         dataset = pydicom.dcmread(path, force=bare)
     # raw elements, before any is converted
-    module = _pixel_module(dataset)
+    module = pixel_module(dataset)
     own = dataset.keys() & _PIXELS
     pixels = tuple(dataset.get_item(tag, keep_deferred=True) for tag in own)
     remarks = ["has no DICOM preamble"] if bare else []

@@ -1,76 +1,40 @@
-"""Decode the pixels of an image: choose the decoder by the transfer syntax.
-
-RLE Lossless, the transfer syntax of the LSDC files, is decoded here several times faster than by
-pydicom.
-"""
+"""Read the pixels of an image; if they are compressed, choose a decoder by the transfer syntax."""
 
 from __future__ import annotations
 
 import hashlib
-import struct
+import os
 import warnings
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import repeat
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from pydicom.dataset import FileDataset
-from pydicom.pixels.decoders.base import Decoder, DecodeRunner, get_decoder
-from pydicom.pixels.utils import pixel_array
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.pixels.utils import as_pixel_options, pixel_array
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
     RLELossless,
 )
 
 from lumbargrade.dicom import isolated
-from lumbargrade.dicom.opening import DECODE_ERRORS
-from lumbargrade.dicom.slices import SliceHeader
+from lumbargrade.dicom.decoders import JPEG, RLE_DECODER
+from lumbargrade.dicom.opening import DECODE_ERRORS, PixelFile
+from lumbargrade.dicom.slices import PIXEL_TAG, SliceHeader
 from lumbargrade.domain.errors import BadDicom, one_line
-
-DECODER_DEPENDENCIES = {RLELossless: ("pillow",)}
-
-
-def is_available(uid: str) -> bool:
-    """Whether this module, as a plugin of pydicom, decodes a transfer syntax."""
-    return uid in DECODER_DEPENDENCIES
-
-
-def decode_frame(frame: bytes, runner: DecodeRunner) -> bytearray:
-    """Decode one grey RLE frame to little-endian bytes.
-
-    Raises:
-        ValueError: if the frame is truncated or contradicts its header.
-    """
-    pixels, width = runner.rows * runner.columns, runner.bits_allocated // 8
-    if len(frame) < 64:
-        raise ValueError("the RLE header is truncated")
-    count, *offsets = struct.unpack_from("<16L", frame)
-    if count != width or runner.samples_per_pixel != 1:
-        raise ValueError(f"{count} RLE segments, but {width} bytes per pixel")
-    ends = [*offsets[1:count], len(frame)]
-    decoded = np.empty((pixels, width), np.uint8)
-    # the first segment holds the most significant bytes
-    for byte, start, end in zip(reversed(range(width)), offsets, ends, strict=False):
-        plane = Image.frombytes("L", (pixels, 1), frame[start:end], "packbits", "L")
-        decoded[:, byte] = np.asarray(plane)[0]
-    return bytearray(decoded.data)
-
-
-#: A separate decoder, so that pydicom's own decoders stay unchanged.
-DECODER = Decoder(RLELossless)
-DECODER.add_plugin("packbits", (__name__, "decode_frame"))
-
 
 _JPEG2000 = (
     *(JPEG2000, JPEG2000Lossless),
@@ -79,76 +43,203 @@ _JPEG2000 = (
 
 #: Transfer syntax -> pydicom plugins that decode it in this process; the fastest is first.
 _PLUGINS: dict[str, tuple[tuple[Decoder, str], ...]] = {
-    RLELossless: ((DECODER, "packbits"), (get_decoder(RLELossless), "pydicom")),
+    RLELossless: ((RLE_DECODER, "packbits"), (get_decoder(RLELossless), "pydicom")),
     JPEGBaseline8Bit: ((get_decoder(JPEGBaseline8Bit), "pillow"),),
     **{uid: ((get_decoder(uid), "pyjpegls"),) for uid in JPEGLSTransferSyntaxes},
     **{uid: ((get_decoder(uid), "pylibjpeg"),) for uid in _JPEG2000},
 }
 
-#: Transfer syntaxes that GDCM decodes in a child process if no plugin above can.
-_ISOLATED = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
-
-
-def decoded(path: Path, dataset: FileDataset, frame: int = 0) -> NDArray[Any]:
-    """The pixel array of a parsed file, from the first decoder that succeeds.
-
-    Args:
-        path, dataset: the file.
-        frame: number of the frame, from 1; 0 for a single-frame file.
-
-    Raises:
-        one of `DECODE_ERRORS`: if no decoder succeeds.
-    """
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    index = frame - 1 if frame else None
-    failed: Exception | None = None
-    for decoder, plugin in _PLUGINS.get(syntax, ()):
-        try:
-            return np.asarray(decoder.as_array(dataset, index=index, decoding_plugin=plugin)[0])
-        except DECODE_ERRORS as error:
-            failed = error
-    if syntax in _ISOLATED:
-        return isolated.decode(path, str(syntax), index)
-    if failed is not None:
-        raise failed
-    # not Dataset.pixel_array, which keeps a copy and checks whether it is current
-    return np.asarray(pixel_array(dataset, index=index))
-
 
 #: Stored or rescaled values, (rows, columns), of any number type.
 Pixels = NDArray[Any]
 
+#: What describes the pixels of a file, as options of pydicom's decoders.
+Options = Mapping[str, Any]
 
-def read_pixels(header: SliceHeader) -> tuple[Pixels, tuple[str, ...]]:
-    """Decode a slice: its values, (rows, columns), and the decoder's warnings.
 
-    MONOCHROME1 values are negated, so that larger is brighter. Rescale slope and intercept are
-    applied unless they are 1 and 0. A multi-frame file is kept in memory: see :func:`release`.
+def read_pixels(header: SliceHeader, room: Pixels | None = None) -> tuple[Pixels, tuple[str, ...]]:
+    """Decode a slice: its values as stored, (rows, columns), and the decoder's warnings.
+
+    `Grey` says what the stored values mean. A multi-frame file is kept in memory: see
+    :func:`release`.
+
+    Args:
+        header: of the slice.
+        room: uncompressed pixels are read straight into this array if they fit; see `rooms_for`.
 
     Raises:
         BadDicom: if the pixels are truncated, damaged or in an unknown transfer syntax.
     """
-    pixels, caught = _decoded(header)
-    slope, intercept = header.rescale
-    if (slope, intercept) != (1.0, 0.0):
-        pixels = pixels * slope + intercept
-    if header.inverse:
-        pixels = np.negative(pixels, dtype=np.float64)
-    return pixels, caught
-
-
-def _decoded(header: SliceHeader) -> tuple[Pixels, tuple[str, ...]]:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            dataset = header.file.dataset(keep=header.frame > 0)
-            pixels = decoded(header.path, dataset, header.frame)
+            pixels = _ordinary(header, room)
+            if pixels is None:
+                caught.clear()
+                pixels = _any(header)
     except DECODE_ERRORS as error:
         raise BadDicom(f"{header.where}: cannot decode its pixels ({one_line(error)})") from None
     if pixels.shape != header.shape:
         what = f"decoded pixels have shape {pixels.shape}, but the header gives {header.shape}"
         raise BadDicom(f"{header.where}: {what}")
     return pixels, tuple(one_line(w.message) for w in caught if isinstance(w.message, Warning))
+
+
+def rooms_for(headers: Sequence[SliceHeader]) -> Iterable[Pixels | None]:
+    """An array for each slice, all in one block, if the slices are uncompressed and alike."""
+    alike = {(h.shape, h.file.syntax, h.file.module) for h in headers}
+    options = _options(headers[0].file) if len(alike) == 1 else None
+    if options is None or headers[0].file.syntax not in _NATIVE:
+        return repeat(None, len(headers))
+    return np.empty((len(headers), *headers[0].shape), _kind(options))
+
+
+def _any(header: SliceHeader) -> Pixels:
+    """The stored values of any file, decoded by pydicom from a data set."""
+    dataset = header.file.dataset(keep=header.frame > 0)
+    index = header.frame - 1 if header.frame else None
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax in _PLUGINS or syntax in JPEG:
+        return _decoded(syntax, dataset, {}, index)
+    # not Dataset.pixel_array, which keeps a copy and checks whether it is current
+    return np.asarray(pixel_array(dataset, index=index))
+
+
+def _ordinary(header: SliceHeader, room: Pixels | None) -> Pixels | None:
+    """The stored values of a single-frame file whose pixels are its end; None for any other file.
+
+    Only the pixels are read. If anything is unusual or fails, it is left to `_any`, which words the
+    error.
+    """
+    file = header.file
+    if header.frame or (options := _options(file)) is None:
+        return None
+    try:
+        if file.syntax in _NATIVE:
+            return _native(header, options, room)
+        if (stored := _stored(file)) is None or stored[-8:] != _DELIMITER:
+            return None
+        return _decoded(file.syntax, stored[:-8], options, None)
+    except DECODE_ERRORS:
+        return None
+
+
+#: Transfer syntaxes whose pixels are the stored bytes.
+_NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+#: The end of compressed pixels.
+_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
+def _options(file: PixelFile) -> Options | None:
+    """What describes a file's pixels; None unless they are ordinary: grey and deferred."""
+    if file.pixels is None or len(file.pixels) != 1 or not file.little:
+        return None
+    (element,) = file.pixels
+    deferred = isinstance(element, RawDataElement) and element.value is None
+    if not deferred or element.tag != PIXEL_TAG:
+        return None
+    try:
+        return _described(file.module)
+    except TypeError:  # a damaged file has a sequence among them, which cannot be hashed
+        return None
+
+
+@lru_cache(maxsize=256)
+def _described(module: tuple[RawDataElement, ...]) -> Options | None:
+    try:
+        options = as_pixel_options(Dataset({e.tag: e for e in module}))
+        bits, stored = options["bits_allocated"], options["bits_stored"]
+        whole = bits in (8, 16, 32) and 1 <= stored <= bits
+        grey = options["photometric_interpretation"] in ("MONOCHROME1", "MONOCHROME2")
+        single = options["samples_per_pixel"] == options["number_of_frames"] == 1
+        signed = options["pixel_representation"]
+    except DECODE_ERRORS:
+        return None
+    return options if whole and grey and single and signed in (0, 1) else None
+
+
+def _kind(options: Options) -> np.dtype[Any]:
+    return np.dtype(f"<{'ui'[options['pixel_representation']]}{options['bits_allocated'] // 8}")
+
+
+def _opened(file: PixelFile, reading: BinaryIO) -> int:
+    """Move to the pixels and return the number of bytes from there; 0 if the file has changed."""
+    status = os.fstat(reading.fileno())
+    element = cast(tuple[RawDataElement], file.pixels)[0]
+    if status.st_mtime != file.modified:
+        return 0
+    return status.st_size - reading.seek(element.value_tell)
+
+
+def _stored(file: PixelFile) -> bytes | None:
+    """The bytes from the start of the pixels to the end of the file; None if it has changed."""
+    with file.path.open("rb", buffering=0) as reading:
+        count = _opened(file, reading)
+        stored = reading.read(count) if count > 0 else b""
+    return stored if len(stored) == count else None
+
+
+def _native(header: SliceHeader, options: Options, room: Pixels | None) -> Pixels | None:
+    """Pixels that are stored as they are."""
+    kind = _kind(options)
+    if room is None or room.dtype != kind or room.shape != header.shape:
+        room = np.empty(header.shape, kind)
+    element = cast(tuple[RawDataElement], header.file.pixels)[0]
+    same = (options["rows"], options["columns"]) == header.shape
+    if not same or element.length != room.nbytes + room.nbytes % 2:
+        return None
+    with header.file.path.open("rb", buffering=0) as reading:
+        if _opened(header.file, reading) < element.length:
+            return None
+        if reading.readinto(room.data.cast("B")) != room.nbytes:
+            return None
+    unused = options["bits_allocated"] - options["bits_stored"]
+    if unused and not _within(room, options["bits_stored"]):
+        # the other bits may have an overlay, or no sign
+        np.left_shift(room, unused, out=room)
+        np.right_shift(room, unused, out=room)
+    return room
+
+
+def _within(pixels: Pixels, bits: int) -> bool:
+    """Whether all values are numbers of so many bits."""
+    signed = pixels.dtype.kind == "i"
+    low, high = (-(1 << bits - 1), 1 << bits - 1) if signed else (0, 1 << bits)
+    return bool(pixels.max() < high and (not signed or pixels.min() >= low))
+
+
+def _decoded(
+    syntax: str | None, source: Dataset | bytes, options: Options, index: int | None
+) -> Pixels:
+    """Compressed pixels from the first decoder that succeeds.
+
+    Args:
+        syntax: transfer syntax.
+        source: data set, or the encapsulated pixels alone.
+        options: what describes the pixels, if the source does not.
+        index: number of the frame, from 0; None for a single-frame file.
+
+    Raises:
+        one of `DECODE_ERRORS`: if no decoder succeeds.
+    """
+    failed: Exception = NotImplementedError(syntax)
+    for decoder, plugin in _PLUGINS.get(syntax or "", ()):
+        try:
+            pixels, _ = decoder.as_array(source, index=index, decoding_plugin=plugin, **options)
+            return np.asarray(pixels)
+        except DECODE_ERRORS as error:
+            failed = error
+    if syntax is None or syntax not in JPEG:
+        raise failed
+    if isinstance(source, Dataset):
+        options = as_pixel_options(source)
+        source = cast(bytes, source["PixelData"].value)
+    if index is not None or "extended_offsets" in options:
+        names = ("number_of_frames", "extended_offsets")
+        frame = get_frame(source, index or 0, **{n: options[n] for n in names if n in options})
+        source = encapsulate([frame])
+        options = {k: v for k, v in options.items() if k not in names} | {"number_of_frames": 1}
+    return isolated.decode(source, syntax, options)
 
 
 def release(headers: Iterable[SliceHeader]) -> None:
@@ -169,7 +260,7 @@ def pixel_digest(header: SliceHeader, *, stored: bool) -> bytes:
         BadDicom: if the pixels cannot be read.
     """
     if not stored:
-        pixels, _ = _decoded(header)
+        pixels, _ = read_pixels(header)
         return hashlib.sha256(np.ascontiguousarray(pixels, np.int64).tobytes()).digest()
     try:
         return hashlib.sha256(header.file.dataset()["PixelData"].value).digest()

@@ -85,11 +85,17 @@ def parallel(headers: Sequence[SliceHeader]) -> list[list[SliceHeader]]:
     return list(groups.values())
 
 
+_AXES = ("position", "row", "column")
+
+
 def centres(headers: Iterable[SliceHeader]) -> FloatArray:
     """The centre of every image, LPS mm, (N, 3)."""
-    return np.array(
-        [h.plane.to_patient(((h.shape[1] - 1) / 2, (h.shape[0] - 1) / 2)) for h in headers]
-    )
+    several = list(headers)
+    planes = [h.plane for h in several]
+    last = np.array([h.shape for h in several], float) - 1
+    y, x = (last / 2 * [p.spacing for p in planes]).T[..., None]
+    position, row, column = (np.array([getattr(p, n) for p in planes], float) for n in _AXES)
+    return np.asarray(position + x * row + y * column)
 
 
 def projections(group: Sequence[SliceHeader]) -> FloatArray:

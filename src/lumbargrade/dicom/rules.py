@@ -153,8 +153,9 @@ def single_place(headers: Sequence[SliceHeader]) -> bool:
     """Whether there are several slices, all at one place, so that they are not a volume."""
     if len(headers) < 2:
         return False
-    plane_of, first = planes(headers), headers[0]
-    return all(plane_of[h] == plane_of[first] and same_place(h, first) for h in headers)
+    if not all(same_place(h, headers[0]) for h in headers):
+        return False
+    return len(set(planes(headers).values())) == 1
 
 
 def one_place(headers: Sequence[SliceHeader]) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from lumbargrade.dicom.frames import frame_headers, is_enhanced
@@ -21,8 +27,10 @@ from lumbargrade.dicom.opening import (
     PixelFile,
     is_resource_fork,
     open_file,
+    pixel_module,
     shared,
 )
+from lumbargrade.dicom.ordinary import PIXEL_DATA, elements_of
 from lumbargrade.domain.errors import BadDicom, one_line
 from lumbargrade.domain.geometry import SlicePlane
 
@@ -35,6 +43,8 @@ _FARTHEST, _WIDEST = 1e5, 1e2
 _LARGEST_RESCALE = 1e9
 
 Axis = tuple[float, float, float]
+
+PIXEL_TAG = BaseTag(PIXEL_DATA)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +113,8 @@ def read_headers(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
         The images that can be used, and the errors of the file and its frames. An error names the
         file and the value (NotDicom: not a DICOM file; NotImage: a DICOM file without an image).
     """
+    if (ordinary := _ordinary(path)) is not None:
+        return [ordinary], []
     usable: list[SliceHeader] = []
     errors: list[BadDicom] = []
     try:
@@ -119,6 +131,86 @@ def read_headers(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
     except DECODE_ERRORS as error:
         errors.append(BadDicom(f"{path}: damaged or unreadable header ({one_line(error)})"))
     return usable, errors
+
+
+def _ordinary(path: Path) -> SliceHeader | None:
+    """The header of an ordinary file without remarks or errors; None for any other file.
+
+    Most values are those of the slice before; only the others are read.
+    """
+    found = elements_of(path)
+    alike = None if found is None else _alike(found.meta, found.series, found.implicit)
+    own = None if alike is None or found is None else _own_values(found.image)
+    if found is None or alike is None or own is None:
+        return None
+    uid, number, position, acquired = own
+    if max(map(abs, position)) > _FARTHEST:
+        return None
+    plane = replace(alike.plane, position=position)
+    pixels = RawDataElement(
+        *(PIXEL_TAG, found.pixels or None, found.length, None),
+        *(found.place, found.implicit, True),
+    )
+    file = replace(alike.file, path=path, modified=found.modified, pixels=(pixels,))
+    return replace(
+        alike,
+        path=path,
+        sop_uid=uid,
+        header_number=number,
+        instance_number=number or 0,
+        plane=plane,
+        file=file,
+        acquired=acquired,
+    )
+
+
+@lru_cache(maxsize=256)
+def _alike(meta: bytes, series: bytes, implicit: bool) -> SliceHeader | None:
+    """What slices with these elements have in common; None if there are remarks or errors.
+
+    The elements are parsed and checked as those of any file, at the origin of the patient.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(BytesIO(b"\0" * 128 + b"DICM" + meta + series))
+            module = pixel_module(dataset)
+            dataset.ImagePositionPatient = [0, 0, 0]
+            dataset[PIXEL_TAG] = RawDataElement(PIXEL_TAG, "OW", 0, b"", 0, implicit, True)
+            header = Header(Path(), dataset)
+            _check_purpose(header)
+            syntax = shared(dataset.file_meta.TransferSyntaxUID)
+            file = PixelFile(header.path, syntax, implicit, True, None, module, ())
+            checked = _checked(header, file)
+    except (BadDicom, *DECODE_ERRORS):
+        return None
+    return None if checked.remarks else checked
+
+
+#: Values as nearly all files store them: UID, whole number, three numbers, date or time.
+_UID, _WHOLE, _TIME = (re.compile(p) for p in (rb"[0-9.]*\0?", rb"[0-9]{0,9} ?", rb"[0-9.]* ?"))
+_THREE = re.compile(rb" ?\\".join([rb"(-?[0-9]+(?:\.[0-9]*)?(?:e[-+]?[0-9]+)?)"] * 3) + b" ?")
+
+_TEXTS = (
+    *("SOPInstanceUID", "InstanceNumber"),
+    *("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime"),
+)
+
+_OwnValues = tuple[str, int | None, Axis, str]
+
+
+def _own_values(image: Mapping[str, bytes]) -> _OwnValues | None:
+    """SOPInstanceUID, InstanceNumber, position and time of acquisition; None if one is unusual."""
+    uid, number, whole, *parts = (image.get(keyword, b"") for keyword in _TEXTS)
+    position = _THREE.fullmatch(image.get("ImagePositionPatient", b""))
+    usual = _UID.fullmatch(uid) and _WHOLE.fullmatch(number)
+    if not position or not usual or not all(map(_TIME.fullmatch, (whole, *parts))):
+        return None
+    x, y, z = map(float, position.groups())
+    stripped = [text.decode().rstrip() for text in (whole, *parts)]
+    acquired = stripped[0] or "".join(stripped[1:])
+    text = number.strip()
+    return uid.decode().rstrip("\0"), int(text) if text else None, (x, y, z), acquired
 
 
 def _images(path: Path) -> Iterator[tuple[Header, PixelFile]]:
