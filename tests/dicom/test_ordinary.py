@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tracemalloc
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
@@ -314,3 +315,19 @@ def test_a_study_is_opened_twice_read_once_and_decoded_once(tmp_path, monkeypatc
     spare = 3 * ordinary._CHUNK
     assert all(count <= Path(path).stat().st_size + spare for path, count in read.items())
     assert sorted(decoded.values()) == ([1, 1, 1] if syntax else [])
+
+
+def test_the_headers_of_many_images_need_little_memory(tmp_path):
+    """Slices of a series share what they have in common."""
+    for i in range(120):
+        save(made_slice(i, (-4.0 * i, -30.0, 40.0)), tmp_path / f"{i:03}.dcm")
+    read_headers(tmp_path / "000.dcm")
+    paths = sorted(tmp_path.iterdir())
+    tracemalloc.start()
+    try:
+        found = [read_headers(path) for path in paths]
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 120
+    assert held / 120 < 2500

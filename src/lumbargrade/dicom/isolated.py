@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -24,6 +25,10 @@ from lumbargrade.dicom.opening import DECODE_ERRORS
 from lumbargrade.domain.errors import one_line
 
 _OK = "ok"
+
+#: For the child's malloc (glibc): keep the memory of a frame for the next one. Otherwise every frame
+#: gets fresh pages, and a third of the time of decoding goes there.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 
 
 class _Child:
@@ -64,6 +69,7 @@ class _Child:
             self.close()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__],
+                env={**os.environ, **_KEEP_MEMORY},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
