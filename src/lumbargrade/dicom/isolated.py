@@ -26,8 +26,8 @@ from lumbargrade.domain.errors import one_line
 
 _OK = "ok"
 
-#: For the child's malloc (glibc): keep the memory of a frame for the next one. Otherwise every frame
-#: gets fresh pages, and a third of the time of decoding goes there.
+#: For the child's malloc (glibc): keep the memory of a frame for the next one. Otherwise every
+#: frame gets fresh pages, which takes a third of the time of decoding.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
 
 
