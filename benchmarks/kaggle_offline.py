@@ -1,6 +1,7 @@
 """Build a kit and use it as Kaggle does: `python -m benchmarks.kaggle_offline [OUT]`.
 
-1. Models: the small recipes, untrained, one stage and two stages; or those of ``--models``.
+1. Models: the small recipes, untrained, one stage and two stages, one of them exported to ONNX; or
+   those of ``--models``.
 2. ``lumbargrade kaggle-kit``, with wheels from the package index for this Python.
 3. A fresh environment with the packages that Kaggle's image has (`kaggle/image.txt`) and no others.
 4. Data as in the hidden test: no labels, missing tags, a damaged and a wrong file, a study without
@@ -30,16 +31,22 @@ from lumbargrade.cli.main import main as lumbargrade
 from lumbargrade.kaggle.wheels import read_image
 from lumbargrade.scoring.submissions import check_complete, read_submission
 
-ONE_STAGE = ("cpu-small/foraminal", "cpu-small/canal")
-TWO_STAGE = ("cpu-small/two-stage",)
+EXPORTED = "cpu-small/canal"
+GRADERS = ("cpu-small/foraminal", "cpu-small/two-stage")
 GUIDES = ("cpu-small/keypoints-t1", "cpu-small/keypoints-t2")
 
 
 def model_options(folder: Path) -> list[str]:
     """Write untrained models of one and of two stages; return the options that name them."""
-    save_untrained(folder / "graders", (*ONE_STAGE, *TWO_STAGE))
+    save_untrained(folder / "graders", GRADERS)
     save_untrained(folder / "guides", GUIDES)
-    return ["--models", str(folder / "graders"), "--guides", str(folder / "guides")]
+    save_untrained(folder / "source", (EXPORTED,))
+    exported = folder / "exported" / EXPORTED
+    source = str(folder / "source" / EXPORTED)
+    code = lumbargrade(["export", source, "--to", "onnx", "--out", str(exported)])
+    assert code == 0, f"export ended with {code}"
+    graders = [str(folder / "graders"), str(folder / "exported")]
+    return ["--models", *graders, "--guides", str(folder / "guides")]
 
 
 def build_kit(options: list[str], image: Image, out: Path, *more: str) -> Path:

@@ -54,7 +54,7 @@ def test_models_are_copied_whole_and_once(model: Path, tmp_path: Path) -> None:
     (place,) = (kit / "models").iterdir()
     assert place.name.endswith("runs-canal-fold2")
     assert options == [
-        "--no-flip",
+        *("--engine", "auto", "--no-flip"),
         *("--models", f"@kit/models/{place.name}"),
         *("--guides", f"@kit/models/{place.name}"),
     ]
@@ -76,7 +76,7 @@ def test_a_blend_finds_its_models_in_the_kit_wherever_that_lies(
 ) -> None:
     blend = blend_of(model, tmp_path / "blend.toml")
     options = copy_models(Chosen(blend=blend), tmp_path / "kit")
-    assert options == ["--blend", "@kit/blend.toml"]
+    assert options == ["--engine", "auto", "--blend", "@kit/blend.toml"]
     shutil.rmtree(model)
     (tmp_path / "kit").rename(tmp_path / "moved")
     (loaded,) = load_blend(tmp_path / "moved" / "blend.toml", "cpu").members
@@ -173,12 +173,14 @@ def test_cells_of_a_script() -> None:
     assert (third["source"], third["metadata"], third["outputs"]) == (["B = 2"], {}, [])
 
 
-def test_models_with_torch_weights_need_timm_and_others_do_not(model: Path, tmp_path: Path) -> None:
+def test_what_a_kit_needs_follows_from_its_models(model: Path, tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     copy_models(Chosen([model]), kit)
     project = read_project()
     assert [r.name for r in requirements_of(kit, project)] == ["safetensors", "timm"]
     assert all(r.marker is None and r.specifier for r in requirements_of(kit, project))
     (weights,) = kit.rglob("model.safetensors")
-    weights.rename(weights.with_name("model.onnx"))
+    weights = weights.rename(weights.with_name("model.onnx"))
     assert requirements_of(kit, project) == []
+    weights.rename(weights.with_name("model.xml"))
+    assert [r.name for r in requirements_of(kit, project)] == ["openvino"]

@@ -107,6 +107,7 @@ def _build(options: Options, made: Path, image: Mapping[str, Version]) -> None:
         unflipped=find_models(map(local_copy, options.unflipped)),
         blend=options.blend,
         flip=options.flip,
+        engine=options.engine,
     )
     words = copy_models(chosen, dataset)
     log.info("%d models copied", sum(1 for _ in (dataset / "models").iterdir()))

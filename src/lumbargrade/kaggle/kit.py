@@ -18,6 +18,8 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.blend_file import read_blend, write_blend
 from lumbargrade.grading.model_record import ModelRecord
+from lumbargrade.inference.engines import MODEL_FILE
+from lumbargrade.inference.model_folder import MODEL_WEIGHTS
 from lumbargrade.kaggle.notebook import notebook_of
 from lumbargrade.kaggle.own_wheel import NAME, Project, write_own_wheel
 from lumbargrade.kaggle.wheels import Gathered, Target, gather
@@ -32,7 +34,6 @@ DATASET, NOTEBOOK, KIT = "dataset", "notebook", "kit.json"
 
 #: What models with torch weights need beside torch, by the names of the extra ``train``.
 _FOR_TORCH = ("safetensors", "timm")
-_TORCH_WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Chosen:
         models, guides, unflipped: model folders.
         blend: a blend file instead of them, or None.
         flip: average with the mirrored volume.
+        engine: what runs the models.
     """
 
     models: Sequence[Path] = ()
@@ -50,6 +52,7 @@ class Chosen:
     unflipped: Sequence[Path] = ()
     blend: Path | None = None
     flip: bool = True
+    engine: str = "auto"
 
 
 def copy_models(chosen: Chosen, dataset: Path) -> list[str]:
@@ -71,7 +74,7 @@ def copy_models(chosen: Chosen, dataset: Path) -> list[str]:
             copied[source] = place
         return copied[source]
 
-    options = [] if chosen.flip else ["--no-flip"]
+    options = ["--engine", chosen.engine, *([] if chosen.flip else ["--no-flip"])]
     for option in ("models", "guides", "unflipped"):
         if folders := getattr(chosen, option):
             places = [copy(folder).relative_to(dataset).as_posix() for folder in folders]
@@ -99,11 +102,14 @@ def _name(folder: Path) -> str:
 
 
 def requirements_of(dataset: Path, project: Project) -> list[Requirement]:
-    """What must be installed to predict with the models of a kit, beside this package."""
-    if not any(dataset.rglob(_TORCH_WEIGHTS)):
-        return []
-    known = project.of_extra("train")
-    return [known[name] for name in _FOR_TORCH]
+    """What must be installed to predict with the models of a kit, beside this package and torch."""
+    found = []
+    if any(dataset.rglob(MODEL_WEIGHTS)):
+        known = project.of_extra("train")
+        found += [known[name] for name in _FOR_TORCH]
+    if any(dataset.rglob(MODEL_FILE["openvino"])):
+        found += project.of_extra("openvino").values()
+    return found
 
 
 def add_wheels(
