@@ -43,6 +43,7 @@ from lumbargrade.config import (
     require_starter_in_range,
 )
 from lumbargrade.domain.errors import TrainingFailed, UsageError
+from lumbargrade.launch.ranks import is_rank, run_ranks
 from lumbargrade.launch.run_status import failure_reported
 from lumbargrade.launch.signals import leave_with_launcher
 
@@ -112,6 +113,17 @@ def _train_folds(options: Options) -> int:
     for fold in folds:
         # Contradictory settings are reported before any fold is trained.
         plan_of(recipe.train, fold)
+    if options.processes > 1 and not is_rank():
+        if options.jobs > 1:
+            raise UsageError("--jobs and --processes: use one of them, or --recipes with both")
+        if options.processes > recipe.train.batch_size:
+            raise UsageError(
+                f"--processes {options.processes} with --train.batch-size "
+                f"{recipe.train.batch_size}: each process needs an item of every batch; use fewer "
+                "processes, or a larger batch"
+            )
+        command = [sys.executable, "-m", "lumbargrade", "train", *options.given]
+        return run_ranks(command, options.processes)
     if options.jobs > 1 and len(folds) > 1:
         finished = _fan_out(options, recipe, folds)
     else:
@@ -121,11 +133,18 @@ def _train_folds(options: Options) -> int:
 
 def _one_by_one(options: Options, recipe: Recipe, folds: Sequence[int]) -> bool:
     """Train folds in this process; a signal stops the current fold and those after it."""
-    return all(_train_fold(options, recipe, fold) for fold in folds)
+    from lumbargrade.networks import joint
+    from lumbargrade.training.processes import joined
+
+    with joined(options.device) as device:
+        if joint.rank():
+            logging.getLogger().setLevel(logging.WARNING)
+        return all(_train_fold(replace(options, device=device), recipe, fold) for fold in folds)
 
 
 def _train_fold(options: Options, recipe: Recipe, fold: int) -> bool:
     from lumbargrade.lsdc.store import VolumeStore
+    from lumbargrade.networks import joint
     from lumbargrade.report.drawing import EpochPictures
     from lumbargrade.report.plots import draw_curves
     from lumbargrade.training.loop import FoldTrainer
@@ -137,7 +156,7 @@ def _train_fold(options: Options, recipe: Recipe, fold: int) -> bool:
         hook = EpochPictures(store, folder, options.pictures) if options.pictures else None
         trainer = FoldTrainer(recipe, fold, store, folder, options.device, hook)
         result = trainer.run(restart=options.restart)
-    if (folder / METRICS_FILE).exists():
+    if (folder / METRICS_FILE).exists() and joint.rank() == 0:
         draw_curves(folder / METRICS_FILE, folder / "curves.png", title=f"{recipe.name} {fold}")
     again = "the same command" + (" without --restart" if options.restart else "")
     state = "finished" if result.finished else f"stopped; {again} resumes it"

@@ -47,6 +47,9 @@ class _RunOptions:
     jobs: int = 1
     """number of jobs (folds) trained at the same time on this machine; slurm: at most so many at a
     time, 1: no limit"""
+    processes: int = 1
+    """number of processes that share every batch of a training on this machine (DDP), each on a GPU
+    of its own; torchrun does the same over several machines"""
     device: str = "auto"
     """device to train on: auto, cpu, cuda or cuda:N"""
     pictures: int = 4
@@ -60,6 +63,8 @@ class _RunOptions:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    given: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """the command line"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +114,6 @@ class TableOptions(_RunOptions):
     """list the jobs, and show the script for slurm, without starting anything"""
     json: bool = False
     """print the table of jobs as one line of JSON at the end"""
-    given: tyro.conf.Suppress[tuple[str, ...]] = ()
-    """the command line"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +180,13 @@ def defaults(arguments: Sequence[str]) -> AnyOptions | None:
             train=recipe.train,
             settings_of=names[0],
         )
-    return Options(recipe=names[0], store=tyro.MISSING, settings_of=names[0], **_sections(recipe))
+    return Options(
+        recipe=names[0],
+        store=tyro.MISSING,
+        settings_of=names[0],
+        given=tuple(arguments),
+        **_sections(recipe),
+    )
 
 
 def _sections(recipe: Recipe) -> dict[str, Any]:
@@ -215,6 +224,8 @@ def recipe_of(options: Options) -> Recipe:
         raise UsageError(f"--jobs {options.jobs}: give 1 or more")
     if options.pictures < 0:
         raise UsageError(f"--pictures {options.pictures}: give 0 or more")
+    if options.processes < 1:
+        raise UsageError(f"--processes {options.processes}: give 1 or more")
     return recipe
 
 

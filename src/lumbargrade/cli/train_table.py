@@ -151,7 +151,7 @@ def _gpus(options: TableOptions) -> int:
     """
     local = options.launcher == "local"
     if options.gpus < 0:
-        return 0 if local else 1
+        return 0 if local else options.processes
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if local and options.gpus and seen and len(seen.split(",")) < options.gpus * options.jobs:
         raise UsageError(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lumbargrade.config import EncoderConfig, NetworkConfig
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
+from lumbargrade.networks import joint
 from lumbargrade.networks.crop_network import CropTrunk, build_trunk
 from lumbargrade.networks.one_stage import channels_last
 
@@ -85,7 +86,10 @@ class ViewReader(nn.Module):
         heatmaps = images.new_zeros((batch, 2 * LEVELS, depth, size, size), dtype=torch.float32)
         # left and right crops of T2 are the same slices in opposite order
         some = there[:, :LEVELS] if self.both_orders else there
-        if some.any():
+        here = bool(some.any())
+        if not joint.anywhere(here, images.device):
+            return self.output(features, heatmaps)
+        if here:
             wanted = slice(0, some.shape[1])
             found = self.trunk(
                 images[:, wanted][some], valid[:, wanted][some], both_orders=self.both_orders
@@ -93,6 +97,10 @@ class ViewReader(nn.Module):
             where = _twice(some) if self.both_orders else some.nonzero(as_tuple=True)
             features = features.index_put(where, found.features.float())
             heatmaps = heatmaps.index_put(where, found.heatmaps)
+        else:  # another process sees this view, and its BatchNorm layers wait for this process
+            with joint.silent():
+                found = self.trunk(images[0, :1], torch.ones_like(valid[0, :1]))
+            features = features + 0 * found.features.sum()
         return self.output(features, heatmaps)
 
     def output(self, features: Tensor, heatmaps: Tensor) -> ViewOutput:

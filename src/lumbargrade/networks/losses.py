@@ -2,7 +2,8 @@
 
 Letters in shapes: B volumes, P targets, D slices of one volume, h x w pixels of the mask. Points
 are in mask pixels (x, y) and slices (z). All losses are computed in fp32, even under mixed
-precision. The mean of an empty set is zero, with a gradient of zero.
+precision. The mean of an empty set is zero, with a gradient of zero. If several processes share a
+batch, each loss is the process's part of the loss of the joint batch (`networks.joint`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+from lumbargrade.networks.joint import joint_sum
 
 #: Weight of the grade at the true point, and at each of its four neighbours.
 CENTRE_SHARE, NEIGHBOUR_SHARE = 0.5, 0.125
@@ -25,7 +28,7 @@ HeatmapKind = Literal["jensen_shannon", "cross_entropy"]
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Return the mean of the values where the mask (same shape) is true; 0 if nowhere."""
     kept = torch.where(mask, values.float(), 0.0)
-    return kept.sum() / mask.sum().clamp_min(1)
+    return kept.sum() / joint_sum(mask.sum()).clamp_min(1)
 
 
 def coordinate_error(predicted: Tensor, truth: Tensor, annotated: Tensor) -> Tensor:
@@ -51,7 +54,7 @@ def weighted_mean_by_grade(losses: Tensor, grades: Tensor, weights: Tensor) -> T
     known = grades >= 0
     weight = torch.where(known, weights.to(losses.device)[grades.clamp_min(0)], 0.0)
     kept = torch.where(known, losses.float(), 0.0)
-    return (weight * kept).sum() / weight.sum().clamp_min(_TINY)
+    return (weight * kept).sum() / joint_sum(weight.sum()).clamp_min(_TINY)
 
 
 def grade_nll(log_probs: Tensor, grades: Tensor, weights: Tensor) -> Tensor:
@@ -220,7 +223,7 @@ def any_severe_loss(severe: Tensor, grades: Tensor, weights: Tensor) -> Tensor:
     label = ((grades == 2) & known).any(dim=1)
     weight = torch.where(known, weights.to(severe.device)[grades.clamp_min(0)], 0.0).amax(dim=1)
     losses = -torch.where(label, largest.log(), (1 - largest).log())
-    return (weight * losses).sum() / weight.sum().clamp_min(_TINY)
+    return (weight * losses).sum() / joint_sum(weight.sum()).clamp_min(_TINY)
 
 
 def grade_map_nll(grade_map: Tensor, xy: Tensor, grades: Tensor, distance: float = 1.0) -> Tensor:

@@ -216,6 +216,8 @@ class VolumeNetwork(OneStageNetwork):
     are those of one volume.
     """
 
+    #: parts that see one volume at a time
+    per_volume = ("decoder",)
     head: VolumeHead
 
     def _read(self, maps: Sequence[Tensor], counts: Sequence[int]) -> OneStageOutput:

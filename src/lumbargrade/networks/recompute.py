@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import flop_registry
 
+from lumbargrade.networks import joint
 from lumbargrade.networks.encoder import Encoder
 
 
@@ -96,7 +97,8 @@ def _frozen_statistics(module: nn.Module) -> Iterator[None]:
     for layer in layers:
         layer.momentum = 0.0
     try:
-        yield
+        with joint.again():
+            yield
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

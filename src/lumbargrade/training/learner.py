@@ -15,6 +15,7 @@ from lumbargrade.config import StreamConfig, TrainConfig
 from lumbargrade.domain.errors import TrainingFailed
 from lumbargrade.files.writing import write_text
 from lumbargrade.models.task import LossTerms, TaskBatch
+from lumbargrade.networks import joint
 
 NONFINITE_FILE = "nonfinite.json"
 
@@ -129,9 +130,11 @@ class Learner:
         If the scaler skips the step, the average is still updated with the unchanged weights, as in
         the published runs.
         """
+        joint.sum_gradients(self.network)
         if self.config.clip_gradient:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_gradient)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        joint.average_buffers(self.network)
         self.average.update_parameters(self.network)

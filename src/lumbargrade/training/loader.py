@@ -24,6 +24,7 @@ from lumbargrade.lsdc.exclusions import (
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.registry import AnyTask
 from lumbargrade.models.task import Row
+from lumbargrade.training.processes import share_of
 
 
 class SampleDataset(Dataset[Any]):
@@ -99,7 +100,7 @@ def epoch_batches(train: TrainConfig, count: int, epoch: int) -> list[list[int]]
 def training_loader(
     task: AnyTask, store: VolumeStore, rows: Sequence[Row], *, epoch: int, skip: int = 0
 ) -> DataLoader[Any]:
-    """Load the batches of one epoch.
+    """Load the batches of one epoch, or the parts of them that this process computes.
 
     Args:
         task: makes samples and batches; its recipe gives seed, batch size and workers.
@@ -120,7 +121,8 @@ def training_loader(
     if not 0 <= data.suspect_weight <= 1:
         raise UsageError(f"data.suspect_weight {data.suspect_weight}: use a number from 0 to 1")
     contradicted = read_contradicted(Path(data.suspects)) if data.suspects else None
-    batches = epoch_batches(config, len(rows), epoch)[skip:]
+    joint_batches = epoch_batches(config, len(rows), epoch)[skip:]
+    batches = [share_of(batch) for batch in joint_batches]
     workers = min(config.workers, len(batches))
     return DataLoader(
         SampleDataset(store, rows, task, config.seed, epoch, contradicted),

@@ -9,6 +9,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,12 @@ from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.device import amp_dtype, autocast, choose_device
 from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.models.task import LossTerms, Row, TaskBatch
+from lumbargrade.networks import joint
 from lumbargrade.training.initial import initial_weights
 from lumbargrade.training.learner import NONFINITE_FILE, Learner, refuse_nonfinite
 from lumbargrade.training.loader import epoch_batches, training_loader
 from lumbargrade.training.memory import StepMemory, compile_blocks
+from lumbargrade.training.processes import joint_terms, require_shares, seed_step
 from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
 from lumbargrade.training.schedule import Position, plan_of
 from lumbargrade.training.state import (
@@ -119,6 +122,7 @@ class FoldTrainer:
         self._need(self.training_rows, "train")
         self._need(self.validation_rows, "validate")
         self.plan = plan_of(self.config, fold)
+        require_shares(self.config.batch_size)
         self.steps = len(epoch_batches(self.config, len(self.training_rows), 0))
         self.validator = Validator(self.task, fold, store, self.training_rows, self.validation_rows)
         torch.manual_seed(self.config.seed + fold)
@@ -128,6 +132,7 @@ class FoldTrainer:
         network = network.to(self.device)
         dtype = amp_dtype(self.config, self.device)
         self.learner = Learner(network, self.config, self.device, dtype)
+        joint.join_batch_norm(network)
         if self.config.compile:
             compile_blocks(self.learner.network)
         self.memory = StepMemory(
@@ -162,18 +167,25 @@ class FoldTrainer:
         busy = (
             f"another process is training in {self.folder}; wait for its end or use another --out"
         )
-        with locked_folder(self.folder, busy, _PATIENCE):
+        with locked_folder(self.folder, busy, _PATIENCE) if self._writes else nullcontext():
             return self._run(restart)
 
+    @property
+    def _writes(self) -> bool:
+        """Whether this process writes the files; the others only compute."""
+        return joint.rank() == 0
+
     def _run(self, restart: bool) -> FoldResult:
-        if restart:
-            self._forget()
-        begin_run(self.folder)
+        if self._writes:
+            if restart:
+                self._forget()
+            begin_run(self.folder)
+        joint.anywhere(False, self.device)  # wait for the process that writes
         progress = load_state(self.folder, self.learner.parts, self.stamp, Progress) or Progress()
         if not self.plan.done(progress.at):
             progress.finished = self._out_of_patience(progress)
         warn_of_unkept(self.folder, self.plan, progress, self._label)
-        records = RunRecords(self.folder, self._label, progress.history)
+        records = RunRecords(self.folder, self._label, progress.history, writes=self._writes)
         try:
             with self.signals:
                 while not progress.finished and not self.plan.done(progress.at):
@@ -184,8 +196,7 @@ class FoldTrainer:
         finally:
             records.close()
         progress.finished = progress.finished or self.plan.done(progress.at)
-        save_state(self.folder, progress, self.learner.parts, self.stamp)
-        self._report(progress, "finished" if progress.finished else "stopped")
+        self._save(progress, "finished" if progress.finished else "stopped")
         best = progress.best, progress.best_epoch, progress.best_phase
         return FoldResult(self.folder, *best, progress.finished)
 
@@ -246,12 +257,14 @@ class FoldTrainer:
                 self._label,
                 self.config.patience,
             )
-        save_state(self.folder, progress, self.learner.parts, self.stamp)
-        self._report(progress, "running")
-        return not self.signals.asked
+        self._save(progress, "running")
+        return not joint.anywhere(self.signals.asked, self.device)
 
-    def _report(self, progress: Progress, state: State) -> None:
-        """Write how far the run is."""
+    def _save(self, progress: Progress, state: State) -> None:
+        """Write the state of the run and how far it is."""
+        if not self._writes:
+            return
+        save_state(self.folder, progress, self.learner.parts, self.stamp)
         update_run_status(
             self.folder,
             state=state,
@@ -286,7 +299,7 @@ class FoldTrainer:
             initial=progress.step,
             total=self.steps,
             leave=False,
-            disable=None,
+            disable=None if self._writes else True,
             unit="batch",
         )
         mark = time.perf_counter()
@@ -301,7 +314,8 @@ class FoldTrainer:
             progress.seconds += now - mark
             mark = now
             bar.set_postfix(loss=f"{progress.sums['loss'] / progress.step:.3f}")
-            if self.signals.asked and not last and progress.step % self.config.accumulate == 0:
+            full = progress.step % self.config.accumulate == 0
+            if full and not last and joint.anywhere(self.signals.asked, self.device):
                 return None
         return lr
 
@@ -317,11 +331,14 @@ class FoldTrainer:
         learner.set_rate(lr)
         if progress.step == first:
             learner.forget_gradients()
-        with self.memory.around(batch):
-            terms = self._terms(batch)
-        if not torch.isfinite(terms.total):
-            refuse_nonfinite(self.folder, self._label, batch, terms, self._place(progress))
-        learner.add_gradients(terms.total / (end - first))
+        seed_step([self.config.seed, self.fold, self.plan.trained(progress.at), progress.step])
+        with joint.silent(self._idle(progress)):
+            with self.memory.around(batch):
+                terms = self._terms(batch)
+            if not torch.isfinite(terms.total):
+                refuse_nonfinite(self.folder, self._label, batch, terms, self._place(progress))
+            learner.add_gradients(terms.total * float(joint.counts()) / (end - first))
+            terms = joint_terms(terms)
         if progress.step + 1 == end:
             learner.move()
         return terms
@@ -331,6 +348,11 @@ class FoldTrainer:
         with autocast(self.device, self.learner.dtype):
             output = self.task.forward(self.learner.network, batch)
         return self.task.loss(output, batch)
+
+    def _idle(self, progress: Progress) -> bool:
+        """Return whether the current batch has no item for this process."""
+        before = progress.step * self.config.batch_size
+        return len(self.training_rows) - before <= joint.rank()
 
     def _place(self, progress: Progress) -> dict[str, Any]:
         """Return recipe, fold, epoch and step of the current batch."""
@@ -352,9 +374,10 @@ class FoldTrainer:
         score = judged.scores["score"]
         if score < progress.best and np.isfinite(score):
             progress.best, progress.best_epoch, progress.best_phase = score, after.epoch, phase
-            judged.save(self.folder / MODEL_FOLDER, **place)
-        if self.plan.keeps(after):
+            if self._writes:
+                judged.save(self.folder / MODEL_FOLDER, **place)
+        if self.plan.keeps(after) and self._writes:
             judged.save(kept_folder(self.folder, self.plan, after), **place)
-        if self.hook is not None:
+        if self.hook is not None and self._writes:
             self.hook(len(progress.history) + 1, self.validation_rows, judged.predictions)
         return judged.scores

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lumbargrade.config import bytes_of
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.models.task import TaskBatch
+from lumbargrade.networks import joint
 from lumbargrade.networks.recompute import (
     Part,
     activations,
@@ -101,7 +102,8 @@ class StepMemory:
         if not self.budget:
             return self._recomputing(self._always)
         if not self._parts:
-            self._measure(batch)
+            with joint.sharing(None):  # each process measures by itself
+                self._measure(batch)
         if batch.slices_seen not in self._chosen:
             self._chosen[batch.slices_seen] = self._choose(batch)
         return self._recomputing(self._chosen[batch.slices_seen])
@@ -172,11 +174,10 @@ class StepMemory:
         A step that runs out of GPU memory counts as a tenth above the budget.
         """
         network, device = self.learner.network, self.learner.device
-        no_sync = getattr(network, "no_sync", nullcontext)  # other processes take no part
         if not reset_peak(device):
             return None
         try:
-            with without_trace(network), no_sync():
+            with without_trace(network):
                 with self._recomputing(chosen):
                     loss = self.loss(batch)
                 loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here

@@ -55,19 +55,31 @@ class RunRecords:
 
     The whole CSV file is rewritten each time, so that a resumed run has no gaps. TensorBoard's step
     is the row number, because epoch numbers may repeat.
+
+    Args:
+        folder: the run's folder.
+        label: name of the run in the log.
+        history: rows of earlier epochs.
+        writes: whether this process writes; if not, it only keeps the rows.
     """
 
-    def __init__(self, folder: Path, label: str, history: Sequence[dict[str, Any]]):
+    def __init__(
+        self, folder: Path, label: str, history: Sequence[dict[str, Any]], *, writes: bool = True
+    ) -> None:
         self.folder = folder
         self.label = label
         self.history = [dict(row) for row in history]
-        start = len(self.history) + 1
-        self.board = SummaryWriter(str(folder / BOARD_FOLDER), purge_step=start)
+        self.board: SummaryWriter | None = None
+        if writes:
+            start = len(self.history) + 1
+            self.board = SummaryWriter(str(folder / BOARD_FOLDER), purge_step=start)
 
     def add(self, record: EpochRecord, end: int) -> None:
         """Record an epoch; ``end`` is the last epoch of the plan, for the log line."""
         row = record.flat()
         self.history.append(row)
+        if self.board is None:
+            return
         self._write_csv()
         for key, value in row.items():
             if key != "epoch":
@@ -76,7 +88,8 @@ class RunRecords:
         log.info(self._line(record, end))
 
     def close(self) -> None:
-        self.board.close()
+        if self.board is not None:
+            self.board.close()
 
     def _line(self, record: EpochRecord, end: int) -> str:
         def listed(values: Mapping[str, float]) -> str:

@@ -17,6 +17,7 @@ from lumbargrade.models.checkpoint import save_model
 from lumbargrade.models.registry import AnyTask
 from lumbargrade.models.task import Json, Row, device_of
 from lumbargrade.models.torch_engine import TorchEngine
+from lumbargrade.networks import joint
 from lumbargrade.scoring.fill import fill_constants
 
 
@@ -43,9 +44,13 @@ class Validator:
         self.trained_on = sorted({r.study_id for r in training_rows}, key=id_order)
 
     def judge(self, network: nn.Module) -> Judged:
-        """Predict the fold with a network in eval mode and score the predictions."""
+        """Predict the fold with a network in eval mode and score the predictions.
+
+        Several processes predict a part each; all get all predictions.
+        """
         engine = TorchEngine(self.task, network)
-        predictions = self.task.predict_rows(engine, self.store, self.rows)
+        own = self.rows[joint.rank() :: joint.processes()]
+        predictions = joint.interleaved(self.task.predict_rows(engine, self.store, own))
         return Judged(self, network, predictions, self.task.evaluate(self.rows, predictions))
 
 
