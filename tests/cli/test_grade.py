@@ -385,6 +385,7 @@ def test_the_profile_names_the_stages_and_the_peak_memory(
     calls = {line[:22].strip(): line.split()[-1] for line in printed.splitlines()}
     assert (calls["read the images"], calls["draw the pictures"]) == ("2", "2")
     assert calls["scan the headers"] == "1"
+    assert calls["network small/canal"] == "2"
     assert "peak memory" in printed
     assert grade(models, tmp_path / "quiet", two) == 0
     assert "peak memory" not in capsys.readouterr().err

@@ -11,6 +11,7 @@ from lumbargrade.config import Published, Recipe, load_recipe, recipe_names
 from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.lsdc.rows import select_rows
 from lumbargrade.lsdc.tables import assign_folds, read_tables
+from lumbargrade.models.registry import get_task
 from lumbargrade.training.schedule import for_fold
 
 NFN_AUGMENT = {
@@ -186,6 +187,7 @@ def test_a_recipe_has_the_published_regime(name: str) -> None:
     assert (recipe.train.ema_decay, recipe.train.schedule) == (0.99, "constant")
     assert (recipe.train.seed, recipe.train.weight_decay) == (1234, 0.01)
     assert (recipe.train.amp, recipe.train.amp_prediction) == ("fp16", True)
+    assert recipe.train.flip_prediction
     assert recipe.train.drop_last
     assert (recipe.train.accumulate, recipe.train.validate_every) == (1, 1)
     assert (recipe.train.epochs, recipe.train.patience, recipe.train.clip_gradient) == (0, 0, 0)
@@ -207,5 +209,6 @@ def test_our_own_recipes_keep_what_is_better(name: str) -> None:
     assert recipe.loss.neighbour_distance == 1
     assert not recipe.train.drop_last
     assert not recipe.train.amp_prediction
+    assert not get_task(recipe).flips  # it doubles the time for nothing
     assert recipe.train.restart_from == ()
     assert recipe.published == Published()

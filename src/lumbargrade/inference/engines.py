@@ -76,6 +76,7 @@ class OnnxEngine:
 
     Args:
         path: its ONNX file.
+        title: its name in a profile; by default that of the file.
 
     Raises:
         BadModel: if it cannot be run.
@@ -83,9 +84,9 @@ class OnnxEngine:
 
     name = f"ONNX Runtime {onnxruntime.__version__}"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, title: str = "") -> None:
         self.session = onnx_session(path)
-        self._stage = f"network {path.stem}"
+        self._stage = f"network {title or path.stem}"
         self._outputs = [output.name for output in self.session.get_outputs()]
 
     @property
@@ -106,13 +107,14 @@ class OpenVinoEngine:
 
     Args:
         path: its XML file; the weights lie beside it.
+        title: its name in a profile; by default that of the file.
 
     Raises:
         BadModel: if it cannot be run.
         UsageError: if OpenVINO is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, title: str = "") -> None:
         openvino = openvino_package()
         self.name = f"OpenVINO {openvino.__version__.partition('-')[0]}"
         settings = {
@@ -126,7 +128,7 @@ class OpenVinoEngine:
             text = str(error).strip().splitlines()
             raise BadModel(f"{path}: not a network that can be run: {text[-1]}") from None
         self._request = self._compiled.create_infer_request()
-        self._stage = f"network {path.stem}"
+        self._stage = f"network {title or path.stem}"
 
     def run(self, inputs: Arrays) -> Arrays:
         """Run the network."""
@@ -176,8 +178,8 @@ def open_exported(folder: Path, meta: ModelMeta) -> Engine:
     export = meta.export
     assert export is not None
     _require_intact(folder, export)
-    path = folder / MODEL_FILE[export.engine]
-    return OnnxEngine(path) if export.engine == "onnx" else OpenVinoEngine(path)
+    path, title = folder / MODEL_FILE[export.engine], meta.recipe.name
+    return OnnxEngine(path, title) if export.engine == "onnx" else OpenVinoEngine(path, title)
 
 
 def _require_intact(folder: Path, export: Export) -> None:

@@ -96,10 +96,11 @@ class SeriesInference(Inference):
     def flips(self) -> bool:
         """Whether predictions may be averaged with those of the mirrored series.
 
-        False if the condition has no sides, or if flips in training did not exchange left and
-        right: the published runs never averaged such networks.
+        False if the condition has no sides, if the recipe does not want it, or if flips in training
+        did not exchange left and right: the published runs never averaged such networks.
         """
-        return self.mirrors and self.recipe.augment.flip_exchanges_sides
+        wanted = self.recipe.train.flip_prediction
+        return self.mirrors and wanted and self.recipe.augment.flip_exchanges_sides
 
     def predict(
         self,

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lumbargrade.files.timing import stage
 from lumbargrade.inference.base import Arrays
 from lumbargrade.models.device import run_forward
 from lumbargrade.models.registry import AnyTask
@@ -31,7 +32,9 @@ class TorchEngine:
         device = device_of(self.network)
         tensors = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in inputs.items()}
         on_device = {k: tensor.to(device) for k, tensor in tensors.items()}
-        outputs = run_forward(
-            self.task.recipe.train, device, lambda: self.task.outputs(self.network, on_device)
-        )
+        recipe = self.task.recipe
+        with stage(f"network {recipe.name}"):
+            outputs = run_forward(
+                recipe.train, device, lambda: self.task.outputs(self.network, on_device)
+            )
         return {name: tensor.float().cpu().numpy() for name, tensor in outputs.items()}
