@@ -49,6 +49,19 @@ def refuse_nonfinite(
     )
 
 
+def adamw(network: nn.Module, weight_decay: float, *, fused: bool) -> torch.optim.AdamW:
+    """Create AdamW, which can load the state of a fused and of a plain one."""
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=1e-4, weight_decay=weight_decay, fused=fused or None
+    )
+
+    def stay(_: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        state["param_groups"] = [{**g, "fused": fused or None} for g in state["param_groups"]]
+
+    optimizer.register_load_state_dict_pre_hook(stay)
+    return optimizer
+
+
 class Learner:
     """A network in training.
 
@@ -86,9 +99,12 @@ class Learner:
         self.fresh_optimizer()
 
     def fresh_optimizer(self) -> None:
-        """Create a new optimiser without moments and a new scaler with the initial scale."""
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=1e-4, weight_decay=self.config.weight_decay
+        """Create a new optimiser without moments and a new scaler with the initial scale.
+
+        On a GPU one kernel updates all weights. On a CPU it would round differently.
+        """
+        self.optimizer = adamw(
+            self.network, self.config.weight_decay, fused=self.device.type == "cuda"
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 

@@ -335,9 +335,10 @@ class FoldTrainer:
         with joint.silent(self._idle(progress)):
             with self.memory.around(batch):
                 terms = self._terms(batch)
+            learner.add_gradients(terms.total * float(joint.counts()) / (end - first))
+            # only now, because looking at the loss waits for the GPU
             if not torch.isfinite(terms.total):
                 refuse_nonfinite(self.folder, self._label, batch, terms, self._place(progress))
-            learner.add_gradients(terms.total * float(joint.counts()) / (end - first))
             terms = joint_terms(terms)
         if progress.step + 1 == end:
             learner.move()
