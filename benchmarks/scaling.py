@@ -247,7 +247,7 @@ def _command(process: psutil.Process) -> list[str]:
 
 def _is_worker(process: psutil.Process) -> bool:
     """Whether a process grades: a spawned Python process, or an actor of Ray."""
-    return bool(re.search(r"spawn_main|ray::_Actor", " ".join(_command(process))))
+    return bool(re.search(r"spawn_main|ray::(?!IDLE)", " ".join(_command(process))))
 
 
 def _memory(process: psutil.Process) -> float:

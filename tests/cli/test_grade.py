@@ -240,6 +240,11 @@ def test_wrong_usage_is_exit_code_2(models: Path, two: Path, tmp_path: Path, cap
     for option, value in (("guides", two), ("device", "cuda"), ("shift-levels", 3)):
         assert main(["grade", str(two), "--out", str(out), f"--{option}", str(value)]) == 2
         assert f"--{option}" in capsys.readouterr().err
+    assert main(["grade", str(two), "--out", str(out), "--ray-address", "h:1"]) == 2
+    assert "--ray-address works only with --launcher ray" in capsys.readouterr().err
+    assert grade(models, out, two, "--launcher", "ray", "--device", "cuda:1") == 2
+    assert grade(models, out, two, "--workers", 2, "--profile") == 2
+    assert "--profile shows the time of one process" in capsys.readouterr().err
     assert grade(models, out, two, "--shift-levels", 1) == 2
     assert grade(models, out, two, "--blend", "blend.toml") == 2
     assert grade(tmp_path / "none", out, two) == 2
