@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -26,11 +28,12 @@ SMALL = (
 )
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
     """A head without cores, and two nodes on which one job each fits."""
     from ray.cluster_utils import Cluster
 
+    monkeypatch = pytest.MonkeyPatch()
     folder = tempfile.mkdtemp(prefix="r")  # paths of sockets must be short
     monkeypatch.setenv("RAY_TMPDIR", folder)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -41,6 +44,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         made.add_node(num_cpus=1, **small)
     yield made
     made.shutdown()
+    monkeypatch.undo()
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -81,3 +85,35 @@ def test_a_job_of_a_lost_node_resumes_on_another(
     alone = ["train", recipe, "--store", str(small_store), *SMALL, "--out", str(whole)]
     assert main([*alone, "--folds", "4"]) == 0
     assert_same_run(folder, whole / "cpu-small" / "canal" / "fold4")
+
+
+def test_a_signal_stops_jobs_on_their_nodes_and_those_that_wait(
+    cluster: Any, small_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cpu-small" / "canal" / "fold4"
+
+    def stop() -> None:
+        end = time.monotonic() + 120
+        while not read_run_status(folder).epoch:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    line = [
+        "train",
+        "--recipes",
+        "cpu-small/canal",
+        "--store",
+        str(small_store),
+        *SMALL[:-1],
+        "9999",
+    ]
+    line += ["--launcher", "ray", "--ray-address", cluster.address, "--gpus", "0", "--json"]
+    assert main([*line, "--out", str(tmp_path), "--folds", "4,2,3"]) == 1
+    stopper.join()
+    jobs = json.loads(capsys.readouterr().out.splitlines()[-1])["jobs"]
+    assert {job["state"] for job in jobs} == {"stopped"}
+    assert jobs[0]["epoch"] < 9999
+    assert "stopped; the same command resumes it" in (folder / "train.log").read_text()

@@ -51,6 +51,7 @@ class Drive(Generic[HandleT]):
 
     def __init__(self, table: JobTable, runner: Runner[HandleT], retries: int) -> None:
         self.table, self.runner, self.retries = table, runner, retries
+        self._said: dict[str, str] = {}
 
     def run(self, records: Sequence[Record]) -> None:
         """Run jobs until each is finished, failed or stopped.
@@ -78,11 +79,13 @@ class Drive(Generic[HandleT]):
                         waiting.append(record)
                 self._look()
         self._look()
+        self.table.save()
 
     def _again(self, record: Record, end: int | str, stopping: bool) -> bool:
         """Note how a job ended; return whether it is to be started again."""
         record.refresh()
-        if end == 0 or (record.status.state == "failed" and end in HOPELESS):
+        state = record.status.state
+        if end == 0 or state == "finished" or (state == "failed" and end in HOPELESS):
             return False
         folder = record.job.path
         reason = end if isinstance(end, str) else f"its process ended with {_code(end)}"
@@ -101,8 +104,12 @@ class Drive(Generic[HandleT]):
         """Log what has changed and save the table."""
         changed = self.table.refresh()
         for record in changed:
-            log.info("%s: %s", record.job, described(record))
-        self.table.save()
+            text = f"{record.job}: {described(record)}"
+            if self._said.get(record.job.folder) != text:
+                self._said[record.job.folder] = text
+                log.info(text)
+        if changed:
+            self.table.save()
 
 
 def described(record: Record) -> str:

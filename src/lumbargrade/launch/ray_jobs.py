@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import logging
 import platform
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lumbargrade.files.writing import write_text
 from lumbargrade.launch.jobs import Job, start
-from lumbargrade.launch.run_status import NODE
+from lumbargrade.launch.run_status import NODE, read_run_status
 
 log = logging.getLogger(__name__)
+
+#: File in the folder of a run that asks its job to stop.
+STOP_FILE = ".stop"
+
+#: Seconds between two looks at a job.
+_INTERVAL = 0.5
 
 #: A Ray ``ObjectRef``, the future exit code of a job.
 Reference = Any
 
 
 def run_on_node(job: Job, node: str) -> int:
-    """Run a job on this node and return its exit code; a cancelled task lets the job save first.
+    """Run a job on this node and return its exit code.
+
+    Ray does not interrupt a task that waits, so a file in the run's folder asks it to stop; the job
+    saves first.
 
     Args:
         job: the job.
         node: name of the node, for the run's status.
     """
+    request = job.path / STOP_FILE
+    request.unlink(missing_ok=True)
     child = start(job, {NODE: node})
-    try:
-        return child.wait()
-    except KeyboardInterrupt:
-        child.terminate()
-        return child.wait()
+    while child.poll() is None:
+        time.sleep(_INTERVAL)
+        if request.exists():
+            child.terminate()
+            request.unlink(missing_ok=True)
+    return child.returncode
 
 
 class RayRunner:
@@ -49,6 +64,7 @@ class RayRunner:
         # a lost task is started again by the driver, which counts its tries
         self._work = ray.remote(max_retries=0)(work)
         self._warned: set[str] = set()
+        self._folders: dict[Reference, Path] = {}
 
     def has_room(self, running: int) -> bool:
         return True  # Ray queues what has no place yet
@@ -56,7 +72,9 @@ class RayRunner:
     def start(self, job: Job) -> Reference:
         self._warn_of_demands(job)
         demands = {"num_cpus": job.cpus, "num_gpus": job.gpus, "memory": job.memory or None}
-        return self._work.options(**demands, name=str(job)).remote(job)
+        handle = self._work.options(**demands, name=str(job)).remote(job)
+        self._folders[handle] = job.path
+        return handle
 
     def ended(self, handles: Sequence[Reference], seconds: float) -> dict[Reference, int | str]:
         done, _ = self.ray.wait(list(handles), num_returns=len(handles), timeout=seconds)
@@ -64,7 +82,10 @@ class RayRunner:
 
     def stop(self, handles: Sequence[Reference]) -> None:
         for handle in handles:
-            self.ray.cancel(handle)
+            folder = self._folders[handle]
+            write_text(folder / STOP_FILE, "")
+            if read_run_status(folder).state == "waiting":
+                self.ray.cancel(handle)  # it is queued, or has nothing to save
 
     def _end(self, handle: Reference) -> int | str:
         errors = self.ray.exceptions
