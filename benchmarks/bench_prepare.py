@@ -33,7 +33,7 @@ def studies(tiny: bool) -> int:
 @pytest.fixture(scope="module")
 def times(tiny: bool) -> int:
     """How often the large data set lists every study of the small one."""
-    return 2 if tiny else 10
+    return 2 if tiny else 4
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def first_run(
 
 
 @by_studies
-@pytest.mark.parametrize("listed", [10, 100])
+@pytest.mark.parametrize("listed", [10, 40])
 def bench_studies(
     measure: child.Measure,
     few: Path,
