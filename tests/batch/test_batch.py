@@ -143,7 +143,7 @@ def test_a_second_run_after_a_killed_driver_grades_only_what_is_missing(
     path = os.pathsep.join(sys.path)
     driver = subprocess.Popen(
         [sys.executable, str(script), str(images), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
         start_new_session=True,
     )
     out = tmp_path / "out"
