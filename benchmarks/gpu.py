@@ -60,6 +60,19 @@ ORDER = (
 )
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
 
+#: Changes of one recipe's step (``benchmarks.on_gpu.variants`` makes them), after this part.
+VARIANTS = (
+    "literal",
+    "ours",
+    "not channels_last",
+    "optimiser not fused",
+    "compiled",
+    "within 16GB",
+    "all blocks recomputed",
+)
+VARIED = "one-stage-nfn-fixed/pvt_v2_b4-decoder3d-01"
+VARIED_AFTER = ("training", "fp16")
+
 
 @dataclass
 class Clock:
@@ -99,10 +112,13 @@ def published_recipes() -> tuple[str, ...]:
 def plan(recipes: Sequence[str]) -> list[Row]:
     """A row for every job, in the order of the run; nothing is measured yet."""
     rows: list[Row] = [{"part": "rate", "precision": p} for p in PRECISIONS]
-    rows.append({"part": "store"})
+    rows += [{"part": "copy"}, {"part": "store"}]
     for part, precision in ORDER:
         also = {"precision": precision} if precision else {}
         rows += [{"part": part, "recipe": recipe, **also} for recipe in recipes]
+        if (part, precision) == VARIED_AFTER and VARIED in recipes:
+            varied = {"part": "variant", "recipe": VARIED, **also}
+            rows += [{**varied, "variant": name} for name in VARIANTS]
     return [{**row, "state": NOT_REACHED, "problems": []} for row in rows]
 
 

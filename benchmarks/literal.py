@@ -38,7 +38,7 @@ def literal_forward(network: Any, slices: Any, counts: Sequence[int]) -> Any:
         heat = logits.flatten(1).softmax(dim=1).view(logits.shape)
         features = F.conv3d(x, head.project.weight[:, :, None, None, None], head.project.bias)[0]
         pooled.append(torch.stack([(features * h).sum(dim=(1, 2, 3)) for h in heat]))
-        axes = [torch.arange(n, dtype=heat.dtype) for n in heat.shape[1:]]
+        axes = [torch.arange(n, dtype=heat.dtype, device=heat.device) for n in heat.shape[1:]]
         z, y, x = torch.meshgrid(*axes, indexing="ij")
         xyz.append(torch.stack([(heat * c).sum(dim=(1, 2, 3)) for c in (x, y, z)], dim=-1))
         heatmaps.append(heat)

@@ -121,8 +121,13 @@ def test_every_recipe_and_precision_has_every_figure(tiny):
     recipes = gpu.published_recipes()
     assert len(recipes) == 7
     rows = tiny.found["rows"]
-    keys = [(r["part"], r.get("recipe"), r.get("precision")) for r in rows]
-    wanted = {("rate", None, p) for p in ("fp32", "tf32", "fp16", "bf16")} | {("store", None, None)}
+    variants = [r["variant"] for r in rows if r["part"] == "variant"]
+    assert tuple(variants) == gpu.VARIANTS
+    keys = [
+        (r["part"], r.get("recipe"), r.get("precision")) for r in rows if r["part"] != "variant"
+    ]
+    wanted = {("rate", None, p) for p in ("fp32", "tf32", "fp16", "bf16")}
+    wanted |= {("store", None, None), ("copy", None, None)}
     for recipe in recipes:
         wanted |= {("training", recipe, p) for p in ("fp32", "tf32", "fp16", "bf16")}
         wanted |= {("inference", recipe, p) for p in ("fp32", "fp16")}
@@ -135,7 +140,11 @@ def test_every_recipe_and_precision_has_every_figure(tiny):
         assert found
         for row in found:
             missing = {figure for _, figure, _ in columns} - row.keys()
-            assert missing == (on_a_gpu if part == "training" else set())
+            if part == "variant":
+                of_ours = {"share_of_rate", "share_of_copy"}
+                assert missing == {"peak_gib"} | (set() if row["variant"] == "ours" else of_ours)
+            else:
+                assert missing == (on_a_gpu if part == "training" else set())
     for row in page.rows_of(tiny.found, "training"):
         assert row["step_s"] > 0
         assert row["operations"] > 1e8
@@ -210,6 +219,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setattr(setup, "get_task", task_of)
         patch.setattr(gpu, "published_recipes", lambda: (*FAULTY.values(), SOUND))
         patch.setattr(gpu, "ORDER", (("reference", ""), ("training", "fp32")))
+        patch.setattr(gpu, "VARIANTS", ())
         files = ["--json", str(folder / "gpu.json"), "--page", str(folder / "gpu.md")]
         code = gpu.main(["--tiny", *files])
     found = json.loads((folder / "gpu.json").read_text())
@@ -306,7 +316,7 @@ def test_a_run_that_is_killed_leaves_what_it_measured(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         gpu.main(["--tiny", "--json", str(tmp_path / "a.json"), "--page", str(tmp_path / "a.md")])
     found = json.loads((tmp_path / "a.json").read_text())
-    assert [r["state"] for r in found["rows"]][:6] == ["measured"] * 4 + ["not reached"] * 2
+    assert [r["state"] for r in found["rows"]][:6] == ["measured"] * 5 + ["not reached"]
     assert not found["complete"]
     assert any(line.startswith("store: not reached") for line in found["left_out"])
     assert "| fp32 |" in (tmp_path / "a.md").read_text()

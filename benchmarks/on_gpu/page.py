@@ -48,6 +48,20 @@ TABLES: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
         ),
     ),
     (
+        "variant",
+        "A training step with one choice changed",
+        (
+            ("step", "variant", str),
+            ("precision", "precision", str),
+            ("ms", "step_s", _ms),
+            ("time over literal", "over_literal", ratio),
+            ("peak GiB", "peak_gib", number),
+            ("queued", "queued", ratio),
+            ("matrix throughput", "share_of_rate", ratio),
+            ("memory bandwidth", "share_of_copy", ratio),
+        ),
+    ),
+    (
         "loader",
         "Loader headroom",
         (
@@ -86,9 +100,11 @@ TABLES: tuple[tuple[str, str, tuple[Column, ...]], ...] = (
 #: The main figure of each part, for the progress.
 _MAIN: dict[str, Column] = {
     "rate": ("Tflop/s", "operations_per_s", _tera),
+    "copy": ("GB/s", "bytes_per_s", lambda rate: number(rate / 1e9)),
     "store": ("series", "series", str),
     "reference": ("volumes on the CPU", "volumes", str),
     "training": ("ms a step", "step_s", _ms),
+    "variant": ("ms a step", "step_s", _ms),
     "loader": ("samples a second", "samples_per_s", number),
     "inference": ("ms a series", "series_s", _ms),
 }
@@ -96,7 +112,7 @@ _MAIN: dict[str, Column] = {
 
 def name_of(row: Row) -> str:
     """Which job a row is of."""
-    return " ".join(row[k] for k in ("part", "precision", "recipe") if k in row)
+    return " ".join(row[k] for k in ("part", "precision", "recipe", "variant") if k in row)
 
 
 def said(row: Row) -> str:
@@ -129,6 +145,7 @@ def derive(found: dict[str, Any]) -> None:
             row["share_of_rate"] = rate / rates[row["precision"]]
         best = fastest.get(row["recipe"], row)
         fastest[row["recipe"]] = min(best, row, key=lambda r: r["step_s"])
+    _derive_variants(found, rates)
     for row in rows_of(found, "loader"):
         if step := fastest.get(row["recipe"]):
             row["headroom"] = row["samples_per_s"] / step["samples_per_s"]
@@ -144,6 +161,19 @@ def derive(found: dict[str, Any]) -> None:
         if r["problems"] and r["state"] not in (LEFT_OUT, NOT_REACHED)
     ]
     found["complete"] = all(r["state"] == MEASURED and not r["problems"] for r in rows)
+
+
+def _derive_variants(found: dict[str, Any], rates: dict[str, float]) -> None:
+    rows = rows_of(found, "variant")
+    literal = [r for r in rows if r["variant"] == "literal"]
+    copies = rows_of(found, "copy")
+    for row in rows:
+        if literal:
+            row["over_literal"] = row["step_s"] / literal[0]["step_s"]
+        if "operations" in row and row["precision"] in rates:
+            row["share_of_rate"] = row["operations"] / row["step_s"] / rates[row["precision"]]
+        if "bytes" in row and copies:
+            row["share_of_copy"] = row["bytes"] / row["step_s"] / copies[0]["bytes_per_s"]
 
 
 def studies(rows: Sequence[Row]) -> list[Row]:

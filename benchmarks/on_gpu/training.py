@@ -13,7 +13,7 @@ import torch
 from benchmarks.common import Row
 from benchmarks.on_gpu.precision import Precision, arithmetic, precision_of
 from benchmarks.on_gpu.setup import OutOfTime, Session, Subject, Wrong
-from torch.utils.flop_counter import FlopCounterMode
+from benchmarks.roofline import Counting
 
 from lumbargrade.models.device import autocast
 from lumbargrade.models.task import LossTerms
@@ -153,7 +153,7 @@ class Trainee:
                 break
             if done == scale.warm_up and device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
-            counter = FlopCounterMode(display=False) if self.subject.operations is None else None
+            counter = Counting() if self.subject.operations is None else None
             self.session.wait()
             start = time.perf_counter()
             with counter or nullcontext():
@@ -161,7 +161,7 @@ class Trainee:
             self.session.wait()
             seconds.append(time.perf_counter() - start)
             if counter is not None:
-                self.subject.operations = counter.get_total_flops()
+                self.subject.operations = counter.needs.operations
         step_s = statistics.median(seconds[scale.warm_up :])
         found = {"step_s": step_s, "steps": len(losses), "losses_of_steps": losses}
         if device.type == "cuda":

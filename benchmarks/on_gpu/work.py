@@ -19,6 +19,8 @@ from benchmarks.common import Row
 from benchmarks.on_gpu.precision import arithmetic, precision_of
 from benchmarks.on_gpu.setup import Session, Wrong
 from benchmarks.on_gpu.training import reference, training
+from benchmarks.on_gpu.variants import copy as copying
+from benchmarks.on_gpu.variants import variant
 from torch import nn
 
 from lumbargrade.models.device import autocast
@@ -144,7 +146,9 @@ PARTS: dict[str, Callable[[Session, Row, float, Any], Row]] = {
     "rate": rate,
     "store": store,
     "reference": reference,
+    "copy": copying,
     "training": training,
+    "variant": variant,
     "loader": loader,
     "inference": inference,
 }
