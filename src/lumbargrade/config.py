@@ -299,8 +299,6 @@ class TrainConfig:
     """memory that training may use, such as 16GB: GPU memory, or on a CPU the memory of the process
     without its workers. As few activations as possible are recomputed to stay below it; results are
     the same. Empty: nothing is recomputed"""
-    compile: bool = False
-    """compile the blocks of the network with torch.compile; results differ by rounding"""
     seed: Count = 42
     """random seed of weights, sample order and augmentation"""
 

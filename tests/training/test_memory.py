@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from lumbargrade.config import (
-    Phase,
     Recipe,
     bytes_of,
     load_recipe,
@@ -203,30 +202,3 @@ def test_the_budget_may_change_when_a_run_is_resumed() -> None:
     recipe = load_recipe("cpu-small/canal")
     stamps = {stamp_of(r, {}, 0, "data") for r in (recipe, with_budget(recipe, "16GB"))}
     assert len(stamps) == 1
-    compiled = replace(recipe, train=replace(recipe.train, compile=True))
-    assert stamp_of(compiled, {}, 0, "data") not in stamps
-
-
-@pytest.mark.filterwarnings(
-    "ignore:The .grad attribute:UserWarning"
-)  # torch's own, while it compiles
-def test_compiled_blocks_train_the_same_weights_up_to_rounding(
-    store: VolumeStore, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without the generation of code, which takes a minute."""
-    compiled = []
-
-    def quickly(forward: Any) -> Any:
-        compiled.append(forward)
-        return compile_(forward, backend="eager")
-
-    compile_ = torch.compile
-    monkeypatch.setattr(torch, "compile", quickly)
-    recipe = small_recipe("canal", phases=(Phase((1e-4,), (1,)),))
-    fast = replace(recipe, train=replace(recipe.train, compile=True))
-    assert train(fast, store, tmp_path / "run").finished
-    assert len(compiled) == 15
-    one, other = tensors_of(tmp_path / "run"), tensors_of(whole(recipe))
-    for name in one:
-        if name.startswith("/parts/network"):
-            torch.testing.assert_close(one[name], other[name], atol=1e-5, rtol=1e-4)

@@ -34,7 +34,7 @@ from lumbargrade.networks import joint
 from lumbargrade.training.initial import initial_weights
 from lumbargrade.training.learner import NONFINITE_FILE, Learner, refuse_nonfinite
 from lumbargrade.training.loader import epoch_batches, training_loader
-from lumbargrade.training.memory import StepMemory, compile_blocks
+from lumbargrade.training.memory import StepMemory
 from lumbargrade.training.processes import joint_terms, require_shares, seed_step
 from lumbargrade.training.records import BOARD_FOLDER, METRICS_FILE, EpochRecord, RunRecords
 from lumbargrade.training.schedule import Position, plan_of
@@ -133,8 +133,6 @@ class FoldTrainer:
         dtype = amp_dtype(self.config, self.device)
         self.learner = Learner(network, self.config, self.device, dtype)
         joint.join_batch_norm(network)
-        if self.config.compile:
-            compile_blocks(self.learner.network)
         self.memory = StepMemory(
             self.learner,
             self.config.max_memory,

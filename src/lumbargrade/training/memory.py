@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lumbargrade.config import bytes_of
 from lumbargrade.domain.errors import UsageError
@@ -190,16 +190,6 @@ class StepMemory:
 
 def _said(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-
-
-def compile_blocks(network: nn.Module) -> None:
-    """Compile the forward pass of each block of a network (``train.compile``).
-
-    Blocks of the same shape share one compiled function. Copies made earlier stay as they are.
-    """
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
-    for module in units(network).values():
-        vars(module)["forward"] = torch.compile(module.forward)
 
 
 def in_use(device: torch.device) -> int:

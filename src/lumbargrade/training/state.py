@@ -96,8 +96,6 @@ def stamp_of(recipe: Recipe, files: Mapping[str, str], fold: int, data: str) -> 
     plain = recipe_to_dict(settings)
     # runs of versions without these keys are resumed too
     del plain["train"]["max_memory"]
-    if not recipe.train.compile:
-        del plain["train"]["compile"]
     if not recipe.init:
         del plain["init"]
     text = json.dumps([plain, fold, data])
