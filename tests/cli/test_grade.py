@@ -16,6 +16,7 @@ from lumbargrade.cli.main import main
 from lumbargrade.dicom.find import find_studies
 from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, SeriesKind
+from lumbargrade.files.writing import locked_folder
 from lumbargrade.grading.findings_file import read_findings
 from small_models import save_small_model
 from small_studies import write_noise_study
@@ -50,6 +51,11 @@ def uid(study: Path) -> str:
     return str(pydicom.dcmread(next(study.rglob("*.dcm"))).StudyInstanceUID)
 
 
+def visible(folder: Path) -> set[str]:
+    """Names in a folder without hidden files (the lock)."""
+    return {p.name for p in folder.iterdir() if not p.name.startswith(".")}
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
@@ -66,7 +72,7 @@ def test_each_study_of_a_folder_gets_its_own_folder_and_all_a_summary(
     graded: Path, two: Path
 ) -> None:
     names = {uid(two / "anna"), uid(two / "ben")}
-    assert {p.name for p in graded.iterdir()} == {*names, *SUMMARY}
+    assert visible(graded) == {*names, *SUMMARY}
     summary = json.loads((graded / "summary.json").read_text())
     assert {s["folder"] for s in summary["studies"]} == names
     assert summary["failed"] == []
@@ -230,7 +236,7 @@ def test_nothing_usable_is_exit_code_3_and_leaves_no_result(
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["studies"] == []
     assert [p["study"] for p in told["failed"]] == [str(tmp_path / "junk")]
-    assert list((tmp_path / "out").iterdir()) == []
+    assert visible(tmp_path / "out") == set()
     assert "0 studies graded\n" in caplog.text
     assert "index.html" not in caplog.text
 
@@ -299,7 +305,7 @@ def test_two_studies_of_one_name_get_two_folders(models: Path, tmp_path: Path) -
     for place in "pq":
         write_noise_study(tmp_path / place / "same", (T1,), named=False)
     assert grade(models, tmp_path / "out", tmp_path / "p", tmp_path / "q") == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"same", "same-2", *SUMMARY}
+    assert visible(tmp_path / "out") == {"same", "same-2", *SUMMARY}
 
 
 def test_a_study_given_in_parts_or_twice_is_one_study(two: Path) -> None:
@@ -394,3 +400,13 @@ def test_the_profile_names_the_stages_and_the_peak_memory(
     assert "peak memory" in printed
     assert grade(models, tmp_path / "quiet", two) == 0
     assert "peak memory" not in capsys.readouterr().err
+
+
+def test_two_runs_do_not_write_into_one_folder(
+    models: Path, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked_folder(tmp_path, "busy"):
+        assert grade(models, tmp_path, two) == 2
+    assert f"--out {tmp_path}: another run writes there" in capsys.readouterr().err
+    assert not (tmp_path / "index.html").exists()
+    assert grade(models, tmp_path, two) == 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from lumbargrade.domain.errors import BadInput, Problem, UsageError
 from lumbargrade.files.overlap import WriteBehind, read_ahead
 from lumbargrade.files.timing import stage
 from lumbargrade.files.urls import Place, Url, require_writable_url
+from lumbargrade.files.writing import locked_folder
 from lumbargrade.launch.crew import OpenWorker
 from lumbargrade.launch.dispatch import Dispatch, GivenUp
 from lumbargrade.launch.worker import Spoilt
@@ -85,8 +87,7 @@ def grade_studies(
                 find = partial(find_studies, most_headers=0, workers=launch.readers)
             jobs, problems = _find(find, studies, out, scratch)
         log_problems(log, problems)
-        _require_writable(out)
-        with results.overview() as overview:
+        with _claimed(out), results.overview() as overview:
             collector = _Collector(overview, [p for p in problems if not p.file])
             with logging_redirect_tqdm():
                 if opened is not None:
@@ -138,14 +139,24 @@ def _require_elsewhere(job: StudyJob, out: Place) -> None:
         )
 
 
-def _require_writable(out: Place) -> None:
+@contextmanager
+def _claimed(out: Place) -> Iterator[None]:
+    """Check that results can be written, and keep other runs out of a folder of this machine.
+
+    Raises:
+        UsageError: if they cannot be written, or another run writes there.
+    """
     if isinstance(out, Path):
         out.mkdir(parents=True, exist_ok=True)
+        busy = f"--out {out}: another run writes there; wait for its end, or give another folder"
+        with locked_folder(out, busy, patience=2.0):
+            yield
         return
     try:
         require_writable_url(out)
     except BadInput as error:
         raise UsageError(f"--out {error}") from None
+    yield
 
 
 @dataclass
