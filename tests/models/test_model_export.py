@@ -209,7 +209,47 @@ def test_the_command_exports_and_says_how_far_it_is_from_torch(
     with caplog.at_level("INFO"):
         for _ in range(2):  # the second time it replaces its own folder
             assert main(["export", str(models / "canal"), "--to", "onnx", "--out", str(out)]) == 0
-    assert "small/canal, fold 2; probabilities within" in caplog.text
+    assert "small/canal, fold 2, fp32; probabilities within" in caplog.text
     assert sorted(p.name for p in out.iterdir()) == ["model.json", "model.onnx"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert main(["export", str(models / "canal"), "--to", "pth"]) == 2
+
+
+@pytest.mark.parametrize("precision", ["int8_weights", "int8_calibrated"])
+def test_reduced_precision_is_measured_and_used_only_where_it_is_asked_for(
+    models: Path, tmp_path: Path, precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = onnx.load(models / "canal" / "onnx" / "model.onnx")
+    monkeypatch.setattr(export, "traced", lambda *_: before)
+    monkeypatch.setattr(export, "PHANTOMS", 1)
+    monkeypatch.setattr(export, "CALIBRATED", 1)
+    folder = tmp_path / "model"
+    model = load_model(models / "canal")
+    save_model(folder, model, model.meta)
+    found = export_model(folder, "onnx", precision=precision).export
+    assert found is not None
+    assert found.precision == precision
+    assert 1e-5 < found.probability_deviation < 0.2
+    torch_loss, own_loss = found.log_loss
+    assert torch_loss is not None
+    assert own_loss == pytest.approx(torch_loss, abs=0.2)
+    assert own_loss != torch_loss
+    size = (folder / "onnx" / "model.onnx").stat().st_size
+    assert size < 0.5 * (models / "canal" / "onnx" / "model.onnx").stat().st_size
+    assert load_member(folder).engine.name.startswith("torch")
+    member = load_member(folder, engine="onnx")
+    assert member.use.precision == precision
+    assert load_member(folder / "onnx").use == member.use
+
+
+def test_options_that_do_not_fit_together_are_refused(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="bf16 needs --to openvino"):
+        export_model(models / "canal", "onnx", tmp_path / "a", precision="bf16")
+    with pytest.raises(UsageError, match="needs --precision int8_calibrated"):
+        export_model(models / "canal", "onnx", tmp_path / "a", calibrate=[tmp_path])
+    with pytest.raises(UsageError, match="crops around points, which are not known"):
+        export_model(
+            models / "two_stage", "onnx", tmp_path / "a",
+            precision="int8_calibrated", calibrate=[tmp_path],
+        )  # fmt: skip
+    assert not (tmp_path / "a").exists()

@@ -4,8 +4,10 @@
 with ONNX Runtime or OpenVINO. Every model can be exported; series may have any number of slices.
 The exported network is compared with torch on real-shaped inputs, and refused if a probability
 differs by more than 0.001 or a point by more than 0.1 pixels. The largest differences are stored in
-the folder and in all results. Without --out the folder lies in that of the model, where `grade` and
-`submit` find it.
+the folder and in all results. With another --precision than fp32, they are only measured, together
+with the log loss on phantoms. Without --out the folder lies in that of the model, where `grade` and
+`submit` find it; they use another precision than fp32 only if --engine names it or the folder
+itself is given.
 
 `--to pth` writes a checkpoint with the parameter names of the published system, for its code or
 for `lumbargrade import-weights`. This works only for one-stage foraminal and canal models with the
@@ -16,7 +18,7 @@ the network's output is read are logged if they differ from the published ones.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +38,13 @@ class Options:
     to: Literal["pth", "onnx", "openvino"] = "pth"
     """onnx, openvino: a model folder for that engine; pth: a checkpoint as the published system's
     code saves it"""
+    precision: Literal["fp32", "bf16", "int8_weights", "int8_calibrated"] = "fp32"
+    """fp32 must agree with torch. The others are faster or smaller and differ from it; how far is
+    measured, stored, and shown with every result. bf16: arithmetic in 16 bits on processors that
+    have it (openvino); int8_weights: weights are stored in 8 bits; int8_calibrated: weights and
+    arithmetic in 8 bits"""
+    calibrate: list[Path] = field(default_factory=list)
+    """folders of studies to calibrate int8_calibrated on; by default these are phantoms"""
 
 
 def run(options: Options) -> int:
@@ -43,18 +52,27 @@ def run(options: Options) -> int:
         return _to_pth(options)
     from lumbargrade.models.export import export_model
 
-    meta = export_model(options.model, options.to, options.out)
+    meta = export_model(
+        options.model,
+        options.to,
+        options.out,
+        precision=options.precision,
+        calibrate=options.calibrate,
+    )
     export = meta.export
     assert export is not None
     log.info(
-        "%s: %s, fold %d; probabilities within %.2g and points within %.2g px of torch (%s)",
+        "%s: %s, fold %d, %s; probabilities within %.2g and points within %.2g px of torch (%s)",
         options.out or options.model / options.to,
         meta.recipe.name,
         meta.fold,
+        export.precision,
         export.probability_deviation,
         export.point_deviation,
         export.compared,
     )
+    if None not in export.log_loss:
+        log.info("weighted log loss on phantoms: torch %.4f, exported %.4f", *export.log_loss)
     return 0
 
 

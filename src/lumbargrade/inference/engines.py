@@ -16,7 +16,7 @@ from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.files.timing import stage
 from lumbargrade.files.writing import sha256_of
 from lumbargrade.inference.base import Arrays, Engine
-from lumbargrade.inference.model_folder import Export, ExportedFor, ModelMeta
+from lumbargrade.inference.model_folder import Export, ExportedFor, ModelMeta, Precision
 
 #: Name of the network's file in an exported model.
 MODEL_FILE: dict[ExportedFor, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
@@ -53,7 +53,7 @@ def _limited_cpus() -> int:
         return 1_000_000
 
 
-def onnx_session(path: Path) -> onnxruntime.InferenceSession:
+def onnx_session(path: Path, precision: Precision = "fp32") -> onnxruntime.InferenceSession:
     """Open an ONNX file for the CPU.
 
     Raises:
@@ -64,6 +64,8 @@ def onnx_session(path: Path) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     # idle threads of ONNX Runtime spin, and take the cores from the rest of the program
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if precision == "int8_weights":  # otherwise weights would be converted in every run
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
@@ -77,6 +79,7 @@ class OnnxEngine:
     Args:
         path: its ONNX file.
         title: its name in a profile; by default that of the file.
+        precision: what it was exported in.
 
     Raises:
         BadModel: if it cannot be run.
@@ -84,8 +87,8 @@ class OnnxEngine:
 
     name = f"ONNX Runtime {onnxruntime.__version__}"
 
-    def __init__(self, path: Path, title: str = "") -> None:
-        self.session = onnx_session(path)
+    def __init__(self, path: Path, title: str = "", precision: Precision = "fp32") -> None:
+        self.session = onnx_session(path, precision)
         self._stage = f"network {title or path.stem}"
         self._outputs = [output.name for output in self.session.get_outputs()]
 
@@ -108,18 +111,19 @@ class OpenVinoEngine:
     Args:
         path: its XML file; the weights lie beside it.
         title: its name in a profile; by default that of the file.
+        precision: what it was exported in.
 
     Raises:
         BadModel: if it cannot be run.
         UsageError: if OpenVINO is not installed.
     """
 
-    def __init__(self, path: Path, title: str = "") -> None:
+    def __init__(self, path: Path, title: str = "", precision: Precision = "fp32") -> None:
         openvino = openvino_package()
         self.name = f"OpenVINO {openvino.__version__.partition('-')[0]}"
         settings = {
             "INFERENCE_NUM_THREADS": threads(),
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "NUM_STREAMS": 1,
         }
         try:
@@ -178,8 +182,8 @@ def open_exported(folder: Path, meta: ModelMeta) -> Engine:
     export = meta.export
     assert export is not None
     _require_intact(folder, export)
-    path, title = folder / MODEL_FILE[export.engine], meta.recipe.name
-    return OnnxEngine(path, title) if export.engine == "onnx" else OpenVinoEngine(path, title)
+    kind = OnnxEngine if export.engine == "onnx" else OpenVinoEngine
+    return kind(folder / MODEL_FILE[export.engine], meta.recipe.name, export.precision)
 
 
 def _require_intact(folder: Path, export: Export) -> None:

@@ -37,6 +37,10 @@ HEADER = "lumbargrade"
 #: What an exported model is made for: ONNX Runtime or OpenVINO.
 ExportedFor = Literal["onnx", "openvino"]
 
+#: How weights and arithmetic of an exported model are rounded: not at all; arithmetic to bf16 on
+#: processors that compute in it (OpenVINO); weights to 8 bits; weights and arithmetic to 8 bits.
+Precision = Literal["fp32", "bf16", "int8_weights", "int8_calibrated"]
+
 #: Names of the subfolders of a model folder that hold its exports.
 EXPORTS: tuple[ExportedFor, ...] = get_args(ExportedFor)
 
@@ -47,21 +51,23 @@ class Export:
 
     Attributes:
         engine: what runs it.
-        precision: of its weights and arithmetic.
+        precision: see `Precision`.
         files: name -> SHA-256 of each file beside the metadata.
         source: SHA-256 of the weight file it was made from.
         probability_deviation: largest difference of a probability from torch in fp32.
         point_deviation: largest distance of a point from torch's, pixels of the network's input.
+        log_loss: weighted log loss of torch and of this model on phantoms; None without grades.
         compared: what both were compared on.
         versions: of the packages that were used.
     """
 
     engine: ExportedFor
-    precision: Literal["fp32", "int8_weights", "int8_calibrated"]
+    precision: Precision
     files: Mapping[str, str]
     source: str
     probability_deviation: float
     point_deviation: float
+    log_loss: tuple[float | None, float | None]
     compared: str
     versions: Mapping[str, str]
 

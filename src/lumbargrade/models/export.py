@@ -13,6 +13,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from lumbargrade.dicom.study import read_study
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.files.writing import sha256_of, write_text
 from lumbargrade.inference.base import Arrays, Engine
@@ -28,6 +29,7 @@ from lumbargrade.inference.model_folder import (
     Export,
     ExportedFor,
     ModelMeta,
+    Precision,
     meta_to_dict,
     read_meta,
     weights_digest,
@@ -35,65 +37,98 @@ from lumbargrade.inference.model_folder import (
 from lumbargrade.models.checkpoint import load_model
 from lumbargrade.models.export_inputs import (
     SLICE_COUNTS,
+    MarkedStudy,
     compared_inputs,
+    inputs_of,
     phantoms_of,
 )
 from lumbargrade.models.graphs import Graph, graph_of
+from lumbargrade.models.quantised import calibrated, with_int8_weights
 from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.models.torch_engine import TorchEngine
 from lumbargrade.models.tracing import traced
-from lumbargrade.models.verification import Deviation, deviation
+from lumbargrade.models.verification import Deviation, deviation, log_loss
 
 log = logging.getLogger(__name__)
 
 #: Largest accepted difference of a probability from torch's in single precision.
 MOST_PROBABILITY = 1e-3
 
+#: Number of phantoms on which models of reduced precision are scored, and of others on which they
+#: are calibrated.
+PHANTOMS, CALIBRATED = 4, 2
+
 #: Largest accepted distance of a point from torch's in single precision, pixels of the input.
 MOST_POINT = 0.1
 
 
-def export_model(path: Path, to: ExportedFor, out: Path | None = None) -> ModelMeta:
-    """Export a model and verify it on real-shaped inputs.
+def export_model(
+    path: Path,
+    to: ExportedFor,
+    out: Path | None = None,
+    *,
+    precision: Precision = "fp32",
+    calibrate: Sequence[Path] = (),
+) -> ModelMeta:
+    """Export a model, and compare it with torch on real-shaped inputs.
 
     Args:
         path: the model's folder.
         to: the engine to export for.
         out: folder to write; None: a folder named after the engine in the model's folder. An
             earlier export there is replaced if the new one is verified.
+        precision: of weights and arithmetic. Only ``fp32`` must agree with torch; of the others, it
+            is measured and stored how far they are from it.
+        calibrate: folders of studies to calibrate ``int8_calibrated`` on; phantoms if empty.
 
     Returns:
         The metadata of the exported model.
 
     Raises:
         BadModel: if the model is damaged, or the exported one differs from torch by more than
-            `MOST_PROBABILITY` or `MOST_POINT`; nothing is written then.
-        UsageError: if the model is an exported one, ``out`` holds something else, or the engine is
-            not installed.
+            `MOST_PROBABILITY` or `MOST_POINT` (in ``fp32``) or its output is not finite; nothing is
+            written then.
+        BadDicom: if a study to calibrate on cannot be read.
+        UsageError: if the model is an exported one, ``out`` holds something else, the engine is not
+            installed, or the options do not fit together.
         OSError: if the folder cannot be written.
     """
     meta = read_meta(path)
     if meta.export is not None:
         raise UsageError(f"{path}: an exported model; give the model that it was made from")
+    if precision == "bf16" and to != "openvino":
+        raise UsageError("--precision bf16 needs --to openvino")
     out = out or path / to
     _require_replaceable(out)
     task = get_task(meta.recipe)
     reference = TorchEngine(task, load_model(path).network)
-    inputs = compared_inputs(task.inference, next(phantoms_of(task.inference, 1)))
+    own = _own_inputs(task, calibrate, precision)
+    studies = list(phantoms_of(task.inference, 1 if precision == "fp32" else PHANTOMS))
+    inputs = compared_inputs(task.inference, studies[0])
+    model = traced_network(task, reference, inputs)
+    if precision == "int8_weights":
+        model = with_int8_weights(model)
+    elif precision == "int8_calibrated":
+        others = phantoms_of(task.inference, CALIBRATED, skip=PHANTOMS)
+        model = calibrated(model, own or [i for s in others for i in inputs_of(task.inference, s)])
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        engine = write_network(folder, to, traced_network(task, reference, inputs))
+        engine = write_network(folder, to, model, precision)
         found = deviation(task.inference, reference, engine, inputs)
-        _require_close(out, found)
+        _require_close(out, found, precision)
         export = Export(
             engine=to,
-            precision="fp32",
+            precision=precision,
             files={file.name: sha256_of(file) for file in sorted(folder.iterdir())},
             source=weights_digest(path),
             probability_deviation=found.probability,
             point_deviation=found.point,
-            compared=_compared(task, inputs),
+            log_loss=(
+                log_loss(task.inference, reference, studies),
+                log_loss(task.inference, engine, studies),
+            ),
+            compared=_compared(task, inputs, len(studies)),
             versions={
                 "onnx": onnx.__version__,
                 "torch": torch.__version__,
@@ -106,6 +141,29 @@ def export_model(path: Path, to: ExportedFor, out: Path | None = None) -> ModelM
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return exported
+
+
+def _own_inputs(task: AnyTask, folders: Sequence[Path], precision: Precision) -> list[Arrays]:
+    """Return the inputs from studies of the user.
+
+    Raises:
+        UsageError: if they are given for nothing, or hold no series that the network sees.
+    """
+    if not folders:
+        return []
+    if precision != "int8_calibrated":
+        raise UsageError("--calibrate needs --precision int8_calibrated")
+    if task.needs_guides:
+        raise UsageError(
+            f"--calibrate: {task.recipe.name} sees crops around points, which are not known of "
+            "these studies; omit it to calibrate on phantoms"
+        )
+    studies = (MarkedStudy(read_study(folder).volumes) for folder in folders)
+    found = [one for study in studies for one in inputs_of(task.inference, study)]
+    if not found:
+        kinds = " or ".join(task.kinds)
+        raise UsageError(f"--calibrate: no {kinds} series in {', '.join(map(str, folders))}")
+    return found
 
 
 def _require_replaceable(out: Path) -> None:
@@ -146,12 +204,14 @@ def traced_network(
     return traced(graph, values, graph.inputs, graph.outputs, graph.free or None)
 
 
-def write_network(folder: Path, to: ExportedFor, model: onnx.ModelProto) -> Engine:
+def write_network(
+    folder: Path, to: ExportedFor, model: onnx.ModelProto, precision: Precision = "fp32"
+) -> Engine:
     """Write a network for an engine, and open it."""
     path = folder / MODEL_FILE[to]
     if to == "onnx":
         onnx.save(model, path)
-        return OnnxEngine(path)
+        return OnnxEngine(path, precision=precision)
     openvino = openvino_package()
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "model.onnx"
@@ -159,19 +219,23 @@ def write_network(folder: Path, to: ExportedFor, model: onnx.ModelProto) -> Engi
         converted = openvino.convert_model(source)
         openvino.save_model(converted, path, compress_to_fp16=False)
         del converted
-    return OpenVinoEngine(path)
+    return OpenVinoEngine(path, precision=precision)
 
 
-def _require_close(out: Path, found: Deviation) -> None:
-    if found.probability > MOST_PROBABILITY or found.point > MOST_POINT:
-        raise BadModel(
-            f"{out}: the exported network differs from torch: probabilities by "
-            f"{found.probability:.2g} (accepted: {MOST_PROBABILITY:g}), points by "
-            f"{found.point:.2g} px (accepted: {MOST_POINT:g}); not written"
-        )
+def _require_close(out: Path, found: Deviation, precision: Precision) -> None:
+    exact = precision == "fp32"
+    most = (MOST_PROBABILITY, MOST_POINT) if exact else (1.0, float("inf"))
+    if found.probability <= most[0] and found.point < most[1] * (1 + 1e-9):
+        return
+    raise BadModel(
+        f"{out}: the exported network differs from torch: probabilities by "
+        f"{found.probability:.2g}, points by {found.point:.2g} px (accepted: {most[0]:g} and "
+        f"{most[1]:g} px); not written"
+    )
 
 
-def _compared(task: AnyTask, inputs: Sequence[Arrays]) -> str:
+def _compared(task: AnyTask, inputs: Sequence[Arrays], studies: int) -> str:
+    what = f"series of a phantom with {', '.join(map(str, SLICE_COUNTS))} slices"
     if task.needs_guides:
-        return f"{len(inputs)} sets of crops of a phantom, whole and in part"
-    return f"series of a phantom with {', '.join(map(str, SLICE_COUNTS))} slices"
+        what = f"{len(inputs)} sets of crops of a phantom, whole and in part"
+    return f"{what}; log loss on {studies} phantom{'s' if studies > 1 else ''}"

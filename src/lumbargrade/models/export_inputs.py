@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count as counter
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from lumbargrade.dicom.study import read_study
 from lumbargrade.domain.geometry import triple
 from lumbargrade.domain.point import Point
-from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.domain.vocabulary import Grade, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.inference.base import Arrays, Inference
 from lumbargrade.inference.crops import CropInference, LevelInference, RecessInference, level_inputs
@@ -30,10 +32,11 @@ SLICE_COUNTS = (1, 15, 22)
 
 @dataclass(frozen=True, eq=False)
 class MarkedStudy:
-    """Volumes of a study, and points to cut crops around."""
+    """Volumes of a study, points to cut crops around, and its grades if they are known."""
 
     volumes: tuple[Volume, ...]
-    points: tuple[Point, ...]
+    points: tuple[Point, ...] = ()
+    grades: Mapping[Target, Grade] = field(default_factory=dict)
 
 
 def phantom_study(number: int) -> MarkedStudy:
@@ -47,17 +50,15 @@ def phantom_study(number: int) -> MarkedStudy:
         for p in plan.points
         for place in [plan.anatomy.landmark(p.target)]
     )
-    return MarkedStudy(study.volumes, points)
+    return MarkedStudy(study.volumes, points, plan.grades)
 
 
-def phantoms_of(inference: Inference, count: int) -> Iterator[MarkedStudy]:
-    """Yield the first phantoms that have every kind of series that a network sees."""
-    number = 0
-    while count:
-        if set(inference.kinds) <= {s.kind for s in plan_study(SEED, number).series}:
-            yield phantom_study(number)
-            count -= 1
-        number += 1
+def phantoms_of(inference: Inference, count: int, skip: int = 0) -> Iterator[MarkedStudy]:
+    """Yield phantoms that have every kind of series that a network sees, after the first ones."""
+    wanted = set(inference.kinds)
+    fit = (n for n in counter() if wanted <= {s.kind for s in plan_study(SEED, n).series})
+    for number in islice(fit, skip, skip + count):
+        yield phantom_study(number)
 
 
 def inputs_of(inference: Inference, study: MarkedStudy) -> Iterator[Arrays]:
@@ -113,9 +114,3 @@ def _with_gaps(inputs: Arrays) -> Arrays:
         found[mask][:, 6, 0] = False  # on T2 this is the same slice in the opposite order
         found[image][~found[mask]] = 0
     return found
-
-
-def studies_to_calibrate(inference: Inference, studies: Sequence[MarkedStudy]) -> Iterator[Arrays]:
-    """Yield the inputs of several studies."""
-    for study in studies:
-        yield from inputs_of(inference, study)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ from lumbargrade.inference.crops import (
 )
 from lumbargrade.inference.peaks import peak_index
 from lumbargrade.inference.series import SeriesInference
+from lumbargrade.models.export_inputs import MarkedStudy
+from lumbargrade.scoring.local import local_score
 
 _TO_PIXELS = np.array([MASK_STRIDE, MASK_STRIDE, 1.0])
 
@@ -52,6 +54,21 @@ def deviation(
         pairs = numbers(inference, one, common), numbers(inference, one, outputs)
         found = found.joined(Deviation(*map(_largest, *pairs)))
     return found
+
+
+def log_loss(inference: Inference, engine: Engine, studies: Sequence[MarkedStudy]) -> float | None:
+    """Return the weighted log loss of an engine on studies; None if nothing known is graded."""
+    rows, grades = [], []
+    for study in studies:
+        targets = list(study.grades)
+        for found in inference.predict(engine, "", study.volumes, study.points):
+            rows.append(found.probability_rows(targets))
+            grades.append([int(study.grades[t]) for t in targets])
+    if not rows:
+        return None
+    probabilities, truth = np.concatenate(rows), np.concatenate(grades)
+    known = np.isfinite(probabilities).all(axis=1)
+    return float(local_score(probabilities[known], truth[known]).weighted) if known.any() else None
 
 
 def _largest(expected: FloatArray, given: FloatArray) -> float:
