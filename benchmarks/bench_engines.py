@@ -92,7 +92,7 @@ def measured(engines: Mapping[str, Engine], inputs: Arrays, rounds: int) -> dict
 
 
 def row_of(recipe: str, rounds: int, slices: int = SLICES) -> tuple[list[str], list[str]]:
-    """Heading and cells of a recipe: CPU seconds of the baseline, and how much faster others are."""
+    """Heading and cells of a recipe: CPU seconds of the baseline, and speeds relative to it."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         engines, inputs = engines_of(recipe, Path(folder), slices)

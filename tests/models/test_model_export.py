@@ -34,7 +34,6 @@ from small_models import small_recipe
 KINDS = {
     "canal": ("canal", "sagittal_t1", 2),
     "foraminal": ("foraminal", "sagittal_t1", 0),
-    "keypoints": ("keypoints", "sagittal_t2", 2),
     "axial": ("keypoints", "axial_t2", 2),
     "subarticular": ("subarticular", "sagittal_t1", 0),
     "two_stage": ("two_stage", "sagittal_t1", 0),
