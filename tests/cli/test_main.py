@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,30 @@ def test_an_error_ends_in_one_line_and_its_exit_code(error, code, monkeypatch, c
     assert "Traceback" not in said
     if isinstance(error, OSError):
         assert "No space left on device: /out/x.npy" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "s3://bucket/studies"],
+        ["validate", "s3://bucket/runs", "--store", "STORE"],
+        ["submit", "DATA", "--blend", "s3://bucket/blend.toml"],
+        ["train", "cpu-small/canal", "--store", "STORE", "--out", "s3://bucket/runs"],
+        ["train", "--recipes", "cpu-small/canal", "--store", "STORE", "--out", "s3://bucket/runs"],
+    ],
+)
+def test_a_url_where_only_a_path_is_possible_is_told_as_it_was_given(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    (url,) = (a for a in arguments if a.startswith("s3:"))
+    assert f"{url}: a URL cannot be used here; copy it to this machine first" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_file_url_is_a_path_in_every_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", f"file://{tmp_path}/nothing"]) == 2
+    assert f"no such file or folder: {tmp_path}/nothing" in capsys.readouterr().err

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from lumbargrade.files.writing import require_writable, write_text
+from lumbargrade.files.writing import atomic_path, require_writable, write_text
 
 
 @pytest.mark.parametrize("name", ["x" * 250 + ".csv", "folder/file/x.csv", "folder"])
@@ -29,3 +31,11 @@ def test_a_name_of_the_longest_length_that_can_be_written_passes(tmp_path: Path)
 def test_bytes_that_are_no_text_are_escaped(tmp_path: Path) -> None:
     write_text(tmp_path / "t.txt", "a\udcffé")
     assert (tmp_path / "t.txt").read_text(encoding="utf-8") == "a\\udcffé"
+
+
+def test_a_full_disk_is_told_with_the_file_that_could_not_be_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "t.txt", "before")
+    with pytest.raises(OSError, match="No space") as caught, atomic_path(tmp_path / "t.txt"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # a write does not know the name
+    assert caught.value.filename == str(tmp_path / "t.txt")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["before"]

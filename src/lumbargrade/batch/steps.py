@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -168,22 +168,33 @@ class Steps:
     def _write(self, predicted: Predicted) -> StudyOutcome:
         read, prediction = predicted.read, predicted.prediction
         folder = read.job.folder
-        with self.results.writing(folder) as where:
-            graded = write_study(
-                where,
-                read.study,
-                prediction,
-                flip=self.opened.predictor.flips,
-                about=self.opened.predictor.about,
-                fingerprint=read.fingerprint,
-                pictures=self.opened.pictures,
+        try:
+            with self.results.writing(folder) as where:
+                graded = write_study(
+                    where,
+                    read.study,
+                    prediction,
+                    flip=self.opened.predictor.flips,
+                    about=self.opened.predictor.about,
+                    fingerprint=read.fingerprint,
+                    pictures=self.opened.pictures,
+                )
+        except OSError as error:
+            place = error.filename or self.results.out / folder
+            why = f"the results cannot be written: {error.strerror or error}: {place}"
+            return failed(
+                read.job, why, self.results, advice="check free space and rights of --out"
             )
         log_graded(prediction, self.results.out / folder)
         return StudyOutcome(StudyEntry.of(folder, graded))
 
 
-def failed(job: StudyJob, what: str, results: Results, *, spoilt: bool = False) -> StudyOutcome:
-    """The outcome of a study that could not be graded, and why."""
+def failed(
+    job: StudyJob, what: str, results: Results, *, spoilt: bool = False, advice: str = ""
+) -> StudyOutcome:
+    """The outcome of a study that has no result, why, and what to do if its images are not why."""
     earlier = results.out / job.folder if results.has_earlier(job.folder) else None
     problem = failure(job.study.study_id, job.study.folder, what, earlier)
+    if advice:
+        problem = replace(problem, advice=advice)
     return StudyOutcome(None, problem, spoilt)

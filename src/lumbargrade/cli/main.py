@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
     import tyro
 
+    from lumbargrade.cli.places import LOCAL_PATHS
     from lumbargrade.files.extras import needs_extra
 
     defaults = getattr(command, "defaults", None)
@@ -108,6 +109,7 @@ def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
             default=default,
             prog=f"lumbargrade {name}",
             description=command.__doc__,
+            registry=LOCAL_PATHS,
         )
         with needs_extra(f"`lumbargrade {name}`"):
             return int(command.run(options))

@@ -8,6 +8,7 @@ use such a model only if its folder is given.
 
 `--recipes R1 R2 ... --folds all` trains a table of recipes and folds, one job each, on this
 machine, on a Ray cluster or as a Slurm array (`--launcher`); `--status` shows how far they are.
+`lumbargrade train --recipes --help` lists the options of such a table.
 
 The recipes starter/sagittal and starter/axial learn from an endless stream of phantoms; they need
 no store and have no folds, and the run is written to OUT itself.

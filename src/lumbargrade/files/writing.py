@@ -31,7 +31,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     but it is never read.
 
     Raises:
-        OSError: if the folder cannot be created or written to.
+        OSError: if the folder cannot be created or written to, or the disk is full; names the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +42,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:  # a full disk is found by a write, which knows no name
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -166,7 +166,7 @@ class GradingSummary:
         page = f"; open {self.out / PAGE_FILE}" if self.graded else ""
         lines = [f"{counted(len(self.graded), 'study', 'studies')} graded{page}"]
         if reused := sum(line.reused for line in self.graded):
-            lines.append(f"{reused} of them were graded by an earlier run (--restart grades again)")
+            lines.append(f"graded by an earlier run: {reused} (--restart grades them again)")
         if self.failed:
             lines.append(f"{len(self.failed)} could not be graded:")
             lines += [f"  {p}" for p in self.failed]
