@@ -254,6 +254,15 @@ def test_a_model_whose_recipe_changed_lists_what_does_not_fit(model: Path) -> No
         load_model(model)
 
 
+@pytest.mark.parametrize("above", [1, 2])
+def test_a_folder_above_a_model_names_the_model(tmp_path: Path, above: int) -> None:
+    model = tmp_path / "recipe" / "fold1" / "model"
+    model.mkdir(parents=True)
+    (model / "model.safetensors").touch()
+    with pytest.raises(BadModel, match=f"no model there; give .*fold1.{model.name}$"):
+        read_meta(model.parents[above - 1])
+
+
 def test_what_is_not_a_model_is_refused(tmp_path: Path, model: Path) -> None:
     with pytest.raises(BadModel, match="no model there"):
         load_model(tmp_path / "nowhere")

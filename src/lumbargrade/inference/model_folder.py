@@ -141,7 +141,9 @@ def weight_file(path: Path | str) -> Path:
     path = Path(path)
     file = path / MODEL_WEIGHTS if path.is_dir() else path
     if not file.is_file():
-        raise BadModel(f"{path}: no model there; give a folder that holds {MODEL_WEIGHTS}")
+        below = sorted(f for depth in ("*", "*/*") for f in path.glob(f"{depth}/{MODEL_WEIGHTS}"))
+        what = below[0].parent if below else f"a folder that holds {MODEL_WEIGHTS}"
+        raise BadModel(f"{path}: no model there; give {what}")
     return file
 
 
