@@ -106,6 +106,30 @@ def test_an_export_gives_the_numbers_of_torch(models: Path, name: str) -> None:
     assert np.abs(said[0][part][:count] - said[1][part][:count]).max() > 1e-3
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_an_export_for_openvino_gives_the_numbers_of_torch_too(
+    models: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    before = onnx.load(models / name / "onnx" / "model.onnx")
+    monkeypatch.setattr(export, "traced", lambda *_: before)
+    out = tmp_path / "out"
+    meta = export_model(models / name, "openvino", out)
+    assert meta.export is not None
+    assert meta.export.engine == "openvino"
+    assert meta.export.probability_deviation < 1e-3
+    assert meta.export.point_deviation < 0.1
+    member, reference = load_member(out), load_member(models / name, engine="onnx")
+    assert member.engine.name.startswith("OpenVINO")
+    inputs = compared_inputs(member.inference, phantom_study(1))
+    found = deviation(member.inference, reference.engine, member.engine, inputs)
+    assert found.probability < 1e-3
+    assert found.point < 0.1
+    (out / "model.bin").write_bytes((out / "model.bin").read_bytes()[:-1] + b"?")
+    with pytest.raises(BadModel, match=r"model\.bin: damaged or changed"):
+        load_member(out)
+
+
 def test_an_export_in_the_folder_of_its_model_is_a_part_of_it(models: Path) -> None:
     assert [p.name for p in find_models([models])] == sorted(KINDS)
     assert find_models([models / "canal" / "onnx"]) == [models / "canal" / "onnx"]
@@ -212,6 +236,21 @@ def test_the_command_exports_and_says_how_far_it_is_from_torch(
     assert sorted(p.name for p in out.iterdir()) == ["model.json", "model.onnx"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert main(["export", str(models / "canal"), "--to", "pth"]) == 2
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8_weights", "int8_calibrated"])
+def test_reduced_precision_runs_in_openvino(
+    models: Path, tmp_path: Path, precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    before = onnx.load(models / "canal" / "onnx" / "model.onnx")
+    monkeypatch.setattr(export, "traced", lambda *_: before)
+    monkeypatch.setattr(export, "PHANTOMS", 1)
+    monkeypatch.setattr(export, "CALIBRATED", 1)
+    found = export_model(models / "canal", "openvino", tmp_path / "out", precision=precision).export
+    assert found is not None
+    assert 0 < found.probability_deviation <= 1
+    assert load_member(tmp_path / "out").use.precision == precision
 
 
 @pytest.mark.parametrize("precision", ["int8_weights", "int8_calibrated"])
