@@ -6,11 +6,13 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.inference import engines
 from lumbargrade.inference.engines import OnnxEngine, threads
+from made_weights import write_network
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +57,11 @@ def test_an_engine_that_is_not_installed_says_what_to_install(
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UsageError, match=r"pip install 'lumbargrade\[openvino\]'"):
         engines.openvino_package()
+
+
+def test_inputs_that_a_network_does_not_take_are_the_fault_of_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    write_network(path, 3, {"marks": (4, 2)})
+    engine = OnnxEngine(path)
+    with pytest.raises(BadModel, match=r"the network cannot run on image \(1, 5, 8, 8\), which"):
+        engine.run({"image": np.zeros((1, 5, 8, 8), np.float32)})

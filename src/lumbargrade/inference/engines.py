@@ -16,7 +16,7 @@ from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.files.timing import stage
 from lumbargrade.files.writing import sha256_of
 from lumbargrade.inference.base import Arrays, Engine
-from lumbargrade.inference.model_folder import Export, ExportedFor, ModelMeta, Precision
+from lumbargrade.inference.model_folder import MODEL_META, Export, ExportedFor, ModelMeta, Precision
 
 #: Name of the network's file in an exported model.
 MODEL_FILE: dict[ExportedFor, str] = {"onnx": "model.onnx", "openvino": "model.xml"}
@@ -88,7 +88,7 @@ class OnnxEngine:
     name = f"ONNX Runtime {onnxruntime.__version__}"
 
     def __init__(self, path: Path, title: str = "", precision: Precision = "fp32") -> None:
-        self.session = onnx_session(path, precision)
+        self.path, self.session = path, onnx_session(path, precision)
         self._stage = f"network {title or path.stem}"
         self._outputs = [output.name for output in self.session.get_outputs()]
 
@@ -98,10 +98,17 @@ class OnnxEngine:
         return dict(self.session.get_modelmeta().custom_metadata_map)
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Run the network."""
+        """Run the network.
+
+        Raises:
+            BadModel: if it does not take these inputs.
+        """
         given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        with stage(self._stage):
-            values = self.session.run(self._outputs, given)
+        try:
+            with stage(self._stage):
+                values = self.session.run(self._outputs, given)
+        except Exception as error:  # noqa: BLE001  ONNX Runtime has no common class of its errors
+            raise BadModel(_not_run(self.path, given, error)) from None
         return dict(zip(self._outputs, values, strict=True))
 
 
@@ -131,15 +138,32 @@ class OpenVinoEngine:
         except RuntimeError as error:
             text = str(error).strip().splitlines()
             raise BadModel(f"{path}: not a network that can be run: {text[-1]}") from None
+        self.path = path
         self._request = self._compiled.create_infer_request()
         self._stage = f"network {title or path.stem}"
 
     def run(self, inputs: Arrays) -> Arrays:
-        """Run the network."""
+        """Run the network.
+
+        Raises:
+            BadModel: if it does not take these inputs.
+        """
         given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        with stage(self._stage):
-            found = self._request.infer(given, share_inputs=True)
+        try:
+            with stage(self._stage):
+                found = self._request.infer(given, share_inputs=True)
+        except RuntimeError as error:
+            raise BadModel(_not_run(self.path, given, error)) from None
         return {port.get_any_name(): np.array(value) for port, value in found.items()}
+
+
+def _not_run(path: Path, inputs: Arrays, error: Exception) -> str:
+    shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
+    text = str(error).strip().splitlines()
+    return (
+        f"{path}: the network cannot run on {shapes}, which {MODEL_META} beside it asks for; "
+        f"export the model again ({text[-1] if text else type(error).__name__})"
+    )
 
 
 def openvino_package() -> Any:
