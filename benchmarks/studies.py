@@ -6,6 +6,8 @@ So every data set has the same mix of series and slices, and its cost per study 
 from __future__ import annotations
 
 import csv
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,15 +31,17 @@ def make_studies(out: Path, studies: int, *, split: str = "train") -> Path:
 
 
 def repeat_studies(data: Path, out: Path, times: int) -> Path:
-    """A data set that lists every study of another so many times; images are links."""
+    """A data set that lists every study of another so many times; images are hard links.
+
+    Links to folders would not do: `grade` reads a folder once, whatever leads to it.
+    """
     out.mkdir(parents=True)
     for images in data.glob("*_images"):
         for series in images.glob("*/*"):
             for copy in range(times):
                 study, number = (_renamed(name, copy) for name in (series.parent.name, series.name))
                 link = out / images.name / study / number
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(series.resolve(), target_is_directory=True)
+                shutil.copytree(series, link, copy_function=os.link)
     for table in data.glob("t*.csv"):
         with table.open(newline="") as source:
             header, *rows = csv.reader(source)
