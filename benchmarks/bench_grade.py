@@ -1,29 +1,28 @@
-"""Grading with the starter: how the cost grows with studies, slices and image size.
+"""Grading with the starter: how the cost grows with slices and image size.
 
-The studies are phantoms in RLE. *By studies* is `grade` from DICOM files to pages and pictures,
-each run a process of its own; the other groups go from volumes to findings.
+The study is a phantom in RLE. *By output* is `grade` from DICOM files to the page, each run a
+process of its own; the other groups go from volumes to findings. `benchmarks.scaling` has many
+studies.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 from benchmarks import child, enlarged
-from benchmarks.studies import make_studies, repeat_studies
+from benchmarks.studies import make_studies
 
-by_studies = pytest.mark.benchmark(group="`grade` per study, by studies", timer=child.cpu_s)
 by_output = pytest.mark.benchmark(group="`grade` of a study, by output", timer=child.cpu_s)
 by_slices = pytest.mark.benchmark(group="starter, by sagittal slices", timer=child.cpu_s)
 by_size = pytest.mark.benchmark(group="starter, by image size", timer=child.cpu_s)
 
 
 @pytest.fixture(scope="module")
-def phantoms(tmp_path_factory: pytest.TempPathFactory, tiny: bool) -> Path:
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Phantom studies in the LSDC layout."""
-    return make_studies(tmp_path_factory.mktemp("phantoms") / "data", 1 if tiny else 4)
+    return make_studies(tmp_path_factory.mktemp("phantoms") / "data", 1)
 
 
 @pytest.fixture(scope="module")
@@ -32,35 +31,22 @@ def study(phantoms: Path) -> Path:
     return min((phantoms / "train_images").iterdir())
 
 
-def grade(measure: child.Measure, images: Path, out: Path, studies: int, *options: str) -> None:
+def grade(measure: child.Measure, images: Path, out: Path, *options: str) -> None:
     def remove() -> None:
         shutil.rmtree(out, ignore_errors=True)
 
     command = ("grade", images, "--out", out, *options)
-    measure(child.command, *command, per=studies, setup=remove)
-
-
-@by_studies
-@pytest.mark.parametrize("studies", [4, 16, 32])
-def bench_studies(
-    measure: child.Measure, phantoms: Path, tmp_path: Path, studies: int, tiny: bool
-) -> None:
-    times = 1 if tiny else studies // 4
-    many = repeat_studies(phantoms, tmp_path / "data", times) / "train_images"
-    listed = len(list(many.iterdir()))
-    grade(measure, many, tmp_path / "out", listed)
-    with (tmp_path / "out" / "summary.json").open() as summary:
-        assert len(json.load(summary)["studies"]) == listed
+    measure(child.command, *command, setup=remove)
 
 
 @by_output
 def bench_with_pictures(measure: child.Measure, study: Path, tmp_path: Path) -> None:
-    grade(measure, study, tmp_path / "out", 1)
+    grade(measure, study, tmp_path / "out")
 
 
 @by_output
 def bench_without_pictures(measure: child.Measure, study: Path, tmp_path: Path) -> None:
-    grade(measure, study, tmp_path / "out", 1, "--no-pictures")
+    grade(measure, study, tmp_path / "out", "--no-pictures")
 
 
 @by_slices

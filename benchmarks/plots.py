@@ -65,7 +65,7 @@ def _curve(
     if proportional:
         ends = np.array([min(work), max(work)])
         axis.plot(ends, middle[0] / work[0] * ends, "--", color="#888888", linewidth=0.8)
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
     axis.set_ylabel(what, fontsize=8)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)

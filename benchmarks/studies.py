@@ -6,8 +6,6 @@ So every data set has the same mix of series and slices, and its cost per study 
 from __future__ import annotations
 
 import csv
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,9 +29,9 @@ def make_studies(out: Path, studies: int, *, split: str = "train") -> Path:
 
 
 def repeat_studies(data: Path, out: Path, times: int) -> Path:
-    """A data set that lists every study of another so many times; images are hard links.
+    """A data set that lists every study of another so many times; images are links.
 
-    Links to folders would not do: `grade` reads a folder once, whatever leads to it.
+    Only commands that go by the tables see more studies: the images say that they are the same.
     """
     out.mkdir(parents=True)
     for images in data.glob("*_images"):
@@ -41,7 +39,8 @@ def repeat_studies(data: Path, out: Path, times: int) -> Path:
             for copy in range(times):
                 study, number = (_renamed(name, copy) for name in (series.parent.name, series.name))
                 link = out / images.name / study / number
-                shutil.copytree(series, link, copy_function=os.link)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(series.resolve(), target_is_directory=True)
     for table in data.glob("t*.csv"):
         with table.open(newline="") as source:
             header, *rows = csv.reader(source)
