@@ -143,7 +143,8 @@ def test_an_interrupted_upload_is_no_result(
         patched.setattr(results_module, "upload", interrupted)
         lost = done(one, "anna", RemoteStudy(url / "anna"))
     assert lost.failed is not None
-    assert lost.failed.what == "ConnectionResetError"
+    written = f"the results cannot be written: ConnectionResetError: {out / 'anna'}"
+    assert lost.failed.what == written
     assert "anna/index.html" in [f.name for f in list_files(out)]
     again = done(one, "anna", RemoteStudy(url / "anna"))
     assert again.entry is not None

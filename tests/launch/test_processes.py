@@ -109,6 +109,7 @@ def test_ctrl_c_of_the_terminal_does_not_reach_the_workers() -> None:
 
 
 DRIVER = """
+import signal
 import sys
 from small_jobs import open_doubling
 from lumbargrade.launch.crew import closing
@@ -116,6 +117,8 @@ from lumbargrade.launch.dispatch import Dispatch
 from lumbargrade.launch.processes import ProcessCrew
 
 if __name__ == "__main__":
+    # a program that a shell started in the background ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with closing(ProcessCrew(open_doubling, 1)) as crew:
             dispatch = Dispatch(crew, 1)

@@ -181,7 +181,7 @@ class Steps:
                 )
         except OSError as error:
             place = error.filename or self.results.out / folder
-            why = f"the results cannot be written: {error.strerror or error}: {place}"
+            why = f"the results cannot be written: {error.strerror or described(error)}: {place}"
             return failed(
                 read.job, why, self.results, advice="check free space and rights of --out"
             )

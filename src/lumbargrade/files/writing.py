@@ -43,7 +43,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if error.filename is None:  # a full disk is found by a write, which knows no name
+        # a full disk is found by a write, which knows no name; an error without a number has a text
+        if error.filename is None and error.errno is not None:
             error.filename = str(path)
         raise
     finally:
