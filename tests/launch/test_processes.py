@@ -166,7 +166,7 @@ def test_workers_end_with_the_program_however_it_ends(tmp_path: Path, how: signa
         os.killpg(program.pid, how)
     else:
         program.kill()
-    out, said = program.communicate(timeout=240)  # the worker has the same pipe for its errors
+    out, said = program.communicate(timeout=60)  # the worker has the same pipe for its errors
     assert out == ("interrupted\n" if how == signal.SIGINT else "")
     assert "Traceback" not in said
     while alive(program.pid):

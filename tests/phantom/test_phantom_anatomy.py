@@ -102,7 +102,7 @@ def test_left_and_right_are_independent():
 def test_locate_is_the_inverse_of_cell_coordinates(seed, index, u, v, w):
     anatomy = _anatomy(seed)
     place = anatomy.locate(index, u, v, w)
-    assert cell_coordinates(anatomy, index, place) == pytest.approx((u, v, w), abs=0.1)
+    assert cell_coordinates(anatomy, index, place) == pytest.approx((u, v, w), abs=0.02)
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -273,15 +273,10 @@ class Anatomy:
         upper, lower = self.bodies[index], self.bodies[index + 1]
         length, origin = self.cell_lengths(index)
         share = w / length + origin
-        point = upper.wall * share + lower.wall * (1 - share)
-        for _ in range(6):  # the map is nearly linear, so a few corrections suffice
-            got = np.array(cell_coordinates(self, index, point))
-            error = np.array([u, v, w]) - got
-            if np.abs(error).max() < 1e-6:
-                break
-            frame = upper.frame * share + lower.frame * (1 - share)
-            point = point + error @ frame
-        return point
+        # for a given share, the cell coordinates of a point are linear in it
+        matrix = share * upper.frame + (1 - share) * lower.frame
+        walls = share * upper.frame @ upper.wall + (1 - share) * lower.frame @ lower.wall
+        return np.asarray(np.linalg.solve(matrix, np.array([u, v, 0.0]) + walls))
 
 
 def cell_coordinates(anatomy: Anatomy, index: int, lps: Vector) -> tuple[float, float, float]:

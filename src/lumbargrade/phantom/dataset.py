@@ -31,7 +31,7 @@ from lumbargrade.phantom.study import STUDIES, SeriesPlan, StudyPlan, plan_study
 from lumbargrade.phantom.wide import acquire_wide
 
 #: Version of the studies, bumped with the generator.
-VERSION = 4
+VERSION = 5
 
 TransferSyntax = Literal["explicit", "rle"]
 Contrasts = Literal["usual", "wide"]

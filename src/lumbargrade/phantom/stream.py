@@ -31,7 +31,7 @@ from lumbargrade.phantom.ranges import Draws
 from lumbargrade.phantom.tissue import Image
 
 #: Raised when the same seed and number give another sample.
-STREAM_VERSION = 7
+STREAM_VERSION = 8
 
 #: Slices, rows and columns of a sagittal sample.
 SAGITTAL_SHAPE = (3, 224, 160)
