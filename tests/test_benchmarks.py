@@ -26,6 +26,7 @@ from benchmarks import (  # noqa: E402
     common,
     literal,
     plots,
+    profile_grade,
     ratios,
     results,
     studies,
@@ -142,6 +143,16 @@ def test_passes_resume_and_a_failing_one_keeps_the_others(tmp_path, monkeypatch,
     times = iter((5.0,))
     assert benchmark_passes.main([*kept, "--passes", "1", "--restart", "--print"]) == 0
     assert "1 passes on" in capsys.readouterr().out
+
+
+def test_the_profile_of_grade_names_stages_and_functions(tmp_path, capfd):
+    make_dataset(tmp_path / "data", Settings(1, 3, 0, "train", "explicit"))
+    images = str(tmp_path / "data" / "train_images")
+    assert profile_grade.main([images, "--functions", "5"]) == 0
+    said = capfd.readouterr()
+    assert "network sagittal" in said.err
+    assert "List reduced from" in said.out
+    assert profile_grade.main([str(tmp_path / "none")]) == 2
 
 
 def test_a_failing_child_is_an_error_with_its_log(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -27,21 +26,14 @@ def read_ahead(
         The item and its future, which raises the exception of ``read``, if any.
     """
     with ThreadPoolExecutor(1, "reader") as pool:
-        waiting: tuple[Item, Future[Ready]] | None = None
-        try:
-            for item in items:
-                following = (item, pool.submit(read, item))
-                if waiting is not None:
-                    present, waiting = waiting, following
-                    yield present
-                else:
-                    waiting = following
-            if waiting is not None:
-                present, waiting = waiting, None
+        present: tuple[Item, Future[Ready]] | None = None
+        for item in items:
+            following = (item, pool.submit(read, item))
+            if present is not None:
                 yield present
-        finally:
-            if waiting is not None:
-                waiting[1].cancel()
+            present = following
+        if present is not None:
+            yield present
 
 
 class WriteBehind:
@@ -69,7 +61,8 @@ class WriteBehind:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with ExitStack() as stack:
-            stack.callback(self._pool.shutdown)
+        try:
             if error[0] is None:
                 self.wait()
+        finally:
+            self._pool.shutdown()

@@ -82,8 +82,7 @@ class Starter:
         )
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
-        # the fits are small: more threads of the linear algebra cost a third more CPU time for
-        # nothing (see `benchmarks/profile_grade.py`)
+        # the fits are so small that threads of the linear algebra cost more than they save
         with _libraries().limit(limits=1, user_api="blas"):
             return self._predict(study_id, volumes)
 
