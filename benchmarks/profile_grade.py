@@ -1,8 +1,8 @@
 """Where `grade` spends its time, by stage and by function.
 
 ``python -m benchmarks.profile_grade [STUDIES ...]`` grades the studies with the starter, or with
-``--models``; without studies, four phantom studies. It prints the table of `grade --profile`, and the
-functions with the most time of their own in a second run (cProfile; its cost is included, and
+``--models``; without studies, four phantom studies. It prints the table of `grade --profile`, and
+the functions with the most time of their own in a second run (cProfile; its cost is included, and
 threads beside the main one are not seen).
 """
 

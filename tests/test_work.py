@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lumbargrade import read_study
 from lumbargrade.config import load_recipe
 from lumbargrade.dicom.study import Study
-from lumbargrade.domain.vocabulary import Level
+from lumbargrade.domain.vocabulary import Condition, Level
 from lumbargrade.models.registry import get_task
 from lumbargrade.sampling.series import make_sample
 from lumbargrade.starter.axial import NEAR
@@ -92,8 +92,6 @@ def peak_mib(work: object) -> float:
 
 
 def test_a_sample_holds_a_few_copies_of_its_slices_and_no_more() -> None:
-    from lumbargrade.domain.vocabulary import Condition
-
     volume = make_volume(15, 512, 512)
     row = make_row(Condition.FORAMINAL, 15)
     sample = make_sample(volume, row, size=320)
