@@ -14,12 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT
 
-from lumbargrade.files.timing import peak_memory
+from lumbargrade.files.memory import held_memory, peak_memory
 
 #: Modules that commands import only when they run.
 _IMPORTS = {
@@ -133,16 +132,7 @@ def peak_mib() -> float:
 
 def held_mib() -> float:
     """The memory that this process holds now, MiB; its peak where the system does not say."""
-    held = _status_mib("VmRSS")
-    return peak_mib() if held is None else held
-
-
-def _status_mib(name: str) -> float | None:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    return int(fields[name].split()[0]) / 1024
+    return held_memory() / 2**20 or peak_mib()
 
 
 def _cpu_now() -> float:

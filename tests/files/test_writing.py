@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lumbargrade.files.writing import atomic_path, require_writable, write_text
+from lumbargrade.files.writing import atomic_folder, atomic_path, require_writable, write_text
 
 
 @pytest.mark.parametrize("name", ["x" * 250 + ".csv", "folder/file/x.csv", "folder"])
@@ -31,6 +31,33 @@ def test_a_name_of_the_longest_length_that_can_be_written_passes(tmp_path: Path)
 def test_bytes_that_are_no_text_are_escaped(tmp_path: Path) -> None:
     write_text(tmp_path / "t.txt", "a\udcffé")
     assert (tmp_path / "t.txt").read_text(encoding="utf-8") == "a\\udcffé"
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    for name in ("old.txt", "new.txt"):
+        with atomic_folder(tmp_path / "below" / "folder") as folder:
+            (folder / name).touch()
+    assert [p.name for p in tmp_path.rglob("*")] == ["below", "folder", "new.txt"]
+
+
+def test_a_folder_that_cannot_be_completed_or_replaced_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old.txt").touch()
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "folder") as folder:
+        (folder / "missing.txt").read_text()
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError), atomic_folder(tmp_path / "folder"):
+        pass
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder", "old.txt"]
 
 
 def test_a_full_disk_is_told_with_the_file_that_could_not_be_written(tmp_path: Path) -> None:

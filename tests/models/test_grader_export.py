@@ -16,7 +16,7 @@ from lumbargrade.domain.errors import BadModel
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.inference.crops import output_names
 from lumbargrade.inference.engines import OnnxEngine
-from lumbargrade.models import grader_export
+from lumbargrade.models import grader_export, starter_export
 from lumbargrade.models.grader_export import export_grader, random_inputs
 from lumbargrade.starter.grader import crop_config
 from small_graders import CROPS, level_network
@@ -33,7 +33,7 @@ def exported(request, tmp_path_factory):
     crops = WIDE if shared else CROPS
     network = level_network(shared=shared)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grader_export, "with_half_weights", lambda model: model)
+        patch.setattr(starter_export, "with_half_weights", lambda model: model)
         return network, crops, path, export_grader(network, crops, path)
 
 

@@ -14,7 +14,6 @@ The models are tried on a phantom study before the wheels are downloaded.
 from __future__ import annotations
 
 import logging
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +52,7 @@ def run(options: Options) -> int:
     import re
 
     from lumbargrade.domain.errors import UsageError
+    from lumbargrade.files.writing import atomic_folder
     from lumbargrade.kaggle.kit import DATASET, KIT, NO_USER, require_slug, size_of
     from lumbargrade.kaggle.wheels import read_image
 
@@ -65,13 +65,8 @@ def run(options: Options) -> int:
     image = read_image(options.image)
     if options.out.exists() and not (options.out / DATASET / KIT).is_file():
         raise UsageError(f"{options.out} exists and is not a kit; choose another --out")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=".kit.") as temporary:
-        made = Path(temporary) / "kit"
+    with atomic_folder(options.out) as made:
         _build(options, made, image)
-        if options.out.exists():
-            shutil.rmtree(options.out)
-        made.rename(options.out)
     megabytes = size_of(options.out / DATASET)
     log.info("%s: %.0f MB in %s", options.out, megabytes, DATASET)
     if not options.user:

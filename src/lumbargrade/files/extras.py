@@ -13,6 +13,7 @@ EXTRA_OF = {
     "gcsfs": "cloud",
     "onnx": "train",
     "onnxscript": "train",
+    "openvino": "openvino",
     "ray": "ray",
     "s3fs": "cloud",
     "safetensors": "train",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from lumbargrade.files.memory import peak_memory
 
 
 @dataclass
@@ -98,17 +98,3 @@ def stage(name: str) -> Iterator[None]:
         whole = time.perf_counter() - start
         profile.add(name, whole - _inside.spent)
         _inside.spent = outer + whole
-
-
-def peak_memory() -> int:
-    """Return the largest memory of this process so far, in bytes; 0 if the system does not tell."""
-    # on Linux ru_maxrss begins with the size of the process that started this one
-    if (status := Path("/proc/self/status")).exists():
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(fields["VmHWM"].split()[0]) * 1024
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

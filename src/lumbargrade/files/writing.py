@@ -51,6 +51,33 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` that replaces the folder ``path`` if the block succeeds.
+
+    Otherwise ``path`` stays as it was. A killed process may leave a folder whose name starts with a
+    dot.
+
+    Raises:
+        OSError: if the folder cannot be created or replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True
+    ) as temporary:
+        new, old = Path(temporary, "new"), Path(temporary, "old")
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+
+
 def require_writable(path: Path | str) -> None:
     """Check that a file can be written, before the work whose result it will contain.
 

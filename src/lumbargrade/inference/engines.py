@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
 
-from lumbargrade.domain.errors import BadModel, UsageError
+from lumbargrade.domain.errors import BadModel
+from lumbargrade.files.extras import needs_extra
 from lumbargrade.files.timing import stage
 from lumbargrade.files.writing import sha256_of
 from lumbargrade.inference.base import Arrays, Engine
@@ -73,8 +75,47 @@ def onnx_session(path: Path, precision: Precision = "fp32") -> onnxruntime.Infer
         raise BadModel(f"{path}: not a network that can be run: {error}") from None
 
 
-class OnnxEngine:
-    """A network in ONNX Runtime, on the CPU (an `Engine`).
+class CpuEngine(ABC):
+    """A network on the CPU (an `Engine`).
+
+    Args:
+        path: its file.
+        title: its name in a profile; by default that of the file.
+    """
+
+    name: str
+    #: Errors of the package that runs the network.
+    _errors: ClassVar[type[Exception]]
+
+    def __init__(self, path: Path, title: str = "") -> None:
+        self.path = path
+        self._stage = f"network {title or path.stem}"
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Run the network.
+
+        Raises:
+            BadModel: if it does not take these inputs.
+        """
+        given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        try:
+            with stage(self._stage):
+                return self._run(given)
+        except self._errors as error:
+            shapes = ", ".join(f"{name} {value.shape}" for name, value in given.items())
+            text = str(error).strip().splitlines()
+            raise BadModel(
+                f"{self.path}: the network cannot run on {shapes}, which {MODEL_META} beside it "
+                f"asks for; export the model again ({text[-1] if text else type(error).__name__})"
+            ) from None
+
+    @abstractmethod
+    def _run(self, inputs: Arrays) -> Arrays:
+        """Run the network on contiguous inputs."""
+
+
+class OnnxEngine(CpuEngine):
+    """A network in ONNX Runtime.
 
     Args:
         path: its ONNX file.
@@ -86,10 +127,11 @@ class OnnxEngine:
     """
 
     name = f"ONNX Runtime {onnxruntime.__version__}"
+    _errors = Exception  # ONNX Runtime has no common class of its errors
 
     def __init__(self, path: Path, title: str = "", precision: Precision = "fp32") -> None:
-        self.path, self.session = path, onnx_session(path, precision)
-        self._stage = f"network {title or path.stem}"
+        super().__init__(path, title)
+        self.session = onnx_session(path, precision)
         self._outputs = [output.name for output in self.session.get_outputs()]
 
     @property
@@ -97,23 +139,12 @@ class OnnxEngine:
         """The metadata in the file."""
         return dict(self.session.get_modelmeta().custom_metadata_map)
 
-    def run(self, inputs: Arrays) -> Arrays:
-        """Run the network.
-
-        Raises:
-            BadModel: if it does not take these inputs.
-        """
-        given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        try:
-            with stage(self._stage):
-                values = self.session.run(self._outputs, given)
-        except Exception as error:  # noqa: BLE001  ONNX Runtime has no common class of its errors
-            raise BadModel(_not_run(self.path, given, error)) from None
-        return dict(zip(self._outputs, values, strict=True))
+    def _run(self, inputs: Arrays) -> Arrays:
+        return dict(zip(self._outputs, self.session.run(self._outputs, dict(inputs)), strict=True))
 
 
-class OpenVinoEngine:
-    """A network in OpenVINO, on the CPU (an `Engine`).
+class OpenVinoEngine(CpuEngine):
+    """A network in OpenVINO.
 
     Args:
         path: its XML file; the weights lie beside it.
@@ -125,7 +156,10 @@ class OpenVinoEngine:
         UsageError: if OpenVINO is not installed.
     """
 
+    _errors = RuntimeError
+
     def __init__(self, path: Path, title: str = "", precision: Precision = "fp32") -> None:
+        super().__init__(path, title)
         openvino = openvino_package()
         self.name = f"OpenVINO {openvino.__version__.partition('-')[0]}"
         settings = {
@@ -138,32 +172,11 @@ class OpenVinoEngine:
         except RuntimeError as error:
             text = str(error).strip().splitlines()
             raise BadModel(f"{path}: not a network that can be run: {text[-1]}") from None
-        self.path = path
         self._request = self._compiled.create_infer_request()
-        self._stage = f"network {title or path.stem}"
 
-    def run(self, inputs: Arrays) -> Arrays:
-        """Run the network.
-
-        Raises:
-            BadModel: if it does not take these inputs.
-        """
-        given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        try:
-            with stage(self._stage):
-                found = self._request.infer(given, share_inputs=True)
-        except RuntimeError as error:
-            raise BadModel(_not_run(self.path, given, error)) from None
+    def _run(self, inputs: Arrays) -> Arrays:
+        found = self._request.infer(dict(inputs), share_inputs=True)
         return {port.get_any_name(): np.array(value) for port, value in found.items()}
-
-
-def _not_run(path: Path, inputs: Arrays, error: Exception) -> str:
-    shapes = ", ".join(f"{name} {value.shape}" for name, value in inputs.items())
-    text = str(error).strip().splitlines()
-    return (
-        f"{path}: the network cannot run on {shapes}, which {MODEL_META} beside it asks for; "
-        f"export the model again ({text[-1] if text else type(error).__name__})"
-    )
 
 
 def openvino_package() -> Any:
@@ -172,13 +185,8 @@ def openvino_package() -> Any:
     Raises:
         UsageError: if it is not installed.
     """
-    try:
+    with needs_extra("a model for OpenVINO"):
         import openvino  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        raise UsageError(
-            "OpenVINO is not installed; install it with `pip install 'lumbargrade[openvino]'`, or "
-            "use --engine onnx"
-        ) from None
     return openvino
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ import torch
 
 from lumbargrade.dicom.study import read_study
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.files.writing import sha256_of, write_text
+from lumbargrade.files.writing import atomic_folder, sha256_of, write_text
 from lumbargrade.inference.base import Arrays, Engine
 from lumbargrade.inference.engines import (
     MODEL_FILE,
@@ -42,7 +41,7 @@ from lumbargrade.models.export_inputs import (
     inputs_of,
     phantoms_of,
 )
-from lumbargrade.models.graphs import Graph, graph_of
+from lumbargrade.models.graphs import graph_of
 from lumbargrade.models.quantised import calibrated, with_int8_weights
 from lumbargrade.models.registry import AnyTask, get_task
 from lumbargrade.models.torch_engine import TorchEngine
@@ -105,15 +104,8 @@ def export_model(
     own = _own_inputs(task, calibrate, precision)
     studies = list(phantoms_of(task.inference, 1 if precision == "fp32" else PHANTOMS))
     inputs = compared_inputs(task.inference, studies[0])
-    model = traced_network(task, reference, inputs)
-    if precision == "int8_weights":
-        model = with_int8_weights(model)
-    elif precision == "int8_calibrated":
-        others = phantoms_of(task.inference, CALIBRATED, skip=PHANTOMS)
-        model = calibrated(model, own or [i for s in others for i in inputs_of(task.inference, s)])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    model = _rounded(traced_network(task, reference, inputs), task, precision, own)
+    with atomic_folder(out) as folder:
         engine = write_network(folder, to, model, precision)
         found = deviation(task.inference, reference, engine, inputs)
         _require_close(out, found, precision)
@@ -129,18 +121,32 @@ def export_model(
                 log_loss(task.inference, engine, studies),
             ),
             compared=_compared(task, inputs, len(studies)),
-            versions={
-                "onnx": onnx.__version__,
-                "torch": torch.__version__,
-                engine.name.rpartition(" ")[0]: engine.name.rpartition(" ")[2],
-            },
+            versions=_versions(engine),
         )
         exported = replace(meta, export=export)
         write_text(folder / MODEL_META, json.dumps(meta_to_dict(exported), indent=1) + "\n")
-        _replace(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return exported
+
+
+def _rounded(
+    model: onnx.ModelProto, task: AnyTask, precision: Precision, own: Sequence[Arrays]
+) -> onnx.ModelProto:
+    """Round a graph to 8 bits if the precision asks for it; calibrate on phantoms without ``own``.
+
+    The engine rounds to bf16.
+    """
+    if precision == "int8_weights":
+        return with_int8_weights(model)
+    if precision == "int8_calibrated":
+        others = phantoms_of(task.inference, CALIBRATED, skip=PHANTOMS)
+        return calibrated(model, own or [i for s in others for i in inputs_of(task.inference, s)])
+    return model
+
+
+def _versions(engine: Engine) -> dict[str, str]:
+    """Return the versions of the packages that make and run an export."""
+    name, _, version = engine.name.rpartition(" ")
+    return {"onnx": onnx.__version__, "torch": torch.__version__, name: version}
 
 
 def _own_inputs(task: AnyTask, folders: Sequence[Path], precision: Precision) -> list[Arrays]:
@@ -176,28 +182,11 @@ def _require_replaceable(out: Path) -> None:
         raise UsageError(f"--out {out} holds something else; give a new folder")
 
 
-def _replace(folder: Path, out: Path) -> None:
-    """Move a complete export to its place; an earlier one is removed."""
-    folder.chmod(0o755)
-    if out.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
-        out.rename(old / out.name)
-        try:
-            folder.rename(out)
-        except OSError:
-            (old / out.name).rename(out)
-            raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.rename(out)
-
-
 def traced_network(
     task: AnyTask, reference: TorchEngine, inputs: Sequence[Arrays]
 ) -> onnx.ModelProto:
     """Trace the network of a torch engine, with the inputs and outputs of its inference."""
-    graph: Graph = graph_of(task, reference.network)
+    graph = graph_of(task, reference.network)
     # a size of 1 would not stay free
     example = max(inputs, key=lambda one: len(next(iter(one.values()))))
     values = tuple(torch.from_numpy(example[name]) for name in graph.inputs)

@@ -17,22 +17,18 @@ import torch
 from numpy.typing import NDArray
 
 from lumbargrade.config import CropConfig, Recipe
-from lumbargrade.domain.errors import BadModel
 from lumbargrade.domain.vocabulary import SeriesKind
-from lumbargrade.files.writing import atomic_path
 from lumbargrade.inference.base import Arrays
 from lumbargrade.inference.crops import input_names
 from lumbargrade.inference.engines import OnnxEngine
 from lumbargrade.models.graphs import LevelGraph
 from lumbargrade.models.registry import get_task
+from lumbargrade.models.starter_export import write_starter
 from lumbargrade.models.torch_engine import TorchEngine
-from lumbargrade.models.tracing import traced, with_half_weights
+from lumbargrade.models.tracing import traced
 from lumbargrade.models.verification import deviation
 from lumbargrade.networks.level_network import LEVELS, LevelNetwork
 from lumbargrade.starter.grader import CROPS_KEY
-
-#: Largest difference of a probability from torch's that is accepted.
-LARGEST_DEVIATION = 1e-2
 
 
 def export_grader(
@@ -50,26 +46,21 @@ def export_grader(
         The largest difference of a probability.
 
     Raises:
-        BadModel: if it is more than `LARGEST_DEVIATION`; the file is not written then.
+        BadModel: if it is too large (`write_starter`); the file is not written then.
         OSError: if the file cannot be written.
     """
     examples = random_inputs(crop)
-    graph = LevelGraph(network, heatmaps=False).eval()
-    graph = graph.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not in its types
+    graph = LevelGraph(network, heatmaps=False)
     values = tuple(torch.from_numpy(examples[0][name]) for name in graph.inputs)
-    model = with_half_weights(traced(graph, values, graph.inputs, graph.outputs))
-    model.metadata_props.add(key=CROPS_KEY, value=json.dumps(asdict(crop)))
+    model = traced(graph, values, graph.inputs, graph.outputs)
+    onnx.helper.set_model_props(model, {CROPS_KEY: json.dumps(asdict(crop))})
     task = get_task(Recipe("the grading network", "two_stage", crop=crop))
-    with atomic_path(path) as temporary:
-        onnx.save(model, temporary)
-        engines = TorchEngine(task, network), OnnxEngine(temporary)
-        found = deviation(task.inference, *engines, [*examples, *studies]).probability
-        if found > LARGEST_DEVIATION:
-            raise BadModel(
-                f"{path}: probabilities differ by {found:.2g} from those of torch, more than "
-                f"{LARGEST_DEVIATION}; not written"
-            )
-    return found
+    reference = TorchEngine(task, network)
+
+    def deviation_of(engine: OnnxEngine) -> float:
+        return deviation(task.inference, reference, engine, [*examples, *studies]).probability
+
+    return write_starter(model, path, deviation_of)
 
 
 def random_inputs(crop: CropConfig, seed: int = 0) -> list[Arrays]:

@@ -153,11 +153,8 @@ def graph_of(task: AnyTask, network: nn.Module) -> Graph:
     """
     peaks = task.recipe.network.peak_radius > 0
     if isinstance(network, OneStageNetwork):
-        graph: Graph = SeriesGraph(network, heatmaps=peaks)
-    elif isinstance(network, CropNetwork):
-        graph = RecessGraph(network, heatmaps=peaks)
-    else:
-        assert isinstance(network, LevelNetwork)
-        graph = LevelGraph(network)
-    contiguous: Graph = graph.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not in its types
-    return contiguous
+        return SeriesGraph(network, heatmaps=peaks)
+    if isinstance(network, CropNetwork):
+        return RecessGraph(network, heatmaps=peaks)
+    assert isinstance(network, LevelNetwork)
+    return LevelGraph(network)

@@ -1,4 +1,4 @@
-"""Write a network of the starter as an ONNX file that needs no torch, and check it.
+"""Write the starter's networks as ONNX files that need no torch, and compare each with torch.
 
 Weights are stored in half precision and cast to single precision when the file is loaded, so the
 file is small and the network still computes in single precision.
@@ -7,12 +7,11 @@ file is small and the network still computes in single precision.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -20,7 +19,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.files.writing import atomic_path
-from lumbargrade.models.tracing import traced, with_half_weights
+from lumbargrade.inference.engines import OnnxEngine
+from lumbargrade.models.quantised import with_half_weights
+from lumbargrade.models.tracing import traced
 from lumbargrade.networks.starter import AxialNetwork, SagittalNetwork
 
 #: Largest difference of a probability from torch's that is accepted.
@@ -45,16 +46,38 @@ def export_starter(network: nn.Module, path: Path, images: Sequence[NDArray[np.f
         OSError: if the file cannot be written.
     """
     assert isinstance(network, SagittalNetwork | AxialNetwork)
-    model = with_half_weights(_exported(network))
+    compared = [*_random(network.channels), *images]
+    return write_starter(
+        _exported(network), path, lambda engine: _deviation(network, engine, compared)
+    )
+
+
+def write_starter(
+    model: onnx.ModelProto, path: Path, deviation: Callable[[OnnxEngine], float]
+) -> float:
+    """Write a traced network with weights in half precision, and compare it with torch.
+
+    Args:
+        model: the network in single precision.
+        path: the file.
+        deviation: finds the largest difference of a probability from torch's.
+
+    Returns:
+        This difference.
+
+    Raises:
+        BadModel: if it is more than `LARGEST_DEVIATION`; the file is not written then.
+        OSError: if the file cannot be written.
+    """
     with atomic_path(path) as temporary:
-        onnx.save(model, temporary)
-        deviation = _deviation(network, temporary, [*_random(network.channels), *images])
-        if deviation > LARGEST_DEVIATION:
+        onnx.save(with_half_weights(model), temporary)
+        found = deviation(OnnxEngine(temporary))
+        if found > LARGEST_DEVIATION:
             raise BadModel(
-                f"{path}: probabilities differ by {deviation:.2g} from those of torch, more than "
+                f"{path}: probabilities differ by {found:.2g} from those of torch, more than "
                 f"{LARGEST_DEVIATION}; not written"
             )
-    return deviation
+    return found
 
 
 def _random(channels: int) -> list[NDArray[np.float32]]:
@@ -89,20 +112,18 @@ def folded_normalisation(network: nn.Module) -> nn.Module:
 
 @torch.inference_mode()
 def _deviation(
-    network: SagittalNetwork | AxialNetwork, path: Path, images: Sequence[NDArray[np.float32]]
+    network: SagittalNetwork | AxialNetwork,
+    engine: OnnxEngine,
+    images: Sequence[NDArray[np.float32]],
 ) -> float:
     """Return the largest difference of a probability; infinite if one is not a number."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-    names = list(network.output_type._fields)
     largest = 0.0
     for image in images:
         expected = network(torch.from_numpy(image))
-        found = session.run(names, {"image": image})
-        for name, one, other in zip(names, expected, found, strict=True):
-            soft = name in ("structures", "segments")
-            difference = _probabilities(one, soft) - _probabilities(torch.from_numpy(other), soft)
+        found = engine.run({"image": image})
+        for name, one in zip(network.output_type._fields, expected, strict=True):
+            soft, other = name in ("structures", "segments"), torch.from_numpy(found[name])
+            difference = _probabilities(one, soft) - _probabilities(other, soft)
             if not difference.isfinite().all():
                 return float("inf")
             largest = max(largest, float(difference.abs().max()))

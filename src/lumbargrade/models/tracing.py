@@ -8,15 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
 #: Version of the ONNX operators; ONNX Runtime 1.14 and newer run it.
 OPSET = 18
-#: Smaller parameters stay in single precision; they need no room.
-_FEW = 64
 
 
 def traced(
@@ -29,11 +26,13 @@ def traced(
     """Trace a network.
 
     Args:
-        network: in evaluation mode, on the CPU.
+        network: on the CPU; it is put in evaluation mode.
         inputs: an example.
         input_names, output_names: in the order of its inputs and outputs.
         free: sizes of the inputs that stay free (`torch.export.Dim`), by input and dimension.
     """
+    # graphs know no other memory layout
+    network = network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not in its types
     with warnings.catch_warnings(), _quiet("onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")  # torch's exporter warns about its own parts
         program = torch.onnx.export(
@@ -67,26 +66,3 @@ def _quiet(*names: str) -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store the larger weights in half precision, each followed by a cast to single precision.
-
-    Vectors stay in single precision: they need no room, and a variance may not fit the range.
-    """
-    graph = model.graph
-    casts = []
-    for weight in graph.initializer:
-        small = len(weight.dims) < 2 or np.prod(weight.dims) < _FEW
-        if weight.data_type != onnx.TensorProto.FLOAT or small:
-            continue
-        name, half = weight.name, f"{weight.name}.half"
-        with np.errstate(over="ignore"):  # infinite weights are refused later
-            values = onnx.numpy_helper.to_array(weight).astype(np.float16)
-        weight.CopyFrom(onnx.numpy_helper.from_array(values, half))
-        casts.append(onnx.helper.make_node("Cast", [half], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    onnx.checker.check_model(model)
-    return model

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from lumbargrade.config import bytes_of
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.files.memory import forget_peak, held_memory, peak_memory
 from lumbargrade.models.task import TaskBatch
 from lumbargrade.networks import joint
 from lumbargrade.networks.recompute import (
@@ -196,7 +196,7 @@ def in_use(device: torch.device) -> int:
     """Return the bytes in use: GPU memory, or on a CPU the memory of this process."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device) + CUDA_CONTEXT
-    return _of_process("VmRSS") or 0
+    return held_memory()
 
 
 def reset_peak(device: torch.device) -> bool:
@@ -206,11 +206,7 @@ def reset_peak(device: torch.device) -> bool:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         return True
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
+    return forget_peak()
 
 
 def peak_use(device: torch.device) -> int:
@@ -218,12 +214,4 @@ def peak_use(device: torch.device) -> int:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_reserved(device) + CUDA_CONTEXT
-    return _of_process("VmHWM") or 0
-
-
-def _of_process(field: str) -> int | None:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
-    return int(fields[field].split()[0]) * 1024
+    return peak_memory()
