@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -20,6 +19,8 @@ from pathlib import Path
 
 from benchmarks import plots, ratios
 from benchmarks.common import ROOT, processor, progress, with_figures
+
+from lumbargrade.files.cpus import usable_cpus
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOTS = ROOT / "docs" / "images" / "benchmarks.png"
@@ -33,11 +34,10 @@ _PACKAGES = (
 
 def machine() -> str:
     """The machine and the versions, as a sentence."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return (
-        f"{cores} cores of {processor()}, {platform.system()}, Python {platform.python_version()}, "
-        f"{packages}."
+        f"{usable_cpus()} cores of {processor()}, {platform.system()}, "
+        f"Python {platform.python_version()}, {packages}."
     )
 
 

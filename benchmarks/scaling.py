@@ -31,6 +31,7 @@ import psutil
 from benchmarks import scaling_report
 from benchmarks.common import ROOT, processor, progress
 
+from lumbargrade.files.cpus import usable_cpus
 from lumbargrade.files.writing import write_text
 from lumbargrade.phantom.dataset import Settings, make_dataset
 
@@ -114,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def machine() -> str:
     """The machine, as a sentence."""
-    return f"{os.cpu_count()} cores of {processor()}, Python {platform.python_version()}."
+    return f"{usable_cpus()} cores of {processor()}, Python {platform.python_version()}."
 
 
 def _read(path: Path) -> list[Run]:

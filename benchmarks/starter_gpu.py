@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 import torch
 
 from lumbargrade.config import StarterRecipe, load_any_recipe, require_starter_in_range
+from lumbargrade.files.cpus import usable_cpus
 from lumbargrade.phantom import stream
 from lumbargrade.training.phantom_items import Items, Phantoms, item_maker, phantom_loader
 from lumbargrade.training.stream import StreamTrainer
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None, phantoms: Phantoms = stream) ->
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) - 1))
+    parser.add_argument("--workers", type=int, default=max(1, usable_cpus() - 1))
     parser.add_argument("--evaluation-series", type=int, default=100)
     parser.add_argument("--device", default="auto")
     given = parser.parse_args(arguments)

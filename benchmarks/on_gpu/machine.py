@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from datetime import date
@@ -13,12 +12,7 @@ import torch
 import torchvision
 from benchmarks.common import processor
 
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+from lumbargrade.files.cpus import usable_cpus
 
 
 def about(device: torch.device) -> dict[str, Any]:
@@ -27,7 +21,7 @@ def about(device: torch.device) -> dict[str, Any]:
         "device": device.type,
         "card": "none",
         "driver": "none",
-        "processor": f"{cores()} cores of {processor()}",
+        "processor": f"{usable_cpus()} cores of {processor()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.on_gpu.machine import cores
 from torch import nn
 
 from lumbargrade.config import Recipe, load_recipe
 from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.files.cpus import usable_cpus
 from lumbargrade.lsdc.prepare import prepare
 from lumbargrade.lsdc.store import VolumeStore
 from lumbargrade.models.device import choose_device
@@ -53,7 +53,7 @@ class Scale:
     workers: int
 
 
-FULL = Scale(8, 8192, (10, 30), 3, 3.0, 20, cores())
+FULL = Scale(8, 8192, (10, 30), 3, 3.0, 20, usable_cpus())
 TINY = Scale(2, 128, (2, 2), 1, 0.1, 1, 1)
 
 #: Tiny encoders of the published families.

@@ -104,6 +104,31 @@ def test_errors_name_the_url_and_what_to_do(
         list_files(Url(f"{s3}/a"))
 
 
+@pytest.mark.parametrize(
+    ("error", "expected", "text"),
+    [
+        (PermissionError("Forbidden"), UsageError, r"s3://b/a: no access \(Forbidden\); set AWS"),
+        (ConnectionResetError("reset"), UsageError, r"s3://b/a: the server cannot be reached"),
+        (PermissionError(13, "denied", "/copies/x"), PermissionError, r"denied: '/copies/x'"),
+        (ZeroDivisionError("a fault of a program"), ZeroDivisionError, "a fault"),
+    ],
+)
+def test_errors_of_the_server_are_explained_and_others_stay_as_they_are(
+    error: Exception,
+    expected: type[Exception],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class System:
+        def get(self, remote: list[str], local: list[str]) -> None:
+            raise error
+
+    monkeypatch.setattr(urls, "_open", lambda url: (System(), "b/a"))
+    with pytest.raises(expected, match=text):
+        fetch(Url("s3://b/a"), ["x"], tmp_path)
+
+
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

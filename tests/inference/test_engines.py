@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -15,33 +14,12 @@ from lumbargrade.inference.engines import OnnxEngine, threads
 from made_weights import write_network
 
 
-@pytest.fixture(autouse=True)
-def five_cpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(engines, "_CPU_LIMIT", tmp_path / "cpu.max")
-    if hasattr(os, "sched_getaffinity"):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4})
-    else:
-        monkeypatch.setattr(os, "cpu_count", lambda: 5)
-
-
 @pytest.mark.parametrize(("given", "expected"), [("3", 3), ("2,1", 2), ("0", 5), ("", 5)])
 def test_threads_follow_omp_num_threads(
     given: str, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engines, "usable_cpus", lambda: 5)
     monkeypatch.setenv("OMP_NUM_THREADS", given)
-    assert threads() == expected
-
-
-@pytest.mark.parametrize(
-    ("limit", "expected"),
-    [("200000 100000", 2), ("150000 100000", 2), ("10000 100000", 1), ("900000 100000", 5),
-     ("max 100000", 5), ("", 5)],
-)  # fmt: skip
-def test_threads_are_no_more_than_the_cpu_time_of_a_container_allows(
-    limit: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    (tmp_path / "cpu.max").write_text(limit + "\n")
     assert threads() == expected
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lumbargrade.files.cpus import usable_cpus
 from lumbargrade.launch.crew import Crew, OpenWorker, closing
 from lumbargrade.launch.processes import ProcessCrew
 from lumbargrade.launch.ray_cluster import ray_cluster
@@ -32,7 +32,7 @@ class Launch:
     @property
     def readers(self) -> int:
         """Number of processes of this machine that read headers before any study is graded."""
-        cores = os.cpu_count() or 1
+        cores = usable_cpus()
         return cores if self.ray else min(self.workers or cores, cores)
 
     @contextmanager
@@ -52,7 +52,7 @@ class Launch:
                 with closing(RayCrew(ray, start, cpus=cpus, gpus=gpus)) as crew:
                     yield crew, size
             return
-        cores_here = os.cpu_count() or 1
+        cores_here = usable_cpus()
         size = self._size(cores_here, jobs)
         with closing(ProcessCrew(start, max(1, cores_here // size))) as crew:
             yield crew, size

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lumbargrade.domain.errors import NothingDone
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.files.cpus import usable_cpus
 from lumbargrade.grading.lsdc_studies import LsdcStudies, not_predicted, predict_one
 from lumbargrade.launch.crew import OpenWorker, closing
 from lumbargrade.launch.dispatch import Dispatch, GivenUp, Limits
@@ -67,7 +67,7 @@ def predict_submission(
     if not studies:
         raise NothingDone("the table of series descriptions lists no study")
     size = max(1, min(workers, len(studies)))
-    threads = max(1, (os.cpu_count() or 1) // size)
+    threads = max(1, usable_cpus() // size)
     with closing(ProcessCrew(opener, threads) if workers else InProcess(opener)) as crew:
         dispatch: Dispatch[str, StudyPrediction] = Dispatch(crew, size, limits)
         dispatch.start()

@@ -18,13 +18,11 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from types import FrameType
 
 from lumbargrade.cli.train_options import (
     AnyOptions,
@@ -46,11 +44,14 @@ from lumbargrade.config import (
 from lumbargrade.domain.errors import TrainingFailed, UsageError
 from lumbargrade.launch.ranks import is_rank, run_ranks
 from lumbargrade.launch.run_status import failure_reported
-from lumbargrade.launch.signals import leave_with_launcher
+from lumbargrade.launch.signals import StopSignals, ask_to_stop, leave_with_launcher
 
 __all__ = ["Options", "defaults", "run"]
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two looks at the signals while folds are trained in other processes.
+_INTERVAL = 0.5
 
 
 def run(options: AnyOptions) -> int:
@@ -173,36 +174,27 @@ def _fan_out(options: Options, recipe: Recipe, folds: Sequence[int]) -> bool:
 
     SIGTERM and SIGINT are passed on to all processes; no fold is started after them.
     """
-    asked = False
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-        if sys.platform == "win32":
-            return  # Ctrl-C has already reached the children; `terminate` would kill them
-        for child in multiprocessing.active_children():
-            child.terminate()
-
-    before = {s: signal.signal(s, pass_on) for s in (signal.SIGTERM, signal.SIGINT)}
     context = multiprocessing.get_context("spawn")
     waiting, finished = list(folds), []
     running: set[Future[bool]] = set()
-    try:
-        with ProcessPoolExecutor(options.jobs, context, max_tasks_per_child=1) as pool:
-            while running or (waiting and not asked):
-                while waiting and not asked and len(running) < options.jobs:
-                    running.add(pool.submit(_train_in_child, options, recipe, waiting.pop(0)))
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                finished += [future.result() for future in done]
-    except BrokenProcessPool:
-        if not asked:  # otherwise a signal stopped the process before it had started
-            raise TrainingFailed(
-                "a training process died (possibly out of memory); see its last lines above and "
-                "rerun to resume, with fewer --jobs if memory is short"
-            ) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    told = False
+    with StopSignals("all folds") as signals:
+        try:
+            with ProcessPoolExecutor(options.jobs, context, max_tasks_per_child=1) as pool:
+                while running or (waiting and not signals.asked):
+                    while waiting and not signals.asked and len(running) < options.jobs:
+                        running.add(pool.submit(_train_in_child, options, recipe, waiting.pop(0)))
+                    if signals.asked and not told:
+                        told = True
+                        ask_to_stop(multiprocessing.active_children())
+                    done, running = wait(running, _INTERVAL, FIRST_COMPLETED)
+                    finished += [future.result() for future in done]
+        except BrokenProcessPool:
+            if not signals.asked:  # otherwise a signal stopped the process before it had started
+                raise TrainingFailed(
+                    "a training process died (possibly out of memory); see its last lines above "
+                    "and rerun to resume, with fewer --jobs if memory is short"
+                ) from None
     return len(finished) == len(folds) and all(finished)
 
 

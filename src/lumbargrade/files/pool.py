@@ -15,6 +15,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from lumbargrade.domain.errors import LumbargradeError
+from lumbargrade.files.cpus import usable_cpus
 
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
@@ -45,7 +46,7 @@ def run_jobs(
     # without a terminal, a line every half minute is enough
     interval = 0.2 if sys.stderr.isatty() else 30.0
     with tqdm(total=len(jobs), desc=task, unit=unit, mininterval=interval) as bar:
-        for number, outcome in _outcomes(work, jobs, workers or os.cpu_count() or 1, kept):
+        for number, outcome in _outcomes(work, jobs, workers or usable_cpus(), kept):
             outcomes[number] = outcome
             bar.update()
     return [outcomes[i] for i in range(len(jobs))]

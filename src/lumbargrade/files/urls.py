@@ -28,8 +28,7 @@ _CREDENTIALS = {
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "gcs": "GOOGLE_APPLICATION_CREDENTIALS",
 }
-#: Names of exceptions that say that access was not given. The packages that have them may not be
-#: installed.
+#: Names of exceptions, or of their base classes, that say that access was not given.
 _NO_ACCESS = frozenset(
     (
         *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"),
@@ -37,11 +36,9 @@ _NO_ACCESS = frozenset(
         "PermissionError",
     )
 )
+#: The same for servers that do not answer.
 _UNREACHABLE = frozenset(
-    (
-        *("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionError"),
-        *("ClientConnectorError", "ConnectionClosedError", "ClientConnectorDNSError"),
-    )
+    ("ConnectionError", "ConnectionClosedError", "ClientConnectionError", "TimeoutError", "Timeout")
 )
 
 
@@ -124,11 +121,13 @@ def _explained(url: Url) -> Iterator[None]:
     except FileNotFoundError as error:
         raise BadInput(f"{url}: not found ({_words(error)}); check the URL") from error
     except Exception as error:
-        name = type(error).__name__
-        if name in _NO_ACCESS:
+        # known by their names, because the packages that have them may not be installed
+        names = {kind.__name__ for kind in type(error).__mro__}
+        local = isinstance(error, OSError) and error.filename  # the copy on this machine
+        if names & _NO_ACCESS and not local:
             how = _CREDENTIALS.get(url.scheme, "what its fsspec package needs")
             raise UsageError(f"{url}: no access ({_words(error)}); set {how}") from error
-        if name in _UNREACHABLE:
+        if names & _UNREACHABLE:
             raise UsageError(
                 f"{url}: the server cannot be reached ({_words(error)}); check the network, and "
                 "AWS_ENDPOINT_URL if the store is not Amazon's"

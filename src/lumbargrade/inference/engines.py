@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
 from abc import ABC, abstractmethod
 from functools import lru_cache
@@ -14,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 from lumbargrade.domain.errors import BadModel
+from lumbargrade.files.cpus import usable_cpus
 from lumbargrade.files.extras import needs_extra
 from lumbargrade.files.timing import stage
 from lumbargrade.files.writing import sha256_of
@@ -26,33 +26,16 @@ MODEL_FILE: dict[ExportedFor, str] = {"onnx": "model.onnx", "openvino": "model.x
 #: Names of the engines for people.
 ENGINE_NAMES: dict[ExportedFor, str] = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 
-#: Limits of CPU time that the system sets for a group of processes (Linux, cgroup version 2).
-_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
-
 
 def threads() -> int:
     """Return how many threads a network uses.
 
-    This is the first number of OMP_NUM_THREADS if it is set. Otherwise it is the number of CPUs
-    that this process may run on, or fewer if the system limits its CPU time, as in a container.
+    This is the first number of OMP_NUM_THREADS if it is set, otherwise the number of usable CPUs.
     """
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if given.isdecimal() and int(given) > 0:
         return int(given)
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
-    return max(1, min(count, _limited_cpus()))
-
-
-def _limited_cpus() -> int:
-    """Return the CPUs whose time the process may use, from the limit of its group."""
-    try:
-        quota, period = _CPU_LIMIT.read_text().split()
-        return math.ceil(int(quota) / int(period))
-    except (OSError, ValueError, ZeroDivisionError):  # no limit ("max"), or no such system
-        return 1_000_000
+    return usable_cpus()
 
 
 def onnx_session(path: Path, precision: Precision = "fp32") -> onnxruntime.InferenceSession:

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -118,6 +119,7 @@ try:
             f"--image image.txt --python {python}"
         )
 except Exception as error:
+    traceback.print_exc(file=sys.stdout)
     failures.append(f"installation: {error!r}")
 
 # %% [markdown]
@@ -145,6 +147,7 @@ try:
     if code not in (0, 1):
         failures.append(f"submit ended with exit code {code} (see above)")
 except Exception as error:
+    traceback.print_exc(file=sys.stdout)
     failures.append(f"prediction: {error!r}")
 
 # %% [markdown]
@@ -176,6 +179,7 @@ wanted = rows_of(DATA / SAMPLE)
 try:
     wrong = faults()
 except Exception as error:
+    traceback.print_exc(file=sys.stdout)
     wrong = [repr(error)]
 if wrong:
     failures.append(f"{'; '.join(wrong[:3])} ({len(wrong)} faults); all rows are filled instead")

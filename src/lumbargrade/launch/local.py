@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from lumbargrade.launch.jobs import Job, start
+from lumbargrade.launch.signals import ask_to_stop
 
 Child = subprocess.Popen[bytes]
 
@@ -46,8 +47,7 @@ class LocalRunner:
         return {**found}
 
     def stop(self, handles: Sequence[Child]) -> None:
-        for child in handles:
-            child.terminate()
+        ask_to_stop(handles)
 
 
 def _gpus(count: int, place: int) -> dict[str, str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-from lumbargrade.launch.signals import LAUNCHED, StopSignals
+from lumbargrade.launch.signals import LAUNCHED, StopSignals, ask_to_stop
 
 #: Environment variables of torchrun: number of a process, its number on its machine, and how many.
 RANK, LOCAL_RANK, WORLD_SIZE = "RANK", "LOCAL_RANK", "WORLD_SIZE"
@@ -66,8 +66,7 @@ def _watch(ranks: Sequence[subprocess.Popen[bytes]], signals: StopSignals, said:
             return 0
         if signals.asked and not told:
             told = True
-            for rank in ranks:
-                rank.terminate()
+            ask_to_stop(ranks)
         time.sleep(0.05)
     if not signals.asked and not _ends_with(ranks[0], codes[0]):
         said.seek(0)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
+from collections.abc import Iterable
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,17 @@ class StopSignals:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         log.warning("%s: %s; saving", self.label, signal.Signals(number).name)
         self.asked = True
+
+
+def ask_to_stop(children: Iterable[subprocess.Popen[bytes] | BaseProcess]) -> None:
+    """Pass a request to stop on to child processes, which save and end.
+
+    On Windows, Ctrl-C has already reached them, and `terminate` would kill them while they save.
+    """
+    if sys.platform == "win32":
+        return
+    for child in children:
+        child.terminate()
 
 
 def leave_with_launcher() -> None:
