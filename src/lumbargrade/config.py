@@ -56,7 +56,7 @@ def bytes_of(size: str) -> int:
         UsageError: if it is none.
     """
     if not (found := _SIZE.fullmatch(size)):
-        raise UsageError(f"{size!r} is no size; give a number with kB, MB, GB or TB")
+        raise UsageError(f"{size!r} is no size; give one such as 16GB or 16GiB")
     step = 1024 if found[3] else 1000
     factor: int = step ** (1 + "kMGT".index(found[2]))
     return round(float(found[1]) * factor)

@@ -41,7 +41,7 @@ def line(store: Path, out: Path, *more: str) -> list[str]:
 def test_the_script_asks_for_what_the_jobs_need(
     small_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asks = ("--folds", "all", "--jobs", "2", "--memory", "1.5GB", "--cpus", "3", "--gpus", "2")
+    asks = ("--folds", "all", "--jobs", "2", "--memory", "1.5GiB", "--cpus", "3", "--gpus", "2")
     more = ("--slurm-options", "partition=gpu", "exclusive", "--slurm-setup", "module load x")
     out = tmp_path / "my runs"
     assert main(line(small_store, out, *asks, *more, "--dry-run")) == 0

@@ -100,7 +100,7 @@ class TableOptions(_RunOptions):
     cpus: int = 0
     """CPU cores of a job; 0: as many as its recipe has loading processes (train.workers), and 1"""
     memory: str = ""
-    """memory of a job, such as 16GB"""
+    """memory of a job, such as 16GB or 16GiB"""
     ray_address: str = ""
     """Ray cluster as host:port, or `auto` on a machine of the cluster; default: that of the
     environment variable RAY_ADDRESS, else Ray is started on this machine alone"""

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from lumbargrade.cli.train_options import (
     recipe_of,
     run_folder,
 )
-from lumbargrade.config import DATA_FILES, Recipe, load_any_recipe
+from lumbargrade.config import DATA_FILES, Recipe, bytes_of, load_any_recipe
 from lumbargrade.domain.errors import NothingDone, UsageError
 from lumbargrade.files.writing import locked_folder, sha256_of
 from lumbargrade.launch.drive import Drive
@@ -39,8 +38,6 @@ from lumbargrade.launch.slurm import (
 from lumbargrade.launch.table import JOBS_FILE, JobTable, Record
 
 log = logging.getLogger(__name__)
-
-_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def run(options: TableOptions) -> int:
@@ -95,9 +92,11 @@ def jobs_of(options: TableOptions) -> list[Job]:
 
     folds, rest = parse_folds(options.folds), passed_on(options)
     data = VolumeStore.open(options.store).fingerprint
-    memory = _bytes(options.memory)
+    memory = _memory(options)
     if options.retries < 0 or options.cpus < 0:
         raise UsageError("--retries and --cpus: give 0 or more")
+    if options.jobs < 1:  # --jobs is not passed on to the jobs, which would refuse it
+        raise UsageError(f"--jobs {options.jobs}: give 1 or more")
     jobs: dict[str, Job] = {}
     for name in options.recipes:
         for fold in folds:
@@ -161,14 +160,12 @@ def _gpus(options: TableOptions) -> int:
     return options.gpus
 
 
-def _bytes(text: str) -> int:
-    """Bytes from ``16GB``; 0 for an empty text."""
-    if not text:
-        return 0
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)i?B?", text, re.IGNORECASE)
-    if found is None:
-        raise UsageError(f"--memory {text!r}: give a size such as 16GB")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+def _memory(options: TableOptions) -> int:
+    """Bytes of memory of a job; 0 for no demand."""
+    try:
+        return bytes_of(options.memory) if options.memory else 0
+    except UsageError as error:
+        raise UsageError(f"--memory {error}") from None
 
 
 def _local(options: TableOptions, table: JobTable, records: list[Record]) -> None:

@@ -109,7 +109,7 @@ class RayRunner:
         nodes = [n["Resources"] for n in self.ray.nodes() if n["Alive"]]
         if any(all(n.get(k, 0) >= v for k, v in needs.items()) for n in nodes):
             return
-        text = f"{job.gpus} GPUs, {job.cpus} CPU cores and {job.memory / 2**30:.0f} GiB"
+        text = f"{job.gpus} GPUs, {job.cpus} CPU cores and {job.memory / 1e9:.0f} GB"
         if text not in self._warned:
             self._warned.add(text)
             log.warning(
