@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +85,26 @@ class Manifest:
     evaluation: tuple[Figure, ...] = ()
     format: int = field(default=FORMAT)
 
+    def with_files(self, new: Mapping[str, WeightRecord]) -> Manifest:
+        """Return the manifest with new or replaced files.
+
+        Results of the whole starter were those of the earlier files, so they are dropped.
+        """
+        return replace(self, files={**self.files, **new}, evaluation=())
+
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a folder atomically."""
     write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, allow_nan=False) + "\n")
+
+
+def manifest_to_extend(folder: Path) -> Manifest:
+    """Return the manifest of a folder; one without files if there is none yet.
+
+    Raises:
+        BadModel: if it is damaged or of another format.
+    """
+    return read_manifest(folder) if (folder / MANIFEST).exists() else Manifest({})
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -24,11 +24,9 @@ from lumbargrade.sampling.study import cut_study
 from lumbargrade.sampling.study_rows import study_rows
 from lumbargrade.scoring.agreement import Agreement
 from lumbargrade.starter.weights_file import (
-    MANIFEST,
     Figure,
-    Manifest,
     WeightRecord,
-    read_manifest,
+    manifest_to_extend,
     write_manifest,
 )
 from lumbargrade.training.grader_evaluation import evaluate_grader
@@ -72,10 +70,11 @@ def package_grader(model: Path, held_out: VolumeStore, folder: Path) -> Exported
         folder: of the file; a manifest that is already there keeps its other files.
 
     Raises:
-        BadModel: if there is no usable model, it was trained on the held-out studies, or the
-            exported network differs from it.
+        BadModel: if there is no usable model, it was trained on the held-out studies, the exported
+            network differs from it, or the manifest that is there is damaged.
         OSError: if a file cannot be written.
     """
+    manifest = manifest_to_extend(folder)
     loaded = load_model(model, "two_stage")
     if seen := sorted(set(loaded.meta.provenance["trained_on"]) & set(held_out.folds)):
         raise BadModel(
@@ -91,11 +90,8 @@ def package_grader(model: Path, held_out: VolumeStore, folder: Path) -> Exported
     engine = OnnxEngine(path)
     agreements = {mm: evaluate_grader(engine, held_out, jitter_mm=mm) for mm in JITTERS}
     exported = ExportedGrader(path, deviation, agreements)
-    manifest = read_manifest(folder) if (folder / MANIFEST).exists() else Manifest({})
     record = _record(exported, model, loaded.meta)
-    # results of the whole starter were those of the earlier files
-    files = {**manifest.files, GRADER_FILE: record}
-    write_manifest(folder, replace(manifest, files=files, evaluation=()))
+    write_manifest(folder, manifest.with_files({GRADER_FILE: record}))
     return exported
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lumbargrade.domain.errors import UsageError
@@ -11,11 +11,9 @@ from lumbargrade.files.writing import sha256_of
 from lumbargrade.models.starter_export import export_starter
 from lumbargrade.models.starter_weights import StarterMeta, load_starter
 from lumbargrade.starter.weights_file import (
-    MANIFEST,
     Figure,
-    Manifest,
     WeightRecord,
-    read_manifest,
+    manifest_to_extend,
     write_manifest,
 )
 from lumbargrade.training.phantom_items import Phantoms, item_maker
@@ -81,11 +79,10 @@ def package(runs: Sequence[Path], folder: Path, phantoms: Phantoms) -> list[Expo
     names = [_file_name(load_starter(run)[1]) for run in runs]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"two of the runs give {twice[0]}; give one of them")
-    manifest = read_manifest(folder) if (folder / MANIFEST).exists() else Manifest({})
+    manifest = manifest_to_extend(folder)
     exported = [export_run(run, folder, phantoms) for run in runs]
     new = {e.path.name: _record(e) for e in exported}
-    # results of the whole starter were those of the earlier files
-    write_manifest(folder, replace(manifest, files={**manifest.files, **new}, evaluation=()))
+    write_manifest(folder, manifest.with_files(new))
     return exported
 
 
