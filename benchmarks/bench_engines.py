@@ -18,13 +18,12 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import onnx
 import torch
 from benchmarks.common import markdown_table, number, progress, ratio
 
 from lumbargrade.config import load_recipe
 from lumbargrade.inference.base import Arrays, Engine
-from lumbargrade.inference.engines import OnnxEngine
+from lumbargrade.inference.model_folder import ExportedFor, Precision
 from lumbargrade.models.export import traced_network, write_network
 from lumbargrade.models.registry import get_task
 from lumbargrade.models.torch_engine import TorchEngine
@@ -36,6 +35,13 @@ RECIPES = (
     "cpu-small/foraminal",
 )
 SLICES = 15
+
+#: Engine and precision of each column beside torch.
+EXPORTS: dict[str, tuple[ExportedFor, Precision]] = {
+    "ONNX Runtime": ("onnx", "fp32"),
+    "OpenVINO fp32": ("openvino", "fp32"),
+    "OpenVINO bf16": ("openvino", "bf16"),
+}
 BASELINE = "torch, eager"
 
 
@@ -50,13 +56,10 @@ def engines_of(recipe: str, folder: Path, slices: int = SLICES) -> tuple[dict[st
     inputs = {"slices": pixels}
     model = traced_network(task, reference, [inputs])
     found: dict[str, Engine] = {"torch, inference mode": reference}
-    path = folder / "model.onnx"
-    onnx.save(model, path)
-    found["ONNX Runtime"] = OnnxEngine(path)
-    for precision in ("fp32", "bf16"):
-        part = folder / precision
+    for name, (to, precision) in EXPORTS.items():
+        part = folder / name
         part.mkdir()
-        found[f"OpenVINO {precision}"] = write_network(part, "openvino", model, precision)  # type: ignore[arg-type]
+        found[name] = write_network(part, to, model, precision)
     return found, inputs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 
 import numpy as np
 import pydicom
@@ -220,6 +221,33 @@ def test_damaged_files_are_read_or_refused_but_never_crash(
     for volume in volumes:
         assert np.isfinite(volume.pixels).all()
         assert len(volume.pixels) == len(volume.slices)
+
+
+def changed_bytes(path, old, new):
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+
+
+def test_a_file_with_two_transfer_syntaxes_is_read_by_its_pixels(tmp_path):
+    folder = save_stack(tmp_path / "s")
+    before = read_series(folder).volume
+    for path in sorted(folder.iterdir())[:2]:
+        changed_bytes(path, b"1.2.840.10008.1.2.1\0", b"1.2.840.10008\\1.2.1\0")
+    result = read_series(folder)
+    np.testing.assert_array_equal(result.volume.pixels, before.pixels)
+    assert all("does not fit the pixels" in p.what for p in result.problems)
+    assert result.problems
+
+
+def test_a_sequence_where_a_number_describes_the_pixels_costs_only_its_file(tmp_path):
+    folder = save_stack(tmp_path / "s")
+    bits = struct.pack("<HH2sHH", 0x0028, 0x0100, b"US", 2, 16)
+    for name in ("1.dcm", "2.dcm"):  # an empty sequence
+        changed_bytes(folder / name, bits, struct.pack("<HH2sHL", 0x0028, 0x0100, b"SQ", 0, 0))
+    result = read_series(folder)
+    assert len(result.volume.slices) == 2
+    assert sorted(p.file[-5:] for p in result.problems if p.fatal) == ["1.dcm", "2.dcm"]
 
 
 def test_truncated_files_are_never_taken_for_whole_ones(good_files, tmp_path):

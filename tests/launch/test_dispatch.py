@@ -211,6 +211,13 @@ def test_models_that_cannot_be_opened_again_give_up_what_is_left() -> None:
     assert dict(ended(crew, 1, 3, Limits())) == {0: 0, 1: why, 2: why}
 
 
+def test_a_worker_that_was_ready_is_replaced_even_if_others_never_start() -> None:
+    never = [Died(number, "died") for number in range(2, 3 + ATTEMPTS)]
+    died, again = Died(1, "died"), 3 + ATTEMPTS
+    crew = Listed(Ready(1, "hello"), *never, died, Ready(again, "hello"), Done(again, 0))
+    assert ended(crew, 2, 1, Limits()) == [(0, 0)]
+
+
 def test_what_workers_log_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     note = Note("lumbargrade.models", 30, "model canal fold 1")
     crew = Listed(Ready(1, "hello", (note,)), Ready(2, "hello", (note,)), Done(2, 0), Done(1, 10))

@@ -318,19 +318,22 @@ def _begins_as_dataset(start: bytes) -> bool:
 def _settle_syntax(path: Path, dataset: FileDataset) -> list[str]:
     """Correct the transfer syntax of the data set if necessary; return notes on the correction."""
     stated = dataset.file_meta.get("TransferSyntaxUID")
+    usable = stated if isinstance(stated, str) else None
+    if stated is not None and usable is None:
+        del dataset.file_meta.TransferSyntaxUID  # a damaged file has several
     if "PixelData" not in dataset:
         return []
     element = dataset.get_item("PixelData", keep_deferred=True)
     encapsulated = getattr(element, "length", None) == _UNDEFINED
     # a private or damaged syntax cannot be checked against the pixels
-    known = stated in AllTransferSyntaxes
-    if stated is not None and (not known or (stated in _UNCOMPRESSED) != encapsulated):
+    known = usable in AllTransferSyntaxes
+    if usable is not None and (not known or (usable in _UNCOMPRESSED) != encapsulated):
         return []
     if encapsulated:
         found = _compression(path, dataset)
     else:
         found = _plain_syntax(dataset)
-        if stated is not None and len(dataset["PixelData"].value) != _plain_length(dataset):
+        if usable is not None and len(dataset["PixelData"].value) != _plain_length(dataset):
             return []
     dataset.file_meta.TransferSyntaxUID = found
     said = "is absent" if stated is None else f"'{stated}' does not fit the pixels"

@@ -87,11 +87,18 @@ def read_pixels(header: SliceHeader, room: Pixels | None = None) -> tuple[Pixels
 
 def rooms_for(headers: Sequence[SliceHeader]) -> Iterable[Pixels | None]:
     """An array for each slice, all in one block, if the slices are uncompressed and alike."""
-    alike = {(h.shape, h.file.syntax, h.file.module) for h in headers}
-    options = _options(headers[0].file) if len(alike) == 1 else None
-    if options is None or headers[0].file.syntax not in _NATIVE:
+    if not headers:
+        return ()
+    shape, file = headers[0].shape, headers[0].file
+    options = _options(file) if file.syntax in _NATIVE else None
+    # compared, not hashed: a damaged file has elements that cannot be
+    alike = all(
+        h.shape == shape and h.file.syntax == file.syntax and h.file.module == file.module
+        for h in headers
+    )
+    if options is None or not alike:
         return repeat(None, len(headers))
-    return np.empty((len(headers), *headers[0].shape), _kind(options))
+    return np.empty((len(headers), *shape), _kind(options))
 
 
 def _any(header: SliceHeader) -> Pixels:
