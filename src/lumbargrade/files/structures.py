@@ -73,7 +73,7 @@ def _complete(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], An
         for f in fields(kind)
         if f.init
         and (f.default not in (MISSING, None) or f.default_factory is not MISSING)
-        and f.metadata != ADDED_LATER
+        and not f.metadata.get("added_later")
     }
     if not required:
         return structure

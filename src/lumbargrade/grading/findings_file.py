@@ -253,7 +253,7 @@ class _Entry:
 
 
 @dataclass(frozen=True)
-class _Content:
+class StoredFindings:
     """The content as it is stored."""
 
     format: int
@@ -281,7 +281,7 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
         ValueError: if a target is neither graded nor absent.
     """
     prediction = graded.prediction
-    content = _Content(
+    content = StoredFindings(
         format=FORMAT,
         lumbargrade=graded.version,
         notice=NOTICE,
@@ -324,7 +324,7 @@ def read_findings(path: Path) -> GradedStudy:
             "run `lumbargrade grade` again, or use a findings.csv, which all versions can read"
         )
     origin = f"{path}: not a findings file, or damaged"
-    content = structured(data, _Content, origin, "findings", BadInput)
+    content = structured(data, StoredFindings, origin, "findings", BadInput)
     try:
         found = {target_from_column(e.finding): e.read() for e in content.findings}
         prediction = StudyPrediction(
