@@ -60,3 +60,29 @@ def test_a_study_is_read_as_its_plain_export(export: Path, control: Study) -> No
     assert not [str(p) for p in summary.problems if p.fatal]
     kinds = [s.kind for s in summary.series if s.kind is not None]
     assert sorted(kinds) == sorted(SeriesKind)
+
+
+@pytest.mark.parametrize("layout", ["single", "multi-frame"])
+def test_the_header_of_each_series_stays_with_the_study(
+    base: Datasets, tmp_path: Path, layout: str
+) -> None:
+    """Results copy patient and study from it when the files may be gone."""
+    for images in base.values():
+        for image in images:
+            image.add_new((0x0009, 0x0010), "LO", "PRIVATE")
+    if layout == "single":
+        folder = made.save(tmp_path / "s", base)
+    else:
+        folder = tmp_path / "s"
+        folder.mkdir()
+        for name, images in base.items():
+            made.enhanced(images).save_as(folder / name, enforce_file_format=True)
+    study = read_study(folder)
+    assert set(study.heads) == {v.series_id for v in (*study.volumes, *study.other)}
+    for volume in study.volumes:
+        head = study.heads[volume.series_id]
+        assert head.SOPInstanceUID == volume.slices[0].sop_instance_uid
+        assert head.StudyInstanceUID == study.study_id
+        assert "PixelData" not in head
+        assert not any(tag.is_private for tag in head)
+        assert head.SeriesInstanceUID == volume.series_id

@@ -17,7 +17,15 @@ from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.measurement import Quality, Quantity
 from lumbargrade.domain.outlines import AXIAL_MM, AXIAL_SIZE, AXIAL_STRUCTURES, Structure
 from lumbargrade.domain.point import Point
-from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade, SeriesKind, Target
+from lumbargrade.domain.vocabulary import (
+    FINDINGS,
+    TARGETS,
+    Condition,
+    Grade,
+    SeriesKind,
+    Side,
+    Target,
+)
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.predictor import Predictor
 from lumbargrade.grading.study import grade_study
@@ -246,3 +254,31 @@ def test_what_a_reader_must_know_is_in_about(tmp_path: Path) -> None:
 def test_doubtful_measurements_are_called_so(found: StudyPrediction) -> None:
     for m in found.measurements:
         assert (m.quality is Quality.DOUBTFUL) == bool(m.remark)
+
+
+def test_what_the_networks_outlined_lies_on_the_native_pixels(found: StudyPrediction) -> None:
+    volumes = {v.series_id: v for v in case()[0]}
+    assert {o.series_id for o in found.outlines} == set(volumes)
+    for outlines in found.outlines:
+        volume = volumes[outlines.series_id]
+        if volume.kind is AXIAL:
+            continue
+        middle = len(volume.slices) // 2
+        labels = outlines.label_map(volume, middle)
+        rows = {s: np.argwhere(labels == s)[:, 0] for s in (Structure.BODY, Structure.SACRUM)}
+        canals = [p.y for p in found.points.values() if p.series_id == outlines.series_id]
+        assert np.median(rows[Structure.BODY]) < np.median(rows[Structure.SACRUM])
+        assert rows[Structure.SACRUM].max() > max(canals)
+    recesses = [p for t, p in found.points.items() if t.condition is Condition.SUBARTICULAR]
+    assert recesses
+    of_series = {o.series_id: o for o in found.outlines}
+    assert len(of_series) == len(found.outlines)
+    for point in recesses:  # beside the sac, which is round
+        volume = volumes[point.series_id]
+        labels = of_series[point.series_id].label_map(
+            volume, volume.slice_of_instance(point.instance_number)
+        )
+        x, y = np.argwhere(labels == Structure.SAC).mean(axis=0)[::-1]
+        side = point.target.side
+        assert (point.x > x) == (side is Side.LEFT)
+        assert abs(point.y - y) * volume.slices[0].plane.spacing[0] < RADIUS + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -301,6 +302,19 @@ def open_file(path: Path) -> tuple[FileDataset, PixelFile, list[str]]:
         None if deflated else pixels,
     )
     return dataset, kept, remarks
+
+
+def read_head(path: Path) -> FileDataset | None:
+    """Parse a file without its pixels and private elements; None if that fails."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            head = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+            for tag in [tag for tag in head.keys() if tag.is_private]:  # noqa: SIM118  raw keys
+                del head[tag]
+    except (InvalidDicomError, *DECODE_ERRORS):
+        return None
+    return head
 
 
 def _begins_as_dataset(start: bytes) -> bool:

@@ -6,9 +6,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pydicom import Dataset
+
 from lumbargrade.dicom.duplicates import split_same_pixels
 from lumbargrade.dicom.find import FoundStudy
 from lumbargrade.dicom.kinds.classify import Verdict, classify
+from lumbargrade.dicom.opening import read_head
 from lumbargrade.dicom.pixels import release
 from lumbargrade.dicom.reader import SeriesResult, build_volume, duplicate_notes
 from lumbargrade.dicom.rules import LSDC, spatial_stacks
@@ -30,6 +33,8 @@ class Study:
         problems: every file that could not be used, and notes on what is unusual.
         other: excluded volumes, such as localizers.
         reasons: why each of them is excluded.
+        heads: series id -> header of its first image, without pixels and private elements; a series
+            whose header cannot be parsed again has none. Results copy patient and study from it.
     """
 
     study_id: str
@@ -37,6 +42,7 @@ class Study:
     problems: tuple[Problem, ...] = ()
     other: tuple[Volume, ...] = field(default=())
     reasons: tuple[str, ...] = ()
+    heads: Mapping[str, Dataset] = field(default_factory=dict, compare=False, repr=False)
 
     def of(self, kind: SeriesKind) -> tuple[Volume, ...]:
         """The volumes of a kind."""
@@ -191,4 +197,23 @@ def _assembled(found: Scan, name: str) -> Study:
     # so that names and order of the files do not matter
     known.sort(key=lambda v: v.series_id)
     volumes = tuple(v for kind in SeriesKind for v in known if v.kind is kind)
-    return Study(found.series[0].study_id, volumes, tuple(problems), tuple(other), tuple(reasons))
+    return Study(
+        found.series[0].study_id,
+        volumes,
+        tuple(problems),
+        tuple(other),
+        tuple(reasons),
+        _heads(found, (*volumes, *other)),
+    )
+
+
+def _heads(found: Scan, volumes: Iterable[Volume]) -> dict[str, Dataset]:
+    """The header of the first image of each volume, by series id."""
+    files = {(h.path.name, h.sop_uid): h.path for s in found.series for h in s.headers}
+    heads: dict[str, Dataset] = {}
+    for volume in volumes:
+        first = volume.slices[0]
+        head = read_head(files[first.file, first.sop_instance_uid])
+        if head is not None:
+            heads[volume.series_id] = head
+    return heads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from lumbargrade.domain.measurement import Measurement, Opinion
 from lumbargrade.domain.numbering import Numbering
 from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.vocabulary import Grade, Target
+
+if TYPE_CHECKING:
+    from lumbargrade.domain.series_outlines import SeriesOutlines
 
 #: Probabilities of normal/mild, moderate and severe.
 Probabilities = tuple[float, float, float]
@@ -138,6 +142,8 @@ class StudyPrediction:
         measurements: what the models measured; empty if they do not measure.
         numbering: how the levels were named, if the models decide this explicitly.
         engines: what ran the models; set for a whole study.
+        outlines: what is outlined in each series, if the models outline; not written to the
+            findings file.
 
     Raises:
         ValueError: if a target is in both ``findings`` and ``absent``, or a reason is empty.
@@ -152,6 +158,7 @@ class StudyPrediction:
     measurements: tuple[Measurement, ...] = ()
     numbering: Numbering | None = None
     engines: tuple[EngineUse, ...] = ()
+    outlines: tuple[SeriesOutlines, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for target, reason in self.absent.items():

@@ -18,6 +18,7 @@ from scipy.special import expit, softmax
 from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.outlines import AXIAL_STRUCTURES, SEGMENT_OF, Structure
 from lumbargrade.domain.point import Point, Xyz
+from lumbargrade.domain.series_outlines import SeriesOutlines
 from lumbargrade.domain.upright import LEFT
 from lumbargrade.domain.views import spine_directions
 from lumbargrade.domain.vocabulary import Condition, Level, SeriesKind, Side, Target
@@ -68,7 +69,8 @@ class AxialLevel:
 
     Attributes:
         level: the level.
-        outlined: the slice with its structures.
+        crop: the part of the slice that the network saw.
+        outlined: the same with its structures.
         canal: the level's canal point, LPS mm.
         normal: direction of the spine at the level, towards the head (3,).
         recesses: the points that were found.
@@ -79,6 +81,7 @@ class AxialLevel:
     """
 
     level: Level
+    crop: AxialCrop
     outlined: Outlined
     canal: Xyz
     normal: FloatArray
@@ -105,6 +108,23 @@ class AxialReading:
 
     levels: Mapping[Level, tuple[AxialLevel, ...]]
     absent: Mapping[Level, str]
+
+    def outlines(self) -> list[SeriesOutlines]:
+        """What is outlined in the slices of the levels, by series."""
+        seen: dict[str, list[AxialLevel]] = {}
+        for level in self.levels.values():
+            for one in level:
+                seen.setdefault(one.outlined.series_id, []).append(one)
+        return [
+            SeriesOutlines(
+                series_id,
+                AXIAL_STRUCTURES,
+                np.array([one.crop.z for one in levels]),
+                np.stack([one.outlined.stored() for one in levels]),
+                np.stack([one.crop.to_native for one in levels]),
+            )
+            for series_id, levels in seen.items()
+        ]
 
     def points(self) -> tuple[dict[Target, Point], dict[Target, str]]:
         """Return the recess of each side and level, from the best series that shows it.
@@ -217,6 +237,7 @@ def _read_level(
     remark = "" if parts[best] >= _ALONE else "the slice cuts the body beside the disc"
     return AxialLevel(
         level,
+        crops[best],
         seen[best],
         _xyz(guide.canal),
         guide.normal,

@@ -123,6 +123,10 @@ class Starter:
             tuple(measured.found[s] for s in SITES if s in measured.found),
             numbering,
             self._engines(),
+            (
+                *(series.outlines for series in sagittal.series),
+                *(outlines for reading in axial for outlines in reading.outlines()),
+            ),
         )
 
     def _engines(self) -> tuple[EngineUse, ...]:

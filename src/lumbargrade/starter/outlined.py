@@ -56,6 +56,10 @@ class Outlined:
         """Side of a pixel, mm."""
         return self.plane.spacing[0]
 
+    def stored(self) -> NDArray[np.uint8]:
+        """Return the probabilities times 255, (P, H, W)."""
+        return np.rint(np.stack(list(self.probabilities.values())) * 255).astype(np.uint8)
+
     def probability(self, *structures: Structure) -> Image:
         """Return the probability of any of the structures, (H, W)."""
         return np.asarray(sum(np.asarray(self.probabilities[s], float) for s in structures))

@@ -28,6 +28,7 @@ from lumbargrade.domain.outlines import (
     Structure,
 )
 from lumbargrade.domain.point import Point, Xyz
+from lumbargrade.domain.series_outlines import SeriesOutlines
 from lumbargrade.domain.upright import BACK, FEET, LEFT
 from lumbargrade.domain.views import find_spaces, spine_directions
 from lumbargrade.domain.vocabulary import (
@@ -117,6 +118,14 @@ class SagittalSeries:
     canals: Mapping[Level, Xyz] = field(default_factory=dict)
     foramina: Mapping[tuple[Level, Side], Xyz] = field(default_factory=dict)
     scores: Mapping[Target, float] = field(default_factory=dict)
+
+    @property
+    def outlines(self) -> SeriesOutlines:
+        """What is outlined, for use outside the starter."""
+        maps = self.grid.maps
+        return SeriesOutlines(
+            self.series_id, SAGITTAL_STRUCTURES, maps.zs, self.structures, maps.matrices
+        )
 
     @property
     def series_id(self) -> str:
