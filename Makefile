@@ -9,7 +9,7 @@ JOBS   ?= 2
 # mkdocs-material announces its successor at every build
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo demo-train test coverage check docs format bench gpu results lock clean
+.PHONY: help demo demo-train test programs coverage check docs format bench gpu results lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -48,6 +48,13 @@ demo-train: $(VENV)/ready ## train the whole system at small scale, into ./demo-
 
 test: $(VENV)/ready ## run the tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
+
+# A browser for the report, a PACS for `serve`, two validators of DICOM results.
+PROGRAMS := chromium dcmtk dicom3tools orthanc orthanc-dicomweb
+
+programs: ## as root, install the Debian packages without which some tests are skipped
+	dpkg --status $(PROGRAMS) > /dev/null 2>&1 || { apt-get update --quiet && \
+	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends $(PROGRAMS); }
 
 coverage: $(VENV)/ready ## run the tests and report lines that no test runs
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report term tests
