@@ -8,7 +8,8 @@ import pytest
 import hospital_exports as made
 from export_cases import CASES
 from lumbargrade.cli.main import main
-from lumbargrade.grading.findings_file import GradedStudy, read_findings
+from lumbargrade.grading.findings_file import read_findings
+from lumbargrade.grading.graded import GradedStudy
 from small_models import save_small_model
 
 

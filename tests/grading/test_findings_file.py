@@ -14,13 +14,9 @@ from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.measurement import Measurement, Opinion, Quality, Quantity
 from lumbargrade.domain.numbering import Numbering
 from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade, Level, SeriesKind, Side
-from lumbargrade.grading.findings_file import (
-    GradedStudy,
-    read_findings,
-    write_findings,
-    write_findings_csv,
-    write_measurements_csv,
-)
+from lumbargrade.grading.findings_file import read_findings, write_findings
+from lumbargrade.grading.findings_tables import write_findings_csv, write_measurements_csv
+from lumbargrade.grading.graded import GradedStudy
 
 NUMBERING = Numbering(0.81, "one level lower", 0.15, 0.9, "sacrum seen below", 5, 0)
 AREA = Opinion(Grade.SEVERE, Quantity.SAC_AREA, 61.5, 100.0, 75.0, "A 1985", reason="61 mm2")
@@ -97,9 +93,9 @@ def test_measurements_that_contradict_themselves_are_refused(
 
 
 def test_tables_have_the_grade_by_measurement_and_all_measurements(tmp_path: Path) -> None:
-    prediction = graded().prediction
-    write_findings_csv(tmp_path / "f.csv", prediction)
-    write_measurements_csv(tmp_path / "m.csv", prediction)
+    made = graded()
+    write_findings_csv(tmp_path / "f.csv", made)
+    write_measurements_csv(tmp_path / "m.csv", made.prediction)
 
     def rows(name: str) -> list[dict[str, str]]:
         with (tmp_path / name).open(newline="", encoding="utf-8") as lines:

@@ -14,7 +14,8 @@ from lumbargrade.domain.errors import BadTable
 from lumbargrade.domain.findings import Finding, ModelSource, StudyPrediction
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, Grade
-from lumbargrade.grading.findings_file import write_findings_csv
+from lumbargrade.grading.findings_tables import write_findings_csv
+from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.grading.predictions_file import (
     COLUMNS,
     distribution,
@@ -81,7 +82,7 @@ def test_probabilities_read_back_exactly_however_small(
     write_predictions(path / "oof.csv", [StudyPrediction("1", {CANAL[0]: finding})])
     assert read_predictions(path / "oof.csv")["1"].findings[CANAL[0]].probabilities == (a, b, c)
     whole = StudyPrediction("1", {t: replace(finding, target=t) for t in FINDINGS})
-    write_findings_csv(path / "findings.csv", whole)
+    write_findings_csv(path / "findings.csv", GradedStudy(whole, (), False, "abc"))
     for t, other in read_results(path / "findings.csv").predictions["1"].findings.items():
         assert (other.probabilities, other.calibrated) == ((a, b, c), shown), t
 

@@ -30,12 +30,8 @@ from lumbargrade.grading.calibration_file import (
     read_calibration,
     write_calibration,
 )
-from lumbargrade.grading.findings_file import (
-    GradedStudy,
-    SeriesLine,
-    read_findings,
-    write_findings,
-)
+from lumbargrade.grading.findings_file import read_findings, write_findings
+from lumbargrade.grading.graded import GradedStudy, SeriesLine
 from lumbargrade.grading.model_record import (
     ModelRecord,
     OofRecord,

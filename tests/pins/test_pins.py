@@ -51,7 +51,7 @@ from stored_otherwise import Way, read_series_files, write_study
 HERE = Path(__file__).parent
 FOLDS = (2, 4)
 
-#: Keys of summaries that hold paths, hashes of whole files, or versions (`lumbargrade`).
+#: Keys of summaries that hold paths, times, hashes of whole files, or versions (`lumbargrade`).
 VARYING = frozenset(
     {
         "out",
@@ -64,6 +64,7 @@ VARYING = frozenset(
         "file",
         "fingerprint",
         "engine",
+        "time",
     }
 )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from json_schemas import require_valid
 from known_points import known_guide
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import NothingDone
@@ -31,7 +32,8 @@ from lumbargrade.domain.vocabulary import (
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.blend_file import FORMAT, Blend, BlendMember, ConditionBlend, Measured
 from lumbargrade.grading.ensembles import BlendedEnsembles, Ensemble
-from lumbargrade.grading.findings_file import GradedStudy, read_findings
+from lumbargrade.grading.findings_file import read_findings
+from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.grading.members import Member, load_member
 from lumbargrade.grading.results import read_results
 from lumbargrade.inference.base import Arrays, Engine
@@ -317,7 +319,8 @@ def require_same_everywhere(folder: Path, graded: GradedStudy) -> None:
     prediction = graded.prediction
     assert read_findings(folder / "findings.json") == graded
     told = json.loads((folder / "findings.json").read_text())
-    assert told["format"] == 3
+    assert told["format"] == 4
+    require_valid(folder / "findings.json", "findings")
     rows = table_of(folder / "findings.csv")
     page = unescape((folder / "index.html").read_text(encoding="utf-8"))
     for target, entry, row in zip(FINDINGS, told["findings"], rows, strict=True):

@@ -13,7 +13,7 @@ import pytest
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS
-from lumbargrade.grading.findings_file import GradedStudy
+from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.report import overview as overview_module
 from lumbargrade.report.overview import Overview, StudyEntry
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from lumbargrade.domain.errors import BadInput
 from lumbargrade.files.urls import Place, fetch_file, list_folder, remove, upload
-from lumbargrade.grading.findings_file import GradedStudy
+from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.report.grading import known_result
 from lumbargrade.report.overview import FURTHER_PAGE, Overview
 from lumbargrade.report.study import FINDINGS_FILE

@@ -91,6 +91,7 @@ class Finding:
         sources: every model that contributed.
         calibrated: the probabilities as frequencies, if a calibration was applied.
         opinion: the grade by a measurement and thresholds, if the models measure.
+        by_reader: the grade of the reader who overruled that of the models; None otherwise.
     """
 
     target: Target
@@ -99,6 +100,7 @@ class Finding:
     sources: tuple[ModelSource, ...] = ()
     calibrated: Probabilities | None = None
     opinion: Opinion | None = None
+    by_reader: Grade | None = None
 
     def __post_init__(self) -> None:
         for values in (self.probabilities, self.calibrated or self.probabilities):
@@ -113,14 +115,19 @@ class Finding:
         return self.probabilities if self.calibrated is None else self.calibrated
 
     @property
-    def grade(self) -> Grade:
+    def model_grade(self) -> Grade:
         """The most probable grade according to `shown`."""
         return Grade(int(np.argmax(self.shown)))
 
     @property
+    def grade(self) -> Grade:
+        """The grade of the reader who overruled the models, otherwise that of the models."""
+        return self.model_grade if self.by_reader is None else self.by_reader
+
+    @property
     def disputed(self) -> bool:
-        """Whether the grade by the measurement is another one."""
-        return self.opinion is not None and self.opinion.grade is not self.grade
+        """Whether the grade by the measurement is not that of the models."""
+        return self.opinion is not None and self.opinion.grade is not self.model_grade
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,11 @@
-"""Read and write the result of a study, as JSON that reads back exactly and as CSV."""
+"""Read and write the result of a study as JSON that reads back exactly; its schema is shipped."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lumbargrade import __version__
 from lumbargrade.domain.errors import BadInput, Problem
 from lumbargrade.domain.findings import (
     EngineUse,
@@ -22,7 +20,6 @@ from lumbargrade.domain.point import Point, Xyz
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
     Condition,
-    Grade,
     Level,
     SeriesKind,
     Side,
@@ -31,12 +28,12 @@ from lumbargrade.domain.vocabulary import (
     target_from_column,
 )
 from lumbargrade.files.structures import ADDED_LATER, read_plain, structured
-from lumbargrade.files.tables import write_table
 from lumbargrade.files.writing import write_text
-from lumbargrade.lsdc.point_file import PLACE_COLUMNS, point_cells
+from lumbargrade.grading.graded import GradedStudy, SeriesLine, finding_or_reason
+from lumbargrade.grading.review_file import GRADE_OR_NULL, Review
 
 #: Version of the JSON layout; bumped when older programs could misread a newer file.
-FORMAT = 3
+FORMAT = 4
 
 NOTICE = "Research software, not a medical device; it must not be used to diagnose or treat."
 
@@ -49,9 +46,10 @@ _OF_STARTER = "probabilities: not frequencies, see about; "
 _MEANING = (
     "calibrated: as frequencies, from a calibration "
     "fitted to studies that the models had not seen, or null if there is none; grade: the most "
-    "probable grade, by the calibrated probabilities if there are any; by_measurement: the grade "
-    "that thresholds from the literature give a measurement, or null; not_graded: why a finding "
-    "has no grade; grade, probabilities, calibrated, by_measurement and place are then null"
+    "probable grade, by the calibrated probabilities if there are any, or that of the reader who "
+    "overruled it; model_grade: the grade of the models; by_measurement: the grade that thresholds "
+    "from the literature give a measurement, or null; not_graded: why the models give no grade; "
+    "model_grade, probabilities, calibrated, by_measurement and place are then null"
 )
 
 _FRAMES = (
@@ -59,59 +57,6 @@ _FRAMES = (
     "of the series in spatial order; patient: DICOM LPS, millimetres; line: the two ends of a "
     "distance, or the corners of an outline (closed), in the same coordinates as patient"
 )
-
-COLUMNS = (
-    *("study_id", "finding", "condition", "side", "level", "grade"),
-    *(g.column for g in Grade),
-    *(f"calibrated_{g.column}" for g in Grade),
-    *("not_graded", *PLACE_COLUMNS),
-    *("measured_grade", "quantity", "value", "unit", "moderate_from", "severe_from"),
-)
-
-MEASUREMENT_COLUMNS = (
-    *("study_id", "quantity", "level", "side", "value", "unit", "quality", "remark"),
-    *("view", "series_id", "instance_number"),
-)
-
-
-@dataclass(frozen=True)
-class SeriesLine:
-    """One series of a graded study.
-
-    Attributes:
-        series_id: its id.
-        kind: one of the three kinds, or None.
-        slices, rows, columns: its size.
-        pictures: pictures by condition with side; paths are relative to the study's folder.
-    """
-
-    series_id: str
-    kind: SeriesKind | None
-    slices: int
-    rows: int
-    columns: int
-    pictures: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class GradedStudy:
-    """Content of a findings file.
-
-    Attributes:
-        prediction: the 25 findings, graded or absent, the models and the problems.
-        series: the study's series.
-        flip: whether predictions of any model were averaged with those of mirrored volumes.
-        fingerprint: fingerprint of the images, models and settings.
-        about: what a reader must know of the models; see `Predictor.about`.
-        version: version of this package that wrote the file.
-    """
-
-    prediction: StudyPrediction
-    series: tuple[SeriesLine, ...]
-    flip: bool
-    fingerprint: str
-    about: str = ""
-    version: str = __version__
 
 
 @dataclass(frozen=True)
@@ -133,8 +78,19 @@ class _Shares:
 
 @dataclass(frozen=True)
 class _Place:
+    """Where a finding is.
+
+    Attributes:
+        series_id, instance_number: the image nearest to it; the number is -1 if unknown.
+        sop_instance_uid: SOPInstanceUID of this image; empty if unknown.
+        x, y: column and row in this image, pixel centres at integers.
+        z: fractional slice index in the series.
+        patient: DICOM LPS, mm; null if the geometry is unknown.
+    """
+
     series_id: str
     instance_number: int
+    sop_instance_uid: str
     x: float
     y: float
     z: float
@@ -202,13 +158,27 @@ def _require_unit(quantity: Quantity, unit: str) -> None:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A finding, or the reason why it is absent."""
+    """A finding, or the reason why the models give none.
 
-    finding: str
+    Attributes:
+        finding: its name: side, condition and level.
+        condition, side, level: its parts; the side is null for the canal.
+        grade: the reader's grade if the reader overruled that of the models, otherwise theirs.
+        model_grade: the grade of the models.
+        probabilities: of the models, for each grade.
+        calibrated: the probabilities as frequencies.
+        by_measurement: the grade that thresholds from the literature give a measurement.
+        not_graded: why the models give no grade, or why the reader rejected it.
+        place: where it is; null if no model located it.
+        models: the models that contributed.
+    """
+
+    finding: str = field(metadata={"schema": {"enum": [t.column for t in FINDINGS]}})
     condition: Condition
     side: Side | None
     level: Level
-    grade: str | None
+    grade: str | None = field(metadata=GRADE_OR_NULL)
+    model_grade: str | None = field(metadata=GRADE_OR_NULL)
     probabilities: _Shares | None
     calibrated: _Shares | None
     by_measurement: _Opinion | None
@@ -217,22 +187,26 @@ class _Entry:
     models: tuple[ModelSource, ...]
 
     @classmethod
-    def of(cls, prediction: StudyPrediction, target: Target) -> _Entry:
-        name = (target.column, target.condition, target.side, target.level)
-        finding, reason = _finding_or_reason(prediction, target)
+    def of(cls, graded: GradedStudy, target: Target) -> _Entry:
+        grade = graded.grade(target)
+        column = None if grade is None else grade.column
+        name = (target.column, target.condition, target.side, target.level, column)
+        finding, reason = finding_or_reason(graded.prediction, target)
         if finding is None:
             return cls(*name, None, None, None, None, reason, None, ())
         at, place = finding.point, None
         if at is not None:
-            place = _Place(at.series_id, at.instance_number, *at.voxel, at.patient)
+            uid = graded.sop_instance_uid(at.series_id, at.instance_number)
+            place = _Place(at.series_id, at.instance_number, uid, *at.voxel, at.patient)
         shares = _Shares.of(finding.probabilities), _Shares.of(finding.calibrated)
         opinion = _Opinion.of(finding.opinion)
-        return cls(*name, finding.grade.column, *shares, opinion, None, place, finding.sources)
+        model = finding.model_grade.column
+        return cls(*name, model, *shares, opinion, None, place, finding.sources)
 
     def read(self) -> Finding | str:
         """Return the finding, or the reason why there is none."""
         target = target_from_column(self.finding)
-        if self.grade is None:
+        if self.model_grade is None:
             if self.not_graded is None:
                 raise ValueError(f"{self.finding} has neither a grade nor a reason in not_graded")
             if self.probabilities is not None:
@@ -249,22 +223,51 @@ class _Entry:
         calibrated = None if self.calibrated is None else self.calibrated.probabilities
         opinion = None if self.by_measurement is None else self.by_measurement.read()
         shares = self.probabilities.probabilities
-        return Finding(target, shares, point, self.models, calibrated, opinion)
+        by_reader = None
+        if self.grade != self.model_grade:
+            if self.grade is None:
+                raise ValueError(f"{self.finding} has a model_grade but no grade")
+            by_reader = grade_from_name(self.grade)
+        return Finding(target, shares, point, self.models, calibrated, opinion, by_reader)
 
 
 @dataclass(frozen=True)
 class StoredFindings:
-    """The content as it is stored."""
+    """The result of a study: its 25 findings and how they were made.
 
-    format: int
+    Attributes:
+        format: version of the layout of this file.
+        lumbargrade: version of the program that graded the study.
+        time: when it was graded, as ISO 8601 with time zone; empty if unknown.
+        notice: what the result must not be used for.
+        about: what a reader must know of the models; may be empty.
+        study_id: StudyInstanceUID, or the id of the study in a data set.
+        frames: what the coordinates are.
+        meaning: what the keys of a finding mean.
+        numbering: how the levels were named; null if the models do not decide this explicitly.
+        findings: all 25 findings.
+        measurements: what the models measured.
+        models: the models that contributed.
+        engines: what ran the models.
+        flip: whether predictions were averaged with those of mirrored volumes.
+        series: the study's series.
+        problems: what was wrong with the images, and which images were left out.
+        fingerprint: fingerprint of the images, models and settings, and of the review if any.
+        review: the reader's review that was applied, or null.
+    """
+
+    format: int = field(metadata={"schema": {"const": FORMAT}})
     lumbargrade: str
+    time: str
     notice: str
     about: str
     study_id: str
     frames: str
     meaning: str
     numbering: Numbering | None
-    findings: tuple[_Entry, ...]
+    findings: tuple[_Entry, ...] = field(
+        metadata={"schema": {"minItems": len(FINDINGS), "maxItems": len(FINDINGS)}}
+    )
     measurements: tuple[_Measured, ...]
     models: tuple[ModelSource, ...]
     engines: tuple[EngineUse, ...] = field(default=(), metadata=ADDED_LATER, kw_only=True)
@@ -272,6 +275,7 @@ class StoredFindings:
     series: tuple[SeriesLine, ...]
     problems: tuple[Problem, ...]
     fingerprint: str
+    review: Review | None
 
 
 def write_findings(path: Path, graded: GradedStudy) -> None:
@@ -284,13 +288,14 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
     content = StoredFindings(
         format=FORMAT,
         lumbargrade=graded.version,
+        time=graded.time,
         notice=NOTICE,
         about=graded.about,
         study_id=prediction.study_id,
         frames=_FRAMES,
         meaning=(_OF_STARTER if graded.about else _OF_TRAINED) + _MEANING,
         numbering=prediction.numbering,
-        findings=tuple(_Entry.of(prediction, t) for t in FINDINGS),
+        findings=tuple(_Entry.of(graded, t) for t in FINDINGS),
         measurements=tuple(map(_Measured.of, prediction.measurements)),
         models=prediction.sources,
         engines=prediction.engines,
@@ -298,17 +303,9 @@ def write_findings(path: Path, graded: GradedStudy) -> None:
         series=graded.series,
         problems=prediction.problems,
         fingerprint=graded.fingerprint,
+        review=graded.review,
     )
     write_text(path, json.dumps(asdict(content), indent=1, allow_nan=False) + "\n")
-
-
-def _finding_or_reason(prediction: StudyPrediction, target: Target) -> tuple[Finding | None, str]:
-    """Return the finding and an empty reason, or None and the reason."""
-    if (finding := prediction.findings.get(target)) is not None:
-        return finding, ""
-    if target not in prediction.absent:
-        raise ValueError(f"{target.column} is neither graded nor absent with a reason")
-    return None, prediction.absent[target]
 
 
 def read_findings(path: Path) -> GradedStudy:
@@ -343,60 +340,18 @@ def read_findings(path: Path) -> GradedStudy:
         raise BadInput(
             f"{path}: no findings {', '.join(missing)}; `lumbargrade grade` writes it again"
         )
-    return GradedStudy(
+    graded = GradedStudy(
         prediction,
         content.series,
         content.flip,
         content.fingerprint,
         content.about,
         content.lumbargrade,
+        content.time,
+        content.review,
     )
-
-
-def write_findings_csv(path: Path, prediction: StudyPrediction) -> None:
-    """Write the table of a study's findings atomically; see `findings_rows`."""
-    write_table(path, COLUMNS, findings_rows(prediction))
-
-
-def findings_rows(prediction: StudyPrediction) -> list[list[object]]:
-    """Return 25 rows of the columns `COLUMNS`.
-
-    An absent finding has its reason in ``not_graded`` and no grade, probabilities or point.
-    """
-    return [_csv_row(prediction, target) for target in FINDINGS]
-
-
-def _csv_row(prediction: StudyPrediction, target: Target) -> list[object]:
-    finding, reason = _finding_or_reason(prediction, target)
-    start = (prediction.study_id, target.column, target.condition, target.side, target.level)
-    empty = (None,) * len(Grade)
-    if finding is None:
-        return [*start, None, *empty, *empty, reason, *point_cells(None), *_opinion_cells(None)]
-    calibrated = finding.calibrated or empty
-    return [
-        *(*start, finding.grade.column, *finding.probabilities, *calibrated, reason),
-        *point_cells(finding.point),
-        *_opinion_cells(finding.opinion),
-    ]
-
-
-def _opinion_cells(opinion: Opinion | None) -> list[object]:
-    if opinion is None:
-        return [None] * 6
-    o = opinion
-    return [o.grade.column, o.quantity, o.value, o.quantity.unit, o.moderate, o.severe]
-
-
-def write_measurements_csv(path: Path, prediction: StudyPrediction) -> None:
-    """Write the table of a study's measurements atomically; see `measurement_rows`."""
-    write_table(path, MEASUREMENT_COLUMNS, measurement_rows(prediction))
-
-
-def measurement_rows(prediction: StudyPrediction) -> list[list[object]]:
-    """Return a row of the columns `MEASUREMENT_COLUMNS` per measurement."""
-    return [[prediction.study_id, *_measurement_cells(m)] for m in prediction.measurements]
-
-
-def _measurement_cells(m: Measurement) -> list[object]:
-    what = (m.quantity, m.level, m.side, m.value, m.quantity.unit, m.quality, m.remark)
-    return [*what, m.view, m.series_id, m.instance_number]
+    for entry in content.findings:
+        grade = graded.grade(target_from_column(entry.finding))
+        if entry.grade != (None if grade is None else grade.column):
+            raise BadInput(f"{origin}: the grade of {entry.finding} is not that of the review")
+    return graded

@@ -48,7 +48,8 @@ MOST_SHIFT = 1
 #: Largest number of characters of a name, of a comment and of a text.
 MOST_NAME, MOST_COMMENT, MOST_TEXT = 64, 2000, 10_000
 
-_GRADE = {"schema": {"enum": [*(g.column for g in Grade), None]}}
+#: Metadata of a field that holds the name of a grade, or None.
+GRADE_OR_NULL = {"schema": {"enum": [*(g.column for g in Grade), None]}}
 
 
 class Status(StrEnum):
@@ -81,8 +82,8 @@ class ReviewedFinding:
 
     finding: str = field(metadata={"schema": {"enum": [t.column for t in FINDINGS]}})
     status: Status
-    grade_before: str | None = field(metadata=_GRADE)
-    grade_after: str | None = field(metadata=_GRADE)
+    grade_before: str | None = field(metadata=GRADE_OR_NULL)
+    grade_after: str | None = field(metadata=GRADE_OR_NULL)
     reader: str = field(metadata={"schema": {"maxLength": MOST_NAME}})
     time: str
     comment: str = field(metadata={"schema": {"maxLength": MOST_COMMENT}})

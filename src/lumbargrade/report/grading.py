@@ -15,7 +15,8 @@ from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.reasons import by_reason, named
 from lumbargrade.domain.vocabulary import Grade
 from lumbargrade.files.urls import Place
-from lumbargrade.grading.findings_file import GradedStudy, read_findings
+from lumbargrade.grading.findings_file import read_findings
+from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.report.overview import (
     FURTHER_PAGE,
     SUMMARY_FILE,

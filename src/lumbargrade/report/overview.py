@@ -22,14 +22,14 @@ from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, plain_na
 from lumbargrade.files.tables import rows_text
 from lumbargrade.files.urls import Place
 from lumbargrade.files.writing import atomic_path
-from lumbargrade.grading.findings_file import (
+from lumbargrade.grading.findings_file import NOTICE
+from lumbargrade.grading.findings_tables import (
     COLUMNS,
     MEASUREMENT_COLUMNS,
-    NOTICE,
-    GradedStudy,
     findings_rows,
     measurement_rows,
 )
+from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.report.page import PAGE_FILE, Link, Section, Table, Text, problem_table, write_page
 from lumbargrade.report.study import MEASUREMENTS_FILE, TABLE_FILE, grade_counts
 from lumbargrade.report.text import counted, write_json
@@ -123,7 +123,7 @@ class StudyEntry:
             about=graded.about,
             reused=reused,
         )
-        findings = rows_text([folder, *row] for row in findings_rows(p))
+        findings = rows_text([folder, *row] for row in findings_rows(graded))
         return cls(line, findings, rows_text([folder, *row] for row in measurement_rows(p)))
 
 

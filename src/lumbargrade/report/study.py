@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind, plain_name
-from lumbargrade.domain.volume import Volume
 from lumbargrade.files.timing import stage
-from lumbargrade.grading.findings_file import (
-    NOTICE,
-    GradedStudy,
-    SeriesLine,
-    write_findings,
-    write_findings_csv,
-    write_measurements_csv,
-)
+from lumbargrade.grading.findings_file import NOTICE, write_findings
+from lumbargrade.grading.findings_tables import write_findings_csv, write_measurements_csv
+from lumbargrade.grading.graded import GradedStudy, SeriesLine
 from lumbargrade.report.drawing import Mark, draw_series, finding_marks, save_image
 from lumbargrade.report.measured import (
     LEGEND,
@@ -76,9 +71,10 @@ def write_study(
     """
     with stage("draw the pictures"):
         lines = _draw(folder, study, prediction) if pictures else _lines(study)
-    graded = GradedStudy(prediction, tuple(lines), flip, fingerprint, about)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    graded = GradedStudy(prediction, tuple(lines), flip, fingerprint, about, time=now)
     with stage("write the results"):
-        write_findings_csv(folder / TABLE_FILE, prediction)
+        write_findings_csv(folder / TABLE_FILE, graded)
         if prediction.measurements:
             write_measurements_csv(folder / MEASUREMENTS_FILE, prediction)
         _write_study_page(folder / PAGE_FILE, graded)
@@ -88,7 +84,7 @@ def write_study(
 
 def _lines(study: Study) -> list[SeriesLine]:
     """Describe every series of a study without pictures."""
-    return [_line(volume, {}) for volume in (*study.volumes, *study.other)]
+    return [SeriesLine.of(volume) for volume in (*study.volumes, *study.other)]
 
 
 def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[SeriesLine]:
@@ -109,8 +105,8 @@ def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[Serie
                 name = f"pictures/{kind.name.lower().replace('_', '-')}-{number}-measured.jpg"
                 save_image(folder / name, draw_measurements(volume, mine))
                 pictures[MEASURED] = name
-            lines.append(_line(volume, pictures))
-    return [*lines, *(_line(volume, {}) for volume in study.other)]
+            lines.append(SeriesLine.of(volume, pictures))
+    return [*lines, *(SeriesLine.of(volume) for volume in study.other)]
 
 
 def _marks(prediction: StudyPrediction, series_id: str) -> dict[str, list[Mark]]:
@@ -124,11 +120,6 @@ def _marks(prediction: StudyPrediction, series_id: str) -> dict[str, list[Mark]]
 def _graded(prediction: StudyPrediction) -> list[Finding]:
     """The graded findings in the order of the page."""
     return [prediction.findings[t] for t in TABLE_ORDER if t in prediction.findings]
-
-
-def _line(volume: Volume, pictures: Mapping[str, str]) -> SeriesLine:
-    depth, rows, columns = volume.pixels.shape
-    return SeriesLine(volume.series_id, volume.kind, depth, rows, columns, pictures)
 
 
 def _write_study_page(path: Path, graded: GradedStudy) -> None:
