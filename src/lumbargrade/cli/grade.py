@@ -98,7 +98,7 @@ def _run(options: Options) -> int:
         gpu=options.names_models and options.device != "cpu",
     )
     summary = grade_studies(
-        partial(_open_models, options.absolute() if options.in_batch else options),
+        partial(open_models, options.absolute() if options.in_batch else options),
         options.studies,
         options.out,
         launch=launch if options.in_batch else None,
@@ -112,7 +112,7 @@ def _run(options: Options) -> int:
     return 0 if summary.complete else 1
 
 
-def _open_models(options: Options, place: int) -> Opened:
+def open_models(options: Options, place: int) -> Opened:
     """Open the models, as each process does that grades."""
     from lumbargrade.batch.steps import Opened
     from lumbargrade.files.mirror import local_copy
@@ -134,6 +134,22 @@ def _open(options: Options, place: int) -> Predictor:
         use_gpu(place)
         return options.open_trained()
     return open_starter(shift=options.shift_levels)
+
+
+def check_models(options: Options) -> None:
+    """Check the options that say what grades.
+
+    Raises:
+        UsageError: if they contradict each other.
+    """
+    from lumbargrade.domain.errors import UsageError
+
+    if not options.names_models:
+        _check_starter(options)
+        return
+    options.require_models()
+    if options.shift_levels:
+        raise UsageError("--shift-levels works only with the starter; omit it with --models")
 
 
 def _check_starter(options: Options) -> None:
@@ -161,12 +177,7 @@ def _check(options: Options) -> None:
 
     if not options.studies:
         raise UsageError("no study given; give at least one DICOM folder or file")
-    if options.names_models:
-        options.require_models()
-        if options.shift_levels:
-            raise UsageError("--shift-levels works only with the starter; omit it with --models")
-    else:
-        _check_starter(options)
+    check_models(options)
     if options.workers < 0:
         raise UsageError(f"--workers {options.workers}: give 0 or more")
     if options.launcher == "ray" and options.device not in ("auto", "cpu", "cuda"):

@@ -40,6 +40,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "combine": ("combine", "average submission files"),
     "score": ("score", "compute the official and local scores of a submission"),
     "grade": ("grade", "grade DICOM studies: findings, pictures and a page for each"),
+    "serve": (
+        "serve",
+        "be a DICOM node: grade the studies that a PACS sends, and send the results back",
+    ),
     "evaluate": ("evaluate", "measure results against the reference grades of your own cohort"),
     "recalibrate": (
         "recalibrate",

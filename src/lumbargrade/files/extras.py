@@ -9,17 +9,23 @@ from lumbargrade.domain.errors import UsageError
 
 #: Packages by the names that are imported -> the extra of this package that installs them.
 EXTRA_OF = {
+    "dicomweb_client": "serve",
     "fsspec": "cloud",
     "gcsfs": "cloud",
     "onnx": "train",
     "onnxscript": "train",
     "openvino": "openvino",
+    "prometheus_client": "serve",
+    "pynetdicom": "serve",
     "ray": "ray",
+    "requests": "serve",
     "s3fs": "cloud",
     "safetensors": "train",
+    "starlette": "serve",
     "tensorboard": "train",
     "timm": "train",
     "torch": "train",
+    "uvicorn": "serve",
 }
 
 

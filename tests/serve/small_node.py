@@ -1,0 +1,112 @@
+"""A node whose models are fake, and what calls it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pynetdicom import AE
+
+from fake_models import open_fake
+from lumbargrade.batch.steps import Opened
+from lumbargrade.serve.run import running
+from lumbargrade.serve.settings import (
+    Destination,
+    DicomSettings,
+    Settings,
+    StudySettings,
+    WebSettings,
+)
+
+OURS, THEIRS = "LUMBARGRADE", "ARCHIVE"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def small_settings(*send: Destination, port: int = 0, **studies: float) -> Settings:
+    """Settings with free ports, or a given one for DICOM, and a short quiet time."""
+    return Settings(
+        DicomSettings(OURS, port=port or free_port(), callers=(THEIRS,), free_mb=1.0),
+        StudySettings(**{"quiet_seconds": 0.5, **studies}),
+        WebSettings(port=free_port()),
+        send,
+    )
+
+
+def fake_sr(study: str) -> Dataset:
+    """A structured report without content."""
+    data = Dataset()
+    data.SOPClassUID = UID("1.2.840.10008.5.1.4.1.1.88.34")
+    data.SOPInstanceUID, data.StudyInstanceUID = generate_uid(), study
+    data.SeriesInstanceUID, data.Modality = generate_uid(), "SR"
+    data.PatientID, data.PatientName = "4711", "Doe^Jane"
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return data
+
+
+def open_with_sr(notes: Path, place: int = 0, *, seconds: float = 0.0) -> Opened:
+    """Open fake models in a process whose results have a file ``sr.dcm``."""
+    from lumbargrade.batch import steps
+
+    plain = steps.write_study
+
+    def with_sr(folder: Path, study: object, prediction: object, **more: object) -> object:
+        folder.mkdir(parents=True, exist_ok=True)
+        data = fake_sr(prediction.study_id)
+        data.save_as(folder / "sr.dcm", enforce_file_format=True)
+        return plain(folder, study, prediction, **more)
+
+    steps.write_study = with_sr
+    return open_fake(notes, place, seconds=seconds)
+
+
+@contextmanager
+def small_node(folder: Path, settings: Settings, seconds: float = 0.0) -> Iterator[object]:
+    """Run a node with data in ``folder/data`` and notes of the fake models in ``folder``."""
+    (folder / "data").mkdir(exist_ok=True)
+    opener = partial(open_with_sr, folder, seconds=seconds)
+    with running(opener, settings, folder / "data") as queue:
+        yield queue
+
+
+def call(settings: Settings, files: list[Path], *, caller: str = THEIRS) -> list[int]:
+    """Send files to a node by C-STORE and return the statuses."""
+    entity = AE(caller)
+    for kind in {str(dcmread(f, stop_before_pixels=True).SOPClassUID) for f in files}:
+        entity.add_requested_context(kind, ExplicitVRLittleEndian)
+    link = entity.associate("127.0.0.1", settings.dicom.port, ae_title=settings.dicom.ae_title)
+    assert link.is_established
+    try:
+        return [link.send_c_store(f).Status for f in files]
+    finally:
+        link.release()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for something that must happen; how long it takes is not judged."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def fetch(settings: Settings, path: str, **headers: str) -> str:
+    """A page of a node."""
+    request = Request(f"http://127.0.0.1:{settings.web.port}{path}", headers=headers)
+    with urlopen(request, timeout=10) as answer:
+        text: str = answer.read().decode()
+        return text
