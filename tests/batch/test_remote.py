@@ -94,7 +94,7 @@ def test_a_bucket_is_graded_once_and_what_is_missing_by_the_second_run(
     fetch(out, ["summary.json", "index.html"], tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["out"] == str(out)
-    assert f'href="{summary["studies"][0]["folder"]}/index.html"' in (
+    assert f'href="{summary["studies"][0]["folder"]}/report.html"' in (
         tmp_path / "index.html"
     ).read_text(encoding="utf-8")
     remove(out / "ben" / "findings.json")  # as if its upload was interrupted
@@ -148,7 +148,7 @@ def test_an_interrupted_upload_is_no_result(
     assert lost.failed is not None
     written = f"the results cannot be written: ConnectionResetError: {out / 'anna'}"
     assert lost.failed.what == written
-    assert "anna/index.html" in [f.name for f in list_files(out)]
+    assert "anna/report.html" in [f.name for f in list_files(out)]
     again = done(one, "anna", RemoteStudy(url / "anna"))
     assert again.entry is not None
     assert not again.entry.line.reused

@@ -38,7 +38,7 @@ def test_the_demo_ends_with_the_page_of_a_phantom(
     monkeypatch.setattr(webbrowser, "open", opened.append)
     out = tmp_path / "demo"
     assert main(["demo", "--out", str(out)]) == 0
-    (page,) = (out / "result").glob("*/index.html")
+    (page,) = (out / "result").glob("*/report.html")
     assert str(page.resolve()) in capsys.readouterr().out
     assert "Only phantoms." in page.read_text(encoding="utf-8")
     assert (out / "study" / "solution.csv").is_file()

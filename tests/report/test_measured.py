@@ -60,16 +60,19 @@ def page_of(tmp_path: Path, numbering: Numbering = NUMBERING, about: str = "Phan
     study = Study("1", (v,))
     found = prediction(v, numbering)
     write_study(tmp_path, study, found, flip=False, about=about, fingerprint="x")
-    return (tmp_path / "index.html").read_text(encoding="utf-8")
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_page_says_what_the_models_are(tmp_path: Path) -> None:
     page = page_of(tmp_path)
-    assert '<p class="about">Phantoms only.</p>' in page
+    assert "<p>Phantoms only.</p>" in page
+    assert "trained on phantoms only" in page
     assert "starter/sagittal" in page
     assert "flip averaging" not in page
     assert "over-predict" not in page
-    assert '<p class="about">' not in page_of(tmp_path, about="")
+    other = page_of(tmp_path, about="")
+    assert "trained on phantoms only" not in other
+    assert "over-predict" in other
 
 
 def test_the_page_has_a_row_per_quantity_and_marks_what_is_doubtful(tmp_path: Path) -> None:
@@ -85,7 +88,7 @@ def test_the_page_has_a_row_per_quantity_and_marks_what_is_doubtful(tmp_path: Pa
     assert rows["the disc is cut"] == ["disc height back at L3/L4"]
     assert "Lordosis: 43 °" in page
     assert (tmp_path / "measurements.csv").is_file()
-    assert 'src="pictures/sagittal-t2-1-measured.jpg"' in page
+    assert 'href="pictures/sagittal-t2-1-measured.jpg"' in page
 
 
 def test_a_disagreement_is_in_the_cell_and_in_the_table(tmp_path: Path) -> None:
@@ -115,7 +118,7 @@ def test_what_is_unusual_about_the_numbering_stands_out(
     tmp_path: Path, change: dict[str, float], said: str
 ) -> None:
     page = page_of(tmp_path, replace(NUMBERING, **change))
-    warnings = re.findall(r'<p class="warning">(.*?)</p>', page)
+    warnings = re.findall(r'<p class="warning"><span aria-hidden="true">⚠</span> (.*?)</p>', page)
     assert any(said in warning for warning in warnings)
     assert len(warnings) == 1
 

@@ -322,7 +322,7 @@ def require_same_everywhere(folder: Path, graded: GradedStudy) -> None:
     assert told["format"] == 4
     require_valid(folder / "findings.json", "findings")
     rows = table_of(folder / "findings.csv")
-    page = unescape((folder / "index.html").read_text(encoding="utf-8"))
+    page = unescape((folder / "report.html").read_text(encoding="utf-8"))
     for target, entry, row in zip(FINDINGS, told["findings"], rows, strict=True):
         assert entry["finding"] == row["finding"] == target.column
         assert "filled" not in {*entry, *row}

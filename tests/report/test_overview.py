@@ -49,10 +49,10 @@ def test_a_long_overview_has_several_pages_and_a_shorter_one_removes_them(
         overview.finish(names, [Problem("broken", study="lost")], ())
         assert sorted(p.name for p in tmp_path.glob("index-*.html")) == pages
         first = (tmp_path / "index.html").read_text(encoding="utf-8")
-        assert [f'href="{n}/index.html"' in first for n in names[:3]] == [True, True, False]
+        assert [f'href="{n}/report.html"' in first for n in names[:3]] == [True, True, False]
         assert all(f'href="{page}"' in first for page in pages)
         second = (tmp_path / "index-2.html").read_text(encoding="utf-8")
-        assert 'href="s2/index.html"' in second
+        assert 'href="s2/report.html"' in second
         assert 'href="index.html"' in second
         assert "broken" in first
         assert "broken" not in second

@@ -113,7 +113,7 @@ def test_an_absent_finding_shows_no_grade_but_its_reason_and_the_truth(tmp_path:
         "not graded: no models": 10,
     }
     assert len([a for a in cells if a["class"] == "severe"]) == 14
-    assert tree.count("span") == 3 * 14
+    assert tree.count("svg") == 3 * 14
     assert [w for w in tree.words if "\u202f%" in w] == ["Severe 70\u202f%"] * 14
     assert tree.words.count("not graded") == 11
     assert tree.words.count("true: Severe") == 25

@@ -20,6 +20,7 @@ from lumbargrade.launch.worker import spoils
 from lumbargrade.report.grading import failure, log_graded, result_fingerprint
 from lumbargrade.report.overview import StudyEntry
 from lumbargrade.report.study import write_study
+from lumbargrade.report.wording import Wording
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +36,14 @@ class Opened:
         how: fingerprint of the models and of their use.
         check_points: see `grade_study`.
         pictures: draw pictures.
+        wording: words of the draft report; None for those of the package.
     """
 
     predictor: Predictor
     how: str
     check_points: bool = True
     pictures: bool = True
+    wording: Wording | None = None
 
     @property
     def hello(self) -> Hello:
@@ -178,6 +181,7 @@ class Steps:
                     about=self.opened.predictor.about,
                     fingerprint=read.fingerprint,
                     pictures=self.opened.pictures,
+                    wording=self.opened.wording,
                 )
         except OSError as error:
             place = error.filename or self.results.out / folder

@@ -50,7 +50,7 @@ def run(options: Options) -> int:
     code = grade.run(grade.Options(studies=(images,), out=result))
     if code == 3:
         return code
-    (page,) = result.glob("*/index.html")
+    (page,) = result.glob("*/report.html")
     seconds = time.perf_counter() - start
     print(f"\ndemo done in {seconds:.0f} s; open {page.resolve()}")
     print(f"the grades that the phantom was made with are in {study / 'solution.csv'}")

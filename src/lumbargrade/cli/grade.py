@@ -28,6 +28,7 @@ from lumbargrade.files.urls import Url
 if TYPE_CHECKING:
     from lumbargrade.batch.steps import Opened
     from lumbargrade.grading.predictor import Predictor
+    from lumbargrade.report.wording import Wording
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,9 @@ class Options(ModelOptions):
     restart: bool = False
     """also grade studies again that were graded before"""
     pictures: bool = True
-    """draw pictures; without them, a page has only tables"""
+    """draw pictures and put the images into report.html; without them, it has only tables"""
+    wording: PlaceOption | None = None
+    """TOML file with the words of the draft report (docs/report.md)"""
     profile: bool = False
     """print at the end where the time went, and the peak memory"""
     check_points: bool = True
@@ -65,6 +68,13 @@ class Options(ModelOptions):
     test models that were not trained to place points"""
     json: bool = False
     """also print the results as one JSON object, in the last line, for scripts"""
+
+    def read_wording(self) -> Wording | None:
+        """Read the words of the draft report, if a file is given."""
+        from lumbargrade.files.mirror import local_copy
+        from lumbargrade.report.wording import read_wording
+
+        return None if self.wording is None else read_wording(local_copy(self.wording))
 
     @property
     def in_batch(self) -> bool:
@@ -120,8 +130,11 @@ def open_models(options: Options, place: int) -> Opened:
 
     calibration = None if options.calibration is None else local_copy(options.calibration)
     predictor = recalibrated(_open(options, place), calibration)
+    wording = options.read_wording()
     how = f"{options.check_points}|{options.pictures}|{predictor.fingerprint()}"
-    return Opened(predictor, how, options.check_points, options.pictures)
+    if wording is not None:
+        how += f"|{wording}"
+    return Opened(predictor, how, options.check_points, options.pictures, wording)
 
 
 def _open(options: Options, place: int) -> Predictor:
@@ -177,6 +190,7 @@ def _check(options: Options) -> None:
 
     if not options.studies:
         raise UsageError("no study given; give at least one DICOM folder or file")
+    options.read_wording()
     check_models(options)
     if options.workers < 0:
         raise UsageError(f"--workers {options.workers}: give 0 or more")

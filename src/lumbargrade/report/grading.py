@@ -28,6 +28,7 @@ from lumbargrade.report.study import (
     TABLE_FILE,
     grade_counts,
 )
+from lumbargrade.report.study_page import REPORT_FILE
 from lumbargrade.report.text import log_problems
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def log_graded(prediction: StudyPrediction, where: Place) -> None:
     words = [f"{counts[g.column]} {g.label.lower()}" for g in Grade]
     words.append(f"{counts['not_graded']} not graded")
     study_id = prediction.study_id
-    log.info("study %s: %s; %s", study_id, ", ".join(words), where / PAGE_FILE)
+    log.info("study %s: %s; %s", study_id, ", ".join(words), where / REPORT_FILE)
     for reason, targets in by_reason(prediction.absent).items():
         log.info("study %s: not graded: %s: %s", study_id, named(targets), reason)
     log_problems(log, prediction.problems)

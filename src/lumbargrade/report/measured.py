@@ -24,6 +24,7 @@ from lumbargrade.report.drawing import (
     write_on,
 )
 from lumbargrade.report.page import Block, Table, Text
+from lumbargrade.report.wording import DIGITS
 
 #: Name of the picture of measurements among those of a series.
 MEASURED = "measured"
@@ -42,13 +43,8 @@ _COLOURS: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("lordosis", (200, 200, 200)),
     ("disc", (240, 228, 66)),
 )
-#: What the colours mean, for the page.
-LEGEND = (
-    "In the pictures of measurements the dural sac is blue, recesses are orange, foramina green, "
-    "heights of discs yellow, listhesis pink and lordosis grey."
-)
 #: Quantities whose lines repeat those of others.
-_NOT_DRAWN = {
+NOT_DRAWN = {
     *(Quantity.DISC_HEIGHT_INDEX, Quantity.DISC_HEIGHT_RELATIVE),
     *(Quantity.DISC_SIGNAL, Quantity.DISC_TO_BODY, Quantity.LISTHESIS_SHARE),
 }
@@ -116,8 +112,13 @@ def _unit(quantity: Quantity) -> str:
 
 
 def _value(m: Measurement) -> str:
-    digits = {"mm": 1, "mm2": 0, "degrees": 0, "ratio": 2}[m.quantity.unit]
+    digits = DIGITS[m.quantity.unit]
     return f"{m.value:.{digits}f}" + (" (?)" if m.quality is Quality.DOUBTFUL else "")
+
+
+def measured_label(m: Measurement) -> str:
+    """A measurement in a line, for the image."""
+    return f"{_name(m.quantity, m.side)} {_value(m)} {_unit(m.quantity)}"
 
 
 def _cell(row: Mapping[Level, Measurement], level: Level) -> str:
@@ -153,7 +154,7 @@ def draw_measurements(volume: Volume, measurements: Iterable[Measurement]) -> RG
     shown = upright.volume(volume)
     by_slice: dict[int, list[_Drawn]] = {}
     for m in measurements:
-        if m.line and m.quantity not in _NOT_DRAWN:
+        if m.line and m.quantity not in NOT_DRAWN:
             z = _slice_of(shown, m)
             points = shown.slices[z].plane.from_patient(np.array(m.line))[:, :2]
             by_slice.setdefault(z, []).append(_Drawn(m, points))

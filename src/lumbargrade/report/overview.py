@@ -32,6 +32,7 @@ from lumbargrade.grading.findings_tables import (
 from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.report.page import PAGE_FILE, Link, Section, Table, Text, problem_table, write_page
 from lumbargrade.report.study import MEASUREMENTS_FILE, TABLE_FILE, grade_counts
+from lumbargrade.report.study_page import REPORT_FILE
 from lumbargrade.report.text import counted, write_json
 
 SUMMARY_FILE = "summary.json"
@@ -279,7 +280,7 @@ def _overview(lines: Sequence[StudyLine]) -> Table:
     numbered = any(line.numbering for line in lines)
     rows: list[list[object]] = []
     for line in lines:
-        link = Link(line.study_id or line.folder, f"{line.folder}/{PAGE_FILE}")
+        link = Link(line.study_id or line.folder, f"{line.folder}/{REPORT_FILE}")
         counts = (line.counts["not_graded"] or None, line.problems or None)
         rows.append([link, *line.worst, *([line.numbering] if numbered else []), *counts])
     header = ["study", *map(plain_name, _COLUMNS), *(["numbering"] if numbered else [])]

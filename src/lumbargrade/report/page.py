@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
@@ -195,20 +196,26 @@ def write_page(
         lead: the paragraph below the title.
         about: what a reader must know of the models; it stands out.
     """
-    environment = Environment(
+    template = environment().get_template("page.html")
+    html = template.render(
+        title=title, lead=lead, about=about, sections=sections, version=__version__
+    )
+    write_text(path, html)
+    return path
+
+
+@cache
+def environment() -> Environment:
+    """The templates of this package; they escape all text."""
+    found = Environment(
         loader=PackageLoader("lumbargrade.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["code"] = _with_code
-    template = environment.get_template("page.html")
-    html = template.render(
-        title=title, lead=lead, about=about, sections=sections, version=__version__
-    )
-    write_text(path, html)
-    return path
+    found.filters["code"] = _with_code
+    return found
 
 
 def _with_code(text: str) -> Markup:

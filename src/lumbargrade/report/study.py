@@ -12,12 +12,11 @@ from lumbargrade.dicom.study import Study
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind, plain_name
 from lumbargrade.files.timing import stage
-from lumbargrade.grading.findings_file import NOTICE, write_findings
+from lumbargrade.grading.findings_file import write_findings
 from lumbargrade.grading.findings_tables import write_findings_csv, write_measurements_csv
 from lumbargrade.grading.graded import GradedStudy, SeriesLine
 from lumbargrade.report.drawing import Mark, draw_series, finding_marks, save_image
 from lumbargrade.report.measured import (
-    LEGEND,
     MEASURED,
     draw_measurements,
     measured_blocks,
@@ -27,15 +26,15 @@ from lumbargrade.report.page import (
     NBSP,
     PAGE_FILE,
     Block,
-    Figure,
     FindingsTable,
     Link,
     Section,
     Table,
     Text,
     problem_table,
-    write_page,
 )
+from lumbargrade.report.study_page import REPORT_FILE, write_report
+from lumbargrade.report.wording import Wording, default_wording
 
 FINDINGS_FILE = "findings.json"
 TABLE_FILE = "findings.csv"
@@ -56,11 +55,12 @@ def write_study(
     about: str = "",
     fingerprint: str,
     pictures: bool = True,
+    wording: Wording | None = None,
 ) -> GradedStudy:
     """Write all results of a study; ``findings.json`` comes last and shows that they are complete.
 
     Args:
-        folder: gets ``findings.json``, ``findings.csv``, ``index.html`` and ``pictures/``, and
+        folder: gets ``findings.json``, ``findings.csv``, ``report.html`` and ``pictures/``, and
             ``measurements.csv`` if anything was measured.
         study: its volumes, for the pictures.
         prediction: all 25 findings, graded or absent.
@@ -68,6 +68,7 @@ def write_study(
         about: what a reader must know of the models; see `Predictor.about`.
         fingerprint: identifies the images and models that the findings were made from.
         pictures: draw pictures of the findings and measurements.
+        wording: words of the draft report; None for those of the package.
     """
     with stage("draw the pictures"):
         lines = _draw(folder, study, prediction) if pictures else _lines(study)
@@ -77,7 +78,12 @@ def write_study(
         write_findings_csv(folder / TABLE_FILE, graded)
         if prediction.measurements:
             write_measurements_csv(folder / MEASUREMENTS_FILE, prediction)
-        _write_study_page(folder / PAGE_FILE, graded)
+    with stage("write the report"):
+        words = default_wording() if wording is None else wording
+        write_report(
+            folder / REPORT_FILE, study, graded, sections_of(graded), words, images=pictures
+        )
+    with stage("write the results"):
         write_findings(folder / FINDINGS_FILE, graded)
     return graded
 
@@ -122,22 +128,24 @@ def _graded(prediction: StudyPrediction) -> list[Finding]:
     return [prediction.findings[t] for t in TABLE_ORDER if t in prediction.findings]
 
 
-def _write_study_page(path: Path, graded: GradedStudy) -> None:
+def sections_of(graded: GradedStudy) -> list[Section]:
+    """The tables of a study below its report."""
     prediction = graded.prediction
     findings = _graded(prediction)
     table = FindingsTable(prediction.findings, absent=prediction.absent)
     sections = [
-        Section("Findings", [table, Text(meaning(graded))]),
+        Section(
+            "About the model", [*([Text(graded.about)] if graded.about else []), *_origin(graded)]
+        ),
+        Section("All findings as a table", [table, Text(meaning(graded))]),
         *_numbering(prediction),
-        *_pictured(graded),
         *_measured(graded),
         Section("Points", [_points(findings)]),
-        Section("Images and models", _origin(graded)),
-        Section("Files", [Table(("file", "content"), _files(prediction))]),
+        Section("Files", [Table(("file", "content"), _files(graded))]),
     ]
     if prediction.problems:
         sections.insert(1, Section("Problems of the images", [_problems(prediction)]))
-    write_page(path, f"Study {prediction.study_id}", sections, NOTICE, graded.about)
+    return sections
 
 
 def _numbering(prediction: StudyPrediction) -> list[Section]:
@@ -145,15 +153,6 @@ def _numbering(prediction: StudyPrediction) -> list[Section]:
     numbering = prediction.numbering
     if numbering is None:
         return []
-    blocks: list[Block] = []
-    if not numbering.certain:
-        blocks.append(
-            Text(
-                "Numbering uncertain: the levels may be named wrongly. Compare the pictures with a "
-                "view of the whole spine.",
-                warning=True,
-            )
-        )
     said = (
         f"The discs were numbered with a confidence of {numbering.confidence:.0%} (certain from "
         f"{numbering.limit:.0%}): {numbering.reason}."
@@ -163,28 +162,13 @@ def _numbering(prediction: StudyPrediction) -> list[Section]:
             f" The next probable numbering is {numbering.runner_up} "
             f"({numbering.runner_up_confidence:.1%})."
         )
-    blocks.append(Text(said))
-    if numbering.lumbar_bodies != 5:
+    blocks: list[Block] = [Text(said)]
+    if not numbering.shift:
         blocks.append(
             Text(
-                f"This spine seems to have {numbering.lumbar_bodies} lumbar vertebral bodies. The "
-                "lowest disc above the sacrum is called L5/S1.",
-                warning=True,
-            )
-        )
-    if numbering.shift:
-        blocks.append(
-            Text(
-                f"The user moved the names by {numbering.shift:+d} (`--shift-levels "
-                f"{numbering.shift}`); the confidence is that before the move.",
-                warning=True,
-            )
-        )
-    else:
-        blocks.append(
-            Text(
-                "If you see that the names are wrong, grade again with `--shift-levels 1` (every "
-                "disc one level lower: L4/L5 becomes L5/S1) or `--shift-levels -1`."
+                "If you see that the names are wrong, move them on this page, or grade again with "
+                "`--shift-levels 1` (every disc one level lower: L4/L5 becomes L5/S1) or "
+                "`--shift-levels -1`."
             )
         )
     return [Section("Numbering", blocks)]
@@ -194,12 +178,7 @@ def _measured(graded: GradedStudy) -> list[Section]:
     prediction = graded.prediction
     if not prediction.measurements:
         return []
-    drawn = [
-        Figure(line.pictures[MEASURED], f"Measured: {line.kind}, series {line.series_id}")
-        for line in graded.series
-        if MEASURED in line.pictures
-    ]
-    blocks = [*measured_blocks(prediction.measurements), *([Text(LEGEND)] if drawn else []), *drawn]
+    blocks = measured_blocks(prediction.measurements)
     opinions = {t: f for t, f in prediction.findings.items() if f.opinion is not None}
     if opinions:
         blocks.append(opinion_table([opinions[t] for t in TABLE_ORDER if t in opinions]))
@@ -228,19 +207,6 @@ def meaning(graded: GradedStudy) -> str:
         "The probabilities are not calibrated: the models over-predict moderate and severe grades. "
         "To get calibrated probabilities, use a blend file (`lumbargrade blend`)."
     )
-
-
-def _pictured(graded: GradedStudy) -> list[Section]:
-    drawn = [
-        Figure(line.pictures[name], f"{plain_name(name)}: {line.kind}, series {line.series_id}")
-        for name in dict.fromkeys(t.sided_condition for t in TABLE_ORDER)
-        for line in graded.series
-        if name in line.pictures
-    ]
-    if not drawn:
-        return []
-    said = Text("Rings are predicted points, labelled with the most probable grade.")
-    return [Section("Pictures", [said, *drawn])]
 
 
 def _points(findings: Sequence[Finding]) -> Table:
@@ -284,14 +250,20 @@ def _origin(graded: GradedStudy) -> list[Block]:
     return [listed, Table(("model", "fold"), models, caption=caption)]
 
 
-def _files(prediction: StudyPrediction) -> list[list[object]]:
+def _files(graded: GradedStudy) -> list[list[object]]:
     measured: list[list[object]] = []
-    if prediction.measurements:
+    if graded.prediction.measurements:
         measured = [[Link(MEASUREMENTS_FILE, MEASUREMENTS_FILE), "the measurements as a table"]]
+    pictures = [
+        [Link(path, path), f"{plain_name(what)}: {line.kind}, series {line.series_id}"]
+        for line in graded.series
+        for what, path in line.pictures.items()
+    ]
     return [
         [Link(FINDINGS_FILE, FINDINGS_FILE), "all findings with points, models and problems"],
         [Link(TABLE_FILE, TABLE_FILE), "the findings as a table"],
         *measured,
+        *pictures,
         [Link("all studies", f"../{PAGE_FILE}"), "page of all studies of this run"],
     ]
 

@@ -220,7 +220,9 @@ def _level(
         if len(named) == 2 and grades[named[0]] is grades[named[1]]:
             said.append(_phrase(wording, phrase, grades[named[0]], BOTH, ""))
         else:
-            said += [_phrase(wording, phrase, grades[t], t.side, measured.get(t, "")) for t in named]
+            said += [
+                _phrase(wording, phrase, grades[t], t.side, measured.get(t, "")) for t in named
+            ]
         if len(absent) == 2:
             missing.append(name.format(side=wording.sides.both))
         else:

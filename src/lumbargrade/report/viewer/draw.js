@@ -20,6 +20,10 @@ const MEASURE_COLOURS = [
   ["disc", "#f0e442"],
 ];
 
+function measureColour(measured) {
+  return MEASURE_COLOURS.find(([word]) => measured.quantity.includes(word))[1];
+}
+
 class Drawing {
   /**
    * @param {CanvasRenderingContext2D} context
@@ -104,12 +108,14 @@ class Drawing {
     }
   }
 
-  measurement(measured, label) {
-    const colour = MEASURE_COLOURS.find(([word]) => measured.quantity.includes(word))[1];
-    this.line(measured.line, colour, { closed: measured.closed, width: 1.6 });
-    if (!label) return;
-    const [x, y] = measured.line.reduce((best, p) => (p[0] > best[0] ? p : best));
-    const [cx, cy] = this.at(x, y);
-    this.text(label, cx + 6 * this.unit, cy, colour, "left", 11);
+  /** Draw lines of measurements, and list their values in the lower left corner. */
+  measurements(found, listed, bottom) {
+    const { unit } = this;
+    for (const m of found) {
+      this.line(m.line, measureColour(m), { closed: m.closed, width: 1.6, dash: m.doubtful ? [4, 3] : [] });
+    }
+    [...listed].reverse().forEach((m, i) => {
+      this.text(m.label, 8 * unit, bottom - i * 15 * unit, measureColour(m), "left", 11);
+    });
   }
 }

@@ -50,11 +50,10 @@ class FindingsGrid {
       "data-finding": findingName(column, row),
       onclick: () => this.choose(row, i),
     },
-    make("span", { class: "grade" }, make("span", { class: "symbol" }, grade ? SYMBOLS[grade] : "–"),
-      grade ? SHORT[grade] : overruled ? "not assessed" : "not graded"),
+    make("span", { class: "grade" }, grade ? SHORT[grade] : overruled ? "not assessed" : "not graded"),
     share && found ? this.bar(found.shares) : null,
-    make("span", { class: "small" }, share,
-      disputed ? make("span", { class: "disputed" }, ` ≠ ${SYMBOLS[found.opinion.grade]} meas.`) : null),
+    make("span", { class: "share" }, make("span", { class: "symbol" }, grade ? SYMBOLS[grade] : "–"), share,
+      disputed ? make("span", { class: "disputed" }, `≠ ${SYMBOLS[found.opinion.grade]}`) : null),
     status === "unreviewed" ? null : make("span", { class: "status" }, overruled ? "✎" : "✓"));
   }
 

@@ -127,5 +127,7 @@ bindLayers();
 bindNumbering();
 bindTheme();
 bindKeys();
+const head = () => document.documentElement.style.setProperty("--head", `${byId("top").offsetHeight}px`);
+new ResizeObserver(head).observe(byId("top"));
 const prints = new PrintPages(workspace);
 document.documentElement.classList.add("ready");

@@ -56,7 +56,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 const byId = (id) => document.getElementById(id);
-const percent = (share) => `${Math.round(100 * share)} %`;
+const percent = (share) => `${Math.round(100 * share)}\u202f%`;
 
 /** Say something to users of screen readers, and show it for a moment. */
 function announce(text) {

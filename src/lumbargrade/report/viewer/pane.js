@@ -33,7 +33,9 @@ class Pane {
     const name = make("h3", { id: `title-${this.kind}` }, this.title);
     if (!this.current) {
       return make("section", { class: "pane empty", "data-kind": this.kind, "aria-labelledby": name.id }, name,
-        make("p", { class: "missing" }, "The study has no usable series of this kind."));
+        make("p", { class: "missing" }, study.with_images
+          ? "The study has no usable series of this kind, or the page had no room for it."
+          : "This page was written without images (--no-pictures)."));
     }
     this.canvas = make("canvas", { tabindex: 0, role: "slider", "aria-label": `${this.title}, slices`,
       "aria-orientation": "vertical", "aria-valuemin": 1, "aria-keyshortcuts": "ArrowUp ArrowDown" });

@@ -171,12 +171,10 @@ class Workspace {
   paintMeasurements(drawing, pane) {
     const { selected } = this;
     const axial = pane.kind.startsWith("axial");
-    for (const m of pane.current.measurements[pane.z] ?? []) {
-      if (!axial && selected && m.disc !== null && m.disc !== selected.disc) continue;
-      if (!axial && !selected && !m.quantity.startsWith("disc_height")) continue;
-      const mine = selected && m.disc === selected.disc;
-      drawing.measurement(m, mine || axial ? m.label : "");
-    }
+    const all = pane.current.measurements[pane.z] ?? [];
+    const mine = all.filter((m) => axial || (selected && m.disc === selected.disc));
+    const rest = selected ? [] : all.filter((m) => m.quantity.startsWith("disc_height"));
+    drawing.measurements(mine.length ? mine : rest, mine, pane.canvas.height - 14 * drawing.unit);
   }
 
   paintLines(drawing, pane) {
@@ -250,7 +248,7 @@ class Workspace {
     const { centre, width: breadth } = pane.window;
     if (centre !== 128 || breadth !== 256) {
       const said = `window ${Math.round(breadth)} at ${Math.round(centre)}`;
-      drawing.text(said, 8 * unit, height - 12 * unit, "#f2f2f2", "left", 11);
+      drawing.text(said, 8 * unit, 28 * unit, "#f2f2f2", "left", 11);
     }
     const side = this.sideOf(pane, slice);
     if (side) drawing.text(side, width - 8 * unit, 12 * unit, "#f2f2f2", "right");
