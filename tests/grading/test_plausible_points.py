@@ -122,7 +122,7 @@ def test_an_implausible_level_is_absent_and_numbering_uncertain_everywhere(
     told = json.loads((tmp_path / "findings.json").read_text())
     (note,) = [p["what"] for p in told["problems"]]
     assert note == "the numbering of the levels is uncertain: L5/S1 was not found"
-    assert note in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert note in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert read_findings(tmp_path / "findings.json").prediction == graded
     whole = grade_study(study(), predictor(points), check_points=False)
     assert set(whole.findings) == set(FINDINGS)
