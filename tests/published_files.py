@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 
@@ -36,6 +37,20 @@ def published_weights(shared: Path, name: str) -> dict[str, torch.Tensor]:
     sharpness = 20.0 if name.startswith("nfn") else 4.0
     shapes = published_shapes(shared, name)
     return {key: _tensor(key, shape, sharpness) for key, shape in shapes.items()}
+
+
+def two_stage_weights(
+    shapes: Mapping[str, Sequence[int]], gain: float = 1.0
+) -> dict[str, torch.Tensor]:
+    """The reference weights of a two-stage network (section 9 of its specification).
+
+    Args:
+        shapes: of its parameters by name.
+        gain: factor of the weights of convolutions.
+    """
+    found = {key: _tensor(key, tuple(shape), 1.0) for key, shape in shapes.items()}
+    layers = [k for k, shape in shapes.items() if len(shape) >= 4 and not k.endswith("gamma")]
+    return found | {key: found[key] * gain for key in layers}
 
 
 def fill_by_rule(network: nn.Module, sharpness: float, prefix: str = "") -> nn.Module:
@@ -73,9 +88,11 @@ def _values(key: str, shape: tuple[int, ...], sharpness: float, prefix: str) -> 
         return 1 + 0.1 * np.abs(noise)
     if key.endswith("running_mean"):
         return 0.1 * noise
+    if key.endswith("gamma"):
+        return 0.5 + 0.1 * noise
     if len(shape) == 1:
-        if key.endswith("gamma"):
-            return 0.5 + 0.1 * noise
+        if key.endswith(".scale"):
+            return 1 + 0.05 * noise
         return (1.0 if key.endswith("weight") else 0.0) + 0.05 * noise
     scale = sharpness if key.split(".")[0] in _SHARP else 1.0
     return scale * noise / np.sqrt(prod(shape[1:]))

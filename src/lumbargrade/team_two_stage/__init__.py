@@ -1,0 +1,1 @@
+"""The released two-stage system of the competition's 7th team."""

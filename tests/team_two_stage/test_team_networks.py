@@ -1,0 +1,117 @@
+"""The 33 released two-stage networks have the published parameters and outputs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lumbargrade.domain.errors import UsageError
+from lumbargrade.team_two_stage.cubic import make_cubic
+from lumbargrade.team_two_stage.networks import NETWORKS, build_network
+from lumbargrade.team_two_stage.parts import encoder
+from published_files import fill_by_rule, two_stage_weights
+
+#: Networks without reference outputs.
+WITHOUT = {
+    "axial-densenet161-z3",
+    "axial-rexnetr_200-z5",
+    "fuse-convnext_small+densenet161",
+    "fuse-pvt_v2_b2+pvt_v2_b2",
+    "kp2d-sag-t2-convformer_s36",
+    "kp3d-sag-t1-resnet34d",
+    "level-axial-pvt_v2_b2",
+    "sag-gru-pvt_v2_b1",
+    "sag-gru-rexnetr_200",
+    "sag-lstm-convnext_tiny-z5",
+    "sag-lstm-pvt_v2_b5-z5",
+}
+
+
+@pytest.fixture(scope="module")
+def reference(shared: Path) -> Path:
+    folder = shared / "reference/two-stage"
+    if not folder.is_dir():
+        pytest.skip("no reference data of the two-stage system")
+    return folder
+
+
+def published_shapes(reference: Path, name: str) -> dict[str, tuple[int, ...]]:
+    text = (reference / "keys" / f"{name}.keys.json").read_text()
+    return {key: tuple(shape) for key, shape in json.loads(text).items()}
+
+
+def test_the_table_has_the_published_networks(reference: Path) -> None:
+    published = {p.name.removesuffix(".keys.json") for p in (reference / "keys").iterdir()}
+    assert set(NETWORKS) == published
+    with_output = {p.stem for p in (reference / "golden").glob("*.npz")} - {"axial-decode"}
+    assert published - with_output == WITHOUT
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_has_the_parameters_of_its_files(reference: Path, name: str) -> None:
+    with torch.device("meta"):
+        network = build_network(name)
+    ours = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    assert ours == published_shapes(reference, name)
+    assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - WITHOUT))
+def test_a_network_has_the_published_output(reference: Path, name: str) -> None:
+    with np.load(reference / "golden" / f"{name}.npz") as content:
+        arrays = dict(content)
+    gain = float(arrays.pop("conv_gain"))
+    network = build_network(name)
+    network.load_state_dict(two_stage_weights(published_shapes(reference, name), gain))
+    images = {k: torch.from_numpy(a) for k, a in arrays.items() if a.dtype == np.uint8}
+    with torch.inference_mode():
+        output = network(**images)
+    expected = {k: a for k, a in arrays.items() if k not in images}
+    assert vars(output).keys() == expected.keys()
+    for key, values in expected.items():
+        np.testing.assert_allclose(getattr(output, key), values, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["densenet161", "resnet34d"])
+def test_a_cubic_network_sees_in_every_plane_what_the_flat_one_sees(name: str) -> None:
+    flat = fill_by_rule(encoder(name, 2, 6), 1.0)
+    cubic = make_cubic(encoder(name, 2, 6)).eval()
+    image = torch.rand(2, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = flat(image)
+        for axis in (2, 3, 4):
+            # weights in the middle of that axis only, and the same image all along it
+            weights = {
+                key: _in_the_middle(tensor, axis) if tensor.ndim == 4 else tensor
+                for key, tensor in flat.state_dict().items()
+            }
+            cubic.load_state_dict(weights)
+            volume = image.unsqueeze(axis).repeat_interleave(32, dim=axis)
+            torch.testing.assert_close(cubic(volume), expected, rtol=0, atol=1e-5)
+    assert expected.std() > 0.01
+
+
+def _in_the_middle(weight: torch.Tensor, axis: int) -> torch.Tensor:
+    side = weight.shape[-1]
+    cube = weight.new_zeros((*weight.shape[:2], side, side, side))
+    cube.select(axis, side // 2).copy_(weight)
+    return cube
+
+
+def test_layers_without_a_counterpart_are_refused() -> None:
+    with pytest.raises(TypeError, match="Dropout2d"):
+        make_cubic(nn.Sequential(nn.Dropout2d()))
+    with pytest.raises(TypeError, match=r"size \(3, 5\)"):
+        make_cubic(nn.Sequential(nn.Conv2d(1, 1, (3, 5))))
+
+
+def test_wrong_use_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"'fuse'.*fuse-pvt_v2_b1\+pvt_v2_b1"):
+        build_network("fuse")
+    with pytest.raises(UsageError, match="5 crops"):
+        build_network("sag-cond-convnext_small-z3")(torch.zeros(1, 5, 3, 32, 32).byte())
