@@ -1,4 +1,4 @@
-"""Studies at URLs: a folder each, fetched when a worker takes it and removed afterwards."""
+"""Studies elsewhere: a folder at a URL each, fetched when a worker takes it, then removed."""
 
 from __future__ import annotations
 
@@ -49,6 +49,17 @@ class RemoteStudy:
             digest.update(f"{file.name}|{file.size}|{file.version}\n".encode())
         return digest.hexdigest()
 
+    def fetch(self, files: tuple[RemoteFile, ...], folder: Path) -> None:
+        """Fetch files into a local folder.
+
+        Raises:
+            BadDicom: if they have vanished, or the server does not give them.
+        """
+        try:
+            fetch(self.folder, [file.name for file in files], folder)
+        except BadInput as error:
+            raise BadDicom(f"{error}; it vanished while it was read") from None
+
     def read(self, files: tuple[RemoteFile, ...], scratch: Path) -> Study:
         """Fetch and read it.
 
@@ -63,10 +74,7 @@ class RemoteStudy:
         with TemporaryDirectory(prefix="study-", dir=scratch) as temporary:
             # files without UIDs are named by their folders
             folder = Path(temporary, self.folder.parent.name or "studies", self.folder.name)
-            try:
-                fetch(self.folder, [file.name for file in files], folder)
-            except BadInput as error:
-                raise BadDicom(f"{error}; it vanished while it was read") from None
+            self.fetch(files, folder)
             found = find_studies([folder])
             if len(found.studies) > 1:
                 ids = ", ".join(s.study_id for s in found.studies[:5])

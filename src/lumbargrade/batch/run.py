@@ -46,7 +46,7 @@ Item = TypeVar("Item")
 
 def grade_studies(
     open_models: Callable[[int], Opened],
-    studies: Sequence[Place],
+    studies: Sequence[Place | RemoteStudy],
     out: Place,
     *,
     launch: Launch | None = None,
@@ -61,7 +61,8 @@ def grade_studies(
     Args:
         open_models: called once in each worker with the worker's place (see `OpenWorker`); a
             function of a module, or a partial of one.
-        studies: folders and files of this machine, and URLs (see `find_remote`).
+        studies: folders and files of this machine, URLs (see `find_remote`), and studies of
+            servers.
         out: gets a folder per study and the overview.
         launch: how many workers, and where; None: this process grades.
         restart: grade all studies again.
@@ -102,7 +103,7 @@ def grade_studies(
 
 def _find(
     find: Callable[[Iterable[Path]], FoundStudies],
-    studies: Sequence[Place],
+    studies: Sequence[Place | RemoteStudy],
     out: Place,
     scratch: Path,
 ) -> tuple[list[StudyJob], list[Problem]]:
@@ -116,7 +117,9 @@ def _find(
     found: list[FoundStudy | RemoteStudy] = list(here.studies)
     problems = list(here.problems)
     for url in studies:
-        if isinstance(url, Url):
+        if isinstance(url, RemoteStudy):
+            found.append(url)
+        elif isinstance(url, Url):
             try:
                 found += find_remote(url, scratch)
             except BadInput as error:

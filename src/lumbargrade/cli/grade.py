@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +27,7 @@ from lumbargrade.cli.places import PlaceOption
 from lumbargrade.files.urls import Url
 
 if TYPE_CHECKING:
+    from lumbargrade.batch.remote import RemoteStudy
     from lumbargrade.batch.steps import Opened
     from lumbargrade.grading.predictor import Predictor
     from lumbargrade.report.wording import Wording
@@ -40,6 +42,13 @@ class Options(ModelOptions):
     studies: tyro.conf.Positional[tuple[PlaceOption, ...]]
     """DICOM folders or files; a folder may hold several studies. A URL such as s3://bucket/studies
     is a study, or a folder with a folder per study"""
+    dicomweb: str = ""
+    """URL of a DICOMweb server, such as https://pacs.example/dicom-web; --study names what to
+    fetch. LUMBARGRADE_DICOMWEB_TOKEN, or LUMBARGRADE_DICOMWEB_USER and _PASSWORD, give a login"""
+    study: list[str] = field(default_factory=list)
+    """StudyInstanceUIDs of studies on the DICOMweb server"""
+    dicomweb_timeout: float = 60.0
+    """the longest wait in seconds for the next part of an answer of the DICOMweb server"""
     out: PlaceOption
     """folder or URL for the results: a folder per study, a page and a table of all studies"""
     calibration: PlaceOption | None = None
@@ -109,7 +118,7 @@ def _run(options: Options) -> int:
     )
     summary = grade_studies(
         partial(open_models, options.absolute() if options.in_batch else options),
-        options.studies,
+        [*options.studies, *_on_server(options)],
         options.out,
         launch=launch if options.in_batch else None,
         restart=options.restart,
@@ -120,6 +129,17 @@ def _run(options: Options) -> int:
     if not summary.graded:
         return 3
     return 0 if summary.complete else 1
+
+
+def _on_server(options: Options) -> list[RemoteStudy]:
+    """The studies of the DICOMweb server."""
+    if not options.dicomweb:
+        return []
+    from lumbargrade.batch.dicomweb import study_on
+    from lumbargrade.pacs.dicomweb import Server
+
+    server = Server(options.dicomweb, options.dicomweb_timeout)
+    return [study_on(server, uid) for uid in dict.fromkeys(options.study)]
 
 
 def open_models(options: Options, place: int) -> Opened:
@@ -180,6 +200,18 @@ def _check_starter(options: Options) -> None:
         )
 
 
+def _check_server(options: Options) -> None:
+    from lumbargrade.domain.errors import UsageError
+
+    if bool(options.dicomweb) != bool(options.study):
+        raise UsageError("give both --dicomweb URL and --study UID")
+    for uid in options.study:
+        if not re.fullmatch(r"[0-9][0-9.]{0,63}", uid):
+            raise UsageError(f"--study {uid!r}: not a StudyInstanceUID, which has digits and dots")
+    if not options.dicomweb_timeout > 0:
+        raise UsageError(f"--dicomweb-timeout {options.dicomweb_timeout}: give more than 0")
+
+
 def _check(options: Options) -> None:
     """Check the options before anything is read.
 
@@ -188,7 +220,8 @@ def _check(options: Options) -> None:
     """
     from lumbargrade.domain.errors import UsageError
 
-    if not options.studies:
+    _check_server(options)
+    if not options.studies and not options.study:
         raise UsageError("no study given; give at least one DICOM folder or file")
     options.read_wording()
     check_models(options)
@@ -200,7 +233,9 @@ def _check(options: Options) -> None:
         raise UsageError("--ray-address works only with --launcher ray")
     if options.profile and options.in_batch:
         raise UsageError("--profile shows the time of one process; omit --workers and --launcher")
-    if not any(isinstance(path, Url) or path.exists() for path in options.studies):
+    if options.studies and not any(
+        isinstance(path, Url) or path.exists() for path in options.studies
+    ):
         raise UsageError(f"{' and '.join(map(str, options.studies))}: no such file or folder")
     if isinstance(options.out, Path) and options.out.exists() and not options.out.is_dir():
         raise UsageError(f"--out {options.out} is a file; give a folder")

@@ -128,12 +128,12 @@ class Server:
             except requests.HTTPError as error:
                 raise BadInput(f"{where}: {_status(error.response)}{self._hint(error)}") from None
             except requests.Timeout:
-                raise BadInput(f"{where}: no answer within {self.seconds:.0f} s") from None
-            except requests.RequestException as error:
+                raise BadInput(f"{where}: no answer within {self.seconds:g} s") from None
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
                 raise BadInput(f"{where}: no connection ({_cause(error)})") from None
-            except OSError:
-                raise
-            except Exception as error:  # noqa: BLE001  an answer can be anything
+            except Exception as error:
+                if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+                    raise  # a file of this machine
                 raise BadInput(f"{where}: not an answer of DICOMweb ({one_line(error)})") from None
 
     def _log_in(self, session: requests.Session) -> None:

@@ -15,9 +15,6 @@ from pynetdicom.presentation import build_context
 
 from lumbargrade.domain.errors import BadInput, one_line
 
-#: Name and port of a node, for messages.
-_Where = str
-
 
 @dataclass(frozen=True)
 class StoreNode:
@@ -86,7 +83,7 @@ class StoreNode:
             return f"{self}: {one_line(error)}"
         code = status.get("Status")
         if code is None:
-            return f"{self}: no answer within {self.seconds:.0f} s, or the connection was lost"
+            return f"{self}: no answer within {self.seconds:g} s, or the connection was lost"
         if code == 0x0000 or 0xB000 <= code <= 0xBFFF:  # stored, perhaps with a warning
             return ""
         comment = str(status.get("ErrorComment", ""))[:100]
@@ -96,7 +93,7 @@ class StoreNode:
         if link.is_rejected:
             return f"{self}: the association was rejected; check the AE titles on both sides"
         if link.is_aborted:
-            return f"{self}: no connection, or no answer within {self.seconds:.0f} s"
+            return f"{self}: no connection, or no answer within {self.seconds:g} s"
         return f"{self}: no association"
 
     def _tls(self) -> ssl.SSLContext:
