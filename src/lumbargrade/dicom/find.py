@@ -7,11 +7,14 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from lumbargrade.dicom.choice import CHOICE_VERSION
 from lumbargrade.dicom.kinds.classify import KINDS_VERSION
+from lumbargrade.dicom.requests import NOTHING, HeaderValue, Request
 from lumbargrade.dicom.rules import READER_VERSION
 from lumbargrade.dicom.scan import (
     Places,
@@ -29,8 +32,8 @@ from lumbargrade.files.pool import run_jobs
 #: Images whose headers stay in memory until their study is read: a few hundred studies.
 MOST_HEADERS = 20_000
 
-#: Versions of the reader and of what decides the kinds of series, for fingerprints.
-READER = f"reader {READER_VERSION}, kinds {KINDS_VERSION}\n"
+#: Versions of the reader and of what decides the kinds and the choice of series, for fingerprints.
+READER = f"reader {READER_VERSION}, kinds {KINDS_VERSION}, choice {CHOICE_VERSION}\n"
 
 #: More files than this are read by several processes, which take a few seconds to start.
 _FEW = 5000
@@ -48,12 +51,14 @@ class FoundStudy:
         folders: the absolute folders of its DICOM files, with the names of these; both sorted.
         problems: files among them that could not be used.
         scan: its series; None if the headers were not kept.
+        request: what the user decides about reading it.
     """
 
     study_id: str
     folders: tuple[tuple[str, tuple[str, ...]], ...]
     problems: tuple[Problem, ...]
     scan: Scan | None = field(default=None, compare=False, repr=False)
+    request: Request = NOTHING
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -72,19 +77,19 @@ class FoundStudy:
     def current(self) -> Scan:
         """Its series; all headers are read again if they were not kept or a file has changed."""
         if self.scan is None:
-            return scan_files(self.files, {})
+            return scan_files(self.files, {}, self.request.headers)
         known = {h.path: h.file.modified for s in self.scan.series for h in s.headers}
         if all(_modified(file) == known[file] for file in self.files):
             return self.scan
-        return scan_files(self.files, {})
+        return scan_files(self.files, {}, self.request.headers)
 
     def fingerprint(self) -> str:
-        """SHA-256 of paths, sizes and modification times, and of the reader's versions.
+        """SHA-256 of paths, sizes and modification times, of the reader's versions and the request.
 
         Raises:
             BadDicom: if a file no longer exists.
         """
-        digest = hashlib.sha256(READER.encode())
+        digest = hashlib.sha256(f"{READER}{self.request.fingerprint}".encode())
         for file in self.files:
             try:
                 status = file.stat()
@@ -115,7 +120,11 @@ class FoundStudies:
 
 
 def find_studies(
-    paths: Iterable[Path], *, most_headers: int = MOST_HEADERS, workers: int = 1
+    paths: Iterable[Path],
+    *,
+    most_headers: int = MOST_HEADERS,
+    workers: int = 1,
+    request: Request = NOTHING,
 ) -> FoundStudies:
     """Sort all DICOM files below some folders (or single files) into studies, by their headers.
 
@@ -129,8 +138,9 @@ def find_studies(
             files are read again.
         workers: number of processes that read the headers of many files; headers that they read
             are not kept.
+        request: what the user decides about reading the studies.
     """
-    finder = _Finder(most_headers, workers)
+    finder = _Finder(most_headers, workers, request)
     for path in dict.fromkeys(p.resolve() for p in paths):
         finder.search(path)
     return finder.found()
@@ -139,8 +149,8 @@ def find_studies(
 class _Finder:
     """Collects the studies of some paths; see `find_studies`."""
 
-    def __init__(self, most_headers: int, workers: int) -> None:
-        self.spare, self.workers = most_headers, workers
+    def __init__(self, most_headers: int, workers: int, request: Request) -> None:
+        self.spare, self.workers, self.request = most_headers, workers, request
         #: folder -> name of a usable file -> key of its study
         self.usable: dict[str, dict[str, str]] = {}
         self.errors: dict[Path, list[Problem]] = {}
@@ -186,7 +196,7 @@ class _Finder:
         file = Path(folder, name)
         if file in self.errors:
             return False
-        read = read_file(file)
+        read = read_file(file, values=self.request.headers)
         self._note(folder, name, _looked(read))
         self.spare -= len(read[0])
         if read[0] and self.spare >= 0:
@@ -201,7 +211,8 @@ class _Finder:
             unread = [n for n in names if n not in known and Path(folder, n) not in self.errors]
             if unread:
                 new.append((folder, unread))
-        looks = run_jobs(_look_at, new, self.workers, task="headers", unit="folder")
+        look_at = partial(_look_at, values=self.request.headers)
+        looks = run_jobs(look_at, new, self.workers, task="headers", unit="folder")
         for (folder, names), found in zip(new, looks, strict=True):
             for name, look in zip(names, found, strict=True):
                 self._note(folder, name, look)
@@ -223,7 +234,8 @@ class _Finder:
         studies = []
         for key, folders in places.items():
             ordered = tuple((f, tuple(sorted(names))) for f, names in sorted(folders.items()))
-            study = FoundStudy(self.ids[key], ordered, tuple(owned.get(key, ())))
+            lost = tuple(owned.get(key, ()))
+            study = FoundStudy(self.ids[key], ordered, lost, request=self.request)
             files = study.files
             if all(file in self.kept for file in files):
                 scan = series_of([self.kept[file] for file in files], {})
@@ -236,11 +248,11 @@ class _Finder:
 _Look = tuple[str, str] | list[Problem]
 
 
-def _look_at(place: tuple[str, list[str]]) -> list[_Look]:
+def _look_at(place: tuple[str, list[str]], values: Sequence[HeaderValue]) -> list[_Look]:
     """Read files of a folder; what is told of them is small, and so is sent to another process."""
     folder, names = place
     known: dict[_Look, _Look] = {}
-    looks = [_looked(read_file(Path(folder, name))) for name in names]
+    looks = [_looked(read_file(Path(folder, name), values=values)) for name in names]
     # equal texts of a message are sent once if they are one object
     return [look if isinstance(look, list) else known.setdefault(look, look) for look in looks]
 

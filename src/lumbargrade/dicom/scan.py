@@ -12,6 +12,7 @@ import numpy as np
 
 from lumbargrade.dicom.opening import file_problem, image_files, image_folders
 from lumbargrade.dicom.places import orientation_of, parallel, partition, projections
+from lumbargrade.dicom.requests import NOTHING, HeaderValue, Request
 from lumbargrade.dicom.rules import EXPORT, LSDC, ReadingRules, single_place
 from lumbargrade.dicom.slices import SliceHeader, read_headers
 from lumbargrade.domain.errors import BadDicom, Problem
@@ -54,18 +55,23 @@ class Scan:
     problems: tuple[Problem, ...]
 
 
-def scan(path: Path | str, kinds: Mapping[str, SeriesKind] | None = None) -> Scan:
+def scan(
+    path: Path | str,
+    kinds: Mapping[str, SeriesKind] | None = None,
+    request: Request = NOTHING,
+) -> Scan:
     """Read all headers below a folder, or of one file, and sort them into series.
 
     Args:
         path: folder or file.
         kinds: series id -> kind, from a table.
+        request: its header values replace those of the files.
 
     Raises:
         BadDicom: if the path does not exist or cannot be listed.
     """
     files = (Path(folder, name) for folder, names in image_places(Path(path)) for name in names)
-    return scan_files(sorted(files), kinds or {})
+    return scan_files(sorted(files), kinds or {}, request.headers)
 
 
 def scan_folder(
@@ -120,14 +126,18 @@ def image_places(path: Path) -> Places:
 Read = tuple[list[SliceHeader], list[Problem]]
 
 
-def read_file(file: Path, study_id: str = "", series_id: str = "") -> Read:
+def read_file(
+    file: Path, study_id: str = "", series_id: str = "", values: Sequence[HeaderValue] = ()
+) -> Read:
     """The images of a file, and the problems of the file and its frames."""
-    usable, errors = read_headers(file)
+    usable, errors = read_headers(file, values)
     return usable, [file_problem(file, error, study_id, series_id) for error in errors]
 
 
-def scan_files(files: Iterable[Path], kinds: Mapping[str, SeriesKind]) -> Scan:
-    return series_of([read_file(file) for file in files], kinds)
+def scan_files(
+    files: Iterable[Path], kinds: Mapping[str, SeriesKind], values: Sequence[HeaderValue] = ()
+) -> Scan:
+    return series_of([read_file(file, values=values) for file in files], kinds)
 
 
 def series_of(files: Sequence[Read], kinds: Mapping[str, SeriesKind]) -> Scan:

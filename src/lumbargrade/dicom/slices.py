@@ -31,6 +31,7 @@ from lumbargrade.dicom.opening import (
     shared,
 )
 from lumbargrade.dicom.ordinary import PIXEL_DATA, elements_of
+from lumbargrade.dicom.requests import HeaderValue
 from lumbargrade.domain.errors import BadDicom, one_line
 from lumbargrade.domain.geometry import SlicePlane
 
@@ -106,19 +107,28 @@ class SliceHeader:
         return str(self.file.syntax or "")
 
 
-def read_headers(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
+def read_headers(
+    path: Path, values: Sequence[HeaderValue] = ()
+) -> tuple[list[SliceHeader], list[BadDicom]]:
     """Read and check the header of a file's image, or of each of its frames, without pixels.
+
+    Args:
+        path: the file.
+        values: header values that replace those of the file.
 
     Returns:
         The images that can be used, and the errors of the file and its frames. An error names the
         file and the value (NotDicom: not a DICOM file; NotImage: a DICOM file without an image).
     """
-    if (ordinary := _ordinary(path)) is not None:
+    if not values and (ordinary := _ordinary(path)) is not None:
         return [ordinary], []
     usable: list[SliceHeader] = []
     errors: list[BadDicom] = []
     try:
         for header, file in _images(path):
+            for value in values:
+                if value.fits(header.dataset):
+                    header.remarks.append(value.apply(header.dataset))
             try:
                 usable.append(_checked(header, file))
             except BadDicom as error:

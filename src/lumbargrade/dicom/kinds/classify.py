@@ -54,11 +54,13 @@ class Verdict:
         kind: one of the three kinds, or None for an excluded series.
         reason: the tags and values that decided.
         remarks: notes for the reader, such as tags that contradict each other.
+        fat_suppressed: whether fat is dark, as far as the header says.
     """
 
     kind: SeriesKind | None
     reason: str
     remarks: tuple[str, ...] = ()
+    fat_suppressed: bool = False
 
 
 def classify(about: Acquisition, normal: ArrayLike) -> Verdict:
@@ -91,7 +93,8 @@ def classify(about: Acquisition, normal: ArrayLike) -> Verdict:
     kind = SeriesKind.SAGITTAL_T1 if weighting is Weighting.T1 else SeriesKind.SAGITTAL_T2
     if plane is Orientation.AXIAL:
         kind = SeriesKind.AXIAL_T2
-    return Verdict(kind, why, (*remarks, *doubts, *_operated(about)))
+    dark = weighting is Weighting.STIR or suppresses_fat(about)
+    return Verdict(kind, why, (*remarks, *doubts, *_operated(about)), dark)
 
 
 def _texts(about: Acquisition) -> tuple[tuple[str, str], ...]:
@@ -179,6 +182,15 @@ def _unusable_contrast(about: Acquisition, weighting: Weighting) -> str | None:
         if _suppresses_fat(text) and Meaning.IN_PHASE not in parts:
             return f"T1 with fat suppression, {tag} {text!r}"
     return None
+
+
+def suppresses_fat(about: Acquisition) -> bool:
+    """Whether words or ImageType say that fat is dark: fat suppression, STIR, water of a Dixon."""
+    if Meaning.WATER in (_image_types(about) & set(_PARTS) or _dixon_part(about)):
+        return True
+    own = _meanings(about.description)
+    texts = _texts(about)[: 1 if own & _BY_WORD.keys() else 2]
+    return Meaning.STIR in _naming(about)[1] or any(_suppresses_fat(text) for _, text in texts)
 
 
 def _suppresses_fat(text: str) -> bool:
