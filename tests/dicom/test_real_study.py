@@ -14,6 +14,7 @@ import lumbargrade
 from lumbargrade.dicom.inspect import summarise_folder
 from lumbargrade.dicom.reader import read_series
 from lumbargrade.domain.vocabulary import SeriesKind
+from lumbargrade.report.inspected import inspected_text
 
 STUDY = "100206310"
 SERIES = {
@@ -94,5 +95,6 @@ def test_inspect_of_the_real_study(shared):
     assert found["1792451510"].stacks[0].gap == pytest.approx(4.48, abs=0.01)
     assert len(found["1012284084"].stacks) == 6
     json.dumps(summary.as_dict())
-    assert "Sagittal T1" in summary.text()
-    assert "6 stacks" in summary.text()
+    assert all(s.chosen for s in summary.series)
+    assert "Sagittal T1" in inspected_text(summary)
+    assert "6 stacks" in inspected_text(summary)

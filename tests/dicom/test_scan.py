@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
 import pytest
 
 from lumbargrade.dicom.find import find_studies
+from lumbargrade.dicom.requests import HeaderValue
 from lumbargrade.dicom.slices import SliceHeader, read_headers
 from lumbargrade.dicom.study import read_found, read_study
 from lumbargrade.domain.errors import BadDicom
@@ -81,9 +83,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
     """How often each file's header is read."""
     counts: Counter[Path] = Counter()
 
-    def counted(path: Path) -> tuple[list[SliceHeader], list[BadDicom]]:
+    def counted(
+        path: Path, values: Sequence[HeaderValue] = ()
+    ) -> tuple[list[SliceHeader], list[BadDicom]]:
         counts[path] += 1
-        return read_headers(path)
+        return read_headers(path, values)
 
     monkeypatch.setattr("lumbargrade.dicom.scan.read_headers", counted)
     return counts

@@ -92,10 +92,22 @@ def test_paths_give_what_loaded_studies_and_models_give(
     assert grade_unchecked(noise, models / "canal", device="cpu").sources[0].recipe == "small/canal"
 
 
-def test_several_series_of_a_kind_are_averaged(noise: Path, members: list[Member]) -> None:
+def test_only_the_best_series_of_a_kind_is_graded(noise: Path, members: list[Member]) -> None:
     study = lumbargrade.read_study(noise)
     assert len(study.of(T1)) == 2
+    (best,) = (v for v in study.used if v.kind is T1)
     both = grade_unchecked(study, members[:1])
+    alone = grade_unchecked(Study(study.study_id, (best,)), members[:1])
+    assert both.findings == alone.findings
+    said = [p.what for p in both.problems if p.series in {v.series_id for v in study.of(T1)}]
+    assert sorted(what.partition(" as ")[0] for what in said) == ["not used", "used"]
+
+
+def test_several_series_of_a_kind_that_are_used_are_averaged(
+    noise: Path, members: list[Member]
+) -> None:
+    study = lumbargrade.read_study(noise)
+    both = grade_unchecked(replace(study, choices=()), members[:1])
     alone = [
         grade_unchecked(Study(study.study_id, (volume,)), members[:1]) for volume in study.of(T1)
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lumbargrade.dicom.find import READER, find_studies
+from lumbargrade.dicom.requests import NOTHING, Request
 from lumbargrade.dicom.slices import read_headers
 from lumbargrade.dicom.study import Study, read_found
 from lumbargrade.domain.errors import BadDicom, BadInput, Problem
@@ -22,9 +23,10 @@ _LOOKS = 3
 
 @dataclass(frozen=True)
 class RemoteStudy:
-    """The folder of one study at a URL."""
+    """The folder of one study at a URL, and what the user decides about reading it."""
 
     folder: Url
+    request: Request = NOTHING
 
     @property
     def study_id(self) -> str:
@@ -43,8 +45,8 @@ class RemoteStudy:
         return found
 
     def fingerprint(self, files: tuple[RemoteFile, ...]) -> str:
-        """SHA-256 of the URL, the names, sizes and versions of its files, and the reader."""
-        digest = hashlib.sha256(f"{READER}{self.folder}\n".encode())
+        """SHA-256 of the URL, the names, sizes and versions of its files, reader and request."""
+        digest = hashlib.sha256(f"{READER}{self.request.fingerprint}{self.folder}\n".encode())
         for file in files:
             digest.update(f"{file.name}|{file.size}|{file.version}\n".encode())
         return digest.hexdigest()
@@ -75,7 +77,7 @@ class RemoteStudy:
             # files without UIDs are named by their folders
             folder = Path(temporary, self.folder.parent.name or "studies", self.folder.name)
             self.fetch(files, folder)
-            found = find_studies([folder])
+            found = find_studies([folder], request=self.request)
             if len(found.studies) > 1:
                 ids = ", ".join(s.study_id for s in found.studies[:5])
                 raise BadDicom(
@@ -100,7 +102,7 @@ class RemoteStudy:
         return text.replace(str(folder.resolve()), str(self.folder))
 
 
-def find_remote(url: Url, scratch: Path) -> list[RemoteStudy]:
+def find_remote(url: Url, scratch: Path, request: Request = NOTHING) -> list[RemoteStudy]:
     """Return the studies in a folder at a URL.
 
     If the folders in it belong to different studies, each of them is a study. Otherwise they are
@@ -109,6 +111,7 @@ def find_remote(url: Url, scratch: Path) -> list[RemoteStudy]:
     Args:
         url: a study, or a folder of studies.
         scratch: a folder for a few files.
+        request: what the user decides about reading the studies.
 
     Raises:
         BadInput: if there is no such folder.
@@ -116,15 +119,15 @@ def find_remote(url: Url, scratch: Path) -> list[RemoteStudy]:
     """
     folders, files = list_folder(url)
     if not folders:
-        return [RemoteStudy(url)]
+        return [RemoteStudy(url, request)]
     if len(folders) == 1:  # a study, or a series of the study
-        return [RemoteStudy(folders[0] if list_folder(folders[0])[0] else url)]
+        return [RemoteStudy(folders[0] if list_folder(folders[0])[0] else url, request)]
     first, second = (_study_uid(folder, scratch) for folder in folders[:2])
     if first is not None and first == second:
-        return [RemoteStudy(url)]
+        return [RemoteStudy(url, request)]
     if files:
         log.warning("%s: %d files in no folder of a study are not read", url, len(files))
-    return [RemoteStudy(folder) for folder in folders]
+    return [RemoteStudy(folder, request) for folder in folders]
 
 
 def _study_uid(folder: Url, scratch: Path) -> str | None:

@@ -27,6 +27,7 @@ from lumbargrade.batch.steps import (
     failed,
 )
 from lumbargrade.dicom.find import FoundStudies, FoundStudy, find_studies
+from lumbargrade.dicom.requests import NOTHING, Request
 from lumbargrade.domain.errors import BadInput, Problem, UsageError
 from lumbargrade.files.overlap import WriteBehind, read_ahead
 from lumbargrade.files.timing import stage
@@ -51,6 +52,7 @@ def grade_studies(
     *,
     launch: Launch | None = None,
     restart: bool = False,
+    request: Request = NOTHING,
 ) -> GradingSummary:
     """Grade studies in this process or by several workers, and write the overview.
 
@@ -66,6 +68,7 @@ def grade_studies(
         out: gets a folder per study and the overview.
         launch: how many workers, and where; None: this process grades.
         restart: grade all studies again.
+        request: what the user decides about reading the studies.
 
     Raises:
         UsageError: if results would be written into a folder of images, or a URL cannot be used.
@@ -83,10 +86,12 @@ def grade_studies(
         results = Results(shared, scratch)
         with stage("scan the headers"):
             if launch is None:
-                find = find_studies
+                find = partial(find_studies, request=request)
             else:  # headers cannot be sent to workers, which read those of their study again
-                find = partial(find_studies, most_headers=0, workers=launch.readers)
-            jobs, problems = _find(find, studies, out, scratch)
+                find = partial(
+                    find_studies, most_headers=0, workers=launch.readers, request=request
+                )
+            jobs, problems = _find(find, studies, out, scratch, request)
         log_problems(log, problems)
         with _claimed(out), results.overview() as overview:
             collector = _Collector(overview, [p for p in problems if not p.file])
@@ -106,6 +111,7 @@ def _find(
     studies: Sequence[Place | RemoteStudy],
     out: Place,
     scratch: Path,
+    request: Request,
 ) -> tuple[list[StudyJob], list[Problem]]:
     """Find all studies; each gets a folder name of its own.
 
@@ -121,7 +127,7 @@ def _find(
             found.append(url)
         elif isinstance(url, Url):
             try:
-                found += find_remote(url, scratch)
+                found += find_remote(url, scratch, request)
             except BadInput as error:
                 problems.append(Problem(str(error).removeprefix(f"{url}: "), study=str(url)))
     jobs = list(map(StudyJob, folder_names([study.study_id for study in found]), found))

@@ -2,11 +2,11 @@
 
 A path may hold one study or many, in any layout: studies and series are identified from their DICOM
 headers. Without --models or --blend, the starter that comes with the package grades; it was
-trained on synthetic phantoms only. Several models are averaged, and so are several series of one
-kind. With a blend file or --calibration, findings have calibrated probabilities beside those of the
-models. A finding that no model predicts from the study's images is not graded, and the reason is
-given. A study that the same models graded before from the same images is skipped; its results are
-kept.
+trained on synthetic phantoms only. Several models are averaged. Of several series of one kind, the
+best is used; the results and `inspect` say why. With a blend file or --calibration, findings have
+calibrated probabilities beside those of the models. A finding that no model predicts from the
+study's images is not graded, and the reason is given. A study that the same models graded before
+from the same images is skipped; its results are kept.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import tyro
 
 from lumbargrade.cli.model_options import ModelOptions
 from lumbargrade.cli.places import PlaceOption
+from lumbargrade.cli.reading_options import ReadingOptions
 from lumbargrade.files.urls import Url
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(ModelOptions):
+class Options(ModelOptions, ReadingOptions):
     """Options of `lumbargrade grade`."""
 
     studies: tyro.conf.Positional[tuple[PlaceOption, ...]]
@@ -122,6 +123,7 @@ def _run(options: Options) -> int:
         options.out,
         launch=launch if options.in_batch else None,
         restart=options.restart,
+        request=options.request(),
     )
     log.info("%s", summary.text())
     if options.json:
@@ -223,6 +225,7 @@ def _check(options: Options) -> None:
     _check_server(options)
     if not options.studies and not options.study:
         raise UsageError("no study given; give at least one DICOM folder or file")
+    options.request()
     options.read_wording()
     check_models(options)
     if options.workers < 0:

@@ -15,9 +15,11 @@ from typing import Literal
 
 import tyro
 
+from lumbargrade.cli.reading_options import ReadingOptions
 
-@dataclass(frozen=True)
-class Options:
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ReadingOptions):
     """Options of `lumbargrade inspect`."""
 
     path: tyro.conf.Positional[Path]
@@ -54,9 +56,12 @@ def run(options: Options) -> int:
 
 
 def _inspect_lsdc(options: Options) -> int:
+    from lumbargrade.domain.errors import UsageError
     from lumbargrade.lsdc.corrections import corrections_file
     from lumbargrade.lsdc.inspection import excluded_text, inspect_lsdc
 
+    if options.series or options.header_values:
+        raise UsageError(f"{options.path} is an LSDC data set; leave out --series and --set")
     fixes = corrections_file(options.label_fixes)
     summary = inspect_lsdc(
         options.path,
@@ -75,9 +80,10 @@ def _inspect_lsdc(options: Options) -> int:
 
 def _inspect_dicom(options: Options) -> int:
     from lumbargrade.dicom.inspect import summarise_folder
+    from lumbargrade.report.inspected import inspected_text
 
-    summary = summarise_folder(options.path)
-    print(summary.text())
+    summary = summarise_folder(options.path, request=options.request())
+    print(inspected_text(summary))
     if options.json:
         print(json.dumps(summary.as_dict()))
     return 1 if any(p.fatal for p in summary.problems) else 0

@@ -49,6 +49,7 @@ class SeriesChoice:
         kind: one of the three kinds, or None if it is of none.
         chosen: whether it is graded.
         reason: why, or why not.
+        identified: why it is of this kind, or of none.
     """
 
     series_id: str
@@ -57,6 +58,7 @@ class SeriesChoice:
     kind: SeriesKind | None
     chosen: bool
     reason: str
+    identified: str
 
     @property
     def name(self) -> str:
@@ -261,15 +263,15 @@ def _sagittal(
     left = list(own)
     while left:
         best, why, lost = _best(left, criteria)
-        used[best] = f"shows another part of the spine than {next(iter(used)).name}" if used else why
+        if used:
+            why = f"shows another part of the spine than {next(iter(used)).name}"
+        used[best] = why
         out = lost | out
         left = [c for c in lost if _extends(c, list(used), spaces)]
     return _decisions(used, out)
 
 
-def _axial(
-    own: Sequence[Candidate], criteria: Sequence[_Criterion]
-) -> dict[str, tuple[bool, str]]:
+def _axial(own: Sequence[Candidate], criteria: Sequence[_Criterion]) -> dict[str, tuple[bool, str]]:
     """All series except those that repeat a better one."""
     used: dict[Candidate, str] = {}
     out: dict[Candidate, str] = {}

@@ -1,16 +1,19 @@
-"""Summary of a DICOM folder, as data and as text."""
+"""Summary of a DICOM folder, as data; `report.inspected` has the text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
+from lumbargrade.dicom.choice import SeriesChoice
 from lumbargrade.dicom.places import orientation_of
+from lumbargrade.dicom.requests import NOTHING, Request
 from lumbargrade.dicom.scan import scan
-from lumbargrade.dicom.study import read_all
+from lumbargrade.dicom.volumes import read_chosen
 from lumbargrade.domain.errors import NothingDone, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
@@ -39,8 +42,11 @@ class SeriesSummary:
 
     Attributes:
         study_id, series_id: its ids.
+        number, description: SeriesNumber and SeriesDescription; empty if absent.
         kind: one of the three kinds, or None.
-        reason: why it has this kind, or why it is excluded.
+        chosen: whether `grade` uses it.
+        reason: why, or why not.
+        identified: why it has this kind, or none.
         orientation: anatomical plane of the first stack.
         shape: slices, rows, columns.
         spacing: mm between (rows, columns) of the first slice.
@@ -49,23 +55,21 @@ class SeriesSummary:
 
     study_id: str
     series_id: str
+    number: str
+    description: str
     kind: SeriesKind | None
+    chosen: bool
     reason: str
+    identified: str
     orientation: str
     shape: tuple[int, int, int]
     spacing: tuple[float, float]
     stacks: tuple[StackSummary, ...]
 
-    def text(self) -> str:
-        depth, rows, columns = self.shape
-        gaps = sorted({f"{s.gap:.2f}" for s in self.stacks if s.gap is not None}, key=float)
-        apart = f", {' / '.join(gaps)} mm apart" if gaps else ""
-        size = (
-            f"{depth} x {rows} x {columns}, pixels {self.spacing[0]:.3g} x {self.spacing[1]:.3g} mm"
-        )
-        stacks = f", {len(self.stacks)} stacks" if len(self.stacks) > 1 else ""
-        kind = self.kind.value if self.kind else "unknown kind"
-        return f"{kind} ({self.reason}), {self.orientation}: {size}{apart}{stacks}"
+    @property
+    def gaps(self) -> tuple[float, ...]:
+        """The distances between slices of its stacks, mm, without repetitions."""
+        return tuple(sorted({round(s.gap, 2) for s in self.stacks if s.gap is not None}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,48 +99,32 @@ class FolderSummary:
             "problems": [p.as_dict() for p in self.problems],
         }
 
-    def text(self) -> str:
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
-        studies = _count(len(self.studies), "study", "studies")
-        yield f"{self.path}: {studies}, {_count(len(self.series), 'volume')}"
-        for study in self.studies:
-            yield f"study {study}"
-            for series in self.series:
-                if series.study_id == study:
-                    yield f"  series {series.series_id}: {series.text()}"
-        if self.problems:
-            fatal = sum(p.fatal for p in self.problems)
-            yield f"{_count(len(self.problems), 'remark')}, {fatal} of them about lost images"
-            yield from (f"  {'lost' if p.fatal else 'note'}: {p}" for p in self.problems)
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
 
 def summarise_folder(
-    path: Path | str, *, kinds: Mapping[str, SeriesKind] | None = None
+    path: Path | str,
+    *,
+    kinds: Mapping[str, SeriesKind] | None = None,
+    request: Request = NOTHING,
 ) -> FolderSummary:
-    """Describe a DICOM folder tree or file. All pixels are decoded, one series at a time.
+    """Describe a DICOM folder tree or file. All pixels are decoded, one study at a time.
 
     Raises:
-        BadDicom: if the path does not exist or cannot be listed.
+        BadDicom: if the path does not exist or cannot be listed, or a request fits no series.
         NothingDone: if there is no DICOM file.
     """
-    found = scan(path, kinds)
+    found = scan(path, kinds, request)
     if not found.series and not found.problems:
         raise NothingDone(f"{path}: no DICOM files")
     summaries, problems = [], list(found.problems)
     ordered = sorted(found.series, key=lambda s: (s.study_id, s.series_id))
-    for volumes, wrong in read_all(ordered):
+    for _, series in groupby(ordered, key=lambda s: s.study_id):
+        read, wrong = read_chosen(list(series), request)
         problems += wrong
-        summaries += [summarise_volume(volume, why) for volume, why in volumes]
+        summaries += [summarise_volume(volume, choice) for volume, choice in read]
     return FolderSummary(str(path), tuple(summaries), tuple(problems))
 
 
-def summarise_volume(volume: Volume, reason: str) -> SeriesSummary:
+def summarise_volume(volume: Volume, choice: SeriesChoice) -> SeriesSummary:
     """Describe one volume."""
     depth, rows, columns = volume.pixels.shape
     groups: dict[int, list[int]] = {}
@@ -145,8 +133,12 @@ def summarise_volume(volume: Volume, reason: str) -> SeriesSummary:
     return SeriesSummary(
         study_id=volume.study_id,
         series_id=volume.series_id,
+        number=choice.number,
+        description=choice.description,
         kind=volume.kind,
-        reason=reason,
+        chosen=choice.chosen,
+        reason=choice.reason,
+        identified=choice.identified,
         orientation=orientation_of(volume.slices[0].plane.normal).value,
         shape=(depth, rows, columns),
         spacing=volume.slices[0].plane.spacing,

@@ -78,8 +78,10 @@ class HeaderValue:
         return cls(keyword, value, series)
 
     def __str__(self) -> str:
-        return f"{self.series}:{self.keyword}={self.value}" if self.series else (
-            f"{self.keyword}={self.value}"
+        return (
+            f"{self.series}:{self.keyword}={self.value}"
+            if self.series
+            else (f"{self.keyword}={self.value}")
         )
 
     def fits(self, dataset: Dataset) -> bool:
@@ -200,8 +202,8 @@ class SeriesLabel:
 def _only(kind: SeriesKind, wanted: str, there: Sequence[SeriesLabel]) -> str:
     name = next(n for n, k in KIND_NAMES.items() if k is kind)
     base = wanted.partition("#")[0]  # a part of a series that was split
-    if any(base in (s.series_id, s.uid) for s in there):
-        return next(wanted.replace(base, s.series_id) for s in there if base in (s.series_id, s.uid))
+    if named := [s.series_id for s in there if base in (s.series_id, s.uid)]:
+        return wanted.replace(base, named[0])
     numbered = [s for s in there if s.number == wanted]
     if len(numbered) == 1:
         return numbered[0].series_id
@@ -212,7 +214,8 @@ def _only(kind: SeriesKind, wanted: str, there: Sequence[SeriesLabel]) -> str:
 
 
 def _listed(there: Sequence[SeriesLabel]) -> str:
-    return f"the study has the series {'; '.join(map(str, there)) or 'none'}"
+    ordered = sorted(there, key=lambda s: (s.number.zfill(9), s.series_id))
+    return f"the study has the series {'; '.join(map(str, ordered)) or 'none'}"
 
 
 #: Nothing is requested.

@@ -32,7 +32,8 @@ def grade_study(
     guides: Iterable[Member | Path | str] = (),
     check_points: bool = True,
 ) -> StudyPrediction:
-    """Grade a study; predictions are averaged over models and over series of one kind.
+    """Grade a study; predictions are averaged over models. Of several series of one kind, the
+    best is used (`Study.used`).
 
     A finding that no model predicts from the study's images is never filled: the result has it in
     ``absent``, with the reason.
@@ -76,15 +77,15 @@ def grade_study(
     if not isinstance(models, Predictor):
         models = _opened(models, guides, flip=flip, device=device)
     kinds = models.kinds
-    present = {v.kind for v in study.volumes}
+    present = {v.kind for v in study.used}
     if not kinds & present:
         raise NothingDone(
             f"study {study.study_id}: {no_series(kinds)}, which the models need"
             f" (it has {_content(study)})"
         )
-    found = models.predict(study.study_id, study.volumes)
+    found = models.predict(study.study_id, study.used)
     if check_points:
-        found = only_plausible(found, study.volumes)
+        found = only_plausible(found, study.used)
     found = explained(found, models.conditions)
     if not found.findings:
         why = [p.what for p in found.problems]

@@ -21,7 +21,7 @@ from lumbargrade.dicom.places import Orientation, orientation_of
 from lumbargrade.domain.vocabulary import SeriesKind
 
 #: Bumped when the same header gives a different kind than before.
-KINDS_VERSION = 1
+KINDS_VERSION = 2
 
 _BY_WORD = {
     Meaning.T1: Weighting.T1,

@@ -219,7 +219,7 @@ def plain(text: str) -> str:
 def _tokens(text: str) -> list[str]:
     text = re.sub(r"t2w?\s?\*", " t2 star ", plain(text))
     text = re.sub(r"(?<=t1)(?=c\s?\+)", " ", text)  # T1C+
-    text = re.sub(r"\b(gd|gad|km)-(?=\s|$)", r" without \1 ", text)  # GD-
+    text = re.sub(r"\b(gd|gad|km)-(?![a-z0-9])", r" without \1 ", text)  # GD-
     text = _THORACIC_START.sub(r"th\1", text)
     text = _LONG_RANGE.sub(r"th\1", text)
     text = _THORACIC_END.sub(r"\1th\2", text)
