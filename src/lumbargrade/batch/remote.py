@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,7 +26,7 @@ class RemoteStudy:
     """The folder of one study at a URL, and what the user decides about reading it."""
 
     folder: Url
-    request: Request = NOTHING
+    request: Request = field(default=NOTHING, kw_only=True)
 
     @property
     def study_id(self) -> str:
@@ -119,15 +119,15 @@ def find_remote(url: Url, scratch: Path, request: Request = NOTHING) -> list[Rem
     """
     folders, files = list_folder(url)
     if not folders:
-        return [RemoteStudy(url, request)]
+        return [RemoteStudy(url, request=request)]
     if len(folders) == 1:  # a study, or a series of the study
-        return [RemoteStudy(folders[0] if list_folder(folders[0])[0] else url, request)]
+        return [RemoteStudy(folders[0] if list_folder(folders[0])[0] else url, request=request)]
     first, second = (_study_uid(folder, scratch) for folder in folders[:2])
     if first is not None and first == second:
-        return [RemoteStudy(url, request)]
+        return [RemoteStudy(url, request=request)]
     if files:
         log.warning("%s: %d files in no folder of a study are not read", url, len(files))
-    return [RemoteStudy(folder, request) for folder in folders]
+    return [RemoteStudy(folder, request=request) for folder in folders]
 
 
 def _study_uid(folder: Url, scratch: Path) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -124,7 +124,7 @@ def _find(
     problems = list(here.problems)
     for url in studies:
         if isinstance(url, RemoteStudy):
-            found.append(url)
+            found.append(replace(url, request=request))
         elif isinstance(url, Url):
             try:
                 found += find_remote(url, scratch, request)
