@@ -20,10 +20,11 @@ import numpy as np
 from markupsafe import Markup
 
 from lumbargrade.dicom.study import Study
+from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.measurement import Quality
 from lumbargrade.domain.views import find_spaces
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind
+from lumbargrade.files.structures import structured
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.findings_file import NOTICE
 from lumbargrade.grading.graded import GradedStudy
@@ -33,7 +34,7 @@ from lumbargrade.report.embedded import MOST_BYTES, Embedded, Shown, embed
 from lumbargrade.report.layers import findings_of, measurements_of, outlines_of, places_of
 from lumbargrade.report.page import Section, environment
 from lumbargrade.report.text import counted, grouped
-from lumbargrade.report.wording import ORDER, Wording, measured_text
+from lumbargrade.report.wording import ORDER, Wording, measured_texts
 
 #: Name of the page in the folder of a study.
 REPORT_FILE = "report.html"
@@ -48,9 +49,6 @@ _SCOPE = (
     "It grades spinal canal, neural foraminal and subarticular stenosis at five disc levels. It "
     "looks for nothing else: no fracture, tumour, infection, or disease of cord and nerves."
 )
-
-#: The block of the page with the review.
-_REVIEW = '<script type="application/json" id="review">'
 
 
 @dataclass(frozen=True)
@@ -130,11 +128,28 @@ def with_review(page: str, review: Review) -> str:
     Raises:
         ValueError: if it is not a page of `write_report`.
     """
-    before, found, after = page.partition(_REVIEW)
-    _, end, rest = after.partition("</script>")
+    before, _, after = _block(page, "review")
+    return f"{before}{json_block(asdict(review))}{after}"
+
+
+def wording_of(page: str) -> Wording:
+    """Return the words that a page was written with.
+
+    Raises:
+        ValueError: if it is not a page of `write_report`.
+    """
+    _, data, _ = _block(page, "study")
+    return structured(json.loads(data)["wording"], Wording, REPORT_FILE, "wording", BadInput)
+
+
+def _block(page: str, name: str) -> tuple[str, str, str]:
+    """Return a page's text before a JSON block, the block, and the text after it."""
+    start = f'<script type="application/json" id="{name}">'
+    before, found, after = page.partition(start)
+    data, end, rest = after.partition("</script>")
     if not found or not end:
         raise ValueError("not a report.html of this program")
-    return f"{before}{_REVIEW}{json_block(asdict(review))}{end}{rest}"
+    return before + start, data, end + rest
 
 
 def json_block(value: Any) -> Markup:
@@ -165,11 +180,6 @@ def _data(
 ) -> dict[str, Any]:
     prediction = graded.prediction
     spaces = find_spaces(study.volumes).of_series
-    measured = {
-        t: measured_text(wording, f.opinion.quantity, f.opinion.value)
-        for t, f in prediction.findings.items()
-        if f.opinion is not None and f.opinion.quality is Quality.GOOD
-    }
     return {
         "study_id": prediction.study_id,
         "fingerprint": graded.fingerprint,
@@ -188,7 +198,7 @@ def _data(
             for i, one in enumerate(series)
         ],
         "places": places_of(series, prediction),
-        "findings": findings_of(prediction, measured),
+        "findings": findings_of(prediction, measured_texts(wording, graded)),
         "absent": {t.column: reason for t, reason in prediction.absent.items()},
         "order": list(ORDER),
         "wording": asdict(wording),

@@ -14,7 +14,6 @@ from pathlib import Path
 from string import Formatter
 
 from lumbargrade.domain.errors import UsageError
-from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.measurement import Quality, Quantity
 from lumbargrade.domain.vocabulary import (
     FINDINGS,
@@ -26,6 +25,8 @@ from lumbargrade.domain.vocabulary import (
     grade_from_name,
 )
 from lumbargrade.files.structures import parse_plain, read_plain, structured
+from lumbargrade.grading.graded import GradedStudy
+from lumbargrade.grading.review_file import Status
 
 #: Decimals of a measured value by unit.
 DIGITS: Mapping[str, int] = {"mm": 1, "mm2": 0, "degrees": 0, "ratio": 2}
@@ -35,6 +36,8 @@ ORDER = (Condition.CANAL, Condition.SUBARTICULAR, Condition.FORAMINAL)
 
 #: Keys of ``[sides]``.
 BOTH = "both"
+
+_PROGRAM = "lumbargrade {}"
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ class Wording:
         level: text of a level with findings; ``{findings}``.
         nothing: text of a level without findings.
         not_assessed: names what has no grade; ``{findings}``.
-        footer: last line of the report; ``{program}``, ``{reader}``, ``{date}``, ``{reviewed}`` and
-            ``{total}``.
+        footer: last line of a reviewed report; ``{program}``, ``{reader}``, ``{date}``,
+            ``{reviewed}`` and ``{total}``.
+        unreviewed: last line of a report that nobody reviewed; ``{program}``.
         grades, sides: words.
         findings: phrase of a finding; ``{grade}``, ``{side}`` and ``{measured}``.
         names: phrase of what is not assessed; ``{side}``.
@@ -96,6 +100,7 @@ class Wording:
     nothing: str
     not_assessed: str
     footer: str
+    unreviewed: str
     grades: Grades
     sides: Sides
     findings: Phrases
@@ -121,6 +126,7 @@ class Wording:
             ("nothing", self.nothing, ()),
             ("not_assessed", self.not_assessed, ("findings",)),
             ("footer", self.footer, said),
+            ("unreviewed", self.unreviewed, ("program",)),
         ]
         for name, words in (("grades", self.grades), ("sides", self.sides)):
             found += [(f"{name}.{key}", text, ()) for key, text in vars(words).items()]
@@ -175,31 +181,51 @@ def default_wording() -> Wording:
     return structured(content, Wording, "wording.toml", "wording", UsageError)
 
 
-def draft(wording: Wording, prediction: StudyPrediction) -> dict[Level, str]:
-    """Return the draft text of every level.
+def draft(wording: Wording, graded: GradedStudy) -> dict[Level, str]:
+    """Return the draft text of every level, from the grades after a review if there was one.
 
     A finding of at least the grade `Wording.threshold` is mentioned. Both sides of a condition
     share a phrase if their grades are equal. Findings without a grade are listed as not assessed.
-
-    Args:
-        wording: the words.
-        prediction: the findings, as read or as a reader changed them.
     """
-    grades = {t: f.grade for t, f in prediction.findings.items()}
-    measured = {
-        t: text
-        for t, f in prediction.findings.items()
-        if f.opinion is not None
-        and f.opinion.quality is Quality.GOOD
-        and (text := measured_text(wording, f.opinion.quantity, f.opinion.value))
-    }
+    grades = {t: grade for t in FINDINGS if (grade := graded.grade(t)) is not None}
+    measured = measured_texts(wording, graded)
     return {level: _level(wording, level, grades, measured) for level in Level}
 
 
-def measured_text(wording: Wording, quantity: Quantity, value: float) -> str:
-    """Return the phrase with a measured value; empty if the quantity is not mentioned."""
-    phrase = wording.measured.get(quantity, "")
-    return phrase.format(value=f"{value:.{DIGITS[quantity.unit]}f}") if phrase else ""
+def report_text(wording: Wording, graded: GradedStudy) -> str:
+    """Return the whole report as plain text, with the reader's texts if there was a review."""
+    review = graded.review
+    texts = draft(wording, graded)
+    footer = wording.unreviewed.format(program=_PROGRAM.format(graded.version))
+    summary = ""
+    if review is not None:
+        texts |= review.texts
+        summary = review.summary.strip()
+        done = sum(f.status is not Status.UNREVIEWED for f in review.findings)
+        if done:
+            known = {t for t in FINDINGS if graded.grade(t) is not None}
+            known |= {f.target for f in review.findings if f.status is not Status.UNREVIEWED}
+            footer = wording.footer.format(
+                program=_PROGRAM.format(graded.version),
+                reader=review.reader,
+                date=review.time[:10],
+                reviewed=done,
+                total=len(known),
+            )
+    lines = [wording.title, "", *(f"{v.label}: {texts[v]}" for v in Level)]
+    return "\n".join([*lines, *(["", summary] if summary else []), "", footer, ""])
+
+
+def measured_texts(wording: Wording, graded: GradedStudy) -> dict[Target, str]:
+    """Return the phrase with the measured value of each finding whose quantity is mentioned."""
+    found = {}
+    for target, finding in graded.prediction.findings.items():
+        opinion = finding.opinion
+        if opinion is not None and opinion.quality is Quality.GOOD:
+            phrase = wording.measured.get(opinion.quantity, "")
+            value = f"{opinion.value:.{DIGITS[opinion.quantity.unit]}f}"
+            found[target] = phrase.format(value=value)
+    return found
 
 
 def _level(

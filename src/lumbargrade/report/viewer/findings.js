@@ -50,10 +50,10 @@ class FindingsGrid {
       "data-finding": findingName(column, row),
       onclick: () => this.choose(row, i),
     },
-    make("span", { class: "grade" }, grade ? SHORT[grade] : overruled ? "not assessed" : "not graded"),
+    make("span", { class: "grade" }, grade ? SHORT[grade].replace("/", "/\u200b") : overruled ? "not assessed" : "not graded"),
     share && found ? this.bar(found.shares) : null,
     make("span", { class: "share" }, make("span", { class: "symbol" }, grade ? SYMBOLS[grade] : "–"), share,
-      disputed ? make("span", { class: "disputed" }, `≠ ${SYMBOLS[found.opinion.grade]}`) : null),
+      disputed ? make("span", { class: "disputed" }, `≠${SYMBOLS[found.opinion.grade]}`) : null),
     status === "unreviewed" ? null : make("span", { class: "status" }, overruled ? "✎" : "✓"));
   }
 
@@ -74,6 +74,7 @@ class FindingsGrid {
   choose(row, i) {
     this.focus = [row, i];
     this.workspace.select(COLUMNS[i], this.review.discs()[row]);
+    if (matchMedia("(max-width: 700px)").matches) byId("viewer").scrollIntoView({ block: "start" });
   }
 
   /** Show which finding is selected. */
@@ -130,8 +131,7 @@ class FindingDetail {
     const held = this.root.contains(document.activeElement) ? document.activeElement.dataset.act : null;
     this.shown = selected;
     if (!selected) {
-      this.root.replaceChildren(make("p", { class: "hint" },
-        "Choose a finding: the images open at its place. Press ? for the keys."));
+      this.root.replaceChildren(...this.overview());
       return;
     }
     const { column, disc } = selected;
@@ -148,6 +148,25 @@ class FindingDetail {
     parts.push(this.decisions(column, disc), this.commentField(column, disc));
     this.root.replaceChildren(...parts);
     if (held) this.root.querySelector(`[data-act="${held}"]`)?.focus();
+  }
+
+  /** What is there to see, before a finding is selected. */
+  overview() {
+    const { review, workspace } = this;
+    const least = GRADES.indexOf(review.data.wording.report_from);
+    const rank = ([c, d]) => GRADES.indexOf(review.grade(c, d));
+    const reported = review.shownFindings().filter((f) => rank(f) >= Math.max(1, least));
+    reported.sort((a, b) => rank(b) - rank(a));
+    const disputed = review.shownFindings().filter(([c, d]) => review.modelled(c, d)?.disputed).length;
+    const items = reported.map(([column, disc]) => make("li", {}, make("button", { type: "button",
+      onclick: () => workspace.select(column, disc) },
+    `${SYMBOLS[review.grade(column, disc)]} ${SHORT[review.grade(column, disc)]}: ${findingTitle(column, disc, review.shift)}`)));
+    return [
+      make("h3", {}, items.length ? "Moderate and severe findings" : "No moderate or severe finding"),
+      make("ul", { class: "listed" }, ...items),
+      make("p", {}, `The measurement gives another grade (≠) in ${disputed} of ${review.shownFindings().length} findings.`),
+      make("p", { class: "small" }, "Choose a finding: the images open at its place. Shift+N goes to the next open one, ? shows the keys."),
+    ];
   }
 
   probabilities(found) {

@@ -174,12 +174,13 @@ class Review {
     const lines = [this.data.wording.title, ""];
     for (const disc of this.discs()) lines.push(`${levelLabel(disc, this.shift)}: ${this.text(disc)}`);
     if (this.state.summary.trim()) lines.push("", this.state.summary.trim());
+    const reviewed = this.count("accepted") + this.count("overruled");
     const total = this.shownFindings().filter(([c, d]) => this.grade(c, d) !== null || this.decision(c, d));
-    const footer = filled(this.data.wording.footer, {
+    const footer = filled(reviewed ? this.data.wording.footer : this.data.wording.unreviewed, {
       program: `lumbargrade ${this.data.version}`,
       reader: this.state.reader || "–",
       date: new Date().toISOString().slice(0, 10),
-      reviewed: String(this.count("accepted") + this.count("overruled")),
+      reviewed: String(reviewed),
       total: String(total.length),
     });
     return [...lines, "", footer, ""].join("\n");

@@ -37,7 +37,7 @@ class WordingPanel {
     for (const { disc, field, state, restore } of this.fields) {
       if (field !== held) field.value = review.text(disc);
       fitHeight(field);
-      state.textContent = review.edited(disc) ? "edited" : "draft";
+      state.textContent = review.edited(disc) ? "edited · " : "draft";
       restore.hidden = !review.edited(disc);
     }
     const [accepted, overruled] = [review.count("accepted"), review.count("overruled")];
@@ -59,9 +59,9 @@ class WordingPanel {
       const state = make("span", { class: "small" });
       const restore = make("button", { type: "button", class: "link",
         "aria-label": `Restore the draft of ${levelLabel(disc, review.shift)}`,
-        onclick: () => review.setText(disc, null) }, "restore draft");
+        onclick: () => review.setText(disc, null) }, "restore");
       const line = make("div", { class: "text" },
-        make("label", { for: id }, levelLabel(disc, review.shift)), field, make("span", { class: "state" }, state, " ", restore));
+        make("div", {}, make("label", { for: id }, levelLabel(disc, review.shift)), state, restore), field);
       return { disc, field, state, restore, line };
     });
     this.list.replaceChildren(...this.fields.map((f) => f.line));

@@ -42,10 +42,13 @@ class Workspace {
 
   /** First slice that a pane shows: the middle of the findings there, or of the series. */
   start(pane) {
-    const own = this.places.filter((p) => p.series === pane.current.index && !p.column.side);
-    const zs = (own.length ? own : this.places.filter((p) => p.series === pane.current.index)).map((p) => p.z);
-    if (!zs.length) return Math.floor(pane.current.slices.length / 2);
-    return Math.round(zs.sort((a, b) => a - b)[Math.floor(zs.length / 2)]);
+    const { index, space, slices } = pane.current;
+    const canals = this.places.filter((p) => !p.column.side);
+    const own = canals.filter((p) => p.series === index);
+    const middle = (own.length ? own : canals)[Math.floor((own.length || canals.length) / 2)];
+    if (middle?.series === index) return Math.round(middle.z);
+    const shared = middle?.lps && this.data.series[middle.series].space === space;
+    return shared ? nearestSlice(slices, middle.lps) : Math.floor(slices.length / 2);
   }
 
   /** Place of a finding, or of another finding of its disc, to open the right slices. */
