@@ -95,11 +95,14 @@ def test_crops_are_moved_inside_the_frame(rules: dict[str, Any]) -> None:
         first = (case["first_slice"] * 512 + case["top"]) * 512 + case["left"]
         assert list(crop.shape) == case["shape"]
         assert crop[0, 0, 0] == first
-        assert crop[-1, -1, -1] == volume[
-            case["first_slice"] + case["slices"] - 1,
-            case["top"] + case["h"] - 1,
-            case["left"] + case["w"] - 1,
-        ]
+        assert (
+            crop[-1, -1, -1]
+            == volume[
+                case["first_slice"] + case["slices"] - 1,
+                case["top"] + case["h"] - 1,
+                case["left"] + case["w"] - 1,
+            ]
+        )
     for case in rules["crop_v2"]:
         crop = plain_crop(volume, np.array(case["point"]))
         assert crop.shape == (9, 128, 128)

@@ -111,6 +111,7 @@ def build_volume(found: FoundSeries) -> SeriesResult:
         found.series_id,
         found.kind,
         stacks[0][0].frame_of_reference,
+        tuple(h.path for stack in stacks for h in stack),
     )
     return SeriesResult(volume, tuple(noted), digest)
 

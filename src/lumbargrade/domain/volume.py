@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ class Volume:
         study_id, series_id: as in the tables (or the DICOM UIDs).
         kind: one of the three kinds, or None if unknown.
         frame_of_reference: FrameOfReferenceUID, empty if unknown.
+        files: the file of each slice, for models that read stored values; empty if unknown. Files
+            that were fetched from a URL are gone when the study has been read.
     """
 
     pixels: NDArray[np.uint8]
@@ -57,6 +60,7 @@ class Volume:
     series_id: str
     kind: SeriesKind | None = None
     frame_of_reference: str = ""
+    files: tuple[Path, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or len(self.slices) != self.pixels.shape[0]:

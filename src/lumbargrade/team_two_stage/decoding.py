@@ -27,7 +27,7 @@ def fractional_points(output: NDArray[np.floating]) -> Values:
 
 def joint_t2_points(output: NDArray[np.floating]) -> Values:
     """Return the T2 points (5, 3), as fractions, of the network of both sagittal series."""
-    return np.asarray(output, float).reshape(3, 5, 3)[0] / _COARSE
+    return np.asarray(np.asarray(output, float).reshape(3, 5, 3)[0] / _COARSE)
 
 
 def axial_level_slices(output: NDArray[np.floating], depth: int) -> Values:

@@ -1,7 +1,7 @@
 """Faults of the published code that spoil inference only; each is reproduced by its key.
 
-Faults that the weights were trained with, such as attention over the wrong axis or slices ordered by
-one coordinate, are reproduced always: a network expects what it was trained on.
+Faults that the weights were trained with, such as attention over the wrong axis or slices ordered
+by one coordinate, are reproduced always: a network expects what it was trained on.
 """
 
 from __future__ import annotations

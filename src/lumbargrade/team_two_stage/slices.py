@@ -21,7 +21,7 @@ LEVEL_SLICES = 6
 def ten_slices(depth: int) -> NDArray[np.intp]:
     """Return the ten slices that stand for a sagittal series; they repeat if there are fewer."""
     at = np.round(np.arange(1, SAGITTAL_SLICES + 1) * depth / SAGITTAL_SLICES - 0.5001)
-    return np.maximum(at, 0).astype(np.intp)
+    return np.asarray(np.maximum(at, 0), np.intp)
 
 
 def level_ranges(z: Sequence[float] | NDArray[np.floating], depth: int) -> NDArray[np.intp]:
@@ -38,7 +38,7 @@ def level_ranges(z: Sequence[float] | NDArray[np.floating], depth: int) -> NDArr
     half = np.abs(np.diff(at)) / 2
     above, below = np.append(half[0], half), np.append(half, half[-1])
     ends = np.clip(np.stack([at - above, at + below], axis=1), 0, depth - 1)
-    return np.round(ends).astype(np.intp)
+    return np.asarray(np.round(ends), np.intp)
 
 
 def six_of(count: int) -> NDArray[np.intp]:
@@ -46,9 +46,9 @@ def six_of(count: int) -> NDArray[np.intp]:
     every = np.arange(count)
     if count <= LEVEL_SLICES:
         every = np.repeat(every, LEVEL_SLICES // count + 1)
-    return every[(np.arange(LEVEL_SLICES) * len(every) / LEVEL_SLICES).astype(int)]
+    return np.asarray(every[np.arange(LEVEL_SLICES) * len(every) // LEVEL_SLICES], np.intp)
 
 
 def with_neighbours(chosen: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     """Return predecessor, slice and successor (N, 3) of chosen slices, inside ``count`` slices."""
-    return np.clip(chosen[:, None] + np.array([-1, 0, 1]), 0, count - 1)
+    return np.asarray(np.clip(chosen[:, None] + np.array([-1, 0, 1]), 0, count - 1))

@@ -85,7 +85,7 @@ def nearest_indices(count: int, wanted: int) -> NDArray[np.intp]:
     """
     scale = np.float32(count) / np.float32(wanted)
     at = np.floor(np.arange(wanted, dtype=np.float32) * scale).astype(np.intp)
-    return np.minimum(at, count - 1)
+    return np.asarray(np.minimum(at, count - 1))
 
 
 def nearest(volume: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
