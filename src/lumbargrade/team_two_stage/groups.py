@@ -128,18 +128,16 @@ def axial_2d(flow: StudyFlow, member: Member, network: Network) -> Array:
     return np.stack(found)
 
 
-def crops_around(flow: StudyFlow, volume: Slices, points: Values, size: Any) -> Slices:
-    """Cut crops (N, D, CROP, CROP) around points that are fractions of a sagittal volume."""
-    if not flow.faults.short_series_fail:
-        volume = stretched(volume, size[0])
-    elif len(volume) < _LEAST_STRETCHED:
-        volume = stretched(volume, _LEAST_STRETCHED)
+def crops_around(
+    flow: StudyFlow, volume: Slices, points: Values, size: Any, least: int = 3
+) -> Slices:
+    """Cut crops (N, D, CROP, CROP) around points that are fractions of a sagittal volume.
+
+    The published code stretches a short series to ``least`` slices, even if the crop needs more.
+    """
+    volume = stretched(volume, least if flow.faults.short_series_fail else size[0])
     at = np.round(points * (SIDE, SIDE, len(volume)))
     return np.stack([network_crop(crop_at(volume, point, size)) for point in at])
-
-
-#: The published code stretches sagittal series to as many slices, and not to those of its crops.
-_LEAST_STRETCHED = 3
 
 
 def _twice(network: Network, image: Slices) -> Array:
@@ -170,7 +168,7 @@ def beside(flow: StudyFlow) -> Slices:
     """Return the T2 crops beside the axial ones, (10, 4, CROP, CROP), from the centre outwards."""
     if flow.case.t2 is None:
         return np.full((10, 4, CROP, CROP), GREY, np.uint8)
-    crops = crops_around(flow, flow.case.t2.slices, flow.t2_points, _BESIDE)
+    crops = crops_around(flow, flow.case.t2.slices, flow.t2_points, _BESIDE, least=_BESIDE[0])
     return np.concatenate([crops[:, 3:], crops[:, 3::-1]])
 
 
