@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from lumbargrade.domain.geometry import SlicePlane
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume, VolumeSlice
-from lumbargrade.team_two_stage.flow import member_key
 from lumbargrade.team_two_stage.members import Member, load_members
+from lumbargrade.team_two_stage.state import member_key
 
 Array = NDArray[Any]
 Outputs = Mapping[str, Array]

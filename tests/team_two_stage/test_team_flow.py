@@ -15,11 +15,12 @@ from lumbargrade.grading.predictor import Predictor
 from lumbargrade.team_two_stage import groups
 from lumbargrade.team_two_stage.choice import Choice
 from lumbargrade.team_two_stage.faults import KEYS, Faults
-from lumbargrade.team_two_stage.flow import GRADES, StudyFlow, member_key
+from lumbargrade.team_two_stage.flow import GRADES, StudyFlow
 from lumbargrade.team_two_stage.members import Member, SetName, load_members
 from lumbargrade.team_two_stage.predictor import TwoStage
 from lumbargrade.team_two_stage.progress import Progress
 from lumbargrade.team_two_stage.series import read_case
+from lumbargrade.team_two_stage.state import member_key
 from stub_networks import StubNetworks, level_logits, made_study
 
 OF_GROUP = {"fused": 1.0, "t1": 2.0, "t2": 3.0, "axial": 4.0}

@@ -21,11 +21,12 @@ from lumbargrade.domain.reasons import no_series
 from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, SeriesKind, Target
 from lumbargrade.domain.volume import Volume, locate
 from lumbargrade.team_two_stage.choice import Choice
-from lumbargrade.team_two_stage.flow import GRADES, StudyFlow, member_key
-from lumbargrade.team_two_stage.groups import Array, Network
+from lumbargrade.team_two_stage.flow import GRADES, StudyFlow
+from lumbargrade.team_two_stage.groups import Network
 from lumbargrade.team_two_stage.members import Member
 from lumbargrade.team_two_stage.progress import Progress
 from lumbargrade.team_two_stage.series import read_case
+from lumbargrade.team_two_stage.state import Array, member_key
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lumbargrade.files.writing import atomic_path
-from lumbargrade.team_two_stage.groups import Array
+from lumbargrade.team_two_stage.state import Array
 
 #: Name of the array that holds what the outputs depend on.
 _KEY = "key"
