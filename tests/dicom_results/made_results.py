@@ -17,7 +17,7 @@ from lumbargrade.domain.findings import Finding, ModelSource, Probabilities, Stu
 from lumbargrade.domain.measurement import Measurement, Opinion, Quantity
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind, Target
-from lumbargrade.grading.findings_file import GradedStudy
+from lumbargrade.grading.graded import GradedStudy
 
 STUDY_UID, SERIES_UID = "1.2.3", "1.2.3.4"
 #: Images of the made-up series.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pydicom
@@ -31,7 +32,7 @@ from lumbargrade.dicom_results.structured_report import make_report, write_repor
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.findings import Finding
 from lumbargrade.domain.vocabulary import FINDINGS, Grade
-from lumbargrade.grading.findings_file import GradedStudy
+from lumbargrade.grading.graded import GradedStudy
 
 
 @pytest.mark.parametrize("frames", [False, True], ids=["images", "frames"])
@@ -186,7 +187,7 @@ def test_other_files_are_not_reports(tmp_path: Path) -> None:
     other.Manufacturer = "another"
     other.save_as(tmp_path / "other.dcm", enforce_file_format=True)
     cut = make_report(all_placed(), origin())
-    del cut.ContentSequence[-1]
+    del cut.ContentSequence[-2]
     cut.save_as(tmp_path / "cut.dcm", enforce_file_format=True)
     for name, words in (
         ("text.dcm", "not a structured report"),
@@ -222,6 +223,6 @@ def _codes(names: dict[str, object]) -> list[Code]:
     for value in names.values():
         if isinstance(value, Code):
             found.append(value)
-        elif hasattr(value, "values"):
+        elif isinstance(value, MappingProxyType):
             found += [v for v in value.values() if isinstance(v, Code)]
     return found

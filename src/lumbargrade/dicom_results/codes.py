@@ -16,6 +16,7 @@ from pydicom.sr.coding import Code
 from lumbargrade.domain.measurement import Quantity
 from lumbargrade.domain.outlines import Structure
 from lumbargrade.domain.vocabulary import Condition, Grade, Level, Side
+from lumbargrade.grading.review_file import Status
 
 #: Designator of our own coding scheme, and its names.
 SCHEME = "99LUMBARGRADE"
@@ -96,9 +97,9 @@ REASON_OF_MEASUREMENT = _own("R_MEASURED", "Reason of the grade by measurement")
 
 # a reader's review
 REVIEW = _own("REVIEW", "Review")
-REVIEW_ACCEPTED = _own("ACCEPTED", "Accepted")
-REVIEW_OVERRULED = _own("OVERRULED", "Overruled")
-REVIEW_NONE = _own("UNREVIEWED", "Unreviewed")
+REVIEW_OF: Mapping[Status, Code] = MappingProxyType(
+    {status: _own(status.name, status.name.capitalize()) for status in Status}
+)
 GRADE_BEFORE = _own("G_BEFORE", "Grade before the review")
 NOT_GRADED = _own("NOT_GRADED", "Not graded")
 REVIEWER = _own("REVIEWER", "Reader and time of the review")

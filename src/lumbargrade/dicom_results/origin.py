@@ -19,6 +19,7 @@ from lumbargrade.dicom.header import Header, if_usable
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.volume import Volume
+from lumbargrade.grading.graded import GradedStudy, SeriesLine
 
 #: What our objects have as manufacturer and model.
 MAKER = "lumbargrade"
@@ -31,7 +32,7 @@ _REQUIRED = (
 #: Further elements, copied if the images have them.
 _OPTIONAL = (
     *("IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "StudyDescription"),
-    *("PatientIdentityRemoved", "DeidentificationMethod", "TimezoneOffsetFromUTC"),
+    *("PatientIdentityRemoved", "DeidentificationMethod"),
 )
 #: Representations of free text; other values are left out if they are not as the standard asks.
 _TEXT = frozenset({"LO", "SH"})
@@ -86,21 +87,6 @@ class Origin:
         """All images, each once."""
         return list(dict.fromkeys((*self.images.values(), *self.others)))
 
-    def evidence_items(self) -> list[Dataset]:
-        """The images as highdicom takes evidence: a small data set each, each object once."""
-        items = {}
-        for image in self.evidence:
-            item = Dataset()
-            item.StudyInstanceUID = self.study_uid
-            item.SeriesInstanceUID = image.series_uid
-            item.SOPClassUID = image.sop_class
-            item.SOPInstanceUID = image.sop_instance
-            for keyword in _REQUIRED:
-                # highdicom checks some values; `put_patient` adds those of the images
-                setattr(item, keyword, None)
-            items[image.sop_instance] = item
-        return list(items.values())
-
     def put_patient(self, dataset: Dataset) -> None:
         """Add the elements of patient and study to an object."""
         dataset.SpecificCharacterSet = "ISO_IR 192"
@@ -137,14 +123,64 @@ def _images(volume: Volume, head: Dataset) -> dict[tuple[str, int], ImageReferen
         getattr(head, "file_meta", Dataset()).get("MediaStorageSOPClassUID", "")
     )
     sop_class = _uid(kind, "SOPClassUID")
-    frames = "PerFrameFunctionalGroupsSequence" in head
-    found = {}
     for one in volume.slices:
-        instance = _uid(one.sop_instance_uid, "SOPInstanceUID")
-        number = one.instance_number
-        frame = number if frames else 0
-        found[volume.series_id, number] = ImageReference(series, sop_class, instance, frame)
-    return found
+        _uid(one.sop_instance_uid, "SOPInstanceUID")
+    objects = {one.sop_instance_uid: (series, sop_class) for one in volume.slices}
+    return _numbered(SeriesLine.of(volume), objects)
+
+
+def _numbered(
+    line: SeriesLine, objects: Mapping[str, tuple[str, str]]
+) -> dict[tuple[str, int], ImageReference]:
+    """The image of each slice of a series.
+
+    Slices that are in one object are frames, which are numbered by their place in it.
+
+    Args:
+        line: the series.
+        objects: SOPInstanceUID -> SeriesInstanceUID, SOPClassUID; others are left out.
+    """
+    counts = Counter(image.sop_instance_uid for image in line.images)
+    return {
+        (line.series_id, image.instance_number): ImageReference(
+            *objects[image.sop_instance_uid],
+            image.sop_instance_uid,
+            image.instance_number if counts[image.sop_instance_uid] > 1 else 0,
+        )
+        for image in line.images
+        if image.sop_instance_uid in objects
+    }
+
+
+def origin_of_report(dataset: Dataset, graded: GradedStudy) -> Origin:
+    """Return what a report of ours and the findings of the same result refer to.
+
+    So a report can be made again without the images.
+
+    Raises:
+        BadDicom: if the report is of another study or names none of the images of the findings.
+    """
+    objects = {
+        str(image.ReferencedSOPInstanceUID): (
+            str(series.SeriesInstanceUID),
+            str(image.ReferencedSOPClassUID),
+        )
+        for study in dataset.get("CurrentRequestedProcedureEvidenceSequence", ())
+        for series in study.ReferencedSeriesSequence
+        for image in series.ReferencedSOPSequence
+    }
+    images: dict[tuple[str, int], ImageReference] = {}
+    for line in graded.series:
+        images |= _numbered(line, objects)
+    if not images:
+        raise BadDicom("the report and the findings have no image in common")
+    named = {i.sop_instance for i in images.values()}
+    others = tuple(
+        ImageReference(*where, instance)
+        for instance, where in objects.items()
+        if instance not in named
+    )
+    return Origin(str(dataset.StudyInstanceUID), patient_of(dataset), images, others)
 
 
 def _require_unique(images: Iterable[ImageReference]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from pydicom.errors import InvalidDicomError
 
 from lumbargrade.dicom_results import codes
 from lumbargrade.dicom_results.origin import MAKER, ImageReference
 from lumbargrade.domain.errors import BadDicom, one_line
 from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target
+from lumbargrade.grading.review_file import Status
 
 if TYPE_CHECKING:
     from highdicom.sr import ContentItem
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_DAMAGED = (AttributeError, RuntimeError, TypeError, ValueError)
+
 
 @dataclass(frozen=True, slots=True)
 class ReportedFinding:
@@ -27,13 +32,15 @@ class ReportedFinding:
 
     Attributes:
         target: what was graded.
-        grade: its grade; None if it is not graded.
-        reason: why it is not graded; empty if it is.
+        grade: its grade, that of the reader if there is a review; None if it is not graded.
+        reason: why the models did not grade it; empty if they did.
         probabilities, calibrated: of normal/mild, moderate and severe; None if there are none.
         by_measurement: the grade by the measurement, if there is one.
         image: the image that shows it; None if it has no place.
         xy: column and row in that image, pixel centres at integers, in single precision.
         tracking_uid: its tracking UID; empty if it has no place.
+        status: what a reader decided about it; None if nobody reviewed the result.
+        before: the grade before a reader overruled it; None if it was not graded or not overruled.
     """
 
     target: Target
@@ -45,6 +52,8 @@ class ReportedFinding:
     image: ImageReference | None = None
     xy: tuple[float, float] | None = None
     tracking_uid: str = ""
+    status: Status | None = None
+    before: Grade | None = None
 
 
 @dataclass(frozen=True)
@@ -88,12 +97,12 @@ def read_report(path: Path) -> Report:
         if not is_own(dataset):
             raise BadDicom(f"{path}: a structured report that lumbargrade did not write")
         return _report(dataset)
-    except OSError as error:
-        raise BadDicom(f"{path}: {error.strerror or one_line(error)}") from None
     except BadDicom:
         raise
+    except OSError as error:
+        raise BadDicom(f"{path}: {error.strerror or one_line(error)}") from None
     # what pydicom and highdicom raise for a damaged or foreign object
-    except (AttributeError, KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
+    except (InvalidDicomError, LookupError, *_DAMAGED) as error:
         raise BadDicom(
             f"{path}: not a structured report of lumbargrade, or damaged ({one_line(error)})"
         ) from None
@@ -138,12 +147,18 @@ def _finding(item: ContentItem, evidence: Mapping[str, ImageReference]) -> Repor
     """A finding of a measurement group, or one without a place."""
     inside = list(item.ContentSequence)
     target = _target(inside)
-    if item.name == codes.NOT_GRADED:
-        return ReportedFinding(target, None, item.value)
-    numbers = {i.name: i for i in inside if i.ValueType == "NUM"}
     coded = {i.name: i.value for i in inside if i.ValueType == "CODE"}
+    status = _optional(coded.get(codes.REVIEW), codes.REVIEW_OF)
+    before = coded.get(codes.GRADE_BEFORE)
+    if before is not None and before == codes.NOT_GRADED:
+        before = None
+    review = (status, _optional(before, codes.GRADE_OF))
+    if item.name == codes.NOT_GRADED:
+        by_reader = _optional(coded.get(codes.SEVERITY), codes.GRADE_OF)
+        own = ReportedFinding(target, by_reader, item.value)
+        return replace(own, status=review[0], before=review[1])
+    numbers = {i.name: i for i in inside if i.ValueType == "NUM"}
     grade = item.value if item.name == codes.SEVERITY else coded[codes.SEVERITY]
-    measured = coded.get(codes.BY_MEASUREMENT)
     image, xy = None, None
     first = numbers[codes.PROBABILITY[Grade.NORMAL_MILD]]
     if "ContentSequence" in first:
@@ -161,10 +176,11 @@ def _finding(item: ContentItem, evidence: Mapping[str, ImageReference]) -> Repor
         "",
         _probabilities(numbers, codes.PROBABILITY),
         _probabilities(numbers, codes.CALIBRATED),
-        None if measured is None else _decoded(measured, codes.GRADE_OF),
+        _optional(coded.get(codes.BY_MEASUREMENT), codes.GRADE_OF),
         image,
         xy,
         str(tracking[0]) if tracking else "",
+        *review,
     )
 
 
@@ -184,6 +200,10 @@ def _decoded(value: Code, table: Mapping[T, Code]) -> T:
         if value == code:
             return meaning
     raise ValueError(f"unknown code {value.value!r} of {value.scheme_designator!r}")
+
+
+def _optional(value: Code | None, table: Mapping[T, Code]) -> T | None:
+    return None if value is None else _decoded(value, table)
 
 
 def _probabilities(
