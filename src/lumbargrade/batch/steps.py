@@ -36,6 +36,7 @@ class Opened:
         how: fingerprint of the models and of their use.
         check_points: see `grade_study`.
         pictures: draw pictures.
+        dicom: write DICOM objects.
         wording: words of the draft report; None for those of the package.
     """
 
@@ -43,6 +44,7 @@ class Opened:
     how: str
     check_points: bool = True
     pictures: bool = True
+    dicom: bool = True
     wording: Wording | None = None
 
     @property
@@ -181,6 +183,7 @@ class Steps:
                     about=self.opened.predictor.about,
                     fingerprint=read.fingerprint,
                     pictures=self.opened.pictures,
+                    dicom=self.opened.dicom,
                     wording=self.opened.wording,
                 )
         except OSError as error:

@@ -69,6 +69,8 @@ class Options(ModelOptions, ReadingOptions):
     """also grade studies again that were graded before"""
     pictures: bool = True
     """draw pictures and put the images into report.html; without them, it has only tables"""
+    dicom: bool = True
+    """write a DICOM structured report (sr.dcm) for viewers and archives"""
     wording: PlaceOption | None = None
     """TOML file with the words of the draft report (docs/report.md)"""
     profile: bool = False
@@ -153,10 +155,10 @@ def open_models(options: Options, place: int) -> Opened:
     calibration = None if options.calibration is None else local_copy(options.calibration)
     predictor = recalibrated(_open(options, place), calibration)
     wording = options.read_wording()
-    how = f"{options.check_points}|{options.pictures}|{predictor.fingerprint()}"
+    how = f"{options.check_points}|{options.pictures}|{options.dicom}|{predictor.fingerprint()}"
     if wording is not None:
         how += f"|{wording}"
-    return Opened(predictor, how, options.check_points, options.pictures, wording)
+    return Opened(predictor, how, options.check_points, options.pictures, options.dicom, wording)
 
 
 def _open(options: Options, place: int) -> Predictor:

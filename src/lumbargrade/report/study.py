@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lumbargrade.dicom.study import Study
+from lumbargrade.dicom_results.write import origin_or_note, write_objects
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind, plain_name
 from lumbargrade.files.timing import stage
@@ -55,21 +56,25 @@ def write_study(
     about: str = "",
     fingerprint: str,
     pictures: bool = True,
+    dicom: bool = True,
     wording: Wording | None = None,
 ) -> GradedStudy:
     """Write all results of a study; ``findings.json`` comes last and shows that they are complete.
 
     Args:
-        folder: gets ``findings.json``, ``findings.csv``, ``report.html`` and ``pictures/``, and
-            ``measurements.csv`` if anything was measured.
+        folder: gets ``findings.json``, ``findings.csv``, ``report.html`` and ``pictures/``,
+            ``measurements.csv`` if anything was measured, and the DICOM objects.
         study: its volumes, for the pictures.
         prediction: all 25 findings, graded or absent.
         flip: whether any model was also run on mirrored volumes (flip averaging).
         about: what a reader must know of the models; see `Predictor.about`.
         fingerprint: identifies the images and models that the findings were made from.
         pictures: draw pictures of the findings and measurements.
+        dicom: write DICOM objects; if the images cannot be referred to, a problem says why.
         wording: words of the draft report; None for those of the package.
     """
+    origin, notes = origin_or_note(study) if dicom else (None, ())
+    prediction = replace(prediction, problems=(*prediction.problems, *notes))
     with stage("draw the pictures"):
         lines = _draw(folder, study, prediction) if pictures else _lines(study)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -83,6 +88,8 @@ def write_study(
         write_report(
             folder / REPORT_FILE, study, graded, sections_of(graded), words, images=pictures
         )
+    if origin is not None:
+        write_objects(folder, graded, origin)
     with stage("write the results"):
         write_findings(folder / FINDINGS_FILE, graded)
     return graded

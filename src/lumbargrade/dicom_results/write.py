@@ -1,0 +1,35 @@
+"""Write the DICOM objects of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lumbargrade.dicom.study import Study
+from lumbargrade.dicom_results.origin import Origin, origin_of
+from lumbargrade.dicom_results.structured_report import REPORT_FILE, write_report
+from lumbargrade.domain.errors import BadDicom, Problem
+from lumbargrade.files.timing import stage
+from lumbargrade.grading.graded import GradedStudy
+
+
+def origin_or_note(study: Study) -> tuple[Origin | None, tuple[Problem, ...]]:
+    """What the objects of a study refer to, or a note that it gets none and why."""
+    try:
+        return origin_of(study), ()
+    except BadDicom as error:
+        return None, (Problem(f"no DICOM results: {error}", study.study_id, fatal=False),)
+
+
+def write_objects(folder: Path, graded: GradedStudy, origin: Origin) -> None:
+    """Write the objects of a study.
+
+    Args:
+        folder: gets ``sr.dcm``.
+        graded: the result.
+        origin: what the objects refer to.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
+    with stage("write the DICOM results"):
+        write_report(folder / REPORT_FILE, graded, origin)
