@@ -15,8 +15,8 @@ from fake_models import calls, open_fake
 from lumbargrade.batch.dicomweb import study_on
 from lumbargrade.batch.run import grade_studies
 from lumbargrade.pacs.dicomweb import Server
-from lumbargrade.serve.queue import State
 from lumbargrade.serve.settings import Destination
+from lumbargrade.serve.states import State
 from small_studies import write_noise_study
 
 

@@ -66,13 +66,16 @@ class StoreNode:
         link = entity.associate(
             self.host, self.port, contexts=contexts, ae_title=self.ae_title, tls_args=tls
         )
-        if not link.is_established:
-            return [self._why_not(link)] * len(files)
         try:
+            if not link.is_established:
+                return [self._why_not(link)] * len(files)
             return [self._send(link, file) for file in files]
         finally:
             if link.is_established:
                 link.release()
+            connection = link.dul.socket
+            if connection is not None and connection.socket is not None:
+                connection.socket.close()  # pynetdicom leaves it open if the other side has cut it
 
     def _send(self, link: Association, file: Path) -> str:
         if not link.is_established:

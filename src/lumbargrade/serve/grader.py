@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from functools import partial
 
 from lumbargrade.batch.results import Results
@@ -18,8 +17,9 @@ from lumbargrade.launch.crew import Event, OpenWorker
 from lumbargrade.launch.dispatch import Dispatch, GivenUp, Limits
 from lumbargrade.launch.processes import ProcessCrew
 from lumbargrade.serve.inbox import Folders, sop_instance_of
-from lumbargrade.serve.queue import Claim, Queue, State
+from lumbargrade.serve.queue import Queue
 from lumbargrade.serve.settings import Settings
+from lumbargrade.serve.states import Claim, State
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,10 @@ class Grader:
         folders, queue: of the node.
         ended: called with the state of a study whose grading has ended, and its seconds.
         stop: set when the node is to end.
+        threads: of the worker.
+
+    Attributes:
+        ready: set when the models have been opened once.
     """
 
     def __init__(
@@ -71,65 +75,84 @@ class Grader:
         queue: Queue,
         ended: Callable[[State, float], None],
         stop: threading.Event,
+        threads: int,
     ) -> None:
         self.settings, self.folders, self.queue, self._ended = settings, folders, queue, ended
-        self._stop = stop
+        self._stop, self._threads = stop, threads
         results = Results(folders.results.resolve(), folders.scratch)
         self._start = partial(open_worker, open_models, results, False)
-        #: set when the models have been opened once
         self.ready = threading.Event()
+        self._crew: _Crew | None = None
+        self._dispatch: Dispatch[StudyJob, StudyOutcome]
 
-    def run(self, threads: int) -> float:
-        """Grade until the node is to end; a step of a `Loop`.
+    def step(self) -> float:
+        """Grade what waits; a step of a `Loop`.
 
         Raises:
-            LumbargradeError: if the models cannot be opened.
+            LumbargradeError: if the models cannot be opened. The next step tries again.
         """
-        with closing(_Crew(self._start, threads, self._stop)) as crew:
-            limits = Limits(job=60 * self.settings.studies.grade_minutes)
-            dispatch: Dispatch[StudyJob, StudyOutcome] = Dispatch(crew, 1, limits)
-            try:
-                dispatch.start()
+        try:
+            if self._crew is None:
+                self._crew = _Crew(self._start, self._threads, self._stop)
+                limits = Limits(job=60 * self.settings.studies.grade_minutes)
+                self._dispatch = Dispatch(self._crew, 1, limits)
+                self._dispatch.start()
                 self.ready.set()
-                while not self._stop.wait(_PAUSE):
-                    self._grade_waiting(dispatch, crew)
-            except Stopped:
-                pass
-        return 0.0
+            self._grade_waiting(self._dispatch, self._crew)
+        except Stopped:
+            pass
+        except Exception:
+            self.close()
+            raise
+        return _PAUSE
+
+    def close(self) -> None:
+        """End the worker; a study that it grades waits until the next start."""
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
 
     def _grade_waiting(self, dispatch: Dispatch[StudyJob, StudyOutcome], crew: _Crew) -> None:
         claims: dict[str, tuple[Claim, float]] = {}
-        for job, outcome in dispatch.run(self._jobs(claims, crew)):
-            claim, since = claims.pop(job.folder)
-            seconds = time.monotonic() - since
-            if isinstance(outcome, GivenUp):
-                if not crew.staffed:
-                    self.queue.release(claim)
+        try:
+            for job, outcome in dispatch.run(self._jobs(claims, crew)):
+                if isinstance(outcome, GivenUp) and not crew.staffed:
                     raise LumbargradeError(outcome.reason)
-                self._fail(claim, outcome.reason, seconds)
-            elif outcome.failed is not None:
-                self._fail(claim, outcome.failed.what, seconds)
-            else:
-                self._finish(claim, seconds)
+                claim, since = claims.pop(job.folder)
+                self._end(claim, outcome, time.monotonic() - since)
+        finally:
+            for claim, _ in claims.values():  # of a worker that is stopped, or cannot be replaced
+                self.queue.release(claim)
 
     def _jobs(self, claims: dict[str, tuple[Claim, float]], crew: _Crew) -> Iterator[StudyJob]:
         """Take studies that wait, one by one."""
         while crew.staffed and not self._stop.is_set() and (claim := self.queue.claim()):
             log.info("grading", extra={"study": claim.id, "result": claim.result})
+            claims[claim.folder] = claim, time.monotonic()
             found = find_studies([self.folders.images_of(claim.id)], most_headers=0)
             mine = [study for study in found.studies if study.study_id == claim.uid]
             if mine:
-                claims[claim.folder] = claim, time.monotonic()
                 yield StudyJob(claim.folder, mine[0])
-            else:
-                why = "; ".join(dict.fromkeys(problem.what for problem in found.problems))
-                self._fail(claim, why or "no usable image", 0.0)
+                continue
+            why = "; ".join(dict.fromkeys(problem.what for problem in found.problems))
+            self._fail(claim, why or "no usable image", 0.0)
+            del claims[claim.folder]
 
-    def _finish(self, claim: Claim, seconds: float) -> None:
+    def _end(self, claim: Claim, outcome: StudyOutcome | GivenUp, seconds: float) -> None:
+        if isinstance(outcome, GivenUp):
+            self._fail(claim, outcome.reason, seconds)
+            return
+        if outcome.failed is not None:
+            self._fail(claim, outcome.failed.what, seconds)
+            return
         folder = self.folders.results / claim.folder
-        files = {file.name: sop_instance_of(file) for file in sorted(folder.glob("*.dcm"))}
-        hours = {to.name: 3600 * to.give_up_hours for to in self.settings.send}
-        self._tell(claim, self.queue.graded(claim, files, hours), seconds)
+        try:
+            files = {file.name: sop_instance_of(file) for file in sorted(folder.glob("*.dcm"))}
+        except OSError as error:
+            self._fail(claim, str(error), seconds)
+            return
+        tried = {to.name: 3600 * to.give_up_hours for to in self.settings.send}
+        self._tell(claim, self.queue.graded(claim, files, tried), seconds)
 
     def _fail(self, claim: Claim, reason: str, seconds: float) -> None:
         self._tell(claim, self.queue.failed(claim, self._plain(reason)), seconds)

@@ -17,8 +17,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from lumbargrade.domain.errors import one_line
-from lumbargrade.serve.queue import About, Instance, Queue, State
+from lumbargrade.serve.queue import Queue
 from lumbargrade.serve.settings import MEGABYTE, DicomSettings
+from lumbargrade.serve.states import About, Instance, State
 
 #: Objects without an image of the patient: nothing is graded because of them, our results included.
 _NO_IMAGE = re.compile(
@@ -165,7 +166,7 @@ class Inbox:
             header = dcmread(BytesIO(encoded), stop_before_pixels=True, specific_tags=list(_READ))
             uids = [str(header.get(key) or "") for key in _READ[:3]]
             about = _about(header)
-        except (InvalidDicomError, ValueError, EOFError, AttributeError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001  a malformed file can make pydicom raise anything
             return Answer(CANNOT_UNDERSTAND, Received.REFUSED, type(error).__name__)
         if uids[:2] != [sop_class, sop_instance]:
             what = "the data set has other UIDs than the request"

@@ -11,7 +11,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from lumbargrade.serve.inbox import Answer
-from lumbargrade.serve.queue import Queue, SendState, State
+from lumbargrade.serve.queue import Queue
+from lumbargrade.serve.states import SendState, State
 
 
 class Metrics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -73,7 +74,10 @@ class Node:
             (evt.EVT_CONN_CLOSE, self._whole),
             (evt.EVT_REJECTED, self._rejected),
         ]
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         try:
+            # pynetdicom would leave its socket open if it cannot listen
+            socket.create_server((settings.host, settings.port), family=family).close()
             self._server = entity.start_server(
                 (settings.host, settings.port),
                 block=False,
@@ -116,13 +120,16 @@ class Node:
         return answer.status
 
     def _count(self, event: Event) -> None:
-        """End an association that sends more than an object may have; it is held in memory."""
+        """End a connection that sends more than an object may have; it is held in memory."""
         with self._lock:
             pending = self._pending.get(event.assoc, 0) + len(event.data)
             self._pending[event.assoc] = pending
         if pending > 2 * self.settings.max_object_mb * MEGABYTE:
-            log.warning("association aborted: the object is much larger than max_object_mb")
-            event.assoc.abort()
+            # an abort would wait for the end of the object
+            connection = event.assoc.dul.socket
+            if connection is not None:
+                log.warning("connection ended: the object is much larger than max_object_mb")
+                connection.close()
 
     def _whole(self, event: Event) -> None:
         """A message is complete, or the connection has ended."""

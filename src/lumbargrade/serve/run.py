@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 
 from lumbargrade.batch.steps import Opened
@@ -67,8 +66,12 @@ def running(
     loops: list[Loop] = []
     with ExitStack() as ending:
         ending.callback(queue.close)
+        graders = _graders(open_models, settings, folders, queue, metrics, stop)
+        for grader in graders:
+            ending.callback(grader.close)
         ending.callback(_end, loops, stop)
-        loops += _graders(open_models, settings, folders, queue, metrics, stop)
+        loops += [Loop(f"grade {i}", g.step, stop) for i, g in enumerate(graders, start=1)]
+        _wait_for_models(graders, loops)
         keeper = Keeper(settings.studies, folders, queue)
         loops.append(Loop("completeness", keeper.step, stop))
         loops.append(Loop("removal", keeper.remove_old, stop))
@@ -98,27 +101,25 @@ def _graders(
     queue: Queue,
     metrics: Metrics,
     stop: threading.Event,
-) -> list[Loop]:
-    """Start the workers and wait until each has opened the models.
+) -> list[Grader]:
+    size = settings.studies.workers
+    threads = max(1, usable_cpus() // size)
+    return [
+        Grader(open_models, settings, folders, queue, metrics.graded, stop, threads)
+        for _ in range(size)
+    ]
+
+
+def _wait_for_models(graders: Sequence[Grader], loops: Sequence[Loop]) -> None:
+    """Wait until every worker has opened the models.
 
     Raises:
         LumbargradeError: if one cannot.
     """
-    size = settings.studies.workers
-    threads = max(1, usable_cpus() // size)
-    graders = [
-        Grader(open_models, settings, folders, queue, metrics.graded, stop) for _ in range(size)
-    ]
-    loops = [
-        Loop(f"grade {number}", partial(grader.run, threads), stop)
-        for number, grader in enumerate(graders, start=1)
-    ]
     for grader, loop in zip(graders, loops, strict=True):
         while not grader.ready.wait(0.1):
             if loop.fault:
-                stop.set()
                 raise LumbargradeError(f"the models cannot be opened: {loop.error}")
-    return loops
 
 
 def _end(loops: list[Loop], stop: threading.Event) -> None:

@@ -11,8 +11,9 @@ from lumbargrade.domain.errors import one_line
 from lumbargrade.pacs.dicomweb import Server
 from lumbargrade.pacs.store import StoreNode
 from lumbargrade.serve.inbox import Folders
-from lumbargrade.serve.queue import Queue, Send, SendState, result_folder
+from lumbargrade.serve.queue import Queue
 from lumbargrade.serve.settings import Destination
+from lumbargrade.serve.states import Send, SendState, result_folder
 
 log = logging.getLogger(__name__)
 

@@ -36,8 +36,9 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.serve.inbox import Folders
 from lumbargrade.serve.loop import Loop
 from lumbargrade.serve.metrics import Metrics
-from lumbargrade.serve.queue import Queue, State, StudyRow, result_folder
+from lumbargrade.serve.queue import Queue
 from lumbargrade.serve.settings import Settings, WebSettings
+from lumbargrade.serve.states import State, StudyRow, result_folder
 
 #: Pages of this room have no script; they show what the queue says.
 _POLICY = (
@@ -89,7 +90,10 @@ class Site:
         self.settings, self.folders, self.queue = settings, folders, queue
         self.metrics, self.loops = metrics, loops
         pages = Environment(
-            loader=PackageLoader("lumbargrade.serve"), autoescape=True, undefined=StrictUndefined
+            loader=PackageLoader("lumbargrade.serve"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            finalize=_printable,
         )
         pages.filters["time"] = _time
         self._pages = pages
@@ -140,13 +144,14 @@ class Site:
         return HTMLResponse(self._pages.get_template(name).render(content))
 
     def _worklist(self, request: Request) -> Response:
+        studies = self.queue.studies()
         return self._page(
             "worklist.html",
-            studies=self.queue.studies(),
+            studies=studies,
             counts=self.queue.counts(),
             faults=[f"{loop.name}: {loop.fault}" for loop in self.loops if not loop.healthy],
             title=self.settings.dicom.ae_title,
-            sends={s.id: self.queue.sends(s.id) for s in self.queue.studies()},
+            sent=self.queue.sent(),
             page=self._page_of,
             State=State,
         )
@@ -229,6 +234,15 @@ def _same_origin(request: Request) -> bool:
     if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
         return False
     return urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "")
+
+
+def _printable(value: object) -> object:
+    """A text of a header without control characters; what is safe already stays as it is."""
+    if type(value) is not str:
+        return value
+    return "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in value
+    )
 
 
 def _time(seconds: float) -> str:
