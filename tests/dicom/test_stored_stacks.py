@@ -11,10 +11,11 @@ from pydicom.dataset import FileDataset
 
 from lsdc_layout import write_slice
 from lumbargrade.dicom.study import read_study
+from lumbargrade.dicom.variants import WAYS, Way
 from lumbargrade.domain.upright import Upright
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
-from stored_otherwise import WAYS, Way, write_study
+from stored_otherwise import write_study
 
 #: Left end, mm; gap, mm; angle about the patient's long axis, degrees; size. The second stack lies
 #: inside the first, as when a few slices are scanned again at another angle.

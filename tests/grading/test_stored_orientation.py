@@ -16,6 +16,7 @@ from pydicom.uid import generate_uid
 from known_points import CONDITIONS, NoEngine
 from lumbargrade.config import ViewName
 from lumbargrade.dicom.study import Study, read_study
+from lumbargrade.dicom.variants import WAYS, Way
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.point import Point
 from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind, Target
@@ -29,7 +30,7 @@ from lumbargrade.phantom.dataset import Settings, make_dataset
 from lumbargrade.sampling.series import Sample
 from lumbargrade.validation.held_out import true_points
 from small_models import grade_unchecked, save_small_model, small_recipe
-from stored_otherwise import WAYS, Way, read_series_files, write_study
+from stored_otherwise import read_series_files, write_study
 
 CPU = "cpu"
 T1, T2, AXIAL = SeriesKind

@@ -45,8 +45,9 @@ from planted import plant_faults
 from cohorts import drawn, write_findings_table, write_labels
 from lsdc_layout import write_lsdc
 from lumbargrade.cli.main import main
+from lumbargrade.dicom.variants import Way
 from oof_files import BOTH, write_oof
-from stored_otherwise import Way, read_series_files, write_study
+from stored_otherwise import read_series_files, write_study
 
 HERE = Path(__file__).parent
 FOLDS = (2, 4)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lumbargrade.dicom.study import read_study
+from lumbargrade.dicom.variants import WAYS, Way
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.geometry import apply_homography, fit_to_frame
 from lumbargrade.domain.upright import Upright, pose_of
@@ -30,7 +31,7 @@ from lumbargrade.validation.judged import JudgedRows
 from lumbargrade.validation.scores import point_columns
 from made_series import make_row
 from small_models import small_recipe
-from stored_otherwise import WAYS, Way, read_series_files, write_study
+from stored_otherwise import read_series_files, write_study
 
 POINTS = "train_label_coordinates.csv"
 

@@ -193,10 +193,7 @@ def _check_starter(options: Options) -> None:
     from lumbargrade.domain.errors import UsageError
     from lumbargrade.starter.model import MOST_SHIFT
 
-    if options.guides:
-        raise UsageError("--guides needs --models; the starter finds the levels itself")
-    if options.device not in ("auto", "cpu"):
-        raise UsageError(f"--device {options.device}: the starter runs on the CPU only; omit it")
+    options.require_starter()
     if abs(options.shift_levels) > MOST_SHIFT:
         raise UsageError(
             f"--shift-levels {options.shift_levels}: give a number from {-MOST_SHIFT} to "

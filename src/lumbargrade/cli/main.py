@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "serve",
         "be a DICOM node: grade the studies that a PACS sends, and send the results back",
     ),
+    "selftest": ("selftest", "mirror a study and store it in other ways; do the findings stay?"),
     "evaluate": ("evaluate", "measure results against the reference grades of your own cohort"),
     "recalibrate": (
         "recalibrate",

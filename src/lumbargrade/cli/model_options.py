@@ -10,6 +10,7 @@ from lumbargrade.cli.places import PlaceOption
 
 if TYPE_CHECKING:
     from lumbargrade.grading.ensembles import BlendedEnsembles, Ensemble
+    from lumbargrade.grading.predictor import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,34 @@ class ModelOptions:
             guides=[local_copy(place) for place in self.guides],
             unflipped=[local_copy(place) for place in self.unflipped],
         )
+
+    def open_any(self) -> Predictor:
+        """Load the models that are given, or the starter if none is.
+
+        Raises:
+            UsageError: if the options contradict each other.
+            BadModel: if a model is damaged.
+        """
+        from lumbargrade.starter.model import open_starter
+
+        if self.names_models:
+            self.require_models()
+            return self.open_trained()
+        self.require_starter()
+        return open_starter()
+
+    def require_starter(self) -> None:
+        """Check that the options fit the starter.
+
+        Raises:
+            UsageError: if they do not.
+        """
+        from lumbargrade.domain.errors import UsageError
+
+        if self.guides:
+            raise UsageError("--guides needs --models; the starter finds the levels itself")
+        if self.device not in ("auto", "cpu"):
+            raise UsageError(f"--device {self.device}: the starter runs on the CPU only; omit it")
 
 
 def _absolute(value: Any) -> Any:
