@@ -51,7 +51,7 @@ def run(options: Options) -> int:
     def grade(folder: Path) -> StudyPrediction:
         return grade_study(folder, models, check_points=options.check_points)
 
-    print(f"{'what was done':48}  probability  point mm  measured  result")
+    print(f"{'what was done':50}  probability  point mm  measured  result")
     found = []
     with TemporaryDirectory(dir=options.scratch) as scratch:
         for difference in self_test(study, grade, Path(scratch)):
@@ -81,9 +81,9 @@ def _study(path: Path) -> Scan:
 
 def _line(d: Difference) -> str:
     if d.failed:
-        return f"{d.variant:48}  NOT TESTED: {d.failed}"
+        return f"{d.variant:50}  NOT TESTED: {d.failed}"
     worst = f"{d.probability:11.6f}  {d.millimetres:8.3f}  {d.measured:8.1%}"
-    return f"{d.variant:48}  {worst}  {'same' if d.within else 'DIFFERENT'}"
+    return f"{d.variant:50}  {worst}  {'same' if d.within else 'DIFFERENT'}"
 
 
 def _tell(found: Sequence[Difference]) -> None:
