@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lumbargrade.batch.launch import Launch
-from lumbargrade.batch.remote import RemoteStudy, find_remote
+from lumbargrade.batch.remote import find_remote
 from lumbargrade.batch.results import Results
 from lumbargrade.batch.steps import (
     Hello,
@@ -26,6 +26,8 @@ from lumbargrade.batch.steps import (
     StudyOutcome,
     failed,
 )
+from lumbargrade.dicom.archives import find_archived
+from lumbargrade.dicom.copies import CopiedStudy
 from lumbargrade.dicom.find import FoundStudies, FoundStudy, find_studies
 from lumbargrade.dicom.requests import NOTHING, Request
 from lumbargrade.domain.errors import BadInput, Problem, UsageError
@@ -47,7 +49,7 @@ Item = TypeVar("Item")
 
 def grade_studies(
     open_models: Callable[[int], Opened],
-    studies: Sequence[Place | RemoteStudy],
+    studies: Sequence[Place | CopiedStudy],
     out: Place,
     *,
     launch: Launch | None = None,
@@ -108,7 +110,7 @@ def grade_studies(
 
 def _find(
     find: Callable[[Iterable[Path]], FoundStudies],
-    studies: Sequence[Place | RemoteStudy],
+    studies: Sequence[Place | CopiedStudy],
     out: Place,
     scratch: Path,
     request: Request,
@@ -120,10 +122,12 @@ def _find(
     """
     local = [place for place in studies if isinstance(place, Path)]
     here = find(local)
-    found: list[FoundStudy | RemoteStudy] = list(here.studies)
-    problems = list(here.problems)
+    found: list[FoundStudy | CopiedStudy] = list(here.studies)
+    archived, wrong = find_archived(here.archives, scratch, request)
+    found += archived
+    problems = [*here.problems, *wrong]
     for url in studies:
-        if isinstance(url, RemoteStudy):
+        if isinstance(url, CopiedStudy):
             found.append(replace(url, request=request))
         elif isinstance(url, Url):
             try:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from lumbargrade.batch.remote import RemoteStudy
 from lumbargrade.batch.results import Results
+from lumbargrade.dicom.copies import CopiedStudy
 from lumbargrade.dicom.find import FoundStudy
 from lumbargrade.dicom.study import Study, read_found
 from lumbargrade.domain.errors import Problem, described
@@ -72,7 +72,7 @@ class StudyJob:
     """
 
     folder: str
-    study: FoundStudy | RemoteStudy
+    study: FoundStudy | CopiedStudy
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Steps:
     def _read(self, job: StudyJob) -> ReadStudy | StudyOutcome:
         source = job.study
         read: Callable[[], Study]
-        if isinstance(source, RemoteStudy):
+        if isinstance(source, CopiedStudy):
             files = source.files()
             images = source.fingerprint(files)
             read = partial(source.read, files, self.results.scratch)

@@ -13,14 +13,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lumbargrade.dicom.choice import CHOICE_VERSION
+from lumbargrade.dicom.discs import DISC_FILE
 from lumbargrade.dicom.kinds.classify import KINDS_VERSION
+from lumbargrade.dicom.listing import Places, image_places
 from lumbargrade.dicom.requests import NOTHING, HeaderValue, Request
 from lumbargrade.dicom.rules import READER_VERSION
 from lumbargrade.dicom.scan import (
-    Places,
     Read,
     Scan,
-    image_places,
     read_file,
     scan_files,
     series_of,
@@ -113,10 +113,12 @@ class FoundStudies:
     Attributes:
         studies: in the order in which they were found.
         problems: paths without a study, and files that belong to no study.
+        archives: zip files, which were not searched; see `dicom.archives`.
     """
 
     studies: tuple[FoundStudy, ...]
     problems: tuple[Problem, ...]
+    archives: tuple[Path, ...] = ()
 
 
 def find_studies(
@@ -160,16 +162,18 @@ class _Finder:
         #: unusable file -> the path below which it was found, and the problem
         self.lost: dict[str, tuple[Path, Problem]] = {}
         self.problems: list[Problem] = []
+        self.archives: dict[Path, None] = {}
 
     def search(self, path: Path) -> None:
         """Read all headers below a path."""
         try:
-            listed = image_places(path)
+            below = image_places(path)
         except BadDicom as error:
             what = str(error) if path.exists() else "no such file or folder"
             self.problems.append(_unusable(path, what))
             return
-        bad, usable = [], 0
+        self.archives |= dict.fromkeys(below.archives)
+        bad, usable, listed = list(below.problems), 0, below.folders
         count = sum(len(names) for _, names in listed)
         if self.workers > 1 and count > _FEW:
             self._read_in_parallel(listed)
@@ -183,11 +187,14 @@ class _Finder:
                     else:
                         bad += self.errors[Path(folder, name)]
                     progress.update()
+        if below.archives and not listed:
+            return
         if not usable:
             self.problems.append(_unusable(path, _reasons(bad)))
             return
+        root = path.parent if path.name.lower() == DISC_FILE else path
         for problem in bad:
-            self.lost.setdefault(problem.file, (path, problem))
+            self.lost.setdefault(problem.file, (root, problem))
 
     def _is_usable(self, folder: str, name: str) -> bool:
         """Read a file unless it has been read, and say whether it has an image."""
@@ -197,7 +204,7 @@ class _Finder:
         if file in self.errors:
             return False
         read = read_file(file, values=self.request.headers)
-        self._note(folder, name, _looked(read))
+        self._note(folder, name, looked(read))
         self.spare -= len(read[0])
         if read[0] and self.spare >= 0:
             self.kept[file] = read
@@ -241,7 +248,7 @@ class _Finder:
                 scan = series_of([self.kept[file] for file in files], {})
                 study = replace(study, scan=scan)
             studies.append(study)
-        return FoundStudies(tuple(studies), (*self.problems, *unowned))
+        return FoundStudies(tuple(studies), (*self.problems, *unowned), tuple(self.archives))
 
 
 #: Key and id of the study of a file, or why it cannot be used.
@@ -252,12 +259,13 @@ def _look_at(place: tuple[str, list[str]], values: Sequence[HeaderValue]) -> lis
     """Read files of a folder; what is told of them is small, and so is sent to another process."""
     folder, names = place
     known: dict[_Look, _Look] = {}
-    looks = [_looked(read_file(Path(folder, name), values=values)) for name in names]
+    looks = [looked(read_file(Path(folder, name), values=values)) for name in names]
     # equal texts of a message are sent once if they are one object
     return [look if isinstance(look, list) else known.setdefault(look, look) for look in looks]
 
 
-def _looked(read: Read) -> _Look:
+def looked(read: Read) -> tuple[str, str] | list[Problem]:
+    """Key and id of the study of a file, or why it cannot be used."""
     headers, errors = read
     if not headers:
         return errors

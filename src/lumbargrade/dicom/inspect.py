@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from lumbargrade.dicom.archives import find_archived
 from lumbargrade.dicom.choice import SeriesChoice
 from lumbargrade.dicom.places import orientation_of
 from lumbargrade.dicom.requests import NOTHING, Request
-from lumbargrade.dicom.scan import scan
+from lumbargrade.dicom.scan import Scan, scan
 from lumbargrade.dicom.volumes import read_chosen
 from lumbargrade.domain.errors import NothingDone, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
@@ -113,15 +115,29 @@ def summarise_folder(
         NothingDone: if there is no DICOM file.
     """
     found = scan(path, kinds, request)
-    if not found.series and not found.problems:
+    summaries, problems = _summaries(found, request)
+    with TemporaryDirectory(prefix="lumbargrade-") as temporary:
+        scratch = Path(temporary)
+        archived, wrong = find_archived(found.archives, scratch, request)
+        problems += wrong
+        for study in archived:
+            with study.copied(study.files(), scratch) as folder:
+                own, wrong = _summaries(scan(folder, kinds, request), request)
+                summaries += own
+                problems += [*study.problems, *(study.named_problem(p, folder) for p in wrong)]
+    if not summaries and not problems:
         raise NothingDone(f"{path}: no DICOM files")
+    return FolderSummary(str(path), tuple(summaries), tuple(problems))
+
+
+def _summaries(found: Scan, request: Request) -> tuple[list[SeriesSummary], list[Problem]]:
     summaries, problems = [], list(found.problems)
     ordered = sorted(found.series, key=lambda s: (s.study_id, s.series_id))
     for _, series in groupby(ordered, key=lambda s: s.study_id):
         read, wrong = read_chosen(list(series), request)
         problems += wrong
         summaries += [summarise_volume(volume, choice) for volume, choice in read]
-    return FolderSummary(str(path), tuple(summaries), tuple(problems))
+    return summaries, problems
 
 
 def summarise_volume(volume: Volume, choice: SeriesChoice) -> SeriesSummary:

@@ -35,6 +35,7 @@ from pydicom.uid import (
 from pydicom.values import converters
 
 from lumbargrade.domain.errors import BadDicom, Problem
+from lumbargrade.files.archives import ARCHIVE_SUFFIX
 from lumbargrade.files.folders import walk
 
 T = TypeVar("T", bound=Hashable)
@@ -84,13 +85,13 @@ def image_files(path: Path, *, recursive: bool) -> list[Path]:
         OSError: if the folder itself cannot be listed.
     """
     folders = image_folders(path, recursive=recursive)
-    return sorted(folder / name for folder, names in folders for name in names)
+    return sorted(folder / name for folder, names, _ in folders for name in names)
 
 
-def image_folders(path: Path, *, recursive: bool) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each folder with the sorted names of its files that may contain an image.
+def image_folders(path: Path, *, recursive: bool) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield each folder, the sorted names of files that may be images, and the other names.
 
-    Hidden files and DICOMDIR are ignored, links to folders are followed.
+    Hidden files, DICOMDIR and zip files are not images; links to folders are followed.
 
     Args:
         path: a folder, or one file.
@@ -100,14 +101,20 @@ def image_folders(path: Path, *, recursive: bool) -> Iterator[tuple[Path, list[s
         OSError: if a folder cannot be listed.
     """
     if path.is_file():
-        yield path.parent, [path.name]
+        yield path.parent, [path.name], []
         return
     for folder, folders, names in walk(path):
-        folders[:] = [f for f in folders if not _furniture(f)] if recursive else []
-        yield folder, sorted(n for n in names if not _furniture(n))
+        folders[:] = [f for f in folders if not is_beside(f)] if recursive else []
+        images = sorted(n for n in names if not _beside(n))
+        yield folder, images, [n for n in names if _beside(n)]
 
 
-def _furniture(name: str) -> bool:
+def _beside(name: str) -> bool:
+    return is_beside(name) or name.lower().endswith(ARCHIVE_SUFFIX)
+
+
+def is_beside(name: str) -> bool:
+    """Whether a name is that of a hidden file, or one that file systems and discs have."""
     return name.startswith(".") or name.lower() in _FURNITURE
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from lumbargrade.dicom.opening import file_problem, image_files, image_folders
+from lumbargrade.dicom.listing import image_places
+from lumbargrade.dicom.opening import file_problem, image_files
 from lumbargrade.dicom.places import orientation_of, parallel, partition, projections
 from lumbargrade.dicom.requests import NOTHING, HeaderValue, Request
 from lumbargrade.dicom.rules import EXPORT, LSDC, ReadingRules, single_place
@@ -49,10 +49,17 @@ class FoundSeries:
 
 @dataclass(frozen=True)
 class Scan:
-    """Series in the order of their first files, and problems of files that cannot be used."""
+    """Series in the order of their first files.
+
+    Attributes:
+        series: the series.
+        problems: of files that cannot be used.
+        archives: zip files, which were not searched.
+    """
 
     series: tuple[FoundSeries, ...]
     problems: tuple[Problem, ...]
+    archives: tuple[Path, ...] = ()
 
 
 def scan(
@@ -70,8 +77,10 @@ def scan(
     Raises:
         BadDicom: if the path does not exist or cannot be listed.
     """
-    files = (Path(folder, name) for folder, names in image_places(Path(path)) for name in names)
-    return scan_files(sorted(files), kinds or {}, request.headers)
+    listed = image_places(Path(path))
+    files = (Path(folder, name) for folder, names in listed.folders for name in names)
+    found = scan_files(sorted(files), kinds or {}, request.headers)
+    return replace(found, problems=(*found.problems, *listed.problems), archives=listed.archives)
 
 
 def scan_folder(
@@ -103,24 +112,6 @@ def scan_folder(
             problems.append(Problem(what, study_id, series_id, str(h.path)))
     mine = rules.numbered(h for h in headers if h.series_uid == own)
     return FoundSeries(study_id, series_id, kind, tuple(mine), rules, folder, tuple(problems))
-
-
-#: Folders with the names of files.
-Places = list[tuple[str, list[str]]]
-
-
-def image_places(path: Path) -> Places:
-    """The folders below a path, with the names of their files; names are short, paths are not."""
-    if not path.exists():
-        raise BadDicom(f"{path}: no such file or folder")
-    try:
-        found = [
-            (str(folder), list(map(sys.intern, names)))
-            for folder, names in image_folders(path, recursive=True)
-        ]
-    except OSError as error:
-        raise BadDicom(f"{error.filename or path}: cannot be read ({error.strerror})") from None
-    return [(folder, names) for folder, names in found if names]
 
 
 Read = tuple[list[SliceHeader], list[Problem]]

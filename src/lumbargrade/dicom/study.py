@@ -87,6 +87,8 @@ def read_study(
         Axial T2 (4, 40, 32)
     """
     found = scan(path, kinds, request)
+    if found.archives:
+        raise BadDicom(f"{found.archives[0]}: a zip file; unpack it, or use `lumbargrade grade`")
     studies = sorted({s.study_id for s in found.series})
     if len(studies) > 1:
         listed = ", ".join(studies[:5])
