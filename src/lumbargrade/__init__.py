@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lumbargrade.dicom.study import read_study as read_study
     from lumbargrade.grading.study import grade_study as grade_study
-    from lumbargrade.models.checkpoint import load_model as load_model
+    from lumbargrade.models.opening import load_model as load_model
 
 __version__ = "0.2.0"
 
 # imported when first asked for, so that light commands never wait for torch
 _LAZY = {
     "grade_study": "lumbargrade.grading.study",
-    "load_model": "lumbargrade.models.checkpoint",
+    "load_model": "lumbargrade.models.opening",
     "read_study": "lumbargrade.dicom.study",
 }
 

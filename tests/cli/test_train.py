@@ -265,7 +265,7 @@ def test_a_full_disk_is_said_and_what_was_there_stays(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    target = {"state": "torch.save", "model": "lumbargrade.models.checkpoint.save_file"}[broken]
+    target = {"state": "torch.save", "model": "lumbargrade.networks.weights.save_file"}[broken]
     with monkeypatch.context() as patch:
         patch.setattr(target, full)
         patch.setattr("lumbargrade.models.task.Task.evaluate", lambda *_: {"score": 0.0})

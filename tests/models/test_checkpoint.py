@@ -213,7 +213,7 @@ def test_a_failed_write_leaves_the_old_model(model: Path, monkeypatch: pytest.Mo
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lumbargrade.models.checkpoint.save_file", full)
+    monkeypatch.setattr("lumbargrade.networks.weights.save_file", full)
     with pytest.raises(OSError, match="No space"):
         save_model(model, fresh(SMALL), replace(read_meta(model), fold=4))
     assert load_model(model).meta.fold == 2

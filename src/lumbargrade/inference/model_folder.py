@@ -115,10 +115,14 @@ def read_meta(path: Path | str) -> ModelMeta:
         return exported
     file = weight_file(path)
     try:
-        text = safetensors_metadata(file).get(HEADER)
+        metadata = safetensors_metadata(file)
     except OSError as error:
         raise BadModel(f"{file}: {error.strerror}") from None
+    text = metadata.get(HEADER)
     if text is None:
+        if others := [key for key in metadata if key.startswith(f"{HEADER}-")]:
+            kind = others[0].removeprefix(f"{HEADER}-")
+            raise BadModel(f"{file}: a network of {kind}, which cannot be used alone here")
         raise BadModel(f"{file}: weights without lumbargrade metadata, so the recipe is not known")
     return meta_from_dict(parse_plain(text, file, BadModel, json_text=True), str(file))
 

@@ -7,23 +7,17 @@ header of the weight file, so that one atomic write keeps weights and metadata c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lumbargrade.config import Recipe, TaskName
 from lumbargrade.domain.errors import BadModel, UsageError
-from lumbargrade.files.writing import atomic_path, write_text
 from lumbargrade.inference.model_folder import (
     HEADER,
-    MODEL_META,
-    MODEL_WEIGHTS,
     ModelMeta,
     meta_to_dict,
     read_meta,
@@ -31,7 +25,7 @@ from lumbargrade.inference.model_folder import (
 )
 from lumbargrade.models.registry import get_task
 from lumbargrade.networks.one_stage import channels_last
-from lumbargrade.networks.weights import require_finite, require_fit
+from lumbargrade.networks.weights import filled, read_safetensors, write_weights
 
 
 class Model(nn.Module):
@@ -75,30 +69,6 @@ def save_model(
     write_weights(folder, state, HEADER, meta_to_dict(meta))
 
 
-def write_weights(
-    folder: Path, state: Mapping[str, Tensor], header: str, meta: Mapping[str, Any]
-) -> None:
-    """Write a model folder: the weights with their metadata in the header, and a copy of those.
-
-    Args:
-        folder: created if missing.
-        state: parameters by name.
-        header: key of the metadata in the weight file; it tells kinds of models apart.
-        meta: plain JSON data.
-
-    Raises:
-        OSError: if the folder cannot be written to.
-    """
-    tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
-    text = json.dumps(meta, indent=1)
-    with atomic_path(folder / MODEL_WEIGHTS) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={header: text})
-        except SafetensorError as error:
-            raise OSError(f"{folder / MODEL_WEIGHTS}: {error}") from None
-    write_text(folder / MODEL_META, text + "\n")
-
-
 def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
     """Load a model in evaluation mode, on the CPU.
 
@@ -121,11 +91,7 @@ def load_model(path: Path | str, expect_task: TaskName | None = None) -> Model:
             f"{path}: a {meta.recipe.task} model ({meta.recipe.name}), not a {expect_task} one"
         )
     file = weight_file(path)
-    try:
-        weights = load_file(file)
-    except SafetensorError as error:
-        raise BadModel(f"{file}: damaged: {error}") from None
-    return Model(_filled(meta, weights, str(file)), meta).eval()
+    return Model(_filled(meta, read_safetensors(file), str(file)), meta).eval()
 
 
 def fresh_network(recipe: Recipe) -> nn.Module:
@@ -135,24 +101,9 @@ def fresh_network(recipe: Recipe) -> nn.Module:
 
 
 def _filled(meta: ModelMeta, weights: Mapping[str, Tensor], origin: str) -> nn.Module:
-    # on the meta device, no time is spent on random weights that would be overwritten
+    what = f"{origin}: not the parameters of recipe {meta.recipe.name}"
     try:
-        with torch.device("meta"):
-            network = fresh_network(meta.recipe)
+        network = filled(lambda: fresh_network(meta.recipe), weights, what, origin)
     except UsageError as error:
         raise BadModel(f"{origin}: {error}") from None
-    expected = network.state_dict()
-    if any(name not in expected for name, _ in network.named_buffers()):
-        network = fresh_network(
-            meta.recipe
-        )  # buffers that are computed, not saved, need a real device
-    shapes = {name: tensor.shape for name, tensor in expected.items()}
-    require_fit(weights, shapes, f"{origin}: not the parameters of recipe {meta.recipe.name}")
-    if wrong := [n for n, tensor in expected.items() if weights[n].dtype != tensor.dtype]:
-        raise BadModel(
-            f"{origin}: {wrong[0]} is {weights[wrong[0]].dtype}, not {expected[wrong[0]].dtype} "
-            f"({len(wrong)} such parameters)"
-        )
-    require_finite(weights, origin)  # otherwise findings would be skipped without an error
-    network.load_state_dict(weights, strict=True, assign=True)
     return channels_last(network)

@@ -15,7 +15,13 @@ from lumbargrade.files.writing import require_writable, sha256_of
 from lumbargrade.inference.model_folder import ModelMeta, read_meta
 from lumbargrade.models.checkpoint import fresh_network, load_model, save_model
 from lumbargrade.networks.one_stage import OneStageNetwork, PlaneNetwork, VolumeNetwork
-from lumbargrade.networks.weights import read_weights, require_finite, require_fit, write_torch
+from lumbargrade.networks.weights import (
+    read_weights,
+    require_finite,
+    require_fit,
+    require_real,
+    write_torch,
+)
 
 #: (published prefix, our prefix) of parameter names; the rest of a name is the same.
 _COMMON_PARTS = (
@@ -71,11 +77,7 @@ def fill_from_published(network: OneStageNetwork, weights: Mapping[str, Tensor])
     """
     require_fit(weights, published_shapes(network), "parameters do not fit the network")
     state, names = network.state_dict(), published_names(network)
-    whole = [
-        p for n, p in names.items() if state[n].is_floating_point() > weights[p].is_floating_point()
-    ]
-    if whole:
-        raise BadModel(f"integers instead of real numbers in {', '.join(whole[:5])}")
+    require_real(weights, {p: state[n] for n, p in names.items()})
     ours = {n: weights[p].reshape(state[n].shape) for n, p in names.items()}
     network.load_state_dict(ours, strict=True)
     # checked after loading, because a float64 can overflow in float32

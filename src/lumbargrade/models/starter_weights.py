@@ -20,9 +20,8 @@ from lumbargrade.config import StarterRecipe, recipe_to_dict, require_starter_in
 from lumbargrade.domain.errors import BadModel, UsageError
 from lumbargrade.files.structures import parse_plain, structured
 from lumbargrade.inference.model_folder import MODEL_WEIGHTS
-from lumbargrade.models.checkpoint import write_weights
 from lumbargrade.networks.starter import AxialNetwork, SagittalNetwork
-from lumbargrade.networks.weights import require_finite, require_fit
+from lumbargrade.networks.weights import require_finite, require_fit, write_weights
 
 _HEADER = "lumbargrade-starter"
 

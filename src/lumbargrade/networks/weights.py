@@ -1,12 +1,13 @@
-"""Read weight files from other sources without executing code in them."""
+"""Read and write weights; no code in a file from another source is executed."""
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import struct
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from lumbargrade.domain.errors import BadModel
 from lumbargrade.files.binary import require_binary
-from lumbargrade.files.writing import atomic_path
+from lumbargrade.files.writing import atomic_path, write_text
+from lumbargrade.inference.model_folder import MODEL_META, MODEL_WEIGHTS
 
 #: numpy's codes (kind and bytes) of booleans, integers and real numbers.
 _NUMBERS = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
@@ -185,6 +187,86 @@ def write_torch(path: Path, content: object) -> None:
             torch.save(content, temporary)
         except RuntimeError as error:  # raised by torch if the disk is full
             raise OSError(f"{path}: {first_line(error)}") from None
+
+
+def write_weights(
+    folder: Path, state: Mapping[str, Tensor], header: str, meta: Mapping[str, Any]
+) -> None:
+    """Write a model folder: the weights with their metadata in the header, and a copy of those.
+
+    Args:
+        folder: created if missing.
+        state: parameters by name.
+        header: key of the metadata in the weight file; it tells kinds of models apart.
+        meta: plain JSON data.
+
+    Raises:
+        OSError: if the folder cannot be written to.
+    """
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
+    text = json.dumps(meta, indent=1)
+    with atomic_path(folder / MODEL_WEIGHTS) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={header: text})
+        except SafetensorError as error:
+            raise OSError(f"{folder / MODEL_WEIGHTS}: {error}") from None
+    write_text(folder / MODEL_META, text + "\n")
+
+
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """Read the weight file of a model folder.
+
+    Raises:
+        BadModel: if it is damaged.
+    """
+    try:
+        weights: dict[str, Tensor] = load_file(file)
+    except SafetensorError as error:
+        raise BadModel(f"{file}: damaged: {error}") from None
+    return weights
+
+
+def filled(
+    build: Callable[[], nn.Module], weights: Mapping[str, Tensor], what: str, origin: str
+) -> nn.Module:
+    """Build a network and give it the weights of a model folder.
+
+    Args:
+        build: makes the network.
+        weights: its parameters and buffers by name, in its own types; the network takes them over.
+        what: start of the error's text if they do not fit.
+        origin: where the weights are from, for other errors.
+
+    Raises:
+        BadModel: if names, shapes or types do not fit, or values are not finite.
+    """
+    # on the meta device, no time is spent on random weights that would be overwritten
+    with torch.device("meta"):
+        network = build()
+    expected = network.state_dict()
+    if any(name not in expected for name, _ in network.named_buffers()):
+        network = build()  # buffers that are computed, not saved, need a real device
+    shapes = {name: tensor.shape for name, tensor in expected.items()}
+    require_fit(weights, shapes, what)
+    if wrong := [n for n, tensor in expected.items() if weights[n].dtype != tensor.dtype]:
+        raise BadModel(
+            f"{origin}: {wrong[0]} is {weights[wrong[0]].dtype}, not {expected[wrong[0]].dtype} "
+            f"({len(wrong)} such parameters)"
+        )
+    require_finite(weights, origin)  # otherwise findings would be skipped without an error
+    network.load_state_dict(weights, strict=True, assign=True)
+    return network
+
+
+def require_real(given: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
+    """Check that parameters are real numbers where those of a network, of the same names, are.
+
+    Raises:
+        BadModel: if some are not; the text names them.
+    """
+    whole = [n for n, t in like.items() if t.is_floating_point() > given[n].is_floating_point()]
+    if whole:
+        raise BadModel(f"integers instead of real numbers in {', '.join(whole[:5])}")
 
 
 def require_finite(given: Mapping[str, Tensor], what: str) -> None:

@@ -10,6 +10,9 @@ from typing import Literal
 
 from lumbargrade.files.structures import parse_plain, structured
 
+#: Name of the system; its networks are ``team-two-stage/<network>``.
+RECIPE = "team-two-stage"
+
 _FILE = "team_two_stage/data/members.toml"
 
 #: What a network is used for. The first stage finds levels and points; its parts are named after
@@ -71,6 +74,12 @@ class Member:
     def slices(self) -> int | None:
         """Number of slices of its crops; None if the network takes no such crops."""
         return None if self.crop is None else self.crop[0]
+
+    @property
+    def model_folder(self) -> str:
+        """Where its model lies in a folder of models: stage or set, released folder, fold."""
+        stage = self.sets[0] if self.group in SECOND_STAGE else "first-stage"
+        return f"{stage}/{self.folder}/fold{self.fold}"
 
 
 @dataclass(frozen=True)
