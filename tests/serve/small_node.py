@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -13,7 +15,8 @@ from urllib.request import Request, urlopen
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
-from pynetdicom import AE
+from pynetdicom import AE, evt
+from pynetdicom.events import Event
 
 from fake_models import open_fake
 from lumbargrade.batch.steps import Opened
@@ -110,3 +113,47 @@ def fetch(settings: Settings, path: str, **headers: str) -> str:
     with urlopen(request, timeout=10) as answer:
         text: str = answer.read().decode()
         return text
+
+
+@dataclass
+class Archive:
+    """A node that takes reports, or behaves badly.
+
+    Attributes:
+        port: where it listens.
+        stored: SOP instance UIDs that it has stored.
+        refuse, hang: set to refuse objects, or not to answer.
+        refused: number of refused objects.
+    """
+
+    port: int
+    stored: list[str] = field(default_factory=list)
+    refuse: threading.Event = field(default_factory=threading.Event)
+    hang: threading.Event = field(default_factory=threading.Event)
+    refused: int = 0
+
+    def take(self, event: Event) -> int:
+        if self.hang.is_set():
+            event.assoc.abort()
+        if self.refuse.is_set():
+            self.refused += 1
+            return 0xA700
+        self.stored.append(str(event.request.AffectedSOPInstanceUID))
+        return 0
+
+
+@contextmanager
+def archive(port: int = 0) -> Iterator[Archive]:
+    """Run an archive until the block ends."""
+    found = Archive(port or free_port())
+    entity = AE(THEIRS)
+    entity.require_called_aet = True
+    entity.add_supported_context(fake_sr("1").SOPClassUID)
+    server = entity.start_server(
+        ("127.0.0.1", found.port), block=False, evt_handlers=[(evt.EVT_C_STORE, found.take)]
+    )
+    assert server is not None
+    try:
+        yield found
+    finally:
+        server.shutdown()
