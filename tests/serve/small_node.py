@@ -19,7 +19,6 @@ from pynetdicom import AE, evt
 from pynetdicom.events import Event
 
 from fake_models import open_fake
-from lumbargrade.batch.steps import Opened
 from lumbargrade.serve.run import running
 from lumbargrade.serve.settings import (
     Destination,
@@ -61,27 +60,11 @@ def fake_sr(study: str) -> Dataset:
     return data
 
 
-def open_with_sr(notes: Path, place: int = 0, *, seconds: float = 0.0) -> Opened:
-    """Open fake models in a process whose results have a file ``sr.dcm``."""
-    from lumbargrade.batch import steps
-
-    plain = steps.write_study
-
-    def with_sr(folder: Path, study: object, prediction: object, **more: object) -> object:
-        folder.mkdir(parents=True, exist_ok=True)
-        data = fake_sr(prediction.study_id)
-        data.save_as(folder / "sr.dcm", enforce_file_format=True)
-        return plain(folder, study, prediction, **more)
-
-    steps.write_study = with_sr
-    return open_fake(notes, place, seconds=seconds)
-
-
 @contextmanager
 def small_node(folder: Path, settings: Settings, seconds: float = 0.0) -> Iterator[object]:
     """Run a node with data in ``folder/data`` and notes of the fake models in ``folder``."""
     (folder / "data").mkdir(exist_ok=True)
-    opener = partial(open_with_sr, folder, seconds=seconds)
+    opener = partial(open_fake, folder, seconds=seconds)
     with running(opener, settings, folder / "data") as queue:
         yield queue
 

@@ -16,6 +16,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from lumbargrade.dicom_results.origin import MAKER
 from lumbargrade.domain.errors import one_line
 from lumbargrade.serve.queue import Queue
 from lumbargrade.serve.settings import MEGABYTE, DicomSettings
@@ -28,9 +29,6 @@ _NO_IMAGE = re.compile(
     # spectroscopy, screenshots
     r"(88\..*|66(\..*)?|11\..*|104\..*|9\..*|481\..*|4\.2|7(\..*)?)"
 )
-
-#: What our results have as manufacturer.
-OWN_MANUFACTURER = "lumbargrade"
 
 _UID = re.compile(r"[0-9][0-9.]{0,63}")
 
@@ -173,7 +171,7 @@ class Inbox:
             return Answer(OTHER_CLASS, Received.REFUSED, what)
         if not all(map(_UID.fullmatch, uids)):
             return Answer(CANNOT_UNDERSTAND, Received.REFUSED, "a UID is absent or malformed")
-        if str(header.get("Manufacturer") or "").strip().lower() == OWN_MANUFACTURER:
+        if str(header.get("Manufacturer") or "").strip().lower() == MAKER:
             return Answer(SUCCESS, Received.IGNORED)
         try:
             return self._store(encoded, uids[2], uids[1], about)
