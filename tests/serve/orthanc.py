@@ -58,6 +58,11 @@ class Orthanc:
         """Send studies to the node under test, and wait until all are sent."""
         self.ask("/modalities/node/store", {"Resources": list(studies), "Synchronous": True})
 
+    def studies(self, study_uid: str) -> list[dict[str, Any]]:
+        """Studies with a UID, found by DICOMweb."""
+        found: list[dict[str, Any]] = self.ask(f"/dicom-web/studies?StudyInstanceUID={study_uid}")
+        return found
+
     def reports(self, study_uid: str) -> list[dict[str, Any]]:
         """Structured reports of a study, found by DICOMweb."""
         found: list[dict[str, Any]] = self.ask(
@@ -67,17 +72,18 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path, node: int) -> Iterator[Orthanc]:
+def running_orthanc(folder: Path, node: int, *, dicom: int = 0) -> Iterator[Orthanc]:
     """Run an Orthanc until the block ends; skips where it is not installed.
 
     Args:
         folder: for its storage and log.
         node: port of the node under test.
+        dicom: port of its DICOM node; 0: any.
     """
     program = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
     if program is None or not _PLUGIN.exists():
         pytest.skip("Orthanc is not installed (Debian: orthanc, orthanc-dicomweb)")
-    orthanc = Orthanc(free_port(), free_port(), node)
+    orthanc = Orthanc(free_port(), dicom or free_port(), node)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "Name": "test",

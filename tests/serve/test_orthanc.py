@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from lumbargrade.serve.settings import Destination
 from lumbargrade.serve.states import State
 from small_studies import write_noise_study
 
+#: pynetdicom does not close the socket of a connection that was refused.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
@@ -30,29 +34,67 @@ def by_c_store(orthanc: Orthanc, port: int | None = None) -> Destination:
     return Destination("archive", THEIRS, "127.0.0.1", port or orthanc.dicom, timeout_seconds=5.0)
 
 
+def of_a_patient(folder: Path) -> Path:
+    for file in folder.rglob("*.dcm"):
+        data = dcmread(file)
+        data.PatientID, data.PatientName = "4711", "Doe^Jane"
+        data.save_as(file)
+    return folder
+
+
 def study_uid(folder: Path) -> str:
     return str(
         dcmread(next(folder.rglob("*.dcm")), specific_tags=["StudyInstanceUID"]).StudyInstanceUID
     )
 
 
-def test_a_sent_study_comes_back_as_a_report(tmp_path: Path, orthanc: Orthanc) -> None:
-    folder = write_noise_study(tmp_path / "there-and-back")
+def test_a_report_comes_back_once(tmp_path: Path, orthanc: Orthanc) -> None:
+    """Sent, sent again with its report, and sent with a new image."""
+    folder = of_a_patient(write_noise_study(tmp_path / "there-and-back", depth=3))
     settings = small_settings(by_c_store(orthanc), port=orthanc.node)
     with small_node(tmp_path, settings) as queue:
-        orthanc.send(orthanc.upload(folder))
+        study = orthanc.upload(folder)
+        orthanc.send(study)
         wait_until(lambda: queue.counts()[State.DONE])
-        assert len(orthanc.reports(study_uid(folder))) == 1
-    assert len(calls(tmp_path)) == 1
+        (report,) = orthanc.reports(study_uid(folder))
+        orthanc.send(study)  # duplicates, and our own report
+        (row,) = queue.studies()
+        assert (row.state, row.result) == (State.DONE, 1)
+        orthanc.upload(of_a_patient(write_noise_study(tmp_path / "there-and-back", depth=4)))
+        orthanc.send(study)
+        wait_until(lambda: queue.sent().get(row.id) and queue.studies()[0].result == 2)
+        wait_until(lambda: queue.counts()[State.DONE])
+        reports = orthanc.reports(study_uid(folder))
+    assert len(reports) == 2
+    assert report in reports
+    assert len(calls(tmp_path)) == 2
+    (listed,) = orthanc.studies(study_uid(folder))  # not filed as another patient
+    assert listed["00100020"]["Value"] == ["4711"]
 
 
-def test_results_go_back_by_stow(tmp_path: Path, orthanc: Orthanc) -> None:
-    folder = write_noise_study(tmp_path / "by-stow")
+def test_twenty_studies_at_once_go_back_by_stow(tmp_path: Path, orthanc: Orthanc) -> None:
+    folders = [write_noise_study(tmp_path / "all" / f"s{n}", depth=2) for n in range(20)]
     settings = small_settings(Destination("web", url=orthanc.dicomweb), port=orthanc.node)
     with small_node(tmp_path, settings) as queue:
+        orthanc.send(*[orthanc.upload(folder) for folder in folders])
+        wait_until(lambda: queue.counts()[State.DONE] == 20, 120)
+    assert [len(orthanc.reports(study_uid(folder))) for folder in folders] == [1] * 20
+    assert sorted(calls(tmp_path)) == sorted(map(study_uid, folders))
+
+
+def test_an_orthanc_that_is_down_for_a_while(tmp_path: Path, orthanc: Orthanc) -> None:
+    folder = write_noise_study(tmp_path / "patient", depth=2)
+    port = free_port()
+    to = replace(by_c_store(orthanc, port), retry_seconds=0.5)
+    settings = small_settings(to, port=orthanc.node)
+    with small_node(tmp_path, settings) as queue:
         orthanc.send(orthanc.upload(folder))
-        wait_until(lambda: queue.counts()[State.DONE])
-        assert len(orthanc.reports(study_uid(folder))) == 1
+        wait_until(lambda: any(send.error for send in queue.sends(1)))
+        assert queue.counts()[State.SENDING] == 1
+        with running_orthanc(tmp_path / "other", orthanc.node, dicom=port) as other:
+            wait_until(lambda: queue.counts()[State.DONE])
+            assert len(other.reports(study_uid(folder))) == 1
+    assert len(calls(tmp_path)) == 1
 
 
 def test_a_study_is_fetched_by_dicomweb(tmp_path: Path, orthanc: Orthanc) -> None:

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks at the queue.
 _PAUSE = 0.5
 
-#: Seconds until the second attempt, and at most; each waits twice as long as the one before.
-FIRST_DELAY, LONGEST_DELAY = 5.0, 600.0
+#: The longest wait between two attempts, in seconds.
+_LONGEST = 600.0
 
 
 @dataclass
@@ -33,7 +33,6 @@ class Sender:
         ae_title: our own title.
         folders, queue: of the node.
         sent: called with the state of every file that was tried.
-        first_delay: seconds until the second attempt.
     """
 
     destination: Destination
@@ -41,14 +40,13 @@ class Sender:
     folders: Folders
     queue: Queue
     sent: Callable[[str, SendState], None]
-    first_delay: float = FIRST_DELAY
 
     def step(self) -> float:
         """Send what is due for one study; a step of a `Loop`."""
         sends = self.queue.due(self.destination.name)
         if not sends:
             return _PAUSE
-        delay = min(LONGEST_DELAY, self.first_delay * 2 ** min(30, sends[0].attempts))
+        delay = min(_LONGEST, self.destination.retry_seconds * 2 ** min(30, sends[0].attempts))
         self.queue.attempted(sends, delay)
         for send, error in zip(sends, self._send(sends), strict=True):
             state = self.queue.answered(send, error)

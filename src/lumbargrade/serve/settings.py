@@ -96,6 +96,8 @@ class Destination:
         credentials: beginning of the names of the environment variables with a user and password,
             or a token; see `pacs.dicomweb`.
         timeout_seconds: the longest wait for an answer.
+        retry_seconds: wait before the second attempt; each further wait is twice as long, up to
+            ten minutes.
         give_up_hours: how long sending is tried.
         tls, tls_ca, tls_cert, tls_key: encryption to a node; see `pacs.store.StoreNode`.
     """
@@ -107,6 +109,7 @@ class Destination:
     url: str = ""
     credentials: str = "LUMBARGRADE_DICOMWEB"
     timeout_seconds: float = 30.0
+    retry_seconds: float = 5.0
     give_up_hours: float = 72.0
     tls: bool = False
     tls_ca: str = ""
@@ -183,6 +186,7 @@ def _faults(settings: Settings) -> list[str]:
         "studies.workers": studies.workers,
         "studies.grade_minutes": studies.grade_minutes,
         **{f"send[{i}].timeout_seconds": to.timeout_seconds for i, to in enumerate(settings.send)},
+        **{f"send[{i}].retry_seconds": to.retry_seconds for i, to in enumerate(settings.send)},
     }
     faults += [f"{key} = {n}: give more than 0" for key, n in numbers.items() if not n > 0]
     at_least = {
