@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import warnings
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -42,6 +44,9 @@ def log_as_json(stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    # warnings of libraries contain values of headers; the workers inherit the environment
+    warnings.simplefilter("ignore")
+    os.environ["PYTHONWARNINGS"] = "ignore"
     # its messages contain file names and values of headers
     logging.getLogger("pynetdicom").propagate = False
     logging.getLogger("pynetdicom").addHandler(logging.NullHandler())
