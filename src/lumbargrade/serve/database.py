@@ -30,6 +30,7 @@ CREATE TABLE studies (
     changed REAL NOT NULL,           -- when the state changed
     expected INTEGER NOT NULL,       -- instances that the study has; 0: unknown
     reason TEXT NOT NULL,            -- why it has failed
+    summary TEXT NOT NULL,           -- of the result, in a few words
     patient TEXT NOT NULL, patient_id TEXT NOT NULL, date TEXT NOT NULL, description TEXT NOT NULL
 );
 CREATE INDEX studies_by_state ON studies (state);

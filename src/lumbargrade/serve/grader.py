@@ -13,6 +13,7 @@ from lumbargrade.batch.run import open_worker
 from lumbargrade.batch.steps import Opened, StudyJob, StudyOutcome
 from lumbargrade.dicom.find import find_studies
 from lumbargrade.domain.errors import LumbargradeError
+from lumbargrade.domain.vocabulary import Grade
 from lumbargrade.launch.crew import Event, OpenWorker
 from lumbargrade.launch.dispatch import Dispatch, GivenUp, Limits
 from lumbargrade.launch.processes import ProcessCrew
@@ -142,9 +143,16 @@ class Grader:
         if isinstance(outcome, GivenUp):
             self._fail(claim, outcome.reason, seconds)
             return
-        if outcome.failed is not None:
-            self._fail(claim, outcome.failed.what, seconds)
+        if outcome.entry is None:
+            why = outcome.failed.what if outcome.failed is not None else "no result"
+            self._fail(claim, why, seconds)
             return
+        counts = outcome.entry.line.counts
+        summary = ", ".join(
+            f"{counts[key]} {key.replace('_', ' ')}"
+            for key in (Grade.SEVERE.column, Grade.MODERATE.column, "not_graded")
+            if counts[key]
+        )
         folder = self.folders.results / claim.folder
         try:
             files = {file.name: sop_instance_of(file) for file in sorted(folder.glob("*.dcm"))}
@@ -152,7 +160,7 @@ class Grader:
             self._fail(claim, str(error), seconds)
             return
         tried = {to.name: 3600 * to.give_up_hours for to in self.settings.send}
-        self._tell(claim, self.queue.graded(claim, files, tried), seconds)
+        self._tell(claim, self.queue.graded(claim, files, tried, summary), seconds)
 
     def _fail(self, claim: Claim, reason: str, seconds: float) -> None:
         self._tell(claim, self.queue.failed(claim, self._plain(reason)), seconds)

@@ -72,7 +72,8 @@ class Queue(Outbox):
                 return int(found[0]["id"])
             texts = (about.patient, about.patient_id, about.date, about.description)
             made = self.db.execute(
-                "INSERT INTO studies VALUES (NULL, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, '', ?, ?, ?, ?)",
+                "INSERT INTO studies VALUES "
+                "(NULL, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, '', '', ?, ?, ?, ?)",
                 (uid, State.RECEIVING, now, now, now, about.expected, *texts),
             )
             assert made.lastrowid is not None
@@ -89,6 +90,11 @@ class Queue(Outbox):
         """Return the SOP instance UIDs of a study."""
         found = self.rows("SELECT uid FROM instances WHERE study = ?", study)
         return {row["uid"] for row in found}
+
+    def instance_counts(self) -> dict[int, int]:
+        """Number of stored instances of each study that has any."""
+        found = self.rows("SELECT study, COUNT(*) AS n FROM instances GROUP BY study")
+        return {row["study"]: row["n"] for row in found}
 
     def size(self, study: int) -> int:
         """Return the bytes of a study's instances."""
@@ -175,7 +181,11 @@ class Queue(Outbox):
             self.to(claim.id, State.WAITING)
 
     def graded(
-        self, claim: Claim, files: Mapping[str, str], destinations: Mapping[str, float]
+        self,
+        claim: Claim,
+        files: Mapping[str, str],
+        destinations: Mapping[str, float],
+        summary: str = "",
     ) -> State:
         """End the grading of a study: send its result, or grade again if images have arrived.
 
@@ -183,6 +193,7 @@ class Queue(Outbox):
             claim: from `claim`.
             files: names of the DICOM files of the result, and their SOP instance UIDs.
             destinations: names, and for how many seconds sending is tried.
+            summary: of the result, in a few words.
 
         Returns:
             Its new state.
@@ -191,6 +202,7 @@ class Queue(Outbox):
             if self._outdated(claim):
                 return State.RECEIVING
             now = self.clock()
+            self.db.execute("UPDATE studies SET summary = ? WHERE id = ?", (summary, claim.id))
             self.db.execute(
                 "UPDATE sends SET state = ? WHERE study = ? AND state != ? AND result != ?",
                 (SendState.SUPERSEDED, claim.id, SendState.SENT, claim.result),
@@ -250,8 +262,8 @@ class Queue(Outbox):
             self.db.execute("DELETE FROM history WHERE study = ?", (number,))
             self.to(number, State.REMOVED)
             self.db.execute(
-                "UPDATE studies SET patient = '', patient_id = '', date = '', description = '' "
-                "WHERE id = ?",
+                "UPDATE studies SET summary = '', patient = '', patient_id = '', date = '', "
+                "description = '' WHERE id = ?",
                 (number,),
             )
             return True

@@ -59,6 +59,7 @@ class StudyRow:
     changed: float
     expected: int
     reason: str
+    summary: str
     patient: str
     patient_id: str
     date: str

@@ -152,6 +152,7 @@ class Site:
             faults=[f"{loop.name}: {loop.fault}" for loop in self.loops if not loop.healthy],
             title=self.settings.dicom.ae_title,
             sent=self.queue.sent(),
+            instances=self.queue.instance_counts(),
             page=self._page_of,
             State=State,
         )
