@@ -30,6 +30,7 @@ from lumbargrade.domain.vocabulary import (
     SeriesKind,
     Side,
     Target,
+    target_from_column,
 )
 from lumbargrade.grading.findings_file import read_findings
 from lumbargrade.grading.graded import GradedStudy
@@ -290,12 +291,35 @@ def nearest_axial(
 def test_layers_are_switched_with_boxes_and_keys(result: Result, reader: Reader) -> None:
     tab = reader.open(result.page)
     cell(tab, Target(Condition.CANAL, Level.L3_L4)).click()
-    for layer, key in (("outlines", "o"), ("measurements", "m"), ("lines", "l"), ("places", "d")):
+    keys = {"outlines": "o", "measurements": "m", "lines": "l", "places": "d", "heat": "h"}
+    for layer, key in keys.items():
         first = picture(tab, "axial_t2"), picture(tab, "sagittal_t2")
         tab.keyboard.press(key)
         assert (picture(tab, "axial_t2"), picture(tab, "sagittal_t2")) != first, layer
         tab.locator(f"#layer-{layer}").click()
         assert (picture(tab, "axial_t2"), picture(tab, "sagittal_t2")) == first, layer
+
+
+def test_heat_maps_are_hottest_at_the_points(result: Result) -> None:
+    page = result.page.read_text(encoding="utf-8")
+    data = json.loads(page.partition('id="study">')[2].partition("</script>")[0])
+    assert len(data["places"]) > 20
+    for column, place in data["places"].items():
+        target = target_from_column(column)
+        z = str(round(place["z"]))
+        (heat,) = (
+            h
+            for h in data["series"][place["series"]]["heat"][z]
+            if h["condition"] == target.condition and h["side"] in ("", target.side)
+        )
+        values = np.frombuffer(base64.b64decode(heat["data"]), np.uint8)
+        values = values.reshape(-1, heat["columns"])
+        x0, y0, x1, y1 = heat["box"]
+        across = int((place["x"] - x0) / (x1 - x0) * values.shape[1])
+        down = int((place["y"] - y0) / (y1 - y0) * values.shape[0])
+        near = values[max(0, down - 1) : down + 2, max(0, across - 1) : across + 2]
+        around = values[max(0, down - 4) : down + 5, max(0, across - 4) : across + 5]
+        assert near.max() == around.max() > 50, column
 
 
 def review_by_keys(tab: Any, grades: dict[Target, Grade | None]) -> None:

@@ -16,6 +16,7 @@ from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.vocabulary import Grade, Target
 
 if TYPE_CHECKING:
+    from lumbargrade.domain.heat_maps import HeatMaps
     from lumbargrade.domain.series_outlines import SeriesOutlines
 
 #: Probabilities of normal/mild, moderate and severe.
@@ -151,6 +152,8 @@ class StudyPrediction:
         engines: what ran the models; set for a whole study.
         outlines: what is outlined in each series, if the models outline; not written to the
             findings file.
+        heat_maps: where points of each condition are seen, if the models keep it; not written to
+            the findings file.
 
     Raises:
         ValueError: if a target is in both ``findings`` and ``absent``, or a reason is empty.
@@ -166,6 +169,7 @@ class StudyPrediction:
     numbering: Numbering | None = None
     engines: tuple[EngineUse, ...] = ()
     outlines: tuple[SeriesOutlines, ...] = field(default=(), compare=False, repr=False)
+    heat_maps: tuple[HeatMaps, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for target, reason in self.absent.items():

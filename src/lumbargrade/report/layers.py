@@ -5,6 +5,7 @@ Coordinates are pixels of the upright slices (`report.embedded.Shown`).
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.geometry import FloatArray, apply_homography
+from lumbargrade.domain.heat_maps import HeatMaps
 from lumbargrade.domain.measurement import Measurement, Quality
 from lumbargrade.domain.outlines import Structure
 from lumbargrade.domain.series_outlines import SeriesOutlines
@@ -28,6 +30,9 @@ _PARTS = 4
 _FINER = 3
 #: Outlines of fewer grid pixels are noise; corners nearer than this to the outline are left out.
 _LEAST_AREA, _TOLERANCE = 6.0, 0.2
+
+#: Smallest height of a heat map that is drawn, times 255.
+_WARM = 13
 
 Flat = list[int]
 
@@ -76,6 +81,40 @@ def _traced(share: NDArray[np.uint8]) -> Iterable[FloatArray]:
             corners = cv2.approxPolyDP(contour, _TOLERANCE * _FINER, closed=True)[:, 0]
             # pixel centres are integers on both grids
             yield (corners + 0.5) / _FINER - 0.5 + [left, top]
+
+
+def heat_of(shown: Shown, found: Iterable[HeatMaps]) -> dict[int, list[dict[str, Any]]]:
+    """Return the heat maps of each upright slice, cut to where they are warm.
+
+    A map is ``columns`` wide, ``data`` has its rows in base64; ``box`` are its left, top, right and
+    bottom edges in pixels of the upright slice.
+    """
+    drawn: dict[int, list[dict[str, Any]]] = {}
+    for heat in found:
+        if heat.series_id != shown.stored.series_id:
+            continue
+        for k, z in enumerate(heat.zs.tolist()):
+            back = np.linalg.inv(shown.upright.to_stored(shown.stored, z)) @ heat.to_native[k]
+            for (condition, side), one in zip(heat.shows, heat.maps[k], strict=True):
+                warm = one >= _WARM
+                if not warm.any():
+                    continue
+                rows, columns = np.flatnonzero(warm.any(axis=1)), np.flatnonzero(warm.any(axis=0))
+                part = one[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+                corners = [
+                    (columns[0] - 0.5, rows[0] - 0.5),
+                    (columns[-1] + 0.5, rows[-1] + 0.5),
+                ]
+                drawn.setdefault(shown.place(z), []).append(
+                    {
+                        "condition": condition,
+                        "side": side or "",
+                        "columns": part.shape[1],
+                        "box": np.round(apply_homography(back, corners), 2).ravel().tolist(),
+                        "data": b64encode(part.tobytes()).decode(),
+                    }
+                )
+    return drawn
 
 
 def measurements_of(

@@ -31,7 +31,7 @@ from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.grading.review_file import FORMAT as REVIEW_FORMAT
 from lumbargrade.grading.review_file import Review
 from lumbargrade.report.embedded import MOST_BYTES, Embedded, Shown, embed
-from lumbargrade.report.layers import findings_of, measurements_of, outlines_of, places_of
+from lumbargrade.report.layers import findings_of, heat_of, measurements_of, outlines_of, places_of
 from lumbargrade.report.page import Section, environment
 from lumbargrade.report.text import counted, grouped
 from lumbargrade.report.wording import ORDER, Wording, measured_texts
@@ -105,7 +105,7 @@ def write_report(
             warnings=_warnings(graded.prediction),
             notes=[*_notes(graded.prediction), *_image_notes(embedded, left_out)],
             has_outlines=any(s["outlines"] for s in data["series"]),
-            has_heat=False,
+            has_heat=any(s["heat"] for s in data["series"]),
             folder=path.parent.name,
             sections=sections,
             data=json_block(data),
@@ -193,6 +193,7 @@ def _data(
                 "images": f"images-{i}",
                 "slices": _slices(one),
                 "outlines": outlines_of(one, prediction.outlines),
+                "heat": heat_of(one, prediction.heat_maps),
                 "measurements": measurements_of(one, prediction.measurements),
             }
             for i, one in enumerate(series)

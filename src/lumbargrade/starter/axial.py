@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.heat_maps import HeatMaps
 from lumbargrade.domain.outlines import AXIAL_STRUCTURES, SEGMENT_OF, Structure
 from lumbargrade.domain.point import Point, Xyz
 from lumbargrade.domain.series_outlines import SeriesOutlines
@@ -24,7 +25,7 @@ from lumbargrade.domain.views import spine_directions
 from lumbargrade.domain.vocabulary import Condition, Level, SeriesKind, Side, Target
 from lumbargrade.domain.volume import Volume
 from lumbargrade.starter.bodies import Landmarks
-from lumbargrade.starter.grid import AxialCrop, Images, fine, summit
+from lumbargrade.starter.grid import AxialCrop, Images, fine, fine_matrix, summit
 from lumbargrade.starter.outlined import Outlined, moments_of, plane_of, region_at
 
 #: Slices up to this far from the back edge of the disc are looked at, mm.
@@ -71,6 +72,7 @@ class AxialLevel:
         level: the level.
         crop: the part of the slice that the network saw.
         outlined: the same with its structures.
+        heat: maps of the left and right recess times 255, uint8 (2, H / 2, W / 2).
         canal: the level's canal point, LPS mm.
         normal: direction of the spine at the level, towards the head (3,).
         recesses: the points that were found.
@@ -83,6 +85,7 @@ class AxialLevel:
     level: Level
     crop: AxialCrop
     outlined: Outlined
+    heat: NDArray[np.uint8]
     canal: Xyz
     normal: FloatArray
     recesses: Mapping[Side, Point]
@@ -124,6 +127,22 @@ class AxialReading:
                 np.stack([one.crop.to_native for one in levels]),
             )
             for series_id, levels in seen.items()
+        ]
+
+    def heat_maps(self) -> list[HeatMaps]:
+        """Where the recesses are seen in the slices of the levels, for use outside the starter."""
+        shows = tuple((Condition.SUBARTICULAR, side) for side in Side)
+        to_grid = fine_matrix(_STRIDE)
+        return [
+            HeatMaps(
+                one.outlined.series_id,
+                shows,
+                np.array([one.crop.z]),
+                one.heat[None],
+                (one.crop.to_native @ to_grid)[None],
+            )
+            for level in self.levels.values()
+            for one in level
         ]
 
     def points(self) -> tuple[dict[Target, Point], dict[Target, str]]:
@@ -239,6 +258,7 @@ def _read_level(
         level,
         crops[best],
         seen[best],
+        np.rint(heat * 255).astype(np.uint8),
         _xyz(guide.canal),
         guide.normal,
         recesses,

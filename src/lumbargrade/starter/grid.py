@@ -108,6 +108,11 @@ def coarse(fine: ArrayLike, stride: int) -> FloatArray:
     return np.asarray((np.asarray(fine, float) + 0.5) / stride - 0.5)
 
 
+def fine_matrix(stride: int) -> FloatArray:
+    """Return `fine` as a 3 x 3 map."""
+    return _scaling((stride, stride), (stride / 2 - 0.5, stride / 2 - 0.5))
+
+
 def summit(heat: NDArray[np.floating[Any]], at: int) -> float:
     """Return how far the summit lies from a highest value: a parabola through the logarithms.
 

@@ -127,6 +127,10 @@ class Starter:
                 *(series.outlines for series in sagittal.series),
                 *(outlines for reading in axial for outlines in reading.outlines()),
             ),
+            (
+                *(series.heat_maps for series in sagittal.series),
+                *(maps for reading in axial for maps in reading.heat_maps()),
+            ),
         )
 
     def _engines(self) -> tuple[EngineUse, ...]:

@@ -19,6 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import expit, log_softmax, softmax
 
 from lumbargrade.domain.geometry import FloatArray
+from lumbargrade.domain.heat_maps import HeatMaps
 from lumbargrade.domain.outlines import (
     SAGITTAL_MM,
     SAGITTAL_STRUCTURES,
@@ -46,6 +47,7 @@ from lumbargrade.starter.grid import (
     SagittalGrid,
     coarse,
     fine,
+    fine_matrix,
     neighbours,
     summit,
 )
@@ -106,6 +108,7 @@ class SagittalSeries:
     Attributes:
         grid: the series on the grid; it has the volume and the maps to native voxels.
         structures: probabilities times 255, uint8 (D, 6, H, W), one per `SAGITTAL_STRUCTURES`.
+        heat: maps of canal and foraminal marks times 255, uint8 (D, 2, H/2, W/2).
         discs: centre of each disc that has a name, without those above T11/T12 or below S1/S2.
         canals: middle of the sac beside the disc.
         foramina: centre of each foramen.
@@ -114,6 +117,7 @@ class SagittalSeries:
 
     grid: SagittalGrid
     structures: NDArray[np.uint8]
+    heat: NDArray[np.uint8]
     discs: Mapping[Segment, Xyz] = field(default_factory=dict)
     canals: Mapping[Level, Xyz] = field(default_factory=dict)
     foramina: Mapping[tuple[Level, Side], Xyz] = field(default_factory=dict)
@@ -126,6 +130,14 @@ class SagittalSeries:
         return SeriesOutlines(
             self.series_id, SAGITTAL_STRUCTURES, maps.zs, self.structures, maps.matrices
         )
+
+    @property
+    def heat_maps(self) -> HeatMaps:
+        """Where canal and foraminal points are seen, for use outside the starter."""
+        maps = self.grid.maps
+        to_native = maps.matrices @ fine_matrix(MARK_STRIDE)
+        shows = ((Condition.CANAL, None), (Condition.FORAMINAL, None))
+        return HeatMaps(self.series_id, shows, maps.zs, self.heat, to_native)
 
     @property
     def series_id(self) -> str:
@@ -248,12 +260,14 @@ class _Seen:
         grid: the series.
         structures: uint8 (D, 6, H, W), probabilities times 255.
         segments: log-probabilities (D, 11, H/4, W/4).
+        heat: as in `SagittalSeries`.
         places: peaks of each mark.
     """
 
     grid: SagittalGrid
     structures: NDArray[np.uint8]
     segments: NDArray[np.float32]
+    heat: NDArray[np.uint8]
     places: Mapping[Mark, list[_Place]]
 
     @property
@@ -273,7 +287,8 @@ class _Seen:
             marks.append(expit(out["marks"]))
         heat = np.concatenate(marks)
         places = {mark: _places(grid, heat[:, mark], ACROSS[mark]) for mark in Mark}
-        return cls(grid, np.concatenate(structures), np.concatenate(segments), places)
+        shown = np.rint(heat[:, [Mark.CANAL, Mark.FORAMEN]] * 255).astype(np.uint8)
+        return cls(grid, np.concatenate(structures), np.concatenate(segments), shown, places)
 
     def candidate(self, disc: _Place) -> Candidate:
         """Return a disc with the segment seen around it and the sacrum below it."""
@@ -424,7 +439,7 @@ def _named(one: _Seen, joined: Sequence[_Joined], numbering: DiscNumbering) -> S
     ]
     rows.sort(key=lambda row: row[0])
     if not rows:
-        return SagittalSeries(one.grid, one.structures)
+        return SagittalSeries(one.grid, one.structures, one.heat)
     positions = [p for p, _ in rows]
     centres = np.array([lps for _, lps in rows])
     frames = _frames(centres)
@@ -447,6 +462,7 @@ def _named(one: _Seen, joined: Sequence[_Joined], numbering: DiscNumbering) -> S
     return SagittalSeries(
         grid=one.grid,
         structures=one.structures,
+        heat=one.heat,
         discs={
             segment_at(p): _xyz(lps) for p, lps in rows if Segment.T11_T12 <= p <= Segment.S1_S2
         },

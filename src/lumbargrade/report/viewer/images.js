@@ -39,6 +39,21 @@ class Images {
   }
 }
 
+/** A canvas with a heat map: dark red to yellow, clear where it is cold. */
+function heatCanvas({ columns, data }) {
+  const values = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const canvas = document.createElement("canvas");
+  Object.assign(canvas, { width: columns, height: values.length / columns });
+  const context = canvas.getContext("2d");
+  const shown = context.createImageData(canvas.width, canvas.height);
+  values.forEach((value, i) => {
+    const share = value / 255;
+    shown.data.set([255, 255 * share, 40 * share, 200 * Math.min(1, 1.5 * share)], 4 * i);
+  });
+  context.putImageData(shown, 0, 0);
+  return canvas;
+}
+
 /** Table of 256 shown values of a window with a centre and a width. */
 function windowTable(centre, width) {
   const table = new Uint8Array(256);

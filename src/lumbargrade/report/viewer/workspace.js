@@ -171,6 +171,19 @@ class Workspace {
     context.drawImage(pane.shown, x0, y0, x1 - x0, y1 - y0);
   }
 
+  /** Heat maps of the selected finding's condition, or of all conditions if none is selected. */
+  paintHeat(context, pane) {
+    const wanted = this.selected?.column;
+    for (const heat of pane.current.heat[pane.z] ?? []) {
+      if (wanted && heat.condition !== wanted.condition) continue;
+      if (wanted && heat.side && heat.side !== wanted.side) continue;
+      heat.canvas ??= heatCanvas(heat);
+      const [x0, y0] = pane.at(heat.box[0], heat.box[1]);
+      const [x1, y1] = pane.at(heat.box[2], heat.box[3]);
+      context.drawImage(heat.canvas, x0, y0, x1 - x0, y1 - y0);
+    }
+  }
+
   paintMeasurements(drawing, pane) {
     const { selected } = this;
     const axial = pane.kind.startsWith("axial");
@@ -202,7 +215,8 @@ class Workspace {
       const name = sagittal ? levelLabel(place.disc, this.review.shift) : place.column.side.slice(0, 1).toUpperCase();
       const words = `${name} ${SYMBOLS[grade] ?? "–"}`;
       const left = place.column.side === "right" && !sagittal;
-      drawing.text(words, cx + (left ? -14 : 14) * unit, cy, colour, left ? "right" : "left", chosen ? 13 : 11);
+      const aside = (chosen ? 24 : 14) * unit;
+      drawing.text(words, cx + (left ? -aside : aside), cy, colour, left ? "right" : "left", chosen ? 13 : 11);
     }
   }
 
