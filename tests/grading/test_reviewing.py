@@ -27,13 +27,11 @@ from lumbargrade.domain.vocabulary import (
 from lumbargrade.grading.findings_file import read_findings, write_findings
 from lumbargrade.grading.findings_tables import write_findings_csv
 from lumbargrade.grading.graded import GradedStudy, ImageLine, SeriesLine
-from lumbargrade.grading.review_file import FORMAT, Review, ReviewedFinding, Status
 from lumbargrade.grading.reviewing import reviewed, shifted
+from made_reviews import TIME, review_of
 
 SOURCE = (ModelSource("starter/sagittal", -1),)
 UID = "1.2.3.9"
-TIME = "2026-03-01T09:30:00Z"
-READER = "A. Reader"
 CANAL = {level: Target(Condition.CANAL, level) for level in Level}
 
 
@@ -62,24 +60,6 @@ def graded() -> GradedStudy:
     return GradedStudy(prediction, series, False, "abc", "phantoms", time=TIME)
 
 
-def review_of(result: GradedStudy, shift: int = 0, **after: Grade | None) -> Review:
-    """A review that overrules the named findings and leaves the others unreviewed."""
-    prediction = shifted(result.prediction, shift) if shift else result.prediction
-    moved = replace(result, prediction=prediction)
-    lines = []
-    for target in FINDINGS:
-        grade = moved.grade(target)
-        before = None if grade is None else grade.column
-        if target.column in after:
-            new = after[target.column]
-            column = None if new is None else new.column
-            line = (Status.OVERRULED, before, column, READER, TIME, "motion")
-        else:
-            line = (Status.UNREVIEWED, before, before, "", "", "")
-        lines.append(ReviewedFinding(target.column, *line))
-    return Review(FORMAT, "0.2.0", "1.2.3", "abc", READER, TIME, shift, "", tuple(lines), ())
-
-
 def test_overruled_findings_have_the_grade_of_the_reader_in_every_file(tmp_path: Path) -> None:
     result = graded()
     higher, rejected, added = (
@@ -88,7 +68,7 @@ def test_overruled_findings_have_the_grade_of_the_reader_in_every_file(tmp_path:
         "left_subarticular_stenosis_l4_l5",
     )
     after = {higher: Grade.SEVERE, rejected: None, added: Grade.MODERATE}
-    made = reviewed(result, review_of(result, **after))
+    made = reviewed(result, review_of(result, after))
     path = tmp_path / "findings.json"
     write_findings(path, made)
     require_valid(path, "findings")

@@ -44,6 +44,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "serve",
         "be a DICOM node: grade the studies that a PACS sends, and send the results back",
     ),
+    "review": ("review", "write the results of a study again with a reader's decisions"),
+    "schema": ("schema", "print the JSON Schema of findings.json or of a review"),
     "selftest": ("selftest", "mirror a study and store it in other ways; do the findings stay?"),
     "evaluate": ("evaluate", "measure results against the reference grades of your own cohort"),
     "recalibrate": (

@@ -30,11 +30,6 @@ def reviewed(graded: GradedStudy, review: Review) -> GradedStudy:
         BadInput: if the review is of another result, or this result has a review already.
     """
     _require_same(graded, review)
-    if graded.review is not None:
-        raise BadInput(
-            f"the result of study {review.study_id} has a review of {graded.review.reader} already;"
-            " apply the review to the result as it was graded"
-        )
     prediction = graded.prediction
     if review.shift:
         prediction = shifted(prediction, review.shift)
@@ -65,6 +60,11 @@ def _require_same(graded: GradedStudy, review: Review) -> None:
     study = graded.prediction.study_id
     if review.study_id != study:
         raise BadInput(f"the review is of study {review.study_id}, not of study {study}")
+    if graded.review is not None:
+        raise BadInput(
+            f"the result of study {study} has a review of {graded.review.reader} already; apply "
+            "the review to the result as it was graded"
+        )
     if review.fingerprint != graded.fingerprint:
         raise BadInput(
             f"the review is of another result of study {study}: its fingerprint is "

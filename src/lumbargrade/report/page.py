@@ -91,11 +91,13 @@ class FindingsTable:
         findings: by target.
         truth: reference grades, shown below the predicted ones.
         absent: why other targets are not graded; a numbered list of reasons follows the table.
+        by_reader: the reader's grades of absent targets.
     """
 
     findings: Mapping[Target, Finding]
     truth: Mapping[Target, Grade] = field(default_factory=dict)
     absent: Mapping[Target, str] = field(default_factory=dict)
+    by_reader: Mapping[Target, Grade] = field(default_factory=dict)
     kind: ClassVar[str] = "findings"
     levels: ClassVar[list[str]] = [level.label for level in Level]
 
@@ -130,7 +132,10 @@ class FindingsTable:
             if target not in self.absent:
                 return None
             reason = self.absent[target]
-            return {"absent": list(self._by_reason).index(reason) + 1, "all": reason, **true}
+            read = self.by_reader.get(target)
+            number = list(self._by_reason).index(reason) + 1
+            label = "" if read is None else read.label
+            return {"absent": number, "all": reason, "by_reader": label, **true}
         known = [_shares(finding.probabilities)]
         if finding.calibrated is not None:
             known = [f"calibrated: {_shares(finding.calibrated)}", f"by the models: {known[0]}"]
@@ -142,7 +147,8 @@ class FindingsTable:
             "second_class": opinion.grade.column if opinion is not None else "",
             "grade": finding.grade.column,
             "label": finding.grade.label,
-            "percent": f"{100 * finding.shown[finding.grade]:.0f}",
+            "percent": f"{100 * finding.shown[finding.model_grade]:.0f}",
+            "model": "" if finding.by_reader is None else finding.model_grade.label,
             "all": "; ".join(known),
             "bars": [max(1, round(70 * p)) for p in finding.shown],
             "absent": 0,

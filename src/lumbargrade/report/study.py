@@ -16,6 +16,7 @@ from lumbargrade.files.timing import stage
 from lumbargrade.grading.findings_file import write_findings
 from lumbargrade.grading.findings_tables import write_findings_csv, write_measurements_csv
 from lumbargrade.grading.graded import GradedStudy, SeriesLine
+from lumbargrade.grading.review_file import Status
 from lumbargrade.report.drawing import Mark, draw_series, finding_marks, save_image
 from lumbargrade.report.measured import (
     MEASURED,
@@ -139,12 +140,14 @@ def sections_of(graded: GradedStudy) -> list[Section]:
     """The tables of a study below its report."""
     prediction = graded.prediction
     findings = _graded(prediction)
-    table = FindingsTable(prediction.findings, absent=prediction.absent)
+    read = {t: grade for t in prediction.absent if (grade := graded.grade(t)) is not None}
+    table = FindingsTable(prediction.findings, absent=prediction.absent, by_reader=read)
     sections = [
         Section(
             "About the model", [*([Text(graded.about)] if graded.about else []), *_origin(graded)]
         ),
         Section("All findings as a table", [table, Text(meaning(graded))]),
+        *_review(graded),
         *_numbering(prediction),
         *_measured(graded),
         Section("Points", [_points(findings)]),
@@ -153,6 +156,27 @@ def sections_of(graded: GradedStudy) -> list[Section]:
     if prediction.problems:
         sections.insert(1, Section("Problems of the images", [_problems(prediction)]))
     return sections
+
+
+def _review(graded: GradedStudy) -> list[Section]:
+    """What the reader decided, a line per finding."""
+    if (review := graded.review) is None:
+        return []
+    rows: list[list[object]] = [
+        [
+            *(plain_name(t.sided_condition), t.level.label, line.status),
+            *("not graded" if g is None else g.label for g in (line.before, line.after)),
+            *(line.reader, line.time[:16].replace("T", " "), line.comment),
+        ]
+        for t in TABLE_ORDER
+        if (line := review.by_target[t]).status is not Status.UNREVIEWED
+    ]
+    said = f"Reviewed by {review.reader}, {review.time[:16].replace('T', ' ')}: "
+    said += f"{len(rows)} of {len(review.findings)} findings."
+    if review.shift:
+        said += f" The names of the levels were moved by {review.shift:+d}."
+    header = ("finding", "level", "status", "before", "after", "reader", "time", "comment")
+    return [Section("Review", [Text(said), *([Table(header, rows)] if rows else [])])]
 
 
 def _numbering(prediction: StudyPrediction) -> list[Section]:
@@ -266,13 +290,15 @@ def _files(graded: GradedStudy) -> list[list[object]]:
         for line in graded.series
         for what, path in line.pictures.items()
     ]
-    return [
+    found: list[list[object]] = [
         [Link(FINDINGS_FILE, FINDINGS_FILE), "all findings with points, models and problems"],
         [Link(TABLE_FILE, TABLE_FILE), "the findings as a table"],
         *measured,
         *pictures,
-        [Link("all studies", f"../{PAGE_FILE}"), "page of all studies of this run"],
     ]
+    if graded.review is None:
+        found.append([Link("all studies", f"../{PAGE_FILE}"), "page of all studies of this run"])
+    return found
 
 
 def grade_counts(prediction: StudyPrediction) -> dict[str, int]:
