@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lumbargrade.dicom.study import Study
-from lumbargrade.dicom_results.origin import Origin, origin_of
+from lumbargrade.dicom_results.origin import Origin, origin_of, origin_of_report
+from lumbargrade.dicom_results.read_report import read_report
 from lumbargrade.dicom_results.structured_report import REPORT_FILE, write_report
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.files.timing import stage
@@ -33,3 +34,22 @@ def write_objects(folder: Path, graded: GradedStudy, origin: Origin) -> None:
     """
     with stage("write the DICOM results"):
         write_report(folder / REPORT_FILE, graded, origin)
+
+
+def rewrite_objects(folder: Path, graded: GradedStudy, earlier: Path) -> None:
+    """Write the objects of a result again, for example after a review, without the images.
+
+    The new report names the earlier one as its predecessor.
+
+    Args:
+        folder: gets ``sr.dcm``.
+        graded: the result now.
+        earlier: the report of the result before.
+
+    Raises:
+        BadDicom: if the earlier report cannot be read, or is not of this study.
+        OSError: if the objects cannot be written.
+    """
+    report = read_report(earlier)
+    origin = origin_of_report(report.dataset, graded)
+    write_report(folder / REPORT_FILE, graded, origin, previous=report.dataset)
