@@ -156,6 +156,7 @@ UNIT: Mapping[str, Code] = MappingProxyType(
 )
 
 # outlines
+NEURAL_NETWORK = Code("123110", "DCM", "Artificial Intelligence")
 ANATOMY = Code("91723000", "SCT", "Anatomical Structure")
 STRUCTURE_OF: Mapping[Structure, Code] = MappingProxyType(
     {
