@@ -70,7 +70,8 @@ class Options(ModelOptions, ReadingOptions):
     pictures: bool = True
     """draw pictures and put the images into report.html; without them, it has only tables"""
     dicom: bool = True
-    """write a DICOM structured report (sr.dcm) for viewers and archives"""
+    """write a DICOM structured report (sr.dcm) and the outlines (seg-1.dcm ...) for viewers and
+    archives"""
     wording: PlaceOption | None = None
     """TOML file with the words of the draft report (docs/report.md)"""
     profile: bool = False

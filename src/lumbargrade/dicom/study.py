@@ -155,11 +155,13 @@ def _decision(choice: SeriesChoice, read: Sequence[tuple[Volume, SeriesChoice]])
 
 def _heads(found: Scan, volumes: Iterable[Volume]) -> dict[str, Dataset]:
     """The header of the first image of each volume, by series id."""
-    files = {(h.path.name, h.sop_uid): h.path for s in found.series for h in s.headers}
+    # UIDs of images may be those of other series too
+    files = {(s.series_id, h.path.name, h.sop_uid): h.path for s in found.series for h in s.headers}
     heads: dict[str, Dataset] = {}
     for volume in volumes:
-        first = volume.slices[0]
-        head = read_head(files[first.file, first.sop_instance_uid])
+        first = (volume.slices[0].file, volume.slices[0].sop_instance_uid)
+        whole, _, _ = volume.series_id.rpartition("#")  # of a series that was split
+        head = read_head(files.get((volume.series_id, *first)) or files[(whole, *first)])
         if head is not None:
             heads[volume.series_id] = head
     return heads

@@ -18,7 +18,7 @@ from lumbargrade.dicom_results.origin import MAKER, ImageReference, Origin, plai
 from lumbargrade.domain.findings import Finding
 from lumbargrade.domain.measurement import Measurement, Quality
 from lumbargrade.domain.point import Point
-from lumbargrade.domain.vocabulary import TABLE_ORDER, Grade, Target, plain_name
+from lumbargrade.domain.vocabulary import TABLE_ORDER, Condition, Grade, Target
 from lumbargrade.grading.findings_file import NOTICE
 from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.grading.review_file import Status
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from highdicom.sr import Measurement as Number
     from pydicom.dataset import Dataset
     from pydicom.sr.coding import Code
+
+#: Words for the mark of a finding, which must be short.
+_SHORT = {
+    Condition.CANAL: "canal",
+    Condition.FORAMINAL: "foramen",
+    Condition.SUBARTICULAR: "subarticular",
+}
 
 #: Viewers built on Cornerstone3D make marks of groups whose tracking identifier begins like this.
 #: What follows is for readers.
@@ -270,13 +277,13 @@ def _measurements(
 def _label(finding: Finding) -> str:
     """What viewers write beside the point."""
     target, grade = finding.target, finding.grade
-    what = plain_name(target.sided_condition)
-    text = f"{target.level.label} {what}: {grade.label.lower()}"
+    words = [target.level.label, *([target.side] if target.side else []), _SHORT[target.condition]]
+    text = f"{' '.join(words)}: {grade.label.lower()}"
     if finding.by_reader is not None:
-        return f"{text} (by the reader; models: {finding.model_grade.label.lower()})"
-    text += f" ({finding.shown[grade]:.0%})"
+        return f"{text} (reader; models: {finding.model_grade.label.lower()})"
+    text += f" {finding.shown[grade]:.0%}"
     if finding.opinion is not None and finding.disputed:
-        text += f"; by measurement {finding.opinion.grade.label.lower()}"
+        text += f" (measured: {finding.opinion.grade.label.lower()})"
     return text
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from lumbargrade.dicom.header import Header, if_usable
 from lumbargrade.dicom.study import Study
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 #: Number of the first series of our segmentations, far from those of scanners.
 SERIES_NUMBER = 9110
-_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 #: Colours in which viewers show the structures, red, green and blue.
 _COLOURS = {
@@ -90,17 +89,9 @@ def make_segmentation(
         numbered[labels == structure] = index
     images = [origin.images[volume.series_id, s.instance_number] for s in slices]
     thickness = _thickness(head, slices)
-    first = _image(images[0], slices[0], volume, origin)
-    if images[0].frame:
-        # a multi-frame object is one source, whose frames highdicom finds by their positions
-        for keyword in ("NumberOfFrames", *_GROUPS):
-            first[keyword] = head[keyword]
-        sources = [first]
-    else:
-        sources = [_image(*pair, volume, origin) for pair in zip(images, slices, strict=True)]
+    sources = [_image(*pair, volume, origin) for pair in zip(images, slices, strict=True)]
     for source in sources:
         source.SliceThickness = thickness
-    plane = slices[0].plane
     made = Segmentation(
         source_images=sources,
         pixel_array=numbered,
@@ -117,12 +108,43 @@ def make_segmentation(
         content_description="outlines of spinal structures",
         series_description=f"lumbargrade outlines, {volume.kind}",
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        pixel_measures=hd.PixelMeasuresSequence(plane.spacing, slice_thickness=thickness),
-        plane_orientation=hd.PlaneOrientationSequence("PATIENT", (*plane.row, *plane.column)),
-        plane_positions=[hd.PlanePositionSequence("PATIENT", s.plane.position) for s in slices],
     )
+    if images[0].frame:
+        _refer_to_frames(made, images)
     origin.put_patient(made)
     return made
+
+
+def _stand_in(image: ImageReference) -> tuple[str, str]:
+    """SOPClassUID and SOPInstanceUID of an image; of a frame, those of an image in its place.
+
+    highdicom refers to all frames of an object only, in one orientation.
+    """
+    if not image.frame:
+        return image.sop_class, image.sop_instance
+    return MRImageStorage, f"2.25.{image.frame}"
+
+
+def _refer_to_frames(made: Segmentation, images: Sequence[ImageReference]) -> None:
+    """Replace references to stand-ins by references to frames of their object."""
+    frames = {_stand_in(image)[1]: image for image in images}
+
+    def correct(item: Dataset) -> None:
+        image = frames.get(str(item.ReferencedSOPInstanceUID))
+        if image is not None:  # groups share items
+            item.ReferencedSOPClassUID = image.sop_class
+            item.ReferencedSOPInstanceUID = image.sop_instance
+            item.ReferencedFrameNumber = image.frame
+
+    for group in made.PerFrameFunctionalGroupsSequence:
+        correct(group.DerivationImageSequence[0].SourceImageSequence[0])
+    for item in made.SourceImageSequence:
+        correct(item)
+    series = made.ReferencedSeriesSequence[0]
+    whole = series.ReferencedInstanceSequence[0]
+    whole.ReferencedSOPClassUID = images[0].sop_class
+    whole.ReferencedSOPInstanceUID = images[0].sop_instance
+    series.ReferencedInstanceSequence = [whole]
 
 
 def _thickness(head: Dataset, slices: Sequence[VolumeSlice]) -> float:
@@ -184,7 +206,7 @@ def _segments(
 def _image(image: ImageReference, one: VolumeSlice, volume: Volume, origin: Origin) -> Dataset:
     """The header of an image as far as a segmentation needs it."""
     header = Dataset()
-    header.SOPClassUID, header.SOPInstanceUID = image.sop_class, image.sop_instance
+    header.SOPClassUID, header.SOPInstanceUID = _stand_in(image)
     header.StudyInstanceUID, header.SeriesInstanceUID = origin.study_uid, image.series_uid
     header.Modality = "MR"
     header.InstanceNumber = one.instance_number

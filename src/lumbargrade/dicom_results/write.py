@@ -7,6 +7,7 @@ from pathlib import Path
 from lumbargrade.dicom.study import Study
 from lumbargrade.dicom_results.origin import Origin, origin_of, origin_of_report
 from lumbargrade.dicom_results.read_report import read_report
+from lumbargrade.dicom_results.segmentation import write_segmentations
 from lumbargrade.dicom_results.structured_report import REPORT_FILE, write_report
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.files.timing import stage
@@ -21,11 +22,12 @@ def origin_or_note(study: Study) -> tuple[Origin | None, tuple[Problem, ...]]:
         return None, (Problem(f"no DICOM results: {error}", study.study_id, fatal=False),)
 
 
-def write_objects(folder: Path, graded: GradedStudy, origin: Origin) -> None:
+def write_objects(folder: Path, study: Study, graded: GradedStudy, origin: Origin) -> None:
     """Write the objects of a study.
 
     Args:
-        folder: gets ``sr.dcm``.
+        folder: gets ``sr.dcm``, and ``seg-1.dcm`` and so on if the models outline.
+        study: its series.
         graded: the result.
         origin: what the objects refer to.
 
@@ -34,6 +36,7 @@ def write_objects(folder: Path, graded: GradedStudy, origin: Origin) -> None:
     """
     with stage("write the DICOM results"):
         write_report(folder / REPORT_FILE, graded, origin)
+        write_segmentations(folder, study, graded, origin)
 
 
 def rewrite_objects(folder: Path, graded: GradedStudy, earlier: Path) -> None:

@@ -90,7 +90,7 @@ def write_study(
             folder / REPORT_FILE, study, graded, sections_of(graded), words, images=pictures
         )
     if origin is not None:
-        write_objects(folder, graded, origin)
+        write_objects(folder, study, graded, origin)
     with stage("write the results"):
         write_findings(folder / FINDINGS_FILE, graded)
     return graded
