@@ -8,7 +8,7 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -374,8 +374,8 @@ def test_a_review_is_exported_kept_and_loaded_again(
     tab.keyboard.press(KEYS[worse])
     tab.locator("#comment").fill("no <b>CSF</b> left")
     tab.locator("#comment").press("Tab")
-    tab.locator("#text-2").fill("L3/L4 in my words")
-    tab.locator("#summary").fill("two lines\nof summary")
+    tab.locator("#text-2").fill("L3/L4\u00a0in my words")
+    tab.locator("#summary").fill("two lines\nof\u200b summary")
     review = exported(tab, tmp_path)
     assert review.reader == "A. Reader"
     assert (review.study_id, review.fingerprint) == (
@@ -393,7 +393,7 @@ def test_a_review_is_exported_kept_and_loaded_again(
 
     again = reader.load(tab.context, result.page)
     assert "overruled" in cell(again, two).get_attribute("class")
-    assert again.locator("#text-2").input_value() == "L3/L4 in my words"
+    assert again.locator("#text-2").input_value() == "L3/L4\u00a0in my words"
     assert "1 accepted, 1 overruled, 23 open" in again.locator("#progress").inner_text()
 
     fresh = reader.open(result.page)
@@ -405,6 +405,40 @@ def test_a_review_is_exported_kept_and_loaded_again(
     told.write_text(with_review(result.page.read_text(encoding="utf-8"), review), encoding="utf-8")
     other = reader.open(told)
     assert "changed by the reader" in cell(other, two).get_attribute("aria-label")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"study_id": "other"}, "it belongs to another study"),
+        ({"fingerprint": "other"}, "it belongs to another result"),
+        ({"format": 99}, "not a review of this version"),
+        ({"findings": [{"finding": "x", "status": "accepted"}]}, "was not loaded"),
+        (None, "was not loaded"),
+    ],
+)
+def test_a_foreign_or_damaged_review_is_refused(
+    result: Result, reader: Reader, tmp_path: Path, change: dict[str, Any] | None, said: str
+) -> None:
+    tab = reader.open(result.page)
+    tab.locator("#reader").fill("A. Reader")
+    cell(tab, ORDER[0]).click()
+    tab.keyboard.press("a")
+    content = asdict(exported(tab, tmp_path))
+    path = tmp_path / "changed.json"
+    path.write_text("{" if change is None else json.dumps({**content, **change}))
+    tab.locator("#load-review").set_input_files(path)
+    playwright.expect(tab.locator("#said")).to_contain_text(said)
+    assert "1 accepted" in tab.locator("#progress").inner_text()
+
+
+def test_what_a_browser_kept_and_cannot_be_read_is_ignored(result: Result, reader: Reader) -> None:
+    tab = reader.open(result.page)
+    cell(tab, ORDER[0]).click()
+    tab.keyboard.press("a")
+    tab.evaluate("Object.keys(localStorage).forEach((k) => localStorage.setItem(k, '{'))")
+    again = reader.load(tab.context, result.page)
+    assert "0 accepted" in again.locator("#progress").inner_text()
 
 
 def test_a_shift_renames_the_discs_on_the_page_and_in_the_review(

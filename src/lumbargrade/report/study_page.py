@@ -22,6 +22,7 @@ from markupsafe import Markup
 from lumbargrade.dicom.study import Study
 from lumbargrade.domain.errors import BadInput
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.numbering import Numbering
 from lumbargrade.domain.views import find_spaces
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind
 from lumbargrade.files.structures import structured
@@ -238,11 +239,18 @@ def _head(study: Study, graded: GradedStudy) -> _Head:
         date=_study_date(study),
         model=_model(graded),
         graded=": ".join([total, *([", ".join(said)] if said else [])]),
-        numbering="" if numbering is None else f"{numbering.confidence:.0%} sure",
+        numbering="" if numbering is None else _numbering(numbering),
         numbering_warns=numbering is not None and not numbering.certain,
         images=", ".join(images),
         scope=_SCOPE,
     )
+
+
+def _numbering(numbering: Numbering) -> str:
+    said = f"{numbering.confidence:.0%} sure"
+    if numbering.runner_up:
+        said += f" ({numbering.runner_up}: {numbering.runner_up_confidence:.0%})"
+    return said
 
 
 def _model(graded: GradedStudy) -> str:

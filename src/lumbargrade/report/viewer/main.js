@@ -115,6 +115,11 @@ function bindKeys() {
       if (event.key === "Escape") event.target.blur();
       return;
     }
+    const { active } = workspace;
+    if (event.target === document.body && active?.current && /^(Arrow|Page)/.test(event.key)) {
+      active.key(event);
+      return;
+    }
     const action = (box.checked || event.key === "?") && KEYS[event.key];
     if (!action) return;
     event.preventDefault();

@@ -7,9 +7,18 @@ class Review {
     this.listeners = [];
     this.key = ["lumbargrade-review", data.study_id, data.fingerprint, embedded?.time ?? ""].join("|");
     this.state = { reader: "", shift: 0, summary: "", findings: {}, texts: {} };
-    const kept = storage.get(this.key);
-    if (kept) Object.assign(this.state, JSON.parse(kept));
+    const kept = this.kept();
+    if (kept) Object.assign(this.state, kept);
     else if (embedded) this.take(embedded);
+  }
+
+  /** What this browser keeps of an earlier visit; null if nothing, or nothing that can be read. */
+  kept() {
+    try {
+      return JSON.parse(storage.get(this.key));
+    } catch {
+      return null;
+    }
   }
 
   get shift() {
@@ -19,19 +28,20 @@ class Review {
   /** Take the content of an exported review. */
   take(review) {
     const { reader, shift, summary } = review;
-    this.state = { reader, shift, summary, findings: {}, texts: {} };
+    const state = { reader, shift, summary, findings: {}, texts: {} };
     for (const entry of review.findings) {
       if (entry.status === "unreviewed") continue;
       const level = LEVELS.findIndex((name) => entry.finding.endsWith(`_${name}`));
       const column = COLUMNS.find((c) => findingName(c, level) === entry.finding);
-      this.state.findings[this.keyOf(column, level - shift)] = {
+      state.findings[this.keyOf(column, level - shift)] = {
         after: entry.grade_after,
         comment: entry.comment,
         reader: entry.reader,
         time: entry.time,
       };
     }
-    for (const { level, text } of review.levels) this.state.texts[LEVELS.indexOf(level) - shift] = text;
+    for (const { level, text } of review.levels) state.texts[LEVELS.indexOf(level) - shift] = text;
+    this.state = state;
   }
 
   keyOf(column, disc) {
@@ -188,7 +198,7 @@ class Review {
 
   /** The review file (grading/review_file.py): one entry per finding, named as after the shift. */
   exported() {
-    const name = this.state.reader.trim();
+    const name = cleaned(this.state.reader);
     const findings = this.shownFindings().map(([column, disc]) => {
       const made = this.decision(column, disc);
       return {
@@ -196,14 +206,14 @@ class Review {
         status: this.status(column, disc),
         grade_before: this.before(column, disc),
         grade_after: this.grade(column, disc),
-        reader: made ? made.reader || name : "",
+        reader: made ? cleaned(made.reader) || name : "",
         time: made?.time ?? "",
-        comment: made?.comment ?? "",
+        comment: cleaned(made?.comment ?? ""),
       };
     });
     const levels = this.discs()
       .filter((disc) => this.edited(disc))
-      .map((disc) => ({ level: LEVELS[disc + this.shift], text: this.text(disc) }));
+      .map((disc) => ({ level: LEVELS[disc + this.shift], text: cleaned(this.text(disc), true) }));
     return {
       format: this.data.review_format,
       lumbargrade: this.data.version,
@@ -212,11 +222,17 @@ class Review {
       reader: name,
       time: new Date().toISOString(),
       shift: this.shift,
-      summary: this.state.summary,
+      summary: cleaned(this.state.summary, true),
       findings,
       levels,
     };
   }
+}
+
+/** A text without what a review file refuses: control characters, and spaces that do not break. */
+function cleaned(text, lines = false) {
+  const plain = text.replace(/[\p{Zl}\p{Zp}]/gu, "\n").replace(/\p{Zs}/gu, " ");
+  return plain.replace(lines ? /[^\P{C}\n\t]/gu : /\p{C}/gu, "").trim();
 }
 
 /** A text with the names in braces replaced. */
