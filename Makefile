@@ -94,10 +94,11 @@ ALL     := --extra train --extra openvino --extra ray --extra cloud --extra serv
 OF_TORCH := ^(torch|torchvision|triton|cuda-[a-z0-9-]+|nvidia-[a-z0-9-]+)==
 
 # `make lock UPGRADE=--upgrade` takes the newest of everything.
-lock: $(VENV)/ready ## renew the three lock files from pyproject.toml
+lock: $(VENV)/ready ## renew the four lock files from pyproject.toml
 	cat requirements.lock torch.lock > $(VENV)/all.lock
 	$(COMPILE) $(ALL) $(UPGRADE) --output-file $(VENV)/all.lock
 	$(COMPILE) --constraints $(VENV)/all.lock --output-file inference.lock
+	$(COMPILE) --extra serve --constraints $(VENV)/all.lock --output-file serve.lock
 	$(COMPILE) $(ALL) --constraints $(VENV)/all.lock --output-file requirements.lock \
 		$$(grep -E '$(OF_TORCH)' $(VENV)/all.lock | sed 's/==.*//; s/^/--no-emit-package=/')
 	$(COMPILE) $(ALL) --constraints $(VENV)/all.lock --output-file torch.lock \

@@ -94,6 +94,20 @@ def test_wrong_usage_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not (tmp_path / "data").exists()
 
 
+def test_what_the_container_is_built_from_is_there() -> None:
+    project = Path(__file__).parents[2]
+    lines = (project / "Containerfile").read_text().splitlines()
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY ") and "--" not in line]
+    allowed = (project / ".dockerignore").read_text().split()
+    for name in (name for names in copied for name in names):
+        assert (project / name).exists()
+        assert f"!{name}" in allowed
+    locked = (project / "serve.lock").read_text()
+    named = tomllib.loads((project / "pyproject.toml").read_text())["project"]
+    for package in (*named["dependencies"], *named["optional-dependencies"]["serve"]):
+        assert f"\n{re.split('[<>=]', package)[0]}==" in f"\n{locked}"
+
+
 @pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     """The root logger, which is as before after the test."""

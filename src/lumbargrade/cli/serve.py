@@ -9,6 +9,7 @@ Ctrl-C or SIGTERM; after any other end, the next start goes on where it was.
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -63,6 +64,7 @@ def run(options: Options) -> int:
             "images and reports of all patients",
             settings.web.host,
         )
+    os.umask(0o077)  # images and results are for this user only
     log_as_json()
     serve(partial(grade.open_models, grading.absolute()), settings, options.data)
     return 0
