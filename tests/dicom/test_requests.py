@@ -145,7 +145,7 @@ def test_a_header_value_for_a_series_that_is_not_there_is_an_error(export):
     [
         *("PixelSpacing", "PixelSpacing=1", r"PixelSpacing=1\2\3", r"PixelSpacing=a\b", "Rows=3"),
         *(r"PixelSpacing=0\1", "SliceThickness=-1", "SliceThickness=nan", "RescaleSlope=0", "=3"),
-        *("PatientName=x", "SeriesDescription=\x1b[2J", "EchoTime=1e999"),
+        *("PatientSex=F", "SeriesDescription=\x1b[2J", "EchoTime=1e999"),
     ],
 )
 def test_keywords_and_values_are_checked(text):

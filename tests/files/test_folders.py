@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,21 @@ def test_folders_that_the_caller_removes_are_not_visited(tree: Path) -> None:
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(walk(tmp_path / "none"))
+
+
+def test_folders_that_cannot_be_listed_are_named_and_the_others_visited(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path) == str(tree / "linked"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    unreadable: list[OSError] = []
+    assert [folder.name for folder, _, _ in walk(tree, unreadable)] == ["root", "a", "again"]
+    assert [e.filename for e in unreadable] == [str(tree / "linked")]
+    with pytest.raises(PermissionError):
+        list(walk(tree))

@@ -16,6 +16,7 @@ from types import ModuleType
 
 from lumbargrade import __version__
 from lumbargrade.domain.errors import LumbargradeError, UsageError
+from lumbargrade.files.printing import PrintableFormatter, printable, printable_stdout
 
 #: Commands in the order of use: name -> (module, summary).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -94,7 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"lumbargrade: unknown command {name!r}\n\n{help_text()}", end="", file=sys.stderr)
         return USAGE
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logs = logging.StreamHandler(sys.stderr)
+    logs.setFormatter(PrintableFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[logs])
     if isinstance(sys.stdout, io.TextIOWrapper):
         # File names may hold bytes that are not text, or characters that the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -118,22 +121,23 @@ def _run(name: str, command: ModuleType, arguments: Sequence[str]) -> int:
             description=command.__doc__,
             registry=LOCAL_PATHS,
         )
-        with needs_extra(f"`lumbargrade {name}`"):
+        with needs_extra(f"`lumbargrade {name}`"), printable_stdout():
             return int(command.run(options))
     except SystemExit as stop:
         return int(stop.code or 0)
     except UsageError as error:
-        print(f"lumbargrade {name}: {error}", file=sys.stderr)
+        print(printable(f"lumbargrade {name}: {error}"), file=sys.stderr)
         return USAGE
     except LumbargradeError as error:
-        print(f"lumbargrade {name}: {error}", file=sys.stderr)
+        print(printable(f"lumbargrade {name}: {error}"), file=sys.stderr)
         return NOTHING_DONE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        print(f"lumbargrade {name}: {error.strerror or error}{where}", file=sys.stderr)
+        what = printable(f"{error.strerror or error}{where}")
+        print(f"lumbargrade {name}: {what}", file=sys.stderr)
         return NOTHING_DONE
     except KeyboardInterrupt:
         print(

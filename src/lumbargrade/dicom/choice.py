@@ -23,11 +23,12 @@ CHOICE_VERSION = 1
 #: More height and width than this do not make a sagittal series better, mm: from T11 to the sacrum,
 #: and from foramen to foramen with a slice on each side.
 _HEIGHT, _WIDTH = 200.0, 48.0
-#: Closer slices and finer pixels than these do not make a series better, mm.
-_GAP, _PIXEL = {True: 4.0, False: 3.0}, 0.6
+#: Closer slices and finer pixels than these, mm, and less noise than this fraction of the grey
+#: range do not make a series better. Interpolated images have less noise, and no more detail.
+_GAP, _PIXEL, _NOISE = {True: 4.0, False: 3.0}, 0.6, 0.01
 #: A series is worse if it covers less than this share of what another one covers, or if its slice
 #: distance, pixel size or noise is larger than that of another one by this factor.
-_LESS, _WIDER, _COARSER, _NOISIER = 0.75, 1.25, 1.3, 1.5
+_LESS, _WIDER, _COARSER, _NOISIER = 0.75, 1.25, 1.3, 2.0
 #: A sagittal series shows another part of the spine if it reaches this far beyond the others, mm:
 #: two levels.
 _BEYOND = 60.0
@@ -50,6 +51,7 @@ class SeriesChoice:
         chosen: whether it is graded.
         reason: why, or why not.
         identified: why it is of this kind, or of none.
+        cautions: what makes grades from it less certain; see `dicom.scope`.
     """
 
     series_id: str
@@ -59,6 +61,7 @@ class SeriesChoice:
     chosen: bool
     reason: str
     identified: str
+    cautions: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -208,7 +211,7 @@ def _criteria(sagittal: bool, partners: Callable[[Candidate], float]) -> list[_C
             lambda c: f"has pixels of {c.pixel:.2f} mm",
         ),
         _Criterion(
-            lambda c: 1 / max(c.noise, 1e-3),
+            lambda c: 1 / max(c.noise, _NOISE),
             1 / _NOISIER,
             lambda c: f"has noise of {c.noise:.1%} of its grey range",
         ),

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 #: Characters of a value that a message shows.
 _SHOWN = 60
+#: Characters of a text that are kept; descriptions have at most 64.
+_LONGEST_TEXT = 256
 
 #: A number with a decimal comma, as programs with German or French settings write it.
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
@@ -114,7 +116,7 @@ class Header:
         items = value if isinstance(value, MultiValue) else [value]
         if any(isinstance(item, Dataset | bytes) for item in items):
             raise self.bad(keyword, "is not text")
-        return tuple(str(item) for item in items)
+        return tuple(cleaned(str(item)) for item in items)
 
     def bad(self, keyword: str, why: str) -> BadDicom:
         """An error with file, keyword, tag, shortened value and reason."""
@@ -164,6 +166,13 @@ class Header:
             text = _text_of(value)
         plain = "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text[:_SHOWN])
         return f"'{plain}'" if len(text) <= _SHOWN else f"'{plain}...'"
+
+
+def cleaned(text: str) -> str:
+    """A text of a header on one line, without characters that control a terminal, and not longer
+    than any text of the standard that is used."""
+    plain = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return plain if len(plain) <= _LONGEST_TEXT else f"{plain[:_LONGEST_TEXT]}..."
 
 
 def if_usable(read: Callable[[str], T], keyword: str, otherwise: T) -> T:
@@ -250,6 +259,7 @@ class Acquisition:
         sequence: ScanningSequence values, such as ``SE`` or ``GR``.
         image_type: ImageType values.
         agent: ContrastBolusAgent; the text may mean that no agent was given.
+        thickness: SliceThickness, mm.
         repeats: (keyword, value as text) of tags that may differ between acquisitions of one
             place, such as echo, acquisition number, temporal position and image type.
     """
@@ -265,6 +275,7 @@ class Acquisition:
     sequence: frozenset[str] = frozenset()
     image_type: tuple[str, ...] = ()
     agent: str = ""
+    thickness: float | None = None
     repeats: tuple[tuple[str, str], ...] = ()
 
 
@@ -310,6 +321,7 @@ def acquisition_of(header: Header) -> Acquisition:
         sequence=frozenset(if_usable(header.texts, "ScanningSequence", unknown)),
         image_type=if_usable(header.texts, "ImageType", unknown),
         agent=if_usable(header.text, "ContrastBolusAgent", "unreadable"),
+        thickness=if_usable(header.number, "SliceThickness", None),
         repeats=tuple((k, v) for k in _REPEAT_TAGS if (v := if_usable(header.text, k, ""))),
     )
 

@@ -15,8 +15,9 @@ from lumbargrade.dicom.choice import SeriesChoice
 from lumbargrade.dicom.places import orientation_of
 from lumbargrade.dicom.requests import NOTHING, Request
 from lumbargrade.dicom.scan import Scan, scan
+from lumbargrade.dicom.scope import require_one_patient
 from lumbargrade.dicom.volumes import read_chosen
-from lumbargrade.domain.errors import NothingDone, Problem
+from lumbargrade.domain.errors import BadDicom, NothingDone, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
 
@@ -49,6 +50,7 @@ class SeriesSummary:
         chosen: whether `grade` uses it.
         reason: why, or why not.
         identified: why it has this kind, or none.
+        cautions: what makes grades from it less certain.
         orientation: anatomical plane of the first stack.
         shape: slices, rows, columns.
         spacing: mm between (rows, columns) of the first slice.
@@ -63,6 +65,7 @@ class SeriesSummary:
     chosen: bool
     reason: str
     identified: str
+    cautions: tuple[str, ...]
     orientation: str
     shape: tuple[int, int, int]
     spacing: tuple[float, float]
@@ -133,8 +136,13 @@ def summarise_folder(
 def _summaries(found: Scan, request: Request) -> tuple[list[SeriesSummary], list[Problem]]:
     summaries, problems = [], list(found.problems)
     ordered = sorted(found.series, key=lambda s: (s.study_id, s.series_id))
-    for _, series in groupby(ordered, key=lambda s: s.study_id):
-        read, wrong = read_chosen(list(series), request)
+    for study_id, group in groupby(ordered, key=lambda s: s.study_id):
+        series = list(group)
+        try:
+            require_one_patient(series)
+        except BadDicom as error:
+            problems.append(Problem(str(error), study=study_id))
+        read, wrong = read_chosen(series, request)
         problems += wrong
         summaries += [summarise_volume(volume, choice) for volume, choice in read]
     return summaries, problems
@@ -155,6 +163,7 @@ def summarise_volume(volume: Volume, choice: SeriesChoice) -> SeriesSummary:
         chosen=choice.chosen,
         reason=choice.reason,
         identified=choice.identified,
+        cautions=choice.cautions,
         orientation=orientation_of(volume.slices[0].plane.normal).value,
         shape=(depth, rows, columns),
         spacing=volume.slices[0].plane.spacing,

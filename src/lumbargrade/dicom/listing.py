@@ -23,7 +23,7 @@ class Listed:
     Attributes:
         folders: with the names of files that may be images; names are short, paths are not.
         archives: zip files.
-        problems: files that a DICOMDIR lists and that are not there.
+        problems: files that a DICOMDIR lists in vain, and folders that cannot be read.
     """
 
     folders: Places
@@ -46,8 +46,9 @@ def image_places(path: Path) -> Listed:
     folders: Places = []
     archives: list[Path] = []
     problems: list[Problem] = []
+    unreadable: list[OSError] = []
     try:
-        for folder, names, beside in image_folders(path, recursive=True):
+        for folder, names, beside in image_folders(path, recursive=True, unreadable=unreadable):
             if names:
                 folders.append((str(folder), list(map(sys.intern, names))))
             others = sorted(name for name in beside if not name.startswith("."))
@@ -56,6 +57,9 @@ def image_places(path: Path) -> Listed:
             problems += [problem for disc in discs for problem in _missing_from(disc)]
     except OSError as error:
         raise BadDicom(f"{error.filename or path}: cannot be read ({error.strerror})") from None
+    problems += [
+        Problem(f"folder cannot be read ({e.strerror})", file=str(e.filename)) for e in unreadable
+    ]
     return Listed(folders, tuple(archives), tuple(problems))
 
 

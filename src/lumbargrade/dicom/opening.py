@@ -88,7 +88,9 @@ def image_files(path: Path, *, recursive: bool) -> list[Path]:
     return sorted(folder / name for folder, names, _ in folders for name in names)
 
 
-def image_folders(path: Path, *, recursive: bool) -> Iterator[tuple[Path, list[str], list[str]]]:
+def image_folders(
+    path: Path, *, recursive: bool, unreadable: list[OSError] | None = None
+) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Yield each folder, the sorted names of files that may be images, and the other names.
 
     Hidden files, DICOMDIR and zip files are not images; links to folders are followed.
@@ -96,6 +98,7 @@ def image_folders(path: Path, *, recursive: bool) -> Iterator[tuple[Path, list[s
     Args:
         path: a folder, or one file.
         recursive: also yield the folders in it.
+        unreadable: gets the errors of folders in it that cannot be listed; None: they are raised.
 
     Raises:
         OSError: if a folder cannot be listed.
@@ -103,7 +106,7 @@ def image_folders(path: Path, *, recursive: bool) -> Iterator[tuple[Path, list[s
     if path.is_file():
         yield path.parent, [path.name], []
         return
-    for folder, folders, names in walk(path):
+    for folder, folders, names in walk(path, unreadable):
         folders[:] = [f for f in folders if not is_beside(f)] if recursive else []
         images = sorted(n for n in names if not _beside(n))
         yield folder, images, [n for n in names if _beside(n)]

@@ -45,7 +45,8 @@ SERIES = (
     *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "BitsAllocated"),
     *("BitsStored", "PixelRepresentation", "RescaleIntercept", "RescaleSlope", "StackID"),
     *("RequestedProcedureDescription", "RequestAttributesSequence", "ComplexImageComponent"),
-    "PerformedProcedureStepDescription",
+    *("PerformedProcedureStepDescription", "SliceThickness"),
+    *("PatientID", "PatientName", "PatientBirthDate"),
 )
 #: Elements whose value differs between the images of a series.
 IMAGE = (

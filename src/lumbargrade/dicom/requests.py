@@ -36,6 +36,7 @@ _NUMBERS = {
 _TEXTS = (
     *("Modality", "SeriesDescription", "ProtocolName", "StudyDescription", "BodyPartExamined"),
     *("ContrastBolusAgent", "ImageType", "ScanningSequence", "FrameOfReferenceUID"),
+    *("PatientID", "PatientName", "PatientBirthDate"),
 )
 #: Numbers that must be positive.
 _POSITIVE = frozenset(_NUMBERS) - {"ImageOrientationPatient", "RescaleSlope", "RescaleIntercept"}

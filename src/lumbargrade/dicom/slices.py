@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,10 +41,15 @@ LARGEST_SIDE = 4096
 
 #: Maximum plausible distance from the scanner's origin, and maximum pixel spacing, mm.
 _FARTHEST, _WIDEST = 1e5, 1e2
+#: Characters of a UID; the standard allows 64.
+_LONGEST_UID = 128
 #: Maximum plausible rescale slope and intercept.
 _LARGEST_RESCALE = 1e9
 
 Axis = tuple[float, float, float]
+
+#: What identifies a patient.
+PATIENT = ("PatientID", "PatientName", "PatientBirthDate")
 
 PIXEL_TAG = BaseTag(PIXEL_DATA)
 
@@ -68,6 +74,7 @@ class SliceHeader:
         series_number, description: SeriesNumber and SeriesDescription; empty if absent.
         acquired: date and time of acquisition as text that sorts by time; empty if absent.
         frame: number of the frame in a multi-frame file, from 1; 0 for a single-frame file.
+        patient: PatientID, PatientName and PatientBirthDate; empty if absent.
         remarks: notes on unusual values that could be read.
     """
 
@@ -89,6 +96,7 @@ class SliceHeader:
     description: str
     acquired: str
     frame: int
+    patient: tuple[str, ...]
     remarks: tuple[str, ...]
 
     @property
@@ -268,10 +276,10 @@ def _checked(header: Header, file: PixelFile) -> SliceHeader:
     number = if_usable(header.whole, "InstanceNumber", None)
     return SliceHeader(
         path=header.path,
-        series_uid=shared(header.text("SeriesInstanceUID")),
-        study_uid=shared(header.text("StudyInstanceUID")),
-        sop_uid=header.text("SOPInstanceUID"),
-        frame_of_reference=shared(header.text("FrameOfReferenceUID")),
+        series_uid=shared(_uid(header, "SeriesInstanceUID")),
+        study_uid=shared(_uid(header, "StudyInstanceUID")),
+        sop_uid=_uid(header, "SOPInstanceUID"),
+        frame_of_reference=shared(_uid(header, "FrameOfReferenceUID")),
         header_number=number,
         instance_number=number or 0,
         orientation=tuple(orientation),
@@ -285,8 +293,18 @@ def _checked(header: Header, file: PixelFile) -> SliceHeader:
         description=if_usable(header.text, "SeriesDescription", ""),
         acquired=_acquired(header),
         frame=header.frame,
+        patient=shared(tuple(if_usable(header.text, k, "") for k in PATIENT)),
         remarks=tuple(dict.fromkeys(header.remarks)),
     )
+
+
+def _uid(header: Header, keyword: str) -> str:
+    """A UID; one that is longer than UIDs can be is replaced by its digest."""
+    uid = header.text(keyword)
+    if len(uid) <= _LONGEST_UID:
+        return uid
+    whole = str(header.value(keyword)).encode(errors="replace")
+    return f"too-long-{hashlib.sha256(whole).hexdigest()[:32]}"
 
 
 def _acquired(header: Header) -> str:

@@ -13,6 +13,7 @@ from lumbargrade.dicom.find import FoundStudy
 from lumbargrade.dicom.opening import read_head
 from lumbargrade.dicom.requests import NOTHING, Request
 from lumbargrade.dicom.scan import Scan, scan
+from lumbargrade.dicom.scope import require_one_patient
 from lumbargrade.dicom.volumes import read_chosen
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
@@ -116,8 +117,11 @@ def _assembled(found: Scan, name: str, request: Request) -> Study:
         request: what the user decides.
 
     Raises:
-        BadDicom: if no series can be used, or the request fits none.
+        BadDicom: if no series can be used, the request fits none, or the images are of several
+            patients.
     """
+    if not any(series.kind for series in found.series):
+        require_one_patient(found.series)
     read, wrong = read_chosen(found.series, request)
     problems = [*found.problems, *wrong]
     known: list[Volume] = []

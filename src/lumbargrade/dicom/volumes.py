@@ -14,10 +14,18 @@ from lumbargrade.dicom.reader import SeriesResult, build_volume, duplicate_notes
 from lumbargrade.dicom.requests import Request, SeriesLabel
 from lumbargrade.dicom.rules import LSDC, spatial_stacks
 from lumbargrade.dicom.scan import FoundSeries
+from lumbargrade.dicom.scope import (
+    cautions,
+    repeated_uids,
+    several_names,
+    unusable,
+)
 from lumbargrade.dicom.splitting import Part, split_series
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.domain.vocabulary import SeriesKind
 from lumbargrade.domain.volume import Volume
+
+_DUPLICATE = "duplicate of series"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +39,7 @@ class ReadVolume:
         fat_suppressed: whether fat is dark, as far as the header says.
         requested: whether the user named it.
         listed: whether its kind is that of a table of series, which decides what is used.
+        thickness: SliceThickness, mm; None if absent.
     """
 
     volume: Volume
@@ -40,6 +49,7 @@ class ReadVolume:
     fat_suppressed: bool = False
     requested: bool = False
     listed: bool = False
+    thickness: float | None = None
 
     def choice(self, chosen: bool, reason: str) -> SeriesChoice:
         volume = self.volume
@@ -66,17 +76,39 @@ def read_chosen(
         volumes += read
         problems += wrong
     _require_read(wanted, volumes, request)
-    candidates = [
-        Candidate(v.volume, v.number, v.description, v.fat_suppressed, v.requested)
+    candidates = {
+        v.volume.series_id: Candidate(
+            v.volume, v.number, v.description, v.fat_suppressed, v.requested
+        )
         for v in volumes
         if v.volume.kind is not None and not v.listed
-    ]
-    decided = choose(candidates)
+    }
+    poor = {i: why for i, c in candidates.items() if not c.requested and (why := unusable(c))}
+    decided = choose([c for i, c in candidates.items() if i not in poor])
+    decided |= {i: (False, why) for i, why in poor.items()}
     chosen = []
     for v in volumes:
         otherwise = (v.volume.kind is not None, v.reason)
-        chosen.append((v.volume, v.choice(*decided.get(v.volume.series_id, otherwise))))
-    return chosen, problems
+        choice = v.choice(*decided.get(v.volume.series_id, otherwise))
+        if choice.chosen and (own := candidates.get(v.volume.series_id)) is not None:
+            choice = replace(choice, cautions=tuple(cautions(own, v.thickness)))
+        chosen.append((v.volume, choice))
+    return chosen, [*problems, *_study_notes(found, volumes)]
+
+
+def _study_notes(found: Sequence[FoundSeries], volumes: Sequence[ReadVolume]) -> list[Problem]:
+    """Notes on images that may be mixed up."""
+    notes = []
+    study = found[0].study_id if found else ""
+    if several_names(found):
+        what = "PatientName differs between images; check that they are of one patient"
+        notes.append(Problem(what, study, fatal=False))
+    repeated = repeated_uids(v.volume for v in volumes if not v.reason.startswith(_DUPLICATE))
+    for series, count in repeated.items():
+        what = f"{count} images have the SOPInstanceUID of other images, whose content differs"
+        advice = "check which of them is right; the archive or an anonymiser has mixed them up"
+        notes.append(Problem(what, study, series, advice=advice, fatal=False))
+    return notes
 
 
 def _label(series: FoundSeries) -> SeriesLabel:
@@ -119,7 +151,7 @@ def read_all(
                 content = (volume.study_id, planes, result.digest)
                 first = seen.setdefault(content, volume.series_id)
                 if first != volume.series_id and volume.kind is not None and not read.requested:
-                    reason = f"duplicate of series {first}"
+                    reason = f"{_DUPLICATE} {first}"
                     read = replace(read, volume=replace(volume, kind=None), reason=reason)
             volumes.append(read)
         yield volumes, problems
@@ -162,6 +194,7 @@ def _read_series(
             verdict.fat_suppressed,
             requested=asked is not None and verdict.kind is asked,
             listed=found.kind is not None,
+            thickness=images[0].about.thickness,
         )
         results.append((result, read))
         problems += [*result.problems, *map(own.note, verdict.remarks)]

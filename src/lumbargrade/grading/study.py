@@ -92,7 +92,17 @@ def grade_study(
         why += [f"{named(targets)}: {r}" for r, targets in by_reason(found.absent).items()]
         raise NothingDone(f"study {study.study_id}: no finding could be graded: {'; '.join(why)}")
     missing = [_missing(found, kind) for kind in SeriesKind if kind in kinds - present]
-    return replace(found, problems=(*found.problems, *study.problems, *missing))
+    cautions = [
+        Problem(
+            f"grades are less certain: {', '.join(c.cautions)}",
+            study.study_id,
+            c.series_id,
+            fatal=False,
+        )
+        for c in study.choices
+        if c.cautions
+    ]
+    return replace(found, problems=(*found.problems, *study.problems, *cautions, *missing))
 
 
 def only_plausible(prediction: StudyPrediction, volumes: Sequence[Volume]) -> StudyPrediction:

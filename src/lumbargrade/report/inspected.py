@@ -24,11 +24,16 @@ def _lines(summary: FolderSummary) -> Iterator[str]:
         yield f"\nstudy {study}"
         yield text_table(_COLUMNS, [_row(series) for series in own])
         yield from (f"  {s.number}: {s.series_id}" for s in own if s.number)
+        yield from (f"  {_name(s)}: {caution}" for s in own for caution in s.cautions)
     if summary.problems:
         fatal = sum(p.fatal for p in summary.problems)
         remarks = counted(len(summary.problems), "remark", "remarks")
         yield f"\n{remarks}, {fatal} of them about lost images"
         yield from (f"  {'lost' if p.fatal else 'note'}: {p}" for p in summary.problems)
+
+
+def _name(series: SeriesSummary) -> str:
+    return series.number or series.series_id
 
 
 def _row(series: SeriesSummary) -> tuple[str, ...]:
@@ -38,7 +43,7 @@ def _row(series: SeriesSummary) -> tuple[str, ...]:
     if series.kind is not None and series.identified != why:
         why = f"{why} ({series.identified})"
     return (
-        series.number or series.series_id,
+        _name(series),
         series.description,
         series.kind.value if series.kind else "none",
         series.orientation,

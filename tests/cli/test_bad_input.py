@@ -1,0 +1,122 @@
+"""What `grade` does with input that it cannot grade: message, result and exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydicom.dataelem import DataElement
+
+import hospital_exports as made
+from lumbargrade.cli.main import main
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J<script>alert(1)</script>\u202e" + "A" * 10_000
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> made.Study:
+    return made.phantom_study(tmp_path_factory.mktemp("phantom"))
+
+
+def marked(base: made.Study, folder: Path, **tags: object) -> Path:
+    """An export in which every file has these values."""
+    study = made.export_of(base, folder.name)
+    for slices in study.values():
+        for data in slices:
+            for keyword, value in tags.items():
+                setattr(data, keyword, value)
+    return made.save(folder, study)
+
+
+def loop(folder: Path) -> Path:
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "again").symlink_to(folder, target_is_directory=True)
+    (folder / "deep" / "nowhere.dcm").symlink_to(folder / "missing.dcm")
+    return folder
+
+
+def climbing(folder: Path) -> Path:
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "a.zip", "w") as packed:
+        packed.writestr("../../evil.dcm", "x")
+    return folder / "a.zip"
+
+
+BAD: dict[str, tuple[Callable[[made.Study, Path], Path], int, str]] = {
+    "nothing": (lambda base, folder: folder, 2, "no such file or folder"),
+    "empty": (lambda base, folder: folder.mkdir() or folder, 3, "no files"),
+    "loop": (lambda base, folder: loop(folder), 3, "no usable DICOM image"),
+    "ct": (lambda base, folder: marked(base, folder, Modality="CT"), 3, "modality CT, not MR"),
+    "localizers": (
+        lambda base, folder: marked(base, folder, SeriesDescription="3-plane localizer"),
+        3,
+        "a localizer, SeriesDescription '3-plane localizer'",
+    ),
+    "contrast": (
+        lambda base, folder: marked(base, folder, ContrastBolusAgent="Gadovist"),
+        3,
+        "after contrast agent, ContrastBolusAgent 'Gadovist'",
+    ),
+    "knee": (
+        lambda base, folder: marked(
+            base, folder, BodyPartExamined="KNEE", StudyDescription="MR Knie"
+        ),
+        3,
+        "names another region than the lumbar spine",
+    ),
+    "climbing": (lambda base, folder: climbing(folder), 3, "leads out of the archive"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_has_a_message_and_an_exit_code(
+    base: made.Study,
+    tmp_path: Path,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make, code, message = BAD[name]
+    where = make(base, tmp_path / name)
+    out = tmp_path / "out"
+    assert main(["grade", str(where), "--out", str(out), "--json"]) == code
+    printed = capsys.readouterr()
+    assert message in caplog.text + printed.err
+    if code == 3:
+        said = json.loads(printed.out.splitlines()[-1])
+        assert said["studies"] == []
+        assert message in json.dumps([*said["failed"], *said["problems"]])
+    assert not list(out.glob("*/findings.json"))
+
+
+@pytest.mark.filterwarnings("ignore:Found unknown escape sequence")
+def test_hostile_text_is_printed_and_written_harmlessly(
+    base: made.Study, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Terminal codes, HTML and ten thousand characters in every text that is read."""
+    tags = ("SeriesDescription", "ProtocolName", "PatientName", "PatientID", "StudyDescription")
+    tags = (*tags, "StudyInstanceUID")
+    folder = made.export_of(base, "hostile")
+    for data in (data for slices in folder.values() for data in slices):
+        data.SpecificCharacterSet = "ISO_IR 192"
+        for tag in tags:
+            own = f"{data.SeriesDescription} " if tag == "SeriesDescription" else ""
+            data[tag] = DataElement(tag, "UT", own + HOSTILE)
+    made.save(tmp_path / "in", folder)
+    out = tmp_path / "out"
+    assert main(["inspect", str(tmp_path / "in"), "--json"]) == 0
+    assert main(["grade", str(tmp_path / "in"), "--out", str(out), "--no-check-points"]) == 0
+    printed = capfd.readouterr()
+    for text in (printed.out, printed.err):
+        assert not {c for c in text if unicodedata.category(c) == "Cc"} - {"\n", "\t", "\r"}
+        assert "\u202e" not in text
+        assert max(map(len, text.splitlines()[:-1]), default=0) < 2000
+    pages = [p.read_text(encoding="utf-8") for p in out.rglob("*.html")]
+    assert pages
+    assert not any("<script>alert(1)" in page for page in pages)
+    assert not any(re.search("A{300}", page) for page in pages)
