@@ -299,7 +299,12 @@ def test_the_overview_names_levels_unless_all_have_the_grade(tmp_path: Path) -> 
     graded = GradedStudy(StudyPrediction("1", found).without(absent), (), False, "x")
     overview_of(tmp_path, graded)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert page.count("<td>Severe (all levels)</td><td>Severe (L4/L5)</td>") == 1
+    assert (
+        page.count(
+            '<td class="severe">Severe (all levels)</td><td class="severe">Severe (L4/L5)</td>'
+        )
+        == 1
+    )
 
 
 def overview_of(out: Path, graded: GradedStudy) -> GradingSummary:

@@ -14,7 +14,7 @@ from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS
 from lumbargrade.grading.graded import GradedStudy
-from lumbargrade.report import overview as overview_module
+from lumbargrade.report import overview_page
 from lumbargrade.report.overview import Overview, StudyEntry
 
 
@@ -40,7 +40,7 @@ def test_studies_added_in_any_order_are_listed_in_order_and_once(tmp_path: Path)
 def test_a_long_overview_has_several_pages_and_a_shorter_one_removes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overview_module, "PAGE_ROWS", 2)
+    monkeypatch.setattr(overview_page, "PAGE_ROWS", 2)
     names = [f"s{i}" for i in range(5)]
     for count, pages in ((5, ["index-2.html", "index-3.html"]), (3, ["index-2.html"])):
         overview = Overview(tmp_path)

@@ -12,7 +12,8 @@ from lumbargrade.domain.errors import BadInput
 from lumbargrade.files.urls import Place, fetch_file, list_folder, remove, upload
 from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.report.grading import known_result
-from lumbargrade.report.overview import FURTHER_PAGE, Overview
+from lumbargrade.report.overview import Overview
+from lumbargrade.report.overview_page import FURTHER_PAGE
 from lumbargrade.report.study import FINDINGS_FILE
 
 

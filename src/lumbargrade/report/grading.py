@@ -17,10 +17,8 @@ from lumbargrade.domain.vocabulary import Grade
 from lumbargrade.files.urls import Place
 from lumbargrade.grading.findings_file import read_findings
 from lumbargrade.grading.graded import GradedStudy
-from lumbargrade.report.overview import (
-    FURTHER_PAGE,
-    SUMMARY_FILE,
-)
+from lumbargrade.report.overview import SUMMARY_FILE
+from lumbargrade.report.overview_page import FURTHER_PAGE
 from lumbargrade.report.page import PAGE_FILE
 from lumbargrade.report.study import (
     FINDINGS_FILE,

@@ -6,19 +6,18 @@ of all studies wait in files without a name, and are written in the order of the
 
 from __future__ import annotations
 
-import re
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from lumbargrade import __version__
 from lumbargrade.domain.errors import Problem
-from lumbargrade.domain.findings import ModelSource, StudyPrediction
-from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, plain_name
+from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.vocabulary import FINDINGS, Condition, Grade
 from lumbargrade.files.tables import rows_text
 from lumbargrade.files.urls import Place
 from lumbargrade.files.writing import atomic_path
@@ -30,62 +29,12 @@ from lumbargrade.grading.findings_tables import (
     measurement_rows,
 )
 from lumbargrade.grading.graded import GradedStudy
-from lumbargrade.report.page import PAGE_FILE, Link, Section, Table, Text, problem_table, write_page
+from lumbargrade.report.overview_page import CONDITIONS, StudyLine, Worst, write_pages
+from lumbargrade.report.page import PAGE_FILE
 from lumbargrade.report.study import MEASUREMENTS_FILE, TABLE_FILE, grade_counts
-from lumbargrade.report.study_page import REPORT_FILE
 from lumbargrade.report.text import counted, write_json
 
 SUMMARY_FILE = "summary.json"
-
-#: Studies on one page of the overview; a browser is slow with much longer tables.
-PAGE_ROWS = 1000
-#: Names of the pages after the first.
-FURTHER_PAGE = re.compile(r"index-\d+\.html")
-
-#: Conditions with their side, in the order of the columns.
-_COLUMNS = tuple(dict.fromkeys(t.sided_condition for t in TABLE_ORDER))
-
-
-@dataclass(frozen=True)
-class StudyLine:
-    """What the overview says of one graded study.
-
-    Attributes:
-        folder: name of the folder with its results.
-        study_id: its id.
-        counts: number of findings by grade, and of those that are not graded.
-        worst: the worst grade of each condition and side, with its levels.
-        numbering: how certain the names of the levels are; empty if the models do not decide this.
-        numbering_certain: whether they are certain; None if the models do not decide this.
-        problems: number of problems of its images.
-        images_lost: whether images were left out because of a problem.
-        sources: the models.
-        about: what a reader must know of the models; see `Predictor.about`.
-        reused: whether an earlier run had written the results.
-    """
-
-    folder: str
-    study_id: str
-    counts: Mapping[str, int]
-    worst: tuple[str, ...]
-    numbering: str
-    numbering_certain: bool | None
-    problems: int
-    images_lost: bool
-    sources: tuple[ModelSource, ...]
-    about: str
-    reused: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "study_id": self.study_id,
-            "folder": self.folder,
-            "reused": self.reused,
-            **self.counts,
-            "problems": self.problems,
-            "images_lost": self.images_lost,
-            "numbering_certain": self.numbering_certain,
-        }
 
 
 @dataclass(frozen=True)
@@ -115,13 +64,14 @@ class StudyEntry:
             folder=folder,
             study_id=p.study_id,
             counts=grade_counts(p),
-            worst=tuple(_worst(p, name) for name in _COLUMNS),
+            worst=tuple(_worst(p, name) for name in CONDITIONS),
             numbering=_numbered(p),
             numbering_certain=None if p.numbering is None else p.numbering.certain,
             problems=len(p.problems),
             images_lost=any(problem.fatal for problem in p.problems),
             sources=p.sources,
             about=graded.about,
+            picture=_picture(graded),
             reused=reused,
         )
         findings = rows_text([folder, *row] for row in findings_rows(graded))
@@ -214,7 +164,7 @@ class Overview:
             if self._measurements.filled:
                 header = ["folder", *MEASUREMENT_COLUMNS]
                 self._measurements.write(self.out / MEASUREMENTS_FILE, header, order)
-            _write_pages(summary, self.out)
+            write_pages(self.out, graded, summary.failed, summary.problems)
             write_json(self.out / SUMMARY_FILE, summary.as_dict())
         self._findings.close()
         self._measurements.close()
@@ -248,45 +198,6 @@ class _Pieces:
                 table.write(self._file.read(length))
 
 
-def _write_pages(summary: GradingSummary, out: Path) -> None:
-    lines = summary.graded
-    starts = range(0, len(lines), PAGE_ROWS)
-    names = [PAGE_FILE if i == 0 else f"index-{i + 1}.html" for i in range(len(starts))]
-    ranges = [f"{s + 1} to {min(s + PAGE_ROWS, len(lines))}" for s in starts]
-    links = [[Link(text, name)] for text, name in zip(ranges, names, strict=True)]
-    listed = [Section("Pages", [Table(["studies"], links)])] if len(names) > 1 else []
-    note = (
-        "Each cell has the worst grade of a condition and side, with its levels. The page of a "
-        "study gives the reason for each finding that is not graded."
-    )
-    abouts = " ".join(dict.fromkeys(line.about for line in lines if line.about))
-    beside = []
-    if summary.failed:
-        beside.append(Section("Studies not graded", [_failed_table(summary.failed)]))
-    if summary.problems:
-        beside.append(Section("Files without a study", [problem_table(summary.problems)]))
-    for start, name, text in zip(starts, names, ranges, strict=True):
-        title = "Studies" if len(names) == 1 else f"Studies {text}"
-        table = _overview(lines[start : start + PAGE_ROWS])
-        sections = [*listed, Section(title, [Text(note), table])]
-        sections += beside if name == PAGE_FILE else []
-        write_page(out / name, "Graded studies", sections, NOTICE, abouts)
-    for path in out.iterdir():
-        if FURTHER_PAGE.fullmatch(path.name) and path.name not in names:
-            path.unlink()  # of an earlier run with more studies
-
-
-def _overview(lines: Sequence[StudyLine]) -> Table:
-    numbered = any(line.numbering for line in lines)
-    rows: list[list[object]] = []
-    for line in lines:
-        link = Link(line.study_id or line.folder, f"{line.folder}/{REPORT_FILE}")
-        counts = (line.counts["not_graded"] or None, line.problems or None)
-        rows.append([link, *line.worst, *([line.numbering] if numbered else []), *counts])
-    header = ["study", *map(plain_name, _COLUMNS), *(["numbering"] if numbered else [])]
-    return Table([*header, "not graded", "problems"], rows)
-
-
 def _numbered(prediction: StudyPrediction) -> str:
     numbering = prediction.numbering
     if numbering is None:
@@ -296,11 +207,18 @@ def _numbered(prediction: StudyPrediction) -> str:
     return f"{numbering.confidence:.0%}" + ("" if numbering.certain else ", uncertain")
 
 
-def _worst(prediction: StudyPrediction, sided_condition: str) -> str:
+def _picture(graded: GradedStudy) -> str:
+    """The picture of the canal, or of another condition; empty if there is none."""
+    pictures = [picture for line in graded.series for picture in line.pictures.items()]
+    canal = [path for name, path in pictures if name == Condition.CANAL]
+    return next(iter((*canal, *(path for _, path in pictures))), "")
+
+
+def _worst(prediction: StudyPrediction, sided_condition: str) -> Worst:
     mine = [t for t in FINDINGS if t.sided_condition == sided_condition]
     found = [prediction.findings[t] for t in mine if t in prediction.findings]
     if not found:
-        return "not graded"
+        return Worst(None, "not graded")
     worst = max(f.grade for f in found)
     text = worst.label
     if worst is not Grade.NORMAL_MILD:
@@ -308,8 +226,4 @@ def _worst(prediction: StudyPrediction, sided_condition: str) -> str:
         text += " (all levels)" if len(levels) == len(mine) else f" ({', '.join(levels)})"
     if absent := [t.level.label for t in mine if t not in prediction.findings]:
         text += f"; not graded: {', '.join(absent)}"
-    return text
-
-
-def _failed_table(failed: Sequence[Problem]) -> Table:
-    return Table(("study", "problem", "what to do"), [[p.study, p.what, p.advice] for p in failed])
+    return Worst(worst, text)

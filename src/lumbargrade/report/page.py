@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -222,6 +224,11 @@ def environment() -> Environment:
     )
     found.filters["code"] = _with_code
     return found
+
+
+def script_hash(text: str) -> str:
+    """The hash of an inline script or style for the content security policy."""
+    return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _with_code(text: str) -> Markup:

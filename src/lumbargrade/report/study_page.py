@@ -6,9 +6,7 @@ page is written. It needs no network, and its content security policy lets only 
 
 from __future__ import annotations
 
-import hashlib
 import json
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -33,7 +31,7 @@ from lumbargrade.grading.review_file import FORMAT as REVIEW_FORMAT
 from lumbargrade.grading.review_file import Review
 from lumbargrade.report.embedded import MOST_BYTES, Embedded, Shown, embed
 from lumbargrade.report.layers import findings_of, heat_of, measurements_of, outlines_of, places_of
-from lumbargrade.report.page import Section, environment
+from lumbargrade.report.page import Section, environment, script_hash
 from lumbargrade.report.text import counted, grouped
 from lumbargrade.report.wording import ORDER, Wording, measured_texts
 
@@ -99,9 +97,9 @@ def write_report(
         .get_template("report.html")
         .render(
             style=Markup(style),
-            style_hash=_digest(style),
+            style_hash=script_hash(style),
             script=Markup(script),
-            script_hash=_digest(script),
+            script_hash=script_hash(script),
             head=_head(study, graded),
             warnings=_warnings(graded.prediction),
             notes=[*_notes(graded.prediction), *_image_notes(embedded, left_out)],
@@ -169,11 +167,6 @@ def _static(kind: str) -> str:
         return folder.joinpath("report.css").read_text(encoding="utf-8")
     parts = [folder.joinpath(f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
     return '(() => {\n"use strict";\n' + "\n".join(parts) + "\n})();\n"
-
-
-def _digest(text: str) -> str:
-    """The hash of an inline script or style for the content security policy."""
-    return f"sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _data(
