@@ -121,3 +121,18 @@ def test_images_that_cannot_be_referred_to_give_a_note(export: Export, tmp_path:
     assert origin is None
     assert "used in several series" in note.what
     assert not note.fatal
+
+
+def test_series_without_usable_geometry_costs_only_its_segmentation(
+    study: Study, tmp_path: Path
+) -> None:
+    volume = sagittal(study)
+    nowhere = replace(volume, frame_of_reference="")
+    broken = replace(study, volumes=(nowhere, *study.of(SeriesKind.SAGITTAL_T2)))
+    outlines = (outlines_of(volume), outlines_of(broken.volumes[1]))
+    graded = result({}, dict.fromkeys(FINDINGS, "not looked at"))
+    graded = replace(graded, prediction=replace(graded.prediction, outlines=outlines))
+    (note,) = write_objects(tmp_path, broken, graded, origin_of(study))
+    assert volume.series_id == note.series
+    assert "FrameOfReferenceUID" in note.what
+    assert {p.name for p in tmp_path.iterdir()} == {"sr.dcm", "seg-1.dcm"}

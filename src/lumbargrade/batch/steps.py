@@ -37,6 +37,7 @@ class Opened:
         check_points: see `grade_study`.
         pictures: draw pictures.
         dicom: write DICOM objects.
+        dicom_summary: also write a picture of all findings as a DICOM image.
         wording: words of the draft report; None for those of the package.
     """
 
@@ -45,6 +46,7 @@ class Opened:
     check_points: bool = True
     pictures: bool = True
     dicom: bool = True
+    dicom_summary: bool = False
     wording: Wording | None = None
 
     @property
@@ -184,6 +186,7 @@ class Steps:
                     fingerprint=read.fingerprint,
                     pictures=self.opened.pictures,
                     dicom=self.opened.dicom,
+                    dicom_summary=self.opened.dicom_summary,
                     wording=self.opened.wording,
                 )
         except OSError as error:

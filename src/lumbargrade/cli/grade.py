@@ -72,6 +72,9 @@ class Options(ModelOptions, ReadingOptions):
     dicom: bool = True
     """write a DICOM structured report (sr.dcm) and the outlines (seg-1.dcm ...) for viewers and
     archives"""
+    dicom_summary: bool = False
+    """also write a picture of all findings as a DICOM image (summary.dcm, Secondary Capture), for
+    viewers that show nothing but images"""
     wording: PlaceOption | None = None
     """TOML file with the words of the draft report (docs/report.md)"""
     profile: bool = False
@@ -156,10 +159,11 @@ def open_models(options: Options, place: int) -> Opened:
     calibration = None if options.calibration is None else local_copy(options.calibration)
     predictor = recalibrated(_open(options, place), calibration)
     wording = options.read_wording()
-    how = f"{options.check_points}|{options.pictures}|{options.dicom}|{predictor.fingerprint()}"
+    written = (options.check_points, options.pictures, options.dicom, options.dicom_summary)
+    how = f"{'|'.join(map(str, written))}|{predictor.fingerprint()}"
     if wording is not None:
         how += f"|{wording}"
-    return Opened(predictor, how, options.check_points, options.pictures, options.dicom, wording)
+    return Opened(predictor, how, *written, wording)
 
 
 def _open(options: Options, place: int) -> Predictor:

@@ -16,6 +16,7 @@ from lumbargrade.dicom.header import Header, if_usable
 from lumbargrade.dicom.study import Study
 from lumbargrade.dicom_results import codes
 from lumbargrade.dicom_results.origin import MAKER, ImageReference, Origin, tracking_uid
+from lumbargrade.domain.errors import Problem, one_line
 from lumbargrade.domain.outlines import Structure
 from lumbargrade.domain.series_outlines import SeriesOutlines
 from lumbargrade.domain.volume import Volume, VolumeSlice
@@ -39,8 +40,13 @@ _COLOURS = {
 }
 
 
-def write_segmentations(folder: Path, study: Study, graded: GradedStudy, origin: Origin) -> None:
+def write_segmentations(
+    folder: Path, study: Study, graded: GradedStudy, origin: Origin
+) -> tuple[Problem, ...]:
     """Write what is outlined in each series, ``seg-1.dcm`` and so on, each atomically.
+
+    Returns:
+        Notes on series whose headers do not suffice.
 
     Args:
         folder: the folder.
@@ -52,12 +58,20 @@ def write_segmentations(folder: Path, study: Study, graded: GradedStudy, origin:
         OSError: if they cannot be written.
     """
     number = 0
+    notes = []
     for outlines in graded.prediction.outlines:
-        made = make_segmentation(outlines, study, origin, graded.version, number + 1)
+        try:
+            made = make_segmentation(outlines, study, origin, graded.version, number + 1)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # of highdicom
+            what = f"no DICOM segmentation: {one_line(error)}"
+            place = (graded.prediction.study_id, outlines.series_id)
+            notes.append(Problem(what, *place, fatal=False))
+            continue
         if made is not None:
             number += 1
             with atomic_path(folder / f"seg-{number}.dcm") as temporary:
                 made.save_as(temporary, enforce_file_format=True)
+    return tuple(notes)
 
 
 def make_segmentation(
@@ -74,6 +88,9 @@ def make_segmentation(
         origin: what the object refers to.
         version: version of the program that outlined.
         number: number of the segmentation in its study, from 1.
+
+    Raises:
+        ValueError: if the images do not say where they are.
     """
     import highdicom as hd
     from highdicom.seg import Segmentation
@@ -84,6 +101,8 @@ def make_segmentation(
     present = [s for s in codes.STRUCTURE_OF if (labels == s).any()]
     if head is None or not present:
         return None
+    if not volume.frame_of_reference:
+        raise ValueError("the images have no FrameOfReferenceUID")
     numbered = np.zeros_like(labels)
     for index, structure in enumerate(present, start=1):
         numbered[labels == structure] = index
@@ -211,8 +230,7 @@ def _image(image: ImageReference, one: VolumeSlice, volume: Volume, origin: Orig
     header.Modality = "MR"
     header.InstanceNumber = one.instance_number
     header.Rows, header.Columns = one.shape
-    if volume.frame_of_reference:
-        header.FrameOfReferenceUID = volume.frame_of_reference
+    header.FrameOfReferenceUID = volume.frame_of_reference
     plane = one.plane
     header.ImagePositionPatient = list(plane.position)
     header.ImageOrientationPatient = [*plane.row, *plane.column]

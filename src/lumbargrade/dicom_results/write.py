@@ -22,8 +22,13 @@ def origin_or_note(study: Study) -> tuple[Origin | None, tuple[Problem, ...]]:
         return None, (Problem(f"no DICOM results: {error}", study.study_id, fatal=False),)
 
 
-def write_objects(folder: Path, study: Study, graded: GradedStudy, origin: Origin) -> None:
+def write_objects(
+    folder: Path, study: Study, graded: GradedStudy, origin: Origin
+) -> tuple[Problem, ...]:
     """Write the objects of a study.
+
+    Returns:
+        Notes on objects that cannot be made.
 
     Args:
         folder: gets ``sr.dcm``, and ``seg-1.dcm`` and so on if the models outline.
@@ -36,7 +41,7 @@ def write_objects(folder: Path, study: Study, graded: GradedStudy, origin: Origi
     """
     with stage("write the DICOM results"):
         write_report(folder / REPORT_FILE, graded, origin)
-        write_segmentations(folder, study, graded, origin)
+        return write_segmentations(folder, study, graded, origin)
 
 
 def rewrite_objects(folder: Path, graded: GradedStudy, earlier: Path) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lumbargrade.dicom_results.origin import origin_of_report
-from lumbargrade.dicom_results.read_report import read_report
 from lumbargrade.dicom_results.structured_report import REPORT_FILE as SR_FILE
-from lumbargrade.dicom_results.structured_report import write_report
+from lumbargrade.dicom_results.write import rewrite_objects
 from lumbargrade.domain.errors import BadInput
 from lumbargrade.files.writing import write_text
 from lumbargrade.grading.findings_file import NOTICE, write_findings
@@ -49,8 +47,7 @@ def write_reviewed(out: Path, earlier: Path, graded: GradedStudy, review: Review
     if graded.prediction.measurements:
         write_measurements_csv(out / MEASUREMENTS_FILE, graded.prediction)
     if (earlier / SR_FILE).exists():
-        report = read_report(earlier / SR_FILE).dataset
-        write_report(out / SR_FILE, graded, origin_of_report(report, graded), previous=report)
+        rewrite_objects(out, graded, earlier / SR_FILE)
     write_review(out / REVIEW_FILE, review)
     write_findings(out / FINDINGS_FILE, graded)
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lumbargrade.dicom.study import Study
+from lumbargrade.dicom_results.capture import SUMMARY_FILE, write_capture
 from lumbargrade.dicom_results.write import origin_or_note, write_objects
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import FINDINGS, TABLE_ORDER, Grade, SeriesKind, plain_name
@@ -36,6 +37,7 @@ from lumbargrade.report.page import (
     problem_table,
 )
 from lumbargrade.report.study_page import REPORT_FILE, write_report
+from lumbargrade.report.summary_picture import draw_summary
 from lumbargrade.report.wording import Wording, default_wording
 
 FINDINGS_FILE = "findings.json"
@@ -58,6 +60,7 @@ def write_study(
     fingerprint: str,
     pictures: bool = True,
     dicom: bool = True,
+    dicom_summary: bool = False,
     wording: Wording | None = None,
 ) -> GradedStudy:
     """Write all results of a study; ``findings.json`` comes last and shows that they are complete.
@@ -72,6 +75,7 @@ def write_study(
         fingerprint: identifies the images and models that the findings were made from.
         pictures: draw pictures of the findings and measurements.
         dicom: write DICOM objects; if the images cannot be referred to, a problem says why.
+        dicom_summary: also write a picture of all findings as a DICOM image.
         wording: words of the draft report; None for those of the package.
     """
     origin, notes = origin_or_note(study) if dicom else (None, ())
@@ -90,7 +94,12 @@ def write_study(
             folder / REPORT_FILE, study, graded, sections_of(graded), words, images=pictures
         )
     if origin is not None:
-        write_objects(folder, study, graded, origin)
+        notes = write_objects(folder, study, graded, origin)
+        prediction = replace(prediction, problems=(*prediction.problems, *notes))
+        graded = replace(graded, prediction=prediction)
+        if dicom_summary:
+            pixels = draw_summary(graded)
+            write_capture(folder / SUMMARY_FILE, pixels, origin, graded.version)
     with stage("write the results"):
         write_findings(folder / FINDINGS_FILE, graded)
     return graded
