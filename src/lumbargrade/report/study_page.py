@@ -38,6 +38,9 @@ from lumbargrade.report.wording import ORDER, Wording, measured_texts
 #: Name of the page in the folder of a study.
 REPORT_FILE = "report.html"
 
+#: Confidence from which another numbering is named in the header.
+_MENTIONED = 0.01
+
 #: Parts of the viewer in the order in which they are joined.
 SCRIPTS = (
     *("geometry", "images", "page", "review", "draw", "pane", "workspace"),
@@ -61,6 +64,7 @@ class _Head:
     numbering: str
     numbering_warns: bool
     images: str
+    images_warn: bool
     scope: str
 
 
@@ -226,7 +230,7 @@ def _head(study: Study, graded: GradedStudy) -> _Head:
     said = [f"{count} {g.label.lower()}" for g, count in counts if count]
     total = f"{len(prediction.findings)} of {len(FINDINGS)} graded"
     numbering = prediction.numbering
-    images = [f"{sum(len(v.slices) for v in study.of(kind))} {kind.value}" for kind in _ORDER]
+    slices = {kind: sum(len(v.slices) for v in study.of(kind)) for kind in _ORDER}
     return _Head(
         study_id=prediction.study_id,
         date=_study_date(study),
@@ -234,14 +238,15 @@ def _head(study: Study, graded: GradedStudy) -> _Head:
         graded=": ".join([total, *([", ".join(said)] if said else [])]),
         numbering="" if numbering is None else _numbering(numbering),
         numbering_warns=numbering is not None and not numbering.certain,
-        images=", ".join(images),
+        images=", ".join(f"{count or 'no'} {kind.value}" for kind, count in slices.items()),
+        images_warn=not all(slices.values()),
         scope=_SCOPE,
     )
 
 
 def _numbering(numbering: Numbering) -> str:
     said = f"{numbering.confidence:.0%} sure"
-    if numbering.runner_up:
+    if numbering.runner_up and numbering.runner_up_confidence >= _MENTIONED:
         said += f" ({numbering.runner_up}: {numbering.runner_up_confidence:.0%})"
     return said
 

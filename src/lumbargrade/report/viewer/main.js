@@ -98,6 +98,7 @@ const KEYS = {
   d: () => workspace.toggle("places"),
   h: () => workspace.toggle("heat"),
   f: () => workspace.active && workspace.enlarge(workspace.active),
+  Escape: () => workspace.active?.root.classList.contains("large") && workspace.enlarge(workspace.active),
   v: () => toggleWhole(),
   t: () => byId("text-0").focus(),
   c: () => wording.copy(),

@@ -20,6 +20,22 @@ class PrintPages {
     const { review } = this.workspace;
     const lines = review.plainText().trimEnd().split("\n");
     byId("print-text").replaceChildren(...lines.map((line) => make("p", {}, line)));
+    byId("print-notes").replaceChildren(...this.notes().map((line) => make("p", {}, line)));
+  }
+
+  /** Why findings are not graded, and the notes on the images. */
+  notes() {
+    const { review } = this.workspace;
+    const reasons = new Map();
+    for (const [column, disc] of review.shownFindings()) {
+      if (review.grade(column, disc) !== null) continue;
+      const why = review.decision(column, disc)?.comment || review.reason(column, disc) || "the reader rejected it";
+      const name = findingTitle(column, disc, review.shift);
+      reasons.set(why, [...(reasons.get(why) ?? []), name]);
+    }
+    const notGraded = [...reasons].map(([why, names]) => `Not graded: ${names.join(", ")}: ${why}.`);
+    const notes = [...document.querySelectorAll("#top .notes li")].map((item) => item.textContent);
+    return [...notGraded, ...notes.slice(0, 12), ...(notes.length > 12 ? [`and ${notes.length - 12} more notes`] : [])];
   }
 
   /** Which slices are printed: {series, z, title, marks}. */
