@@ -17,12 +17,13 @@ from hospital_exports import enhanced, phantom_study, save
 from lumbargrade.dicom.study import Study, read_study
 from lumbargrade.dicom_results import codes
 from lumbargrade.dicom_results.origin import origin_of
-from lumbargrade.dicom_results.segmentation import make_segmentation
+from lumbargrade.dicom_results.segmentation import write_segmentations
 from lumbargrade.dicom_results.write import origin_or_note, write_objects
 from lumbargrade.domain.outlines import SAGITTAL_STRUCTURES, Structure
 from lumbargrade.domain.series_outlines import SeriesOutlines
 from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
 from lumbargrade.domain.volume import Volume
+from lumbargrade.grading.graded import GradedStudy
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,11 @@ def outlines_of(volume: Volume, *, empty: bool = False) -> SeriesOutlines:
     return SeriesOutlines(volume.series_id, SAGITTAL_STRUCTURES, zs, shares, grids)
 
 
+def outlined(*outlines: SeriesOutlines) -> GradedStudy:
+    graded = result({}, dict.fromkeys(FINDINGS, "not looked at"))
+    return replace(graded, prediction=replace(graded.prediction, outlines=outlines))
+
+
 def sagittal(study: Study) -> Volume:
     return study.of(SeriesKind.SAGITTAL_T1)[0]
 
@@ -56,10 +62,8 @@ def sagittal(study: Study) -> Volume:
 def test_pixels_are_those_of_the_outlines(study: Study, tmp_path: Path) -> None:
     volume = sagittal(study)
     outlines = outlines_of(volume)
-    made = make_segmentation(outlines, study, origin_of(study), "1.0", 1)
-    assert made is not None
-    made.save_as(tmp_path / "seg.dcm")
-    read = hd.seg.segread(tmp_path / "seg.dcm")
+    write_segmentations(tmp_path, study, outlined(outlines), origin_of(study))
+    read = hd.seg.segread(tmp_path / "seg-1.dcm")
     named = {codes.STRUCTURE_OF[s]: s for s in Structure if s in codes.STRUCTURE_OF}
     structures = [
         named[read.get_segment_description(n).segmented_property_type] for n in read.segment_numbers
@@ -78,24 +82,21 @@ def test_frames_of_a_multi_frame_object_are_referred_to(export: Export, tmp_path
     study = read_study(tmp_path / "study")
     volume = sagittal(study)
     outlines = outlines_of(volume)
-    made = make_segmentation(outlines, study, origin_of(study), "1.0", 1)
-    assert made is not None
-    made.save_as(tmp_path / "seg.dcm")
-    read = hd.seg.segread(tmp_path / "seg.dcm")
+    write_segmentations(tmp_path, study, outlined(outlines), origin_of(study))
+    read = hd.seg.segread(tmp_path / "seg-1.dcm")
     for z in outlines.outlined:
         one = volume.slices[z]
         pixels = read.get_pixels_by_source_frame(one.sop_instance_uid, [one.instance_number])[0]
         labels = outlines.label_map(volume, z)
         np.testing.assert_array_equal(pixels.any(axis=-1), labels != Structure.OTHER)
-    said = required_program("dciodvfy")(tmp_path / "seg.dcm")
+    said = required_program("dciodvfy")(tmp_path / "seg-1.dcm")
     assert "Error" not in said
 
 
 def test_folder_has_one_object_for_each_outlined_series(study: Study, tmp_path: Path) -> None:
     volumes = study.of(SeriesKind.SAGITTAL_T1) + study.of(SeriesKind.SAGITTAL_T2)
     outlines = (outlines_of(volumes[0], empty=True), *map(outlines_of, volumes[1:]))
-    graded = result({}, dict.fromkeys(FINDINGS, "not looked at"))
-    graded = replace(graded, prediction=replace(graded.prediction, outlines=outlines))
+    graded = outlined(*outlines)
     origin, notes = origin_or_note(study)
     assert origin is not None
     assert notes == ()
@@ -130,9 +131,26 @@ def test_series_without_usable_geometry_costs_only_its_segmentation(
     nowhere = replace(volume, frame_of_reference="")
     broken = replace(study, volumes=(nowhere, *study.of(SeriesKind.SAGITTAL_T2)))
     outlines = (outlines_of(volume), outlines_of(broken.volumes[1]))
-    graded = result({}, dict.fromkeys(FINDINGS, "not looked at"))
-    graded = replace(graded, prediction=replace(graded.prediction, outlines=outlines))
+    graded = outlined(*outlines)
     (note,) = write_objects(tmp_path, broken, graded, origin_of(study))
     assert volume.series_id == note.series
     assert "FrameOfReferenceUID" in note.what
     assert {p.name for p in tmp_path.iterdir()} == {"sr.dcm", "seg-1.dcm"}
+
+
+def test_stacks_of_a_series_get_an_object_each(study: Study, tmp_path: Path) -> None:
+    volume = sagittal(study)
+    half = len(volume.slices) // 2
+    tilted = [replace(s, group=int(z >= half)) for z, s in enumerate(volume.slices)]
+    two = replace(volume, slices=tuple(tilted))
+    stacks = replace(study, volumes=(two,))
+    outlines = outlines_of(two)
+    write_segmentations(tmp_path, stacks, outlined(outlines), origin_of(study))
+    frames = {}
+    for path in sorted(tmp_path.iterdir()):
+        read = hd.seg.segread(path)
+        frames[path.name] = {str(uid) for _, _, uid in read.get_source_image_uids()}
+    expected = [volume.slices[z].sop_instance_uid for z in outlines.outlined]
+    assert list(frames) == ["seg-1.dcm", "seg-2.dcm"]
+    assert set.union(*frames.values()) == set(expected)
+    assert not set.intersection(*frames.values())

@@ -195,7 +195,7 @@ class Steps:
             return failed(
                 read.job, why, self.results, advice="check free space and rights of --out"
             )
-        log_graded(prediction, self.results.out / folder)
+        log_graded(graded.prediction, self.results.out / folder)
         return StudyOutcome(StudyEntry.of(folder, graded))
 
 

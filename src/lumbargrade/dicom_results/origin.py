@@ -257,3 +257,14 @@ def plain(text: str, *, lines: bool = True) -> str:
 def tracking_uid(study_uid: str, what: str) -> str:
     """Return the UID of something in a study, the same whenever it is reported again."""
     return f"2.25.{uuid.uuid5(_NAMESPACE, f'{study_uid}/{what}').int}"
+
+
+def references(objects: Mapping[str, str]) -> list[Dataset]:
+    """References to objects, SOPInstanceUID -> SOPClassUID, as items of a sequence."""
+    items = []
+    for instance, sop_class in objects.items():
+        item = Dataset()
+        item.ReferencedSOPClassUID = sop_class
+        item.ReferencedSOPInstanceUID = instance
+        items.append(item)
+    return items

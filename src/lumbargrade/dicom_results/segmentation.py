@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from lumbargrade.dicom.header import Header, if_usable
 from lumbargrade.dicom.study import Study
 from lumbargrade.dicom_results import codes
-from lumbargrade.dicom_results.origin import MAKER, ImageReference, Origin, tracking_uid
+from lumbargrade.dicom_results.origin import (
+    MAKER,
+    ImageReference,
+    Origin,
+    references,
+    tracking_uid,
+)
 from lumbargrade.domain.errors import Problem, one_line
 from lumbargrade.domain.outlines import Structure
 from lumbargrade.domain.series_outlines import SeriesOutlines
@@ -45,6 +50,8 @@ def write_segmentations(
 ) -> tuple[Problem, ...]:
     """Write what is outlined in each series, ``seg-1.dcm`` and so on, each atomically.
 
+    An object has one orientation, so the stacks of a series get an object each.
+
     Returns:
         Notes on series whose headers do not suffice.
 
@@ -60,33 +67,64 @@ def write_segmentations(
     number = 0
     notes = []
     for outlines in graded.prediction.outlines:
-        try:
-            made = make_segmentation(outlines, study, origin, graded.version, number + 1)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:  # of highdicom
-            what = f"no DICOM segmentation: {one_line(error)}"
-            place = (graded.prediction.study_id, outlines.series_id)
-            notes.append(Problem(what, *place, fatal=False))
+        volume = next(v for v in study.volumes if v.series_id == outlines.series_id)
+        head = study.heads.get(volume.series_id)
+        if head is None:
             continue
-        if made is not None:
-            number += 1
-            with atomic_path(folder / f"seg-{number}.dcm") as temporary:
-                made.save_as(temporary, enforce_file_format=True)
-    return tuple(notes)
+        for zs in _stacks(outlines, volume):
+            source = Source(volume, zs, head, graded.version)
+            try:
+                made = make_segmentation(outlines, source, origin, number + 1)
+            except (AttributeError, LookupError, TypeError, ValueError) as error:  # of highdicom
+                what = f"no DICOM segmentation: {one_line(error)}"
+                place = (graded.prediction.study_id, outlines.series_id)
+                notes.append(Problem(what, *place, fatal=False))
+                continue
+            if made is not None:
+                number += 1
+                with atomic_path(folder / f"seg-{number}.dcm") as temporary:
+                    made.save_as(temporary, enforce_file_format=True)
+    return tuple(dict.fromkeys(notes))
+
+
+def _stacks(outlines: SeriesOutlines, volume: Volume) -> list[list[int]]:
+    """The outlined slices by orientation and size, each in ascending order."""
+    stacks: dict[object, list[int]] = {}
+    for z in outlines.outlined:
+        one = volume.slices[z]
+        stacks.setdefault((one.group, one.shape, one.plane.spacing), []).append(z)
+    return list(stacks.values())
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a segmentation is made from.
+
+    Attributes:
+        volume: the series.
+        zs: its slices that are outlined, of one orientation and size.
+        head: header of one of its images.
+        version: version of the program that outlined.
+    """
+
+    volume: Volume
+    zs: Sequence[int]
+    head: Dataset
+    version: str
 
 
 def make_segmentation(
-    outlines: SeriesOutlines, study: Study, origin: Origin, version: str, number: int
+    outlines: SeriesOutlines, source: Source, origin: Origin, number: int
 ) -> Segmentation | None:
-    """Return the outlines of a series on the pixels of its images.
+    """Return the outlines of some slices on the pixels of their images.
 
     Returns:
-        The object; None if nothing is outlined, or the images cannot be referred to.
+        The object; None if nothing is outlined.
 
     Args:
         outlines: the outlines.
-        study: the study with the series.
+        source: the slices.
         origin: what the object refers to.
-        version: version of the program that outlined.
         number: number of the segmentation in its study, from 1.
 
     Raises:
@@ -95,11 +133,11 @@ def make_segmentation(
     import highdicom as hd
     from highdicom.seg import Segmentation
 
-    volume = next(v for v in study.volumes if v.series_id == outlines.series_id)
-    head = study.heads.get(volume.series_id)
-    slices, labels = _labels(outlines, volume)
+    volume, version = source.volume, source.version
+    slices = [volume.slices[z] for z in source.zs]
+    labels = np.stack([outlines.label_map(volume, z) for z in source.zs])
     present = [s for s in codes.STRUCTURE_OF if (labels == s).any()]
-    if head is None or not present:
+    if not present:
         return None
     if not volume.frame_of_reference:
         raise ValueError("the images have no FrameOfReferenceUID")
@@ -107,12 +145,11 @@ def make_segmentation(
     for index, structure in enumerate(present, start=1):
         numbered[labels == structure] = index
     images = [origin.images[volume.series_id, s.instance_number] for s in slices]
-    thickness = _thickness(head, slices)
-    sources = [_image(*pair, volume, origin) for pair in zip(images, slices, strict=True)]
-    for source in sources:
-        source.SliceThickness = thickness
+    headers = [_image(*pair, volume, origin) for pair in zip(images, slices, strict=True)]
+    for header in headers:
+        header.SliceThickness = _thickness(source.head, slices)
     made = Segmentation(
-        source_images=sources,
+        source_images=headers,
         pixel_array=numbered,
         segmentation_type="BINARY",
         segment_descriptions=_segments(present, origin, volume, version),
@@ -128,31 +165,31 @@ def make_segmentation(
         series_description=f"lumbargrade outlines, {volume.kind}",
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    if images[0].frame:
-        _refer_to_frames(made, images)
+    _refer(made, images)
     origin.put_patient(made)
     return made
 
 
-def _stand_in(image: ImageReference) -> tuple[str, str]:
-    """SOPClassUID and SOPInstanceUID of an image; of a frame, those of an image in its place.
+def _stand_in(image: ImageReference) -> str:
+    """UID of an image; of a frame, that of an image in its place."""
+    return f"2.25.{image.frame}" if image.frame else image.sop_instance
 
-    highdicom refers to all frames of an object only, in one orientation.
+
+def _refer(made: Segmentation, images: Sequence[ImageReference]) -> None:
+    """Refer to the images themselves, of which highdicom was given stand-ins.
+
+    highdicom refers to all frames of an object only, in one orientation, and takes any image of an
+    enhanced class for one with frames.
     """
-    if not image.frame:
-        return image.sop_class, image.sop_instance
-    return MRImageStorage, f"2.25.{image.frame}"
-
-
-def _refer_to_frames(made: Segmentation, images: Sequence[ImageReference]) -> None:
-    """Replace references to stand-ins by references to frames of their object."""
-    frames = {_stand_in(image)[1]: image for image in images}
+    by_stand_in = {_stand_in(image): image for image in images}
 
     def correct(item: Dataset) -> None:
-        image = frames.get(str(item.ReferencedSOPInstanceUID))
-        if image is not None:  # groups share items
-            item.ReferencedSOPClassUID = image.sop_class
-            item.ReferencedSOPInstanceUID = image.sop_instance
+        image = by_stand_in.get(str(item.ReferencedSOPInstanceUID))
+        if image is None:  # groups share items, and this one is correct
+            return
+        item.ReferencedSOPClassUID = image.sop_class
+        item.ReferencedSOPInstanceUID = image.sop_instance
+        if image.frame:
             item.ReferencedFrameNumber = image.frame
 
     for group in made.PerFrameFunctionalGroupsSequence:
@@ -160,10 +197,8 @@ def _refer_to_frames(made: Segmentation, images: Sequence[ImageReference]) -> No
     for item in made.SourceImageSequence:
         correct(item)
     series = made.ReferencedSeriesSequence[0]
-    whole = series.ReferencedInstanceSequence[0]
-    whole.ReferencedSOPClassUID = images[0].sop_class
-    whole.ReferencedSOPInstanceUID = images[0].sop_instance
-    series.ReferencedInstanceSequence = [whole]
+    instances = {i.sop_instance: i.sop_class for i in images}
+    series.ReferencedInstanceSequence = references(instances)
 
 
 def _thickness(head: Dataset, slices: Sequence[VolumeSlice]) -> float:
@@ -173,24 +208,6 @@ def _thickness(head: Dataset, slices: Sequence[VolumeSlice]) -> float:
         return stated
     projections = [s.plane.projection for s in slices]
     return (max(projections) - min(projections)) / max(len(slices) - 1, 1) or 1.0
-
-
-def _labels(
-    outlines: SeriesOutlines, volume: Volume
-) -> tuple[list[VolumeSlice], NDArray[np.uint8]]:
-    """The slices with outlines, and the structure of each of their pixels, uint8 (K, H, W).
-
-    An object has one size and one orientation, so slices that differ from most are left out.
-    """
-
-    def geometry(z: int) -> tuple[object, ...]:
-        one = volume.slices[z]
-        return one.shape, one.group, one.plane.row, one.plane.column, one.plane.spacing
-
-    counts = Counter(map(geometry, outlines.outlined))
-    usual = max(counts, key=lambda g: counts[g])
-    kept = [z for z in outlines.outlined if geometry(z) == usual]
-    return [volume.slices[z] for z in kept], np.stack([outlines.label_map(volume, z) for z in kept])
 
 
 def _segments(
@@ -225,7 +242,7 @@ def _segments(
 def _image(image: ImageReference, one: VolumeSlice, volume: Volume, origin: Origin) -> Dataset:
     """The header of an image as far as a segmentation needs it."""
     header = Dataset()
-    header.SOPClassUID, header.SOPInstanceUID = _stand_in(image)
+    header.SOPClassUID, header.SOPInstanceUID = MRImageStorage, _stand_in(image)
     header.StudyInstanceUID, header.SeriesInstanceUID = origin.study_uid, image.series_uid
     header.Modality = "MR"
     header.InstanceNumber = one.instance_number

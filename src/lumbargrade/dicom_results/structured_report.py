@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, generate_uid
 
 from lumbargrade.dicom_results import codes
-from lumbargrade.dicom_results.origin import MAKER, Origin
+from lumbargrade.dicom_results.origin import MAKER, Origin, references
 from lumbargrade.dicom_results.report_content import Content, person_name
 from lumbargrade.files.writing import atomic_path
 from lumbargrade.grading.graded import GradedStudy
@@ -126,12 +126,7 @@ def _series(uid: str, objects: Mapping[str, str]) -> Dataset:
     """A series with references to objects, SOPInstanceUID -> SOPClassUID."""
     item = Dataset()
     item.SeriesInstanceUID = uid
-    item.ReferencedSOPSequence = []
-    for instance, sop_class in objects.items():
-        reference = Dataset()
-        reference.ReferencedSOPClassUID = sop_class
-        reference.ReferencedSOPInstanceUID = instance
-        item.ReferencedSOPSequence.append(reference)
+    item.ReferencedSOPSequence = references(objects)
     return item
 
 
