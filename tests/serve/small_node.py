@@ -82,7 +82,7 @@ def call(settings: Settings, files: list[Path], *, caller: str = THEIRS) -> list
         link.release()
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait for something that must happen; how long it takes is not judged."""
     end = time.monotonic() + seconds
     while not condition():

@@ -16,6 +16,7 @@ import pytest
 from small_node import THEIRS, archive, call, small_node, small_settings, wait_until
 
 from fake_models import calls
+from lumbargrade.launch import processes
 from lumbargrade.serve.queue import Queue
 from lumbargrade.serve.settings import Destination, Settings
 from lumbargrade.serve.states import State
@@ -101,7 +102,7 @@ def test_kill_9_in_every_state(tmp_path: Path) -> None:
         store.refuse.clear()
         with node_process(tmp_path, settings, 0.0) as process:
             call(settings, files_of(tmp_path / "ben"))  # the sender tries again
-            wait_until(lambda: states(tmp_path) == {State.DONE}, 60)
+            wait_until(lambda: states(tmp_path) == {State.DONE})
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
     assert len(store.stored) == len(set(store.stored)) == 2
@@ -119,3 +120,17 @@ def states(folder: Path) -> set[State]:
         return {study.state for study in queue.studies()}
     finally:
         queue.close()
+
+
+def test_a_stop_while_grading_costs_no_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE", 0.1)
+    settings = small_settings()
+    with small_node(tmp_path, settings, seconds=600.0):
+        call(settings, files_of(tmp_path / "anna"))
+        wait_until(lambda: calls(tmp_path))
+    queue = Queue(tmp_path / "data" / "queue.sqlite")
+    (study,) = queue.studies()
+    queue.close()
+    assert (study.state, study.attempts, study.result) == (State.WAITING, 0, 1)

@@ -129,6 +129,29 @@ def test_a_connection_without_association_is_ended(tmp_path: Path) -> None:
         assert silent.recv(100) == b""
 
 
+@pytest.mark.parametrize(
+    ("idle", "sent"),
+    [
+        (0.3, b"\1\0\0\0\1\0half a request"),  # 256 bytes are announced
+        (60.0, b"\1\0\xff\xff\xff\xffa request of 4 GB"),
+        (60.0, b"GET / HTTP/1.1\r\n\r\n"),
+    ],
+)
+def test_connections_that_send_nonsense_are_ended(tmp_path: Path, idle: float, sent: bytes) -> None:
+    with node(tmp_path, idle_seconds=idle) as (settings, _):
+        with socket.create_connection(("127.0.0.1", settings.port), timeout=20) as caller:
+            caller.sendall(sent)
+            answer = b"."
+            while answer:
+                try:
+                    answer = caller.recv(100)
+                except ConnectionError:
+                    answer = b""
+        link = associated(settings)
+        assert link.send_c_echo().Status == 0
+        link.release()
+
+
 def large_file(folder: Path, side: int) -> Path:
     file = folder / "study" / "series" / "1.dcm"
     write_slice(file, 1, [0.0, 0.0, 0.0], AXIAL, shape=(side, side))

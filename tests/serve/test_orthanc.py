@@ -77,7 +77,7 @@ def test_twenty_studies_at_once_go_back_by_stow(tmp_path: Path, orthanc: Orthanc
     settings = small_settings(Destination("web", url=orthanc.dicomweb), port=orthanc.node)
     with small_node(tmp_path, settings) as queue:
         orthanc.send(*[orthanc.upload(folder) for folder in folders])
-        wait_until(lambda: queue.counts()[State.DONE] == 20, 120)
+        wait_until(lambda: queue.counts()[State.DONE] == 20, 300)
     assert [len(orthanc.reports(study_uid(folder))) for folder in folders] == [1] * 20
     assert sorted(calls(tmp_path)) == sorted(map(study_uid, folders))
 

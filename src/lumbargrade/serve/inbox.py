@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -175,8 +176,9 @@ class Inbox:
             return Answer(SUCCESS, Received.IGNORED)
         try:
             return self._store(encoded, uids[2], uids[1], about)
-        except OSError as error:
-            what = f"cannot be written: {error.strerror or type(error).__name__}"
+        except (OSError, sqlite3.Error) as error:  # a full disk shows in either
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            what = f"cannot be written: {reason or type(error).__name__}"
             return Answer(OUT_OF_RESOURCES, Received.REFUSED, what)
 
     def _refused(self, size: int) -> Answer | None:

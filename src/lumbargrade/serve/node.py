@@ -20,6 +20,9 @@ from lumbargrade.serve.settings import MEGABYTE, DicomSettings
 
 log = logging.getLogger(__name__)
 
+#: PDUs other than data may be so long: a request for an association lists up to 128 contexts.
+_LONGEST_REQUEST = 1_000_000
+
 #: Transfer syntaxes of images that can be read: not video, and nothing by reference.
 SYNTAXES = (
     "1.2.840.10008.1.2.1",  # explicit VR little endian; first, so that it is preferred
@@ -68,6 +71,7 @@ class Node:
         for context in AllStoragePresentationContexts:
             entity.add_supported_context(context.abstract_syntax or "", list(SYNTAXES))
         handlers: list[Any] = [
+            (evt.EVT_CONN_OPEN, self._opened),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_DATA_RECV, self._count),
             (evt.EVT_DIMSE_RECV, self._whole),
@@ -118,6 +122,22 @@ class Node:
             )
         self.noted(answer)
         return answer.status
+
+    def _opened(self, event: Event) -> None:
+        """Bound what a connection can cost: pynetdicom alone would wait for the rest of a PDU for
+        ever, and hold one of any length in memory."""
+        connection: Any = event.assoc.dul.socket
+        connection.socket.settimeout(self.settings.idle_seconds)
+        plain = connection.recv
+        most = max(self.settings.max_pdu, _LONGEST_REQUEST)
+
+        def recv(count: int) -> bytearray:
+            if count > most:
+                raise OSError(f"a PDU of {count} bytes")
+            received: bytearray = plain(count)
+            return received
+
+        connection.recv = recv
 
     def _count(self, event: Event) -> None:
         """End a connection that sends more than an object may have; it is held in memory."""
