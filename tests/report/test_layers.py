@@ -16,7 +16,7 @@ from lumbargrade.domain.upright import Turn
 from lumbargrade.domain.vocabulary import FINDINGS, Level, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.report.embedded import Shown, embed
-from lumbargrade.report.layers import measurements_of, outlines_of, places_of
+from lumbargrade.report.layers import measurements_of, outlines_of, places_of, window_of
 from made_series import make_volume
 
 T2 = SeriesKind.SAGITTAL_T2
@@ -89,6 +89,17 @@ def test_doubtful_measurements_and_those_without_a_line() -> None:
     (one,) = found[2]
     assert (one["disc"], one["doubtful"]) == (0, True)
     assert one["label"] == "disc height back 7.3 (?) mm"
+
+
+def test_the_window_is_that_of_the_spine() -> None:
+    own = make_volume(depth=4, height=200, width=160)
+    pixels = np.full(own.pixels.shape, 250, np.uint8)
+    pixels[1:, 30:170, 20:140] = np.linspace(0, 100, 120).astype(np.uint8)
+    shown = Shown.of(replace(own, kind=T2, pixels=pixels))
+    places = [{"x": 80.0, "y": y, "z": 2.5} for y in (70.0, 130.0)]
+    centre, width = window_of(shown, places)
+    assert (centre, width) == (pytest.approx(50, abs=3), pytest.approx(50, abs=4))
+    assert window_of(shown, []) == (pytest.approx(125, abs=2), pytest.approx(250, abs=2))
 
 
 def test_images_take_at_most_the_bytes_that_they_may() -> None:

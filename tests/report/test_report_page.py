@@ -142,8 +142,11 @@ def canvas(tab: Any, kind: str) -> Any:
 
 def picture(tab: Any, kind: str) -> str:
     """What a pane shows, as a URL of its pixels, after it has been painted."""
-    tab.wait_for_timeout(120)
-    url: str = canvas(tab, kind).evaluate("c => c.toDataURL()")
+    shown = canvas(tab, kind)
+    z = str(int(shown.get_attribute("aria-valuenow")) - 1)
+    playwright.expect(shown).to_have_attribute("data-shown", z)
+    tab.evaluate("new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+    url: str = shown.evaluate("c => c.toDataURL()")
     return url
 
 

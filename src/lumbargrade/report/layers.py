@@ -31,6 +31,9 @@ _FINER = 3
 #: Outlines of fewer grid pixels are noise; corners nearer than this to the outline are left out.
 _LEAST_AREA, _TOLERANCE = 6.0, 0.2
 
+#: Percentiles of grey values that the usual window shows from black to white, its smallest width,
+#: and margin around the findings within which they are counted, mm.
+_WINDOW, _LEAST_WIDTH, _AROUND_MM = (0.2, 99.0), 32.0, 30.0
 #: Smallest height of a heat map that is drawn, times 255.
 _WARM = 13
 
@@ -166,6 +169,27 @@ def places_of(series: Sequence[Shown], prediction: StudyPrediction) -> dict[str,
         lps = None if point.patient is None else [round(v, 2) for v in point.patient]
         found[target.column] = {"series": number, "x": x, "y": y, "z": z, "lps": lps}
     return found
+
+
+def window_of(shown: Shown, places: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """Return centre and width of the window that shows the spine: where findings of a series lie.
+
+    Args:
+        shown: the series.
+        places: those of `places_of` that lie in it; without any, the whole series counts.
+    """
+    pixels = shown.volume.pixels
+    xyz = np.array([[p["x"], p["y"], p["z"]] for p in places])
+    if len(xyz):
+        margin = _AROUND_MM / np.array(shown.volume.slices[0].plane.spacing)[::-1]
+        around = np.append(margin, 1)
+        low = np.maximum(xyz.min(axis=0) - around, 0).astype(int)
+        high = np.ceil(xyz.max(axis=0) + around).astype(int)
+        pixels = pixels[low[2] : high[2] + 1, low[1] : high[1] + 1, low[0] : high[0] + 1]
+    # a quarter of the pixels is enough
+    dark, bright = np.percentile(pixels[:, ::2, ::2], _WINDOW) if pixels.size else (0, 255)
+    width = max(float(bright - dark), _LEAST_WIDTH)
+    return round(dark + width / 2), round(width)
 
 
 def findings_of(

@@ -30,7 +30,14 @@ from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.grading.review_file import FORMAT as REVIEW_FORMAT
 from lumbargrade.grading.review_file import Review
 from lumbargrade.report.embedded import MOST_BYTES, Embedded, Shown, embed
-from lumbargrade.report.layers import findings_of, heat_of, measurements_of, outlines_of, places_of
+from lumbargrade.report.layers import (
+    findings_of,
+    heat_of,
+    measurements_of,
+    outlines_of,
+    places_of,
+    window_of,
+)
 from lumbargrade.report.page import Section, environment, script_hash
 from lumbargrade.report.text import counted, grouped
 from lumbargrade.report.wording import ORDER, Wording, measured_texts
@@ -178,6 +185,7 @@ def _data(
 ) -> dict[str, Any]:
     prediction = graded.prediction
     spaces = find_spaces(study.volumes).of_series
+    places = places_of(series, prediction)
     return {
         "study_id": prediction.study_id,
         "fingerprint": graded.fingerprint,
@@ -189,6 +197,7 @@ def _data(
                 "kind": one.volume.kind.name.lower() if one.volume.kind else "",
                 "space": spaces[one.stored.series_id],
                 "images": f"images-{i}",
+                "window": window_of(one, [p for p in places.values() if p["series"] == i]),
                 "slices": _slices(one),
                 "outlines": outlines_of(one, prediction.outlines),
                 "heat": heat_of(one, prediction.heat_maps),
@@ -196,7 +205,7 @@ def _data(
             }
             for i, one in enumerate(series)
         ],
-        "places": places_of(series, prediction),
+        "places": places,
         "findings": findings_of(prediction, measured_texts(wording, graded)),
         "absent": {t.column: reason for t, reason in prediction.absent.items()},
         "order": list(ORDER),

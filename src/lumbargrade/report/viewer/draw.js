@@ -109,12 +109,12 @@ class Drawing {
   }
 
   /** Draw lines of measurements, and list their values in the lower left corner. */
-  measurements(found, listed, bottom) {
+  measurements(found, bottom) {
     const { unit } = this;
     for (const m of found) {
       this.line(m.line, measureColour(m), { closed: m.closed, width: 1.6, dash: m.doubtful ? [4, 3] : [] });
     }
-    [...listed].reverse().forEach((m, i) => {
+    [...found].reverse().forEach((m, i) => {
       this.text(m.label, 8 * unit, bottom - i * 15 * unit, measureColour(m), "left", 11);
     });
   }

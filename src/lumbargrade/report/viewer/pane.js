@@ -12,7 +12,7 @@ class Pane {
     Object.assign(this, { kind, title, series, workspace });
     this.current = series[0];
     this.z = Math.floor((this.current?.slices.length ?? 1) / 2);
-    this.window = { centre: 128, width: 256 };
+    this.window = this.usualWindow();
     this.pointers = new Map();
     this.root = this.build();
     if (this.current) {
@@ -72,6 +72,7 @@ class Pane {
     if (this.choice) this.choice.selectedIndex = this.series.indexOf(series);
     this.slider.max = series.slices.length;
     this.z = Math.min(this.z, series.slices.length - 1);
+    this.window = this.usualWindow();
     this.fit();
     this.show(this.z);
   }
@@ -138,8 +139,20 @@ class Pane {
     this.touched = false;
   }
 
+  /** The window that shows the spine of this series well. */
+  usualWindow() {
+    const [centre, width] = this.current?.window ?? [128, 256];
+    return { centre, width };
+  }
+
+  /** Whether the user changed the window. */
+  get windowed() {
+    const usual = this.usualWindow();
+    return this.window.centre !== usual.centre || this.window.width !== usual.width;
+  }
+
   reset() {
-    this.window = { centre: 128, width: 256 };
+    this.window = this.usualWindow();
     this.fit();
     this.redraw();
   }

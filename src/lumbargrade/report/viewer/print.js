@@ -92,7 +92,7 @@ class PrintPages {
     const [x0, y0] = at(-0.5, -0.5);
     const [x1, y1] = at(slice.w - 0.5, slice.h - 0.5);
     context.imageSmoothingQuality = "high";
-    context.drawImage(windowed(image, 128, 256), x0, y0, x1 - x0, y1 - y0);
+    context.drawImage(windowed(image, ...series.window), x0, y0, x1 - x0, y1 - y0);
     const drawing = new Drawing(context, at, 1.6);
     for (const mark of marks) {
       const grade = review.grade(mark.column, mark.disc);

@@ -157,6 +157,7 @@ class Workspace {
     if (this.layers.places) this.paintPlaces(drawing, pane);
     this.paintMark(drawing, pane);
     this.paintLabels(drawing, pane, slice);
+    canvas.dataset.shown = z;
     return undefined;
   }
 
@@ -186,11 +187,9 @@ class Workspace {
 
   paintMeasurements(drawing, pane) {
     const { selected } = this;
-    const axial = pane.kind.startsWith("axial");
     const all = pane.current.measurements[pane.z] ?? [];
-    const mine = all.filter((m) => axial || (selected && m.disc === selected.disc));
-    const rest = selected ? [] : all.filter((m) => m.quantity.startsWith("disc_height"));
-    drawing.measurements(mine.length ? mine : rest, mine, pane.canvas.height - 14 * drawing.unit);
+    const mine = all.filter((m) => selected && m.disc === selected.disc);
+    drawing.measurements(mine, pane.canvas.height - 14 * drawing.unit);
   }
 
   paintLines(drawing, pane) {
@@ -263,7 +262,7 @@ class Workspace {
     const number = slice.number < 0 ? "" : ` · instance ${slice.number}`;
     drawing.text(`${pane.z + 1}/${pane.current.slices.length}${number}`, 8 * unit, 12 * unit);
     const { centre, width: breadth } = pane.window;
-    if (centre !== 128 || breadth !== 256) {
+    if (pane.windowed) {
       const said = `window ${Math.round(breadth)} at ${Math.round(centre)}`;
       drawing.text(said, 8 * unit, 28 * unit, "#f2f2f2", "left", 11);
     }
