@@ -57,9 +57,12 @@ def test_an_imported_file_gives_the_published_output(shared: Path, tmp_path: Pat
     assert (model.meta.network, model.meta.fold) == (SMALLEST, 3)
     assert model.meta.provenance["imported_from"] == file.name
     assert not any(module.training for module in model.modules())
-    with torch.inference_mode():
-        logits = model(image=torch.from_numpy(arrays["image"])).logits
-    np.testing.assert_allclose(logits, arrays["logits"], rtol=0, atol=1e-4)
+    for image in (arrays["image"], torch.from_numpy(arrays["image"])):
+        with torch.inference_mode():
+            logits = model(image=image).logits
+        np.testing.assert_allclose(logits, arrays["logits"], rtol=0, atol=1e-4)
+    with pytest.raises(UsageError, match=r"image is torch\.float32"):
+        model(image=torch.from_numpy(arrays["image"]) / 255)
 
 
 def _refused(tmp_path: Path, content: Any) -> str:

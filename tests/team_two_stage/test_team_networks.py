@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.team_two_stage import parts
 from lumbargrade.team_two_stage.cubic import make_cubic
 from lumbargrade.team_two_stage.networks import NETWORKS, build_network
 from lumbargrade.team_two_stage.parts import encoder
@@ -101,6 +102,28 @@ def _in_the_middle(weight: torch.Tensor, axis: int) -> torch.Tensor:
     cube = weight.new_zeros((*weight.shape[:2], side, side, side))
     cube.select(axis, side // 2).copy_(weight)
     return cube
+
+
+@pytest.mark.parametrize("name", ["sag-gru-pvt_v2_b1", "level-axial-pvt_v2_b2"])
+def test_images_encoded_a_few_at_a_time_give_the_same(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build_network(name)
+    sizes: list[int] = []
+    for module in network.modules():
+        if hasattr(module, "patch_embed"):
+            module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, 5, 3, 32, 32) if name.startswith("sag") else (15, 32, 32)
+    image = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+    with torch.inference_mode():
+        whole = network(image)
+        assert set(sizes) == {15}
+        monkeypatch.setattr(parts, "PIXELS", 4 * 32 * 32)
+        sizes.clear()
+        for key, found in vars(network(image)).items():
+            torch.testing.assert_close(found, getattr(whole, key), rtol=0, atol=1e-5)
+    assert set(sizes) == {3, 4}
 
 
 def test_layers_without_a_counterpart_are_refused() -> None:

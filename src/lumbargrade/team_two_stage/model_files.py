@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lumbargrade import __version__
@@ -20,6 +22,7 @@ from lumbargrade.files.binary import safetensors_metadata
 from lumbargrade.files.structures import parse_plain, plain, structured
 from lumbargrade.files.writing import sha256_of
 from lumbargrade.inference.model_folder import weight_file
+from lumbargrade.networks.one_stage import channels_last
 from lumbargrade.networks.weights import (
     filled,
     read_safetensors,
@@ -66,14 +69,24 @@ class ReleasedModel(nn.Module):
         self.network = network
         self.meta = meta
 
-    def forward(self, **images: Tensor) -> Any:
+    def forward(self, **images: Tensor | NDArray[np.uint8]) -> Any:
         """Run the network on uint8 images by name.
 
         Names and shapes are those of the network's ``forward`` in
         `lumbargrade.team_two_stage.networks`. Mirrored passes are averaged where the network does
         so itself.
+
+        Raises:
+            UsageError: if an image is not uint8.
         """
-        return self.network(**images)
+        device = next(self.parameters()).device
+        given = {name: torch.as_tensor(image, device=device) for name, image in images.items()}
+        for name, image in given.items():
+            if image.dtype != torch.uint8:
+                raise UsageError(
+                    f"{name} is {image.dtype}; give grey values as uint8, the network scales them"
+                )
+        return self.network(**given)
 
 
 def import_released(file: Path, network: str, out: Path, fold: int = -1) -> ReleasedMeta:
@@ -156,7 +169,7 @@ def load_released(path: Path | str) -> ReleasedModel:
         )
     except UsageError as error:
         raise BadModel(f"{file}: {error}") from None
-    return ReleasedModel(network, meta).eval()
+    return ReleasedModel(channels_last(network), meta).eval()
 
 
 def _metadata(file: Path) -> dict[str, str]:

@@ -26,6 +26,7 @@ from lumbargrade.team_two_stage.parts import (
     CropReader,
     SliceReader,
     both_ways,
+    encoded,
     encoder,
     imagenet_normalised,
     normalised,
@@ -76,7 +77,7 @@ class Points2d(nn.Module):
 
     def forward(self, image: Tensor) -> PointOutput:
         """Find points in slices uint8 (N, 1, H, W)."""
-        return PointOutput(self.model(normalised(image)))
+        return PointOutput(encoded(self.model, normalised(image)))
 
 
 class Points3d(nn.Module):
@@ -110,7 +111,8 @@ class _SliceEncoder(nn.Module):
     def forward(self, slices: Tensor) -> Tensor:
         """Return features (1, Z, 512) of a stack (Z, H, W), normalised."""
         padded = pad(slices, (0, 0, 0, 0, 1, 1))
-        x = self.model(torch.stack([padded[:-2], padded[1:-1], padded[2:]], dim=1))[None]
+        images = torch.stack([padded[:-2], padded[1:-1], padded[2:]], dim=1)
+        x = encoded(self.model, images)[None]
         found: Tensor = x + self.lstm(x)[0]
         return found
 
