@@ -18,6 +18,7 @@ from lumbargrade.batch.launch import Launch
 from lumbargrade.batch.remote import find_remote
 from lumbargrade.batch.results import Results
 from lumbargrade.batch.steps import (
+    AnyStudy,
     Hello,
     Opened,
     Predicted,
@@ -26,6 +27,7 @@ from lumbargrade.batch.steps import (
     StudyOutcome,
     failed,
 )
+from lumbargrade.bids.read import find_bids
 from lumbargrade.dicom.archives import find_archived
 from lumbargrade.dicom.copies import CopiedStudy
 from lumbargrade.dicom.find import FoundStudies, FoundStudy, find_studies
@@ -122,10 +124,11 @@ def _find(
     """
     local = [place for place in studies if isinstance(place, Path)]
     here = find(local)
-    found: list[FoundStudy | CopiedStudy] = list(here.studies)
+    found: list[AnyStudy] = list(here.studies)
     archived, wrong = find_archived(here.archives, scratch, request)
-    found += archived
-    problems = [*here.problems, *wrong]
+    named, misnamed = find_bids(here.niftis, request)
+    found += [*archived, *named]
+    problems = [*here.problems, *wrong, *misnamed]
     for url in studies:
         if isinstance(url, CopiedStudy):
             found.append(replace(url, request=request))

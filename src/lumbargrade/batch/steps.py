@@ -6,20 +6,26 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from lumbargrade.batch.results import Results
+from lumbargrade.bids.derivatives import findings_path, write_derivatives
+from lumbargrade.bids.names import stem_of
+from lumbargrade.bids.read import BidsStudy
 from lumbargrade.dicom.copies import CopiedStudy
 from lumbargrade.dicom.find import FoundStudy
 from lumbargrade.dicom.study import Study, read_found
 from lumbargrade.domain.errors import Problem, described
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.grading.predictor import Predictor
 from lumbargrade.grading.study import grade_study
 from lumbargrade.launch.worker import spoils
 from lumbargrade.report.grading import failure, log_graded, result_fingerprint
 from lumbargrade.report.overview import StudyEntry
 from lumbargrade.report.study import write_study
+from lumbargrade.report.text import log_problems
 from lumbargrade.report.wording import Wording
 
 log = logging.getLogger(__name__)
@@ -39,6 +45,7 @@ class Opened:
         dicom: write DICOM objects.
         dicom_summary: also write a picture of all findings as a DICOM image.
         wording: words of the draft report; None for those of the package.
+        bids: folder for BIDS derivatives; None: none are written.
     """
 
     predictor: Predictor
@@ -48,6 +55,7 @@ class Opened:
     dicom: bool = True
     dicom_summary: bool = False
     wording: Wording | None = None
+    bids: Path | None = None
 
     @property
     def hello(self) -> Hello:
@@ -64,6 +72,10 @@ class Hello:
     calibrated: bool
 
 
+#: A study whose files are here, or are copied before they are read.
+AnyStudy = FoundStudy | CopiedStudy | BidsStudy
+
+
 @dataclass(frozen=True)
 class StudyJob:
     """A study that waits to be graded.
@@ -74,7 +86,7 @@ class StudyJob:
     """
 
     folder: str
-    study: FoundStudy | CopiedStudy
+    study: AnyStudy
 
 
 @dataclass(frozen=True)
@@ -161,12 +173,25 @@ class Steps:
             read = partial(source.read, files, self.results.scratch)
         else:
             images = source.fingerprint()
-            read = partial(read_found, source)
+            read = source.read if isinstance(source, BidsStudy) else partial(read_found, source)
         fingerprint = result_fingerprint(self.opened.how, images)
-        known = None if self.restart else self.results.known(job.folder, fingerprint)
+        again = self.restart or self._lacks_derivatives(source.study_id)
+        known = None if again else self.results.known(job.folder, fingerprint)
         if known is not None:
             return StudyOutcome(StudyEntry.of(job.folder, known, reused=True))
         return ReadStudy(job, read(), fingerprint)
+
+    def _lacks_derivatives(self, study_id: str) -> bool:
+        folder = self.opened.bids
+        return folder is not None and not findings_path(folder, study_id).exists()
+
+    def _write_derivatives(self, read: ReadStudy, graded: GradedStudy) -> None:
+        if self.opened.bids is None:
+            return
+        source = read.job.study
+        images = source.images if isinstance(source, BidsStudy) else ()
+        sources = {stem_of(image.name): image for image in images}
+        log_problems(log, write_derivatives(self.opened.bids, read.study, graded, sources))
 
     def _grade(self, read: ReadStudy) -> Predicted:
         check = self.opened.check_points
@@ -189,6 +214,7 @@ class Steps:
                     dicom_summary=self.opened.dicom_summary,
                     wording=self.opened.wording,
                 )
+            self._write_derivatives(read, graded)
         except OSError as error:
             place = error.filename or self.results.out / folder
             why = f"the results cannot be written: {error.strerror or described(error)}: {place}"

@@ -52,6 +52,9 @@ class Options(ModelOptions, ReadingOptions):
     """the longest wait in seconds for the next part of an answer of the DICOMweb server"""
     out: PlaceOption
     """folder or URL for the results: a folder per study, a page and a table of all studies"""
+    bids: Path | None = None
+    """also write BIDS derivatives into this folder: findings as JSON and TSV, and label maps of
+    what is outlined as NIfTI"""
     calibration: PlaceOption | None = None
     """calibration file of `recalibrate`, used for the conditions that it holds"""
     shift_levels: int = 0
@@ -163,7 +166,7 @@ def open_models(options: Options, place: int) -> Opened:
     how = f"{'|'.join(map(str, written))}|{predictor.fingerprint()}"
     if wording is not None:
         how += f"|{wording}"
-    return Opened(predictor, how, *written, wording)
+    return Opened(predictor, how, *written, wording, options.bids)
 
 
 def _open(options: Options, place: int) -> Predictor:
@@ -225,11 +228,17 @@ def _check(options: Options) -> None:
         UsageError: if they contradict each other or name no input.
     """
     from lumbargrade.domain.errors import UsageError
+    from lumbargrade.files.extras import needs_extra
 
     _check_server(options)
     if not options.studies and not options.study:
         raise UsageError("no study given; give at least one DICOM folder or file")
     options.request()
+    if options.bids is not None:
+        with needs_extra("--bids"):
+            import nibabel  # noqa: F401  # before any study is read
+        if options.bids.exists() and not options.bids.is_dir():
+            raise UsageError(f"--bids {options.bids} is a file; give a folder")
     options.read_wording()
     check_models(options)
     if options.workers < 0:

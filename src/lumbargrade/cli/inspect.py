@@ -79,10 +79,16 @@ def _inspect_lsdc(options: Options) -> int:
 
 
 def _inspect_dicom(options: Options) -> int:
+    from lumbargrade.bids.inspect import summarise_bids
     from lumbargrade.dicom.inspect import summarise_folder
+    from lumbargrade.dicom.listing import image_places
     from lumbargrade.report.inspected import inspected_text
 
-    summary = summarise_folder(options.path, request=options.request())
+    niftis = image_places(options.path).niftis
+    if niftis:
+        summary = summarise_bids(options.path, niftis, options.request())
+    else:
+        summary = summarise_folder(options.path, request=options.request())
     print(inspected_text(summary))
     if options.json:
         print(json.dumps(summary.as_dict()))

@@ -114,11 +114,13 @@ class FoundStudies:
         studies: in the order in which they were found.
         problems: paths without a study, and files that belong to no study.
         archives: zip files, which were not searched; see `dicom.archives`.
+        niftis: NIfTI files, which were not read; see `bids`.
     """
 
     studies: tuple[FoundStudy, ...]
     problems: tuple[Problem, ...]
     archives: tuple[Path, ...] = ()
+    niftis: tuple[Path, ...] = ()
 
 
 def find_studies(
@@ -163,6 +165,7 @@ class _Finder:
         self.lost: dict[str, tuple[Path, Problem]] = {}
         self.problems: list[Problem] = []
         self.archives: dict[Path, None] = {}
+        self.niftis: dict[Path, None] = {}
 
     def search(self, path: Path) -> None:
         """Read all headers below a path."""
@@ -173,6 +176,7 @@ class _Finder:
             self.problems.append(_unusable(path, what))
             return
         self.archives |= dict.fromkeys(below.archives)
+        self.niftis |= dict.fromkeys(below.niftis)
         bad, usable, listed = list(below.problems), 0, below.folders
         count = sum(len(names) for _, names in listed)
         if self.workers > 1 and count > _FEW:
@@ -187,7 +191,9 @@ class _Finder:
                     else:
                         bad += self.errors[Path(folder, name)]
                     progress.update()
-        if below.archives and not listed:
+        elsewhere = below.archives or below.niftis
+        if elsewhere and not usable:
+            self.problems += [problem for problem in bad if problem.fatal]
             return
         if not usable:
             self.problems.append(_unusable(path, _reasons(bad)))
@@ -248,7 +254,8 @@ class _Finder:
                 scan = series_of([self.kept[file] for file in files], {})
                 study = replace(study, scan=scan)
             studies.append(study)
-        return FoundStudies(tuple(studies), (*self.problems, *unowned), tuple(self.archives))
+        problems = (*self.problems, *unowned)
+        return FoundStudies(tuple(studies), problems, tuple(self.archives), tuple(self.niftis))
 
 
 #: Key and id of the study of a file, or why it cannot be used.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumbargrade.dicom.discs import DISC_FILE, listed_files, plain_path
-from lumbargrade.dicom.opening import image_folders
+from lumbargrade.dicom.opening import NIFTI_ENDINGS, image_folders
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.files.archives import ARCHIVE_SUFFIX, is_archive
 
@@ -23,11 +23,13 @@ class Listed:
     Attributes:
         folders: with the names of files that may be images; names are short, paths are not.
         archives: zip files.
+        niftis: NIfTI files; see `bids`.
         problems: files that a DICOMDIR lists in vain, and folders that cannot be read.
     """
 
     folders: Places
     archives: tuple[Path, ...] = ()
+    niftis: tuple[Path, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -41,10 +43,13 @@ def image_places(path: Path) -> Listed:
         raise BadDicom(f"{path}: no such file or folder")
     if path.is_file() and is_archive(path):
         return Listed([], (path,))
+    if path.is_file() and path.name.lower().endswith(NIFTI_ENDINGS):
+        return Listed([], niftis=(path,))
     if path.is_file() and path.name.lower() == DISC_FILE:
         return _disc(path)
     folders: Places = []
     archives: list[Path] = []
+    niftis: list[Path] = []
     problems: list[Problem] = []
     unreadable: list[OSError] = []
     try:
@@ -53,6 +58,7 @@ def image_places(path: Path) -> Listed:
                 folders.append((str(folder), list(map(sys.intern, names))))
             others = sorted(name for name in beside if not name.startswith("."))
             archives += [folder / n for n in others if n.lower().endswith(ARCHIVE_SUFFIX)]
+            niftis += [folder / n for n in others if n.lower().endswith(NIFTI_ENDINGS)]
             discs = [folder / n for n in others if n.lower() == DISC_FILE]
             problems += [problem for disc in discs for problem in _missing_from(disc)]
     except OSError as error:
@@ -60,7 +66,7 @@ def image_places(path: Path) -> Listed:
     problems += [
         Problem(f"folder cannot be read ({e.strerror})", file=str(e.filename)) for e in unreadable
     ]
-    return Listed(folders, tuple(archives), tuple(problems))
+    return Listed(folders, tuple(archives), tuple(niftis), tuple(problems))
 
 
 def _disc(disc: Path) -> Listed:

@@ -62,6 +62,9 @@ DECODE_ERRORS = (
 #: Names of files that file systems and DICOM media create; they never contain an image.
 _FURNITURE = frozenset({"dicomdir", "thumbs.db", "desktop.ini", "lockfile", "version", "__macosx"})
 
+#: Endings of NIfTI images, which are no DICOM files.
+NIFTI_ENDINGS = (".nii.gz", ".nii")
+
 #: Files with these suffixes should be images: if one cannot be read, an image is lost.
 _DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 
@@ -93,7 +96,7 @@ def image_folders(
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Yield each folder, the sorted names of files that may be images, and the other names.
 
-    Hidden files, DICOMDIR and zip files are not images; links to folders are followed.
+    Hidden files, DICOMDIR, zip and NIfTI files are not DICOM images; links to folders are followed.
 
     Args:
         path: a folder, or one file.
@@ -113,7 +116,7 @@ def image_folders(
 
 
 def _beside(name: str) -> bool:
-    return is_beside(name) or name.lower().endswith(ARCHIVE_SUFFIX)
+    return is_beside(name) or name.lower().endswith((ARCHIVE_SUFFIX, *NIFTI_ENDINGS))
 
 
 def is_beside(name: str) -> bool:

@@ -124,28 +124,41 @@ def _assembled(found: Scan, name: str, request: Request) -> Study:
         require_one_patient(found.series)
     read, wrong = read_chosen(found.series, request)
     problems = [*found.problems, *wrong]
-    known: list[Volume] = []
-    other: list[Volume] = []
-    for volume, choice in read:
-        (other if volume.kind is None else known).append(volume)
-        if (what := _decision(choice, read)) is not None:
-            problems.append(Problem(what, volume.study_id, volume.series_id, fatal=False))
     if not read:
         listed = "; ".join(dict.fromkeys(p.what for p in problems)) or "no DICOM files"
         raise BadDicom(f"{name}: no usable series ({listed[:400]})")
+    heads = _heads(found, [volume for volume, _ in read])
+    return study_of(found.series[0].study_id, read, problems, heads)
+
+
+def study_of(
+    study_id: str,
+    read: Sequence[tuple[Volume, SeriesChoice]],
+    problems: Iterable[Problem],
+    heads: Mapping[str, Dataset],
+) -> Study:
+    """Put the volumes of a study together, and note the decisions.
+
+    Args:
+        study_id: the study.
+        read: volumes with decisions; see `dicom.volumes`.
+        problems: of its images.
+        heads: see `Study`.
+    """
+    known = [volume for volume, _ in read if volume.kind is not None]
+    other = [volume for volume, _ in read if volume.kind is None]
+    notes = [
+        Problem(what, study_id, choice.series_id, fatal=False)
+        for _, choice in read
+        if (what := _decision(choice, read)) is not None
+    ]
     # so that names and order of the files do not matter
     known.sort(key=lambda v: v.series_id)
     volumes = tuple(v for kind in SeriesKind for v in known if v.kind is kind)
     choices = {c.series_id: c for _, c in read}
-    return Study(
-        found.series[0].study_id,
-        volumes,
-        tuple(problems),
-        tuple(other),
-        tuple(choices[v.series_id].reason for v in other),
-        _heads(found, (*volumes, *other)),
-        tuple(choices[i] for i in sorted(choices)),
-    )
+    reasons = tuple(choices[v.series_id].reason for v in other)
+    ordered = tuple(choices[i] for i in sorted(choices))
+    return Study(study_id, volumes, (*problems, *notes), tuple(other), reasons, heads, ordered)
 
 
 def _decision(choice: SeriesChoice, read: Sequence[tuple[Volume, SeriesChoice]]) -> str | None:

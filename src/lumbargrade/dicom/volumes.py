@@ -76,6 +76,11 @@ def read_chosen(
         volumes += read
         problems += wrong
     _require_read(wanted, volumes, request)
+    return decide(volumes), [*problems, *_study_notes(found, volumes)]
+
+
+def decide(volumes: Sequence[ReadVolume]) -> list[tuple[Volume, SeriesChoice]]:
+    """Decide which volumes of a study are graded; each is returned with the decision."""
     candidates = {
         v.volume.series_id: Candidate(
             v.volume, v.number, v.description, v.fat_suppressed, v.requested
@@ -93,7 +98,7 @@ def read_chosen(
         if choice.chosen and (own := candidates.get(v.volume.series_id)) is not None:
             choice = replace(choice, cautions=tuple(cautions(own, v.thickness)))
         chosen.append((v.volume, choice))
-    return chosen, [*problems, *_study_notes(found, volumes)]
+    return chosen
 
 
 def _study_notes(found: Sequence[FoundSeries], volumes: Sequence[ReadVolume]) -> list[Problem]:

@@ -12,6 +12,7 @@ EXTRA_OF = {
     "dicomweb_client": "serve",
     "fsspec": "cloud",
     "gcsfs": "cloud",
+    "nibabel": "bids",
     "onnx": "train",
     "onnxscript": "train",
     "openvino": "openvino",

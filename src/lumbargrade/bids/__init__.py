@@ -1,0 +1,1 @@
+"""Studies as NIfTI files in BIDS names, and results as BIDS derivatives."""
