@@ -269,6 +269,27 @@ def test_views_are_linked_by_the_patients_geometry(result: Result, reader: Reade
     assert left < sagittal < right
 
 
+def test_a_series_of_another_space_is_not_linked(
+    result: Result, reader: Reader, tmp_path: Path
+) -> None:
+    before, start, rest = result.page.read_text(encoding="utf-8").partition('id="study">')
+    text, end, after = rest.partition("</script>")
+    data = json.loads(text)
+    (axial,) = (s for s in data["series"] if s["kind"] == "axial_t2")
+    axial["space"] = 9
+    page = tmp_path / "apart.html"
+    page.write_text(f"{before}{start}{json.dumps(data)}{end}{after}", encoding="utf-8")
+    tab = reader.open(page)
+    first = slices(tab)
+    canvas(tab, "sagittal_t1").click(position={"x": 200, "y": 60})
+    canvas(tab, "sagittal_t2").click(position={"x": 200, "y": 60})
+    canvas(tab, "axial_t2").click(position={"x": 20, "y": 100})
+    assert slices(tab) == first
+    cell(tab, Target(Condition.FORAMINAL, Level.L4_L5, Side.LEFT)).click()
+    assert slices(tab)["axial_t2"] == first["axial_t2"]
+    assert slices(tab)["sagittal_t2"] != first["sagittal_t2"]
+
+
 def nearest_axial(
     study: Study, data: dict[str, Any], z: int, box: dict[str, float], at: float
 ) -> int:
