@@ -37,6 +37,7 @@ from lumbargrade.files.overlap import WriteBehind, read_ahead
 from lumbargrade.files.timing import stage
 from lumbargrade.files.urls import Place, Url, require_writable_url
 from lumbargrade.files.writing import locked_folder
+from lumbargrade.grading.two_stage import sweep
 from lumbargrade.launch.crew import OpenWorker
 from lumbargrade.launch.dispatch import Dispatch, GivenUp
 from lumbargrade.launch.worker import Spoilt
@@ -197,6 +198,7 @@ class _Collector:
 
 def _grade_here(steps: Steps, jobs: Sequence[StudyJob], collector: _Collector) -> None:
     """Grade all studies; the next is read and the last is written meanwhile."""
+    sweep(steps.opened.predictor, steps.waiting(jobs), len(jobs))
     with WriteBehind() as writer:
         for _, reading in read_ahead(_with_bar(jobs, len(jobs)), steps.read):
             predicted = steps.grade(reading.result())

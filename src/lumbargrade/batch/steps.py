@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from lumbargrade.dicom.find import FoundStudy
 from lumbargrade.dicom.study import Study, read_found
 from lumbargrade.domain.errors import Problem, described
 from lumbargrade.domain.findings import StudyPrediction
+from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.graded import GradedStudy
 from lumbargrade.grading.predictor import Predictor
 from lumbargrade.grading.study import grade_study
@@ -27,6 +28,7 @@ from lumbargrade.report.overview import StudyEntry
 from lumbargrade.report.study import write_study
 from lumbargrade.report.text import log_problems
 from lumbargrade.report.wording import Wording
+from lumbargrade.team_two_stage.predictor import Unread
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +139,16 @@ class Steps:
     def __init__(self, opened: Opened, results: Results, *, restart: bool) -> None:
         self.opened, self.results, self.restart = opened, results, restart
 
+    def waiting(self, jobs: Iterable[StudyJob]) -> Iterator[Unread]:
+        """Yield the studies on this machine that have no result, with what reads their series."""
+        for job in jobs:
+            source = job.study
+            if not isinstance(source, FoundStudy):
+                continue
+            fingerprint = result_fingerprint(self.opened.how, source.fingerprint())
+            if self.restart or self.results.known(job.folder, fingerprint) is None:
+                yield source.study_id, partial(_volumes, source)
+
     def all(self, job: StudyJob) -> StudyOutcome:
         """Do all steps."""
         return self.write(self.grade(self.read(job)))
@@ -223,6 +235,10 @@ class Steps:
             )
         log_graded(graded.prediction, self.results.out / folder)
         return StudyOutcome(StudyEntry.of(folder, graded))
+
+
+def _volumes(source: FoundStudy) -> tuple[Volume, ...]:
+    return read_found(source).used
 
 
 def failed(

@@ -18,10 +18,13 @@ from lumbargrade.scoring.fill import Constants
 
 if TYPE_CHECKING:
     from lumbargrade.grading.ensembles import BlendedEnsembles, Ensemble
+    from lumbargrade.team_two_stage.predictor import TwoStage
 
 
 def open_worker(
-    studies: LsdcStudies, open_models: Callable[[], Ensemble | BlendedEnsembles], place: int
+    studies: LsdcStudies,
+    open_models: Callable[[], Ensemble | BlendedEnsembles | TwoStage],
+    place: int,
 ) -> tuple[Constants, Callable[[str], StudyPrediction]]:
     """Open the models of a worker.
 

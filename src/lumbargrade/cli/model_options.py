@@ -11,6 +11,8 @@ from lumbargrade.cli.places import PlaceOption
 if TYPE_CHECKING:
     from lumbargrade.grading.ensembles import BlendedEnsembles, Ensemble
     from lumbargrade.grading.predictor import Predictor
+    from lumbargrade.grading.two_stage import TwoStageUse
+    from lumbargrade.team_two_stage.predictor import TwoStage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,8 @@ class ModelOptions:
     """keypoint models that tell crop models (two_stage, subarticular) where to look"""
     blend: Path | None = None
     """blend file of `blend`, which names all models, their weights and calibration; give it instead
-    of model folders"""
+    of model folders. Or a published blend, with --models: two-stage, as-submitted or
+    after-deadline"""
     flip: bool = True
     """also predict the mirrored volume and average; this applies only to models of sided conditions
     whose training exchanged left and right with flips"""
@@ -35,17 +38,35 @@ class ModelOptions:
     """what runs the models; auto: exported models run on what they were exported for, other models
     on an export in their folder (`lumbargrade export`) if there is one, otherwise on torch"""
 
+    two_stage_set: Literal["", "8620", "666"] = ""
+    """which set of the released two-stage networks; empty: that of the blend, or 8620"""
+    networks: list[str] = field(default_factory=list)
+    """of the released two-stage networks, use only these: groups (fused, t1, t2, axial), names of
+    networks, folds (fold0 to fold4); the first stage that they need is added"""
+    as_published: list[str] = field(default_factory=list)
+    """faults of the published two-stage code to reproduce, or all; see docs/published.md"""
+    logits: Path | None = None
+    """folder that keeps what each released two-stage network says of each study: the networks then
+    run one after the other over all studies, and an interrupted run resumes"""
+
     def require_models(self) -> None:
-        """Check that either models or a blend is given.
+        """Check that either models or a blend is given, or a blend that takes models with models.
 
         Raises:
-            UsageError: if neither or both are given.
+            UsageError: if neither is given, or both although the blend names its models.
         """
         from lumbargrade.domain.errors import UsageError
+        from lumbargrade.grading.blend_file import read_blend
 
-        if bool(self.models or self.unflipped) == (self.blend is not None):
+        if self.blend is None:
+            if not (self.models or self.unflipped):
+                raise UsageError(
+                    "give either --models, the folders of the models to use, or --blend FILE"
+                )
+        elif self.unflipped or read_blend(self.blend).takes_models != bool(self.models):
             raise UsageError(
-                "give either --models, the folders of the models to use, or --blend FILE"
+                "give either --models, the folders of the models to use, or --blend FILE; both "
+                "only with a published blend, which takes its models from --models"
             )
 
     @property
@@ -57,7 +78,16 @@ class ModelOptions:
         """Return a copy with absolute paths, for processes that work in another folder."""
         return replace(self, **{f.name: _absolute(getattr(self, f.name)) for f in fields(self)})
 
-    def open_trained(self) -> Ensemble | BlendedEnsembles:
+    @property
+    def two_stage_use(self) -> TwoStageUse:
+        """How the released two-stage networks are used."""
+        from lumbargrade.grading.two_stage import TwoStageUse
+
+        return TwoStageUse(
+            self.two_stage_set, tuple(self.networks), tuple(self.as_published), self.logits
+        )
+
+    def open_trained(self) -> Ensemble | BlendedEnsembles | TwoStage:
         """Load the models that are given.
 
         Raises:
@@ -75,6 +105,7 @@ class ModelOptions:
             flip=self.flip,
             guides=[local_copy(place) for place in self.guides],
             unflipped=[local_copy(place) for place in self.unflipped],
+            two_stage=self.two_stage_use,
         )
 
     def open_any(self) -> Predictor:

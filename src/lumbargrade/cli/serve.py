@@ -55,6 +55,9 @@ def run(options: Options) -> int:
         unflipped=options.unflipped,
         device=options.device,
         engine=options.engine,
+        two_stage_set=options.two_stage_set,
+        networks=options.networks,
+        as_published=options.as_published,
         calibration=options.calibration,
     )
     grade.check_models(grading)

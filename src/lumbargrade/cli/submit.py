@@ -68,6 +68,7 @@ def run(options: Options) -> int:
     from lumbargrade.domain.errors import UsageError
     from lumbargrade.files.writing import require_writable
     from lumbargrade.grading.lsdc_studies import LsdcStudies
+    from lumbargrade.grading.two_stage import sweep
     from lumbargrade.launch.dispatch import Limits
     from lumbargrade.report.submission import SubmissionDraft, write_submission
 
@@ -80,6 +81,10 @@ def run(options: Options) -> int:
     require_writable(options.out)
     listed = list(studies.series)
     draft = SubmissionDraft(options.out, listed)
+    if options.logits is not None:
+        predictor = options.open_trained()
+        sweep(predictor, studies.unread(listed), len(listed))
+        del predictor  # the processes that predict open their own
     opener = partial(open_worker, studies, options.open_trained)
     predictions = []
     with (

@@ -1,13 +1,17 @@
 """Read and write blend files (TOML): members with models, weights and calibration per condition.
 
-One file holds everything that `submit` and `grade` need. Unknown keys are errors.
+One file holds everything that `submit` and `grade` need. Unknown keys are errors. The package ships
+the blends of the published submissions, whose models are named by recipe and found among those that
+are given with the file.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import tomli_w
 
@@ -30,21 +34,67 @@ _HEADER = """\
 """
 
 
+#: Folder of the blends of published submissions, in the package.
+_SHIPPED = "grading/data/blends"
+
+
+@dataclass(frozen=True)
+class NamedModels:
+    """Models that are named by recipe.
+
+    Attributes:
+        recipe: name of the recipe.
+        folds: one model of each.
+    """
+
+    recipe: str
+    folds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TwoStageMember:
+    """The released two-stage networks (`lumbargrade.team_two_stage`).
+
+    Attributes:
+        set_name: which set.
+        networks: names that choose among them (`Choice.networks`); empty for all.
+        as_published: faults to reproduce (`Faults.of`).
+    """
+
+    set_name: Literal["8620", "666"]
+    networks: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
+    as_published: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
+
+
 @dataclass(frozen=True)
 class BlendMember:
-    """A member of a blend: models whose predictions are averaged.
+    """A member of a blend: models whose predictions are averaged, or the two-stage networks.
 
     Attributes:
         name: its name in the weights.
         flip: whether it was measured, and is used, with flip averaging.
         models: its models, with digests, so that other models are refused.
         guides: models that only place points.
+        named: instead of ``models``: models by recipe, found among those given with the file.
+        two_stage: instead of ``models``: the two-stage networks among those given with the file.
     """
 
     name: str
     flip: bool
     models: tuple[ModelRecord, ...]
     guides: tuple[ModelRecord, ...] = ()
+    named: tuple[NamedModels, ...] = field(default=(), metadata=ADDED_LATER)
+    two_stage: TwoStageMember | None = None
+
+    def __post_init__(self) -> None:
+        ways = [bool(self.models), bool(self.named), self.two_stage is not None]
+        if sum(ways) > 1:
+            raise ValueError(f"{self.name}: give only one of models, named and two_stage")
+
+    @property
+    def takes_models(self) -> bool:
+        """Whether its models are found among those given with the file."""
+        return bool(self.named) or self.two_stage is not None
 
 
 @dataclass(frozen=True)
@@ -74,7 +124,7 @@ class ConditionBlend:
         weights: member -> weight; weights sum to 1, and members that lack the condition have none.
         origin: how the weights were chosen.
         calibration: calibration from the blend's probabilities to frequencies.
-        measured: out-of-fold figures.
+        measured: out-of-fold figures; None in a published blend, which is then not calibrated.
         spare: members with weight 0 that are used if all others lack a finding. Other members with
             weight 0 are not run.
     """
@@ -82,7 +132,7 @@ class ConditionBlend:
     weights: dict[str, float]
     origin: Origin
     calibration: Calibration
-    measured: Measured
+    measured: Measured | None = None
     spare: tuple[str, ...] = field(default=(), metadata=ADDED_LATER)
 
     def needs(self, member: str) -> bool:
@@ -106,6 +156,7 @@ class Blend:
         conditions: weights and calibration of each condition that a member grades.
         any_severe: correction of canal probabilities for the official score.
         lumbargrade: version of this package that wrote the file.
+        about: what a user must know of it.
     """
 
     format: int
@@ -114,6 +165,17 @@ class Blend:
     conditions: dict[Condition, ConditionBlend]
     any_severe: AnySevere = field(default_factory=AnySevere)
     lumbargrade: str = __version__
+    about: str = field(default="", metadata=ADDED_LATER)
+
+    @property
+    def takes_models(self) -> bool:
+        """Whether models must be given with the file."""
+        return any(member.takes_models for member in self.members)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether calibrations were fitted."""
+        return any(entry.measured is not None for entry in self.conditions.values())
 
     def __post_init__(self) -> None:
         names = [m.name for m in self.members]
@@ -130,14 +192,29 @@ def write_blend(path: Path, blend: Blend) -> None:
     write_text(path, f"{_HEADER}\n{text}")
 
 
+def shipped_blends() -> dict[str, Path]:
+    """Return the blends of published submissions by name."""
+    folder = Path(str(resources.files("lumbargrade"))) / _SHIPPED
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
 def read_blend(path: Path) -> Blend:
     """Read a blend file; its model paths are resolved against its folder.
+
+    Args:
+        path: the file, or if there is none, the name of a shipped blend.
 
     Raises:
         UsageError: if the file is missing, not TOML, of another format, or has wrong keys.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no such blend file (`lumbargrade blend` writes one)")
+        shipped = shipped_blends()
+        if str(path) not in shipped:
+            raise UsageError(
+                f"{path}: no such blend file (`lumbargrade blend` writes one), and no published "
+                f"blend, which are {', '.join(shipped)}"
+            )
+        path = shipped[str(path)]
     content = read_plain(path)
     if content.get("format") != FORMAT:
         raise UsageError(

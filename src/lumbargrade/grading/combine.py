@@ -140,8 +140,9 @@ def combine(blend: Blend, predictions: Mapping[str, StudyPrediction]) -> StudyPr
     """Combine the predictions of a blend's members.
 
     Probabilities are weighted means over the members that predict a finding (equal weights if none
-    of these members has a weight), and calibrated probabilities are added. The point is that of the
-    member with the largest weight that has one. Conditions that the blend lacks are absent.
+    of these members has a weight), and calibrated probabilities are added if a calibration was
+    fitted. The point is that of the member with the largest weight that has one. Conditions that
+    the blend lacks are absent.
 
     Args:
         blend: weights and calibrations.
@@ -169,7 +170,7 @@ def combine(blend: Blend, predictions: Mapping[str, StudyPrediction]) -> StudyPr
             triple(p / p.sum()),
             placed[0] if placed else None,
             sources=tuple(dict.fromkeys(s for f in used for s in f.sources)),
-            calibrated=triple(condition.calibration.apply(p)),
+            calibrated=triple(condition.calibration.apply(p)) if condition.measured else None,
         )
     return replace(base, findings=findings)
 

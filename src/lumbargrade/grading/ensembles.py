@@ -13,16 +13,18 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import EngineUse, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
 from lumbargrade.domain.volume import Volume
-from lumbargrade.grading.blend_file import Blend, read_blend
+from lumbargrade.grading.blend_file import Blend, BlendMember, NamedModels, read_blend
 from lumbargrade.grading.combine import combine, correct_any_severe, settle
 from lumbargrade.grading.members import EngineChoice, Member, find_models, load_member
-from lumbargrade.grading.model_record import ModelRecord
+from lumbargrade.grading.model_record import ModelRecord, record_of
 from lumbargrade.grading.predictor import SubmissionModels
 from lumbargrade.grading.stages import predict_study
+from lumbargrade.grading.two_stage import TwoStageUse, open_two_stage, require_use, split
 from lumbargrade.inference.base import Inference
-from lumbargrade.inference.model_folder import ModelMeta, changing_files
+from lumbargrade.inference.model_folder import ModelMeta, changing_files, read_meta
 from lumbargrade.inference.registry import get_inference
 from lumbargrade.scoring.fill import training_fill
+from lumbargrade.team_two_stage.predictor import TwoStage
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +84,21 @@ class BlendedEnsembles:
     """
 
     blend: Blend
-    ensembles: Mapping[str, Ensemble]
+    ensembles: Mapping[str, Ensemble | TwoStage]
 
-    calibrated = True
-    about = ""
+    @property
+    def calibrated(self) -> bool:
+        return self.blend.calibrated
+
+    @property
+    def about(self) -> str:
+        return self.blend.about
 
     @property
     def members(self) -> list[Member]:
-        return list({m.path: m for e in self.ensembles.values() for m in e.members}.values())
+        """The models of all ensembles; the two-stage networks are not among them."""
+        parts = [e for e in self.ensembles.values() if isinstance(e, Ensemble)]
+        return list({m.path: m for e in parts for m in e.members}.values())
 
     @property
     def kinds(self) -> set[SeriesKind]:
@@ -97,7 +106,7 @@ class BlendedEnsembles:
 
     @property
     def sources(self) -> list[ModelSource]:
-        return [m.source for m in self.members]
+        return list(dict.fromkeys(s for e in self.ensembles.values() for s in e.sources))
 
     @property
     def conditions(self) -> set[Condition]:
@@ -110,8 +119,8 @@ class BlendedEnsembles:
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
         found = {name: e.predict(study_id, volumes) for name, e in self.ensembles.items()}
         whole = settle(combine(self.blend, found), {v.series_id: v for v in volumes})
-        every = [m for e in self.ensembles.values() for m in (*e.members, *e.guides)]
-        return replace(whole, engines=uses(every))
+        engines = (use for prediction in found.values() for use in prediction.engines)
+        return replace(whole, engines=tuple(dict.fromkeys(engines)))
 
     def fingerprint(self) -> str:
         parts = [f"{name}|{e.fingerprint()}" for name, e in self.ensembles.items()]
@@ -127,11 +136,13 @@ def open_ensembles(
     flip: bool,
     guides: Sequence[Path] = (),
     unflipped: Sequence[Path] = (),
-) -> Ensemble | BlendedEnsembles:
+    two_stage: TwoStageUse | None = None,
+) -> Ensemble | BlendedEnsembles | TwoStage:
     """Load the models of a blend file, or those of model and run folders with guides.
 
     Args:
-        models: model and run folders, whose models are averaged.
+        models: model and run folders, whose models are averaged; or those of a blend that names
+            its models by recipe.
         blend: a blend file, instead of ``models``.
         device: device of the networks: auto, cpu, cuda or cuda:N.
         engine: what runs the models (see `load_member`).
@@ -139,30 +150,46 @@ def open_ensembles(
         guides: models that only place points; models that are also in ``models`` are loaded once.
         unflipped: further model and run folders, whose models are used without flip averaging,
             even if ``models`` contains them too.
+        two_stage: how released two-stage networks among the models are used.
 
     Raises:
         UsageError: if both or neither are given, or models cannot be used (see `load_blend`).
     """
-    if bool(models or unflipped) == (blend is not None):
-        raise UsageError("give either --models with model folders, or --blend with a blend file")
+    use = two_stage or TwoStageUse()
     if blend is not None:
-        if guides:
+        if guides or unflipped:
+            option = "--guides" if guides else "--unflipped"
             raise UsageError(
-                "--guides cannot be used with --blend, which names its guides; omit it"
+                f"{option} cannot be used with --blend, which names its models; omit it"
             )
-        blended = load_blend(blend, device, engine=engine, flip=flip)
-        _log([m for e in blended.ensembles.values() for m in (*e.members, *e.guides)])
+        blended = load_blend(blend, device, engine=engine, flip=flip, models=models, two_stage=use)
+        require_use(use, blended)
+        parts = [e for e in blended.ensembles.values() if isinstance(e, Ensemble)]
+        _log([m for e in parts for m in (*e.members, *e.guides)])
         return blended
+    if not (models or unflipped):
+        raise UsageError("give either --models with model folders, or --blend with a blend file")
     still = {path.resolve() for path in find_models(unflipped)}
+    released, paths = split(find_models([*models, *unflipped]))
+    if released and paths:
+        raise UsageError(
+            f"{released[0]} is one of the released two-stage networks and {paths[0]} is not; "
+            "give --blend as-submitted or another blend, which says how they are joined"
+        )
+    if released:
+        if guides:
+            raise UsageError("--guides cannot be used with the two-stage networks; omit it")
+        return open_two_stage(released, device, use)
     members = [
-        load_member(path, device, engine=engine, flip=path.resolve() not in still)
-        for path in find_models([*models, *unflipped])
+        load_member(path, device, engine=engine, flip=path.resolve() not in still) for path in paths
     ]
     own = {member.path.resolve() for member in members}
     others = [p for p in find_models(guides) if p.resolve() not in own]
     beside = [load_member(p, device, engine=engine) for p in others]
     _log([*members, *beside])
-    return Ensemble(members, flip, beside)
+    ensemble = Ensemble(members, flip, beside)
+    require_use(use, ensemble)
+    return ensemble
 
 
 def uses(members: Iterable[Member]) -> tuple[EngineUse, ...]:
@@ -214,7 +241,13 @@ def ensemble_of(
 
 
 def load_blend(
-    path: Path, device: str = "auto", *, engine: EngineChoice = "auto", flip: bool = True
+    path: Path,
+    device: str = "auto",
+    *,
+    engine: EngineChoice = "auto",
+    flip: bool = True,
+    models: Sequence[Path] = (),
+    two_stage: TwoStageUse | None = None,
 ) -> BlendedEnsembles:
     """Load a blend and its models; models that no weight needs are not loaded.
 
@@ -223,13 +256,21 @@ def load_blend(
         device: device of the networks: auto, cpu, cuda or cuda:N.
         engine: what runs the models (see `load_member`).
         flip: if False, members are not averaged with flips, even if they were measured with them.
+        models: model and run folders, for members that name their models by recipe.
+        two_stage: how released two-stage networks are used, where it differs from the file.
 
     Raises:
-        UsageError: if the file is not a blend, or if a model is missing or has changed since the
-            blend was fitted.
+        UsageError: if the file is not a blend, if a model is missing or has changed since the
+            blend was fitted, or if models are given but not needed, or needed but not given.
         BadModel: if a model is damaged.
     """
     blend = read_blend(path)
+    if blend.takes_models != bool(models):
+        need = (
+            "names its models by recipe; give" if blend.takes_models else "names its models; omit"
+        )
+        raise UsageError(f"{path}: the blend {need} --models")
+    released, trained = split(find_models(models))
     metas: dict[str, ModelMeta] = {}
     loaded: dict[str, Member] = {}
 
@@ -244,9 +285,19 @@ def load_blend(
                 loaded[record.path] = load_member(Path(record.path), device, engine=engine)
         return [loaded[record.path] for record in records]
 
-    ensembles = {}
+    ensembles: dict[str, Ensemble | TwoStage] = {}
     for member in blend.members:
         graded = {c for c, entry in blend.conditions.items() if entry.needs(member.name)}
+        if not graded:
+            continue
+        if member.two_stage is not None:
+            base = TwoStageUse(**vars(member.two_stage))
+            use = (two_stage or TwoStageUse()).over(base)
+            ensembles[member.name] = open_two_stage(released, device, use, graded)
+            continue
+        if member.named:
+            found = _records(member, trained, str(path))
+            member = replace(member, models=found, named=())
         needed = [r for r in member.models if graded & set(inference_of(r).conditions)]
         if needed:
             guides = []
@@ -261,8 +312,31 @@ def load_blend(
     return BlendedEnsembles(blend, ensembles)
 
 
+def _records(
+    member: BlendMember, folders: Sequence[Path], asked_by: str
+) -> tuple[ModelRecord, ...]:
+    """Find the models that a member of a blend names by recipe.
+
+    Raises:
+        UsageError: if one is missing, or there are two of it.
+    """
+    metas = {folder: read_meta(folder) for folder in folders}
+
+    def found(named: NamedModels, fold: int) -> ModelRecord:
+        same = [p for p, m in metas.items() if (m.recipe.name, m.fold) == (named.recipe, fold)]
+        if len(same) != 1:
+            count = "holds no model" if not same else f"holds {len(same)} models"
+            raise UsageError(
+                f"{asked_by}: --models {count} of {named.recipe} fold {fold}, and the member "
+                f"{member.name} needs one"
+            )
+        return record_of(same[0], metas[same[0]])
+
+    return tuple(found(named, fold) for named in member.named for fold in named.folds)
+
+
 def opened_for_submission(
-    open_models: Callable[[], Ensemble | BlendedEnsembles], place: int
+    open_models: Callable[[], Ensemble | BlendedEnsembles | TwoStage], place: int
 ) -> SubmissionModels:
     """Open models for a submission, with a blend's any-severe correction for the official score.
 
@@ -281,7 +355,8 @@ def opened_for_submission(
             return correct_any_severe(prediction, models.blend.any_severe)
         return prediction
 
-    constants = training_fill(m.meta.provenance for m in models.members)
+    trained = () if isinstance(models, TwoStage) else models.members
+    constants = training_fill(m.meta.provenance for m in trained)
     return SubmissionModels(models, constants, corrected)
 
 

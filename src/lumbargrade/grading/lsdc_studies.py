@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from lumbargrade.dicom.reader import read_series
@@ -22,6 +23,7 @@ from lumbargrade.lsdc.completeness import (
     unlisted_studies,
 )
 from lumbargrade.lsdc.tables import SeriesEntry, read_series_table, series_entries
+from lumbargrade.team_two_stage.predictor import Unread
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,14 @@ class LsdcStudies:
         problems += sample_problems(sample, listed, table.name)
         problems += unlisted_studies(images, {*listed, *sample}, table.name)
         return cls(images, {s: listed.get(s, []) for s in sample}, tuple(problems))
+
+    def unread(self, studies: Iterable[str]) -> Iterator[Unread]:
+        """Yield studies with what reads all their series."""
+        for study_id in studies:
+            yield study_id, partial(self._volumes, study_id)
+
+    def _volumes(self, study_id: str) -> list[Volume]:
+        return self.read(study_id, set(SeriesKind))[0]
 
     def read(self, study_id: str, kinds: set[SeriesKind]) -> tuple[list[Volume], list[Problem]]:
         """Read the series of some kinds of a study; return volumes and problems."""

@@ -81,6 +81,11 @@ def copy_models(chosen: Chosen, dataset: Path) -> list[str]:
             options += [f"--{option}", *(f"@kit/{place}" for place in places)]
     if chosen.blend is not None:
         blend = read_blend(chosen.blend)
+        if blend.takes_models:
+            raise UsageError(
+                f"--blend {chosen.blend}: a kit cannot hold the released two-stage networks; give "
+                "a blend of `lumbargrade blend`"
+            )
 
         def moved(records: Iterable[ModelRecord]) -> tuple[ModelRecord, ...]:
             for record in records:

@@ -23,15 +23,12 @@ from lumbargrade.domain.volume import Volume, locate
 from lumbargrade.team_two_stage.choice import Choice
 from lumbargrade.team_two_stage.flow import GRADES, StudyFlow
 from lumbargrade.team_two_stage.groups import Network
-from lumbargrade.team_two_stage.members import Member
+from lumbargrade.team_two_stage.members import RECIPE, Member
 from lumbargrade.team_two_stage.progress import Progress
 from lumbargrade.team_two_stage.series import read_case
 from lumbargrade.team_two_stage.state import Array, member_key
 
 log = logging.getLogger(__name__)
-
-#: Begin of the recipe names of the released networks.
-RECIPE = "team-two-stage"
 
 #: Studies that a sweep holds in memory at once, about 60 MB each.
 STUDIES_AT_ONCE = 16

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, zoom
 
 #: Side of a volume, pixels; the crops of the axial networks are cut from the larger one.
 SIDE, LARGE_SIDE = 512, 720
@@ -46,6 +45,9 @@ def square(image: NDArray[Any], side: int) -> NDArray[np.float32]:
 
     Bilinear with half-pixel centres and mirrored border, smoothed first if an axis shrinks.
     """
+    # imported here, because commands that read no such volume do not need it
+    from scipy.ndimage import gaussian_filter, zoom
+
     values = image.astype(np.float32)
     shrink = np.divide(values.shape, side)
     resized = values
