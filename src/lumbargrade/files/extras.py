@@ -18,6 +18,7 @@ EXTRA_OF = {
     "openvino": "openvino",
     "prometheus_client": "serve",
     "pynetdicom": "serve",
+    "python_multipart": "serve",
     "ray": "ray",
     "requests": "serve",
     "s3fs": "cloud",

@@ -13,12 +13,12 @@ from lumbargrade.batch.run import open_worker
 from lumbargrade.batch.steps import Opened, StudyJob, StudyOutcome
 from lumbargrade.dicom.find import find_studies
 from lumbargrade.domain.errors import LumbargradeError
-from lumbargrade.domain.vocabulary import Grade
 from lumbargrade.launch.crew import Event, OpenWorker
 from lumbargrade.launch.dispatch import Dispatch, GivenUp, Limits
 from lumbargrade.launch.processes import ProcessCrew
-from lumbargrade.serve.inbox import Folders, sop_instance_of
+from lumbargrade.serve.inbox import Folders, dicom_files
 from lumbargrade.serve.queue import Queue
+from lumbargrade.serve.reviews import in_words
 from lumbargrade.serve.settings import Settings
 from lumbargrade.serve.states import Claim, State
 
@@ -147,20 +147,14 @@ class Grader:
             why = outcome.failed.what if outcome.failed is not None else "no result"
             self._fail(claim, why, seconds)
             return
-        counts = outcome.entry.line.counts
-        summary = ", ".join(
-            f"{counts[key]} {key.replace('_', ' ')}"
-            for key in (Grade.SEVERE.column, Grade.MODERATE.column, "not_graded")
-            if counts[key]
-        )
-        folder = self.folders.results / claim.folder
         try:
-            files = {file.name: sop_instance_of(file) for file in sorted(folder.glob("*.dcm"))}
+            files = dicom_files(self.folders.results / claim.folder)
         except OSError as error:
             self._fail(claim, str(error), seconds)
             return
-        tried = {to.name: 3600 * to.give_up_hours for to in self.settings.send}
-        self._tell(claim, self.queue.graded(claim, files, tried, summary), seconds)
+        summary = in_words(outcome.entry.line.counts)
+        state = self.queue.graded(claim, files, self.settings.tried_for, summary)
+        self._tell(claim, state, seconds)
 
     def _fail(self, claim: Claim, reason: str, seconds: float) -> None:
         self._tell(claim, self.queue.failed(claim, self._plain(reason)), seconds)

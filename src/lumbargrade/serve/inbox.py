@@ -149,6 +149,11 @@ class Inbox:
             study = self.queue.study(int(folder.name)) if folder.name.isdigit() else None
             if study is not None and study.state is State.REMOVED:
                 shutil.rmtree(folder)
+                continue
+            for result in folder.iterdir():  # of a review that was not registered
+                number = int(result.name) if result.name.isdigit() else 0
+                if study is None or not 0 < number <= study.result:
+                    shutil.rmtree(result)
 
     def receive(self, encoded: bytes, sop_class: str, sop_instance: str) -> Answer:
         """Store an instance, or say why not.
@@ -257,7 +262,16 @@ def _same_image(file: Path, encoded: bytes) -> bool:
         return False
 
 
-def sop_instance_of(path: Path) -> str:
+def dicom_files(folder: Path) -> dict[str, str]:
+    """Names and SOP instance UIDs of the DICOM files of a result.
+
+    Raises:
+        OSError: if one cannot be read.
+    """
+    return {file.name: _sop_instance_of(file) for file in sorted(folder.glob("*.dcm"))}
+
+
+def _sop_instance_of(path: Path) -> str:
     """SOP instance UID of a DICOM file of ours.
 
     Raises:

@@ -201,25 +201,61 @@ class Queue(Outbox):
         with self.transaction():
             if self._outdated(claim):
                 return State.RECEIVING
-            now = self.clock()
-            self.db.execute("UPDATE studies SET summary = ? WHERE id = ?", (summary, claim.id))
-            self.db.execute(
-                "UPDATE sends SET state = ? WHERE study = ? AND state != ? AND result != ?",
-                (SendState.SUPERSEDED, claim.id, SendState.SENT, claim.result),
-            )
-            for file, uid in files.items():
-                for destination, seconds in destinations.items():
-                    self.db.execute(
-                        "INSERT OR IGNORE INTO sends VALUES (NULL, ?, ?, ?, ?, ?, ?, 0, 0, ?, '')",
-                        (
-                            *(claim.id, claim.result, file, uid, destination),
-                            *(SendState.PENDING, now + seconds),
-                        ),
-                    )
-            self.note(claim.id, f"result {claim.result} is complete")
-            state = State.SENDING if files and destinations else State.DONE
-            self.to(claim.id, state)
-            return state
+            self._publish(claim.id, claim.result, files, destinations, summary)
+            return State.SENDING if files and destinations else State.DONE
+
+    def reviewed(
+        self,
+        study: StudyRow,
+        files: Mapping[str, str],
+        destinations: Mapping[str, float],
+        summary: str,
+    ) -> bool:
+        """Register the next result of a study, with a reader's review applied, and send it.
+
+        Args:
+            study: as it was when the review was applied.
+            files, destinations, summary: see `graded`.
+
+        Returns:
+            False if the study has changed meanwhile; nothing is registered then.
+        """
+        with self.transaction():
+            now = self.study(study.id)
+            if now is None or not now.reviewable or now.result != study.result:
+                return False
+            result = study.result + 1
+            self.db.execute("UPDATE studies SET result = ? WHERE id = ?", (result, study.id))
+            self.note(study.id, "a reader's review was applied")
+            self._publish(study.id, result, files, destinations, summary)
+            return True
+
+    def _publish(
+        self,
+        study: int,
+        result: int,
+        files: Mapping[str, str],
+        destinations: Mapping[str, float],
+        summary: str,
+    ) -> None:
+        """Send a result in place of those before it."""
+        now = self.clock()
+        self.db.execute("UPDATE studies SET summary = ? WHERE id = ?", (summary, study))
+        self.db.execute(
+            "UPDATE sends SET state = ? WHERE study = ? AND state != ? AND result != ?",
+            (SendState.SUPERSEDED, study, SendState.SENT, result),
+        )
+        for file, uid in files.items():
+            for destination, seconds in destinations.items():
+                self.db.execute(
+                    "INSERT OR IGNORE INTO sends VALUES (NULL, ?, ?, ?, ?, ?, ?, 0, 0, ?, '')",
+                    (
+                        *(study, result, file, uid, destination),
+                        *(SendState.PENDING, now + seconds),
+                    ),
+                )
+        self.note(study, f"result {result} is complete")
+        self.to(study, State.SENDING if files and destinations else State.DONE)
 
     def failed(self, claim: Claim, reason: str) -> State:
         """End the grading of a study that has no result; see `graded`."""

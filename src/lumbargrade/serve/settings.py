@@ -126,6 +126,11 @@ class Settings:
     web: WebSettings = WebSettings()
     send: tuple[Destination, ...] = field(default=())
 
+    @property
+    def tried_for(self) -> dict[str, float]:
+        """Names of the destinations, and for how many seconds sending is tried."""
+        return {to.name: 3600 * to.give_up_hours for to in self.send}
+
     def check(self, origin: str) -> None:
         """Check what a single value cannot show.
 

@@ -65,6 +65,12 @@ class StudyRow:
     date: str
     description: str
 
+    @property
+    def reviewable(self) -> bool:
+        """Whether it has a result of all its images."""
+        ended = self.state in (State.SENDING, State.DONE, State.FAILED)
+        return ended and bool(self.summary) and self.graded == self.revision
+
 
 @dataclass(frozen=True)
 class Instance:

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 import uvicorn
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -32,11 +34,12 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from lumbargrade.domain.errors import UsageError
+from lumbargrade.domain.errors import BadInput, UsageError
 from lumbargrade.serve.inbox import Folders
 from lumbargrade.serve.loop import Loop
 from lumbargrade.serve.metrics import Metrics
 from lumbargrade.serve.queue import Queue
+from lumbargrade.serve.reviews import Reviews
 from lumbargrade.serve.settings import Settings, WebSettings
 from lumbargrade.serve.states import State, StudyRow, result_folder
 
@@ -67,6 +70,9 @@ _TYPES = {
     ".dcm": "application/dicom",
 }
 
+#: Largest request with a review, in bytes; texts of a review are bounded by its format.
+_LARGEST_REVIEW = 2_000_000
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -89,6 +95,7 @@ class Site:
     ) -> None:
         self.settings, self.folders, self.queue = settings, folders, queue
         self.metrics, self.loops = metrics, loops
+        self._reviews = Reviews(settings, folders, queue)
         pages = Environment(
             loader=PackageLoader("lumbargrade.serve"),
             autoescape=True,
@@ -105,6 +112,7 @@ class Site:
                 Route("/style.css", self._style),
                 Route("/studies/{study:int}", self._study),
                 Route("/studies/{study:int}/retry", self._retry, methods=["POST"]),
+                Route("/studies/{study:int}/review", self._review, methods=["POST"]),
                 Route("/results/{study:int}/index.html", self._up),
                 Route("/results/{study:int}/{result:int}/{path:path}", self._result),
                 Route("/health", self._health),
@@ -197,6 +205,22 @@ class Site:
         hours = max((to.give_up_hours for to in self.settings.send), default=1.0)
         if not self.queue.retry(study.id, 3600 * hours):
             raise HTTPException(409, "there is nothing to try again: send the study again")
+        return RedirectResponse(f"/studies/{study.id}", 303)
+
+    async def _review(self, request: Request) -> Response:
+        study = self._known(request)
+        length = request.headers.get("content-length", "")
+        if not length.isdigit() or int(length) > _LARGEST_REVIEW:
+            raise HTTPException(413, f"a review has at most {_LARGEST_REVIEW} bytes")
+        async with request.form(max_files=1, max_fields=1) as form:
+            file = form.get("review")
+            if not isinstance(file, UploadFile):
+                raise HTTPException(400, "choose the file that the report has saved")
+            content = await file.read()
+        try:
+            await run_in_threadpool(self._reviews.apply, study.id, content)
+        except BadInput as error:
+            raise HTTPException(400, str(error)) from None
         return RedirectResponse(f"/studies/{study.id}", 303)
 
     def _up(self, request: Request) -> Response:
