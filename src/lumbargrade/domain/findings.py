@@ -11,6 +11,7 @@ import numpy as np
 from lumbargrade.domain.errors import Problem
 from lumbargrade.domain.geometry import FloatArray
 from lumbargrade.domain.measurement import Measurement, Opinion
+from lumbargrade.domain.notebook import findings_html
 from lumbargrade.domain.numbering import Numbering
 from lumbargrade.domain.point import NOWHERE, Point
 from lumbargrade.domain.vocabulary import Grade, Target
@@ -177,6 +178,11 @@ class StudyPrediction:
                 raise ValueError(f"{target.column} is both graded and absent")
             if not reason:
                 raise ValueError(f"{target.column} is absent without a reason")
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows the prediction: its grid of findings."""
+        notes = (problem.what for problem in self.problems)
+        return findings_html(self.study_id, self.findings, self.absent, self.numbering, notes)
 
     def with_sources(self, sources: Iterable[ModelSource]) -> StudyPrediction:
         """Return a copy with these models as its sources and as those of every finding."""

@@ -79,6 +79,10 @@ class GradedStudy:
     time: str = ""
     review: Review | None = None
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows the result: its grid of findings."""
+        return self.prediction._repr_html_()
+
     def grade(self, target: Target) -> Grade | None:
         """The grade of a target; None if neither the models nor the reader graded it."""
         if (finding := self.prediction.findings.get(target)) is not None:
