@@ -19,7 +19,7 @@ def copy(tmp_path: Path) -> Path:
     for path in ROOT.iterdir():
         if path.is_file():
             shutil.copy(path, tmp_path)
-    for folder in ("benchmarks", "docs", "src", "tests", "tools"):
+    for folder in ("benchmarks", "docs", "examples", "src", "tests", "tools"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignore)
     return tmp_path
