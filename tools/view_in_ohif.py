@@ -144,7 +144,7 @@ def show(page: Page, address: str, study_uid: str, out: Path) -> None:
     page.goto(f"{address}/viewer?StudyInstanceUIDs={study_uid}", timeout=120_000)
     report = page.get_by_text("lumbargrade findings").first
     report.wait_for(timeout=120_000)
-    page.get_by_text("Skip all").click()
+    page.get_by_text("Skip all").click(timeout=60_000)
     _take(page, out / "1-study.png")
     report.dblclick()
     _take(page, out / "2-report.png")

@@ -50,7 +50,8 @@ def write_segmentations(
 ) -> tuple[Problem, ...]:
     """Write what is outlined in each series, ``seg-1.dcm`` and so on, each atomically.
 
-    An object has one orientation, so the stacks of a series get an object each.
+    Series of several stacks, such as axial slices tilted to each disc, get none: viewers compare a
+    segmentation with the first image of its series, and refuse one in another direction.
 
     Returns:
         Notes on series whose headers do not suffice.
@@ -69,31 +70,21 @@ def write_segmentations(
     for outlines in graded.prediction.outlines:
         volume = next(v for v in study.volumes if v.series_id == outlines.series_id)
         head = study.heads.get(volume.series_id)
-        if head is None:
+        if head is None or len({one.group for one in volume.slices}) > 1:
             continue
-        for zs in _stacks(outlines, volume):
-            source = Source(volume, zs, head, graded.version)
-            try:
-                made = make_segmentation(outlines, source, origin, number + 1)
-            except (AttributeError, LookupError, TypeError, ValueError) as error:  # of highdicom
-                what = f"no DICOM segmentation: {one_line(error)}"
-                place = (graded.prediction.study_id, outlines.series_id)
-                notes.append(Problem(what, *place, fatal=False))
-                continue
-            if made is not None:
-                number += 1
-                with atomic_path(folder / f"seg-{number}.dcm") as temporary:
-                    made.save_as(temporary, enforce_file_format=True)
-    return tuple(dict.fromkeys(notes))
-
-
-def _stacks(outlines: SeriesOutlines, volume: Volume) -> list[list[int]]:
-    """The outlined slices by orientation and size, each in ascending order."""
-    stacks: dict[object, list[int]] = {}
-    for z in outlines.outlined:
-        one = volume.slices[z]
-        stacks.setdefault((one.group, one.shape, one.plane.spacing), []).append(z)
-    return list(stacks.values())
+        source = Source(volume, head, graded.version)
+        try:
+            made = make_segmentation(outlines, source, origin, number + 1)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # of highdicom
+            what = f"no DICOM segmentation: {one_line(error)}"
+            place = (graded.prediction.study_id, outlines.series_id)
+            notes.append(Problem(what, *place, fatal=False))
+            continue
+        if made is not None:
+            number += 1
+            with atomic_path(folder / f"seg-{number}.dcm") as temporary:
+                made.save_as(temporary, enforce_file_format=True)
+    return tuple(notes)
 
 
 @dataclass(frozen=True)
@@ -102,13 +93,11 @@ class Source:
 
     Attributes:
         volume: the series.
-        zs: its slices that are outlined, of one orientation and size.
         head: header of one of its images.
         version: version of the program that outlined.
     """
 
     volume: Volume
-    zs: Sequence[int]
     head: Dataset
     version: str
 
@@ -116,26 +105,26 @@ class Source:
 def make_segmentation(
     outlines: SeriesOutlines, source: Source, origin: Origin, number: int
 ) -> Segmentation | None:
-    """Return the outlines of some slices on the pixels of their images.
+    """Return the outlines of a series on the pixels of its images.
 
     Returns:
         The object; None if nothing is outlined.
 
     Args:
         outlines: the outlines.
-        source: the slices.
+        source: the series, of one orientation.
         origin: what the object refers to.
         number: number of the segmentation in its study, from 1.
 
     Raises:
-        ValueError: if the images do not say where they are.
+        ValueError: if the images do not say where they are, or have several sizes.
     """
     import highdicom as hd
     from highdicom.seg import Segmentation
 
     volume, version = source.volume, source.version
-    slices = [volume.slices[z] for z in source.zs]
-    labels = np.stack([outlines.label_map(volume, z) for z in source.zs])
+    slices = [volume.slices[z] for z in outlines.outlined]
+    labels = np.stack([outlines.label_map(volume, z) for z in outlines.outlined])
     present = [s for s in codes.STRUCTURE_OF if (labels == s).any()]
     if not present:
         return None
