@@ -31,7 +31,8 @@ from lumbargrade.dicom_results.read_report import ReportedFinding, is_own, read_
 from lumbargrade.dicom_results.structured_report import make_report, write_report
 from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.findings import Finding
-from lumbargrade.domain.vocabulary import FINDINGS, Grade
+from lumbargrade.domain.measurement import SITES, Measurement, Quality
+from lumbargrade.domain.vocabulary import FINDINGS, Grade, SeriesKind
 from lumbargrade.grading.graded import GradedStudy
 
 
@@ -152,6 +153,26 @@ def test_viewers_can_draw_every_group() -> None:
             (point,) = number.ContentSequence
             assert (point.ValueType, point.GraphicType) == ("SCOORD", "POINT")
             assert point.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+
+
+def test_every_good_measurement_is_a_number_with_its_unit() -> None:
+    expected = {}
+    measured = []
+    for k, site in enumerate(SITES):
+        quality, remark = (Quality.DOUBTFUL, "blurred") if k % 7 == 0 else (Quality.GOOD, "")
+        at = (site.quantity, site.level, site.side, 10 + k / 8)
+        measured.append(
+            Measurement(*at, SeriesKind.AXIAL_T2, SERIES_UID, 3, quality, remark=remark)
+        )
+        if quality is Quality.GOOD:
+            expected[10 + k / 8] = (codes.QUANTITY[site.quantity], codes.UNIT[site.quantity.unit])
+    graded = result({t: placed(t) for t in FINDINGS}, {}, tuple(measured))
+    numbers = {
+        i.value: (i.name, i.unit)
+        for i in _all_items(make_report(graded, origin()))
+        if i.ValueType == "NUM" and i.value >= 10
+    }
+    assert numbers == expected
 
 
 def test_findings_without_a_place_are_in_no_group() -> None:

@@ -1,9 +1,8 @@
 """Codes of the DICOM objects: SNOMED CT and DICOM where they have the word, otherwise our own.
 
 Every SNOMED CT, DICOM and UCUM code here is one of the tables of the DICOM standard that pydicom
-holds, which a test checks. SNOMED CT has codes for a neural foramen and a lateral recess, but those
-tables do not, so these two are in our own coding scheme, whose name begins with 99 as the standard
-asks.
+holds, which a test checks. Those tables have no neural foramen and no lateral recess, so these two
+are in our own coding scheme, whose name begins with 99 as the standard asks.
 """
 
 from __future__ import annotations
@@ -145,6 +144,10 @@ QUANTITIES_OF: Mapping[Condition, tuple[Quantity, ...]] = MappingProxyType(
         Condition.SUBARTICULAR: (Quantity.RECESS_DEPTH,),
     }
 )
+#: Where other quantities are measured: a level, or the whole lumbar spine.
+MEASURED_AT = _own("MEASURED_AT", "Measured at")
+LUMBAR_SPINE = Code("122496007", "SCT", "Lumbar spine")
+
 #: UCUM units by `Quantity.unit`; probabilities are ratios.
 UNIT: Mapping[str, Code] = MappingProxyType(
     {

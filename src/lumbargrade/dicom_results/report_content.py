@@ -209,10 +209,35 @@ class Content:
                 items.append(self._not_graded(target, prediction.absent[target]))
             elif self._image(finding.point) is None:
                 items.append(self._placeless(finding))
+        items += self._other_measurements()
         if (review := self.graded.review) is not None:
             if review.summary:
                 items.append(_text(codes.SUMMARY, review.summary))
             items += [_text(codes.LEVEL_TEXT[level], t) for level, t in review.texts.items()]
+        return items
+
+    def _other_measurements(self) -> list[ContentItem]:
+        """The measurements that can be relied on and belong to no finding, by level."""
+        from highdicom.sr import ContentSequence, NumContentItem
+
+        with_findings = {q for quantities in codes.QUANTITIES_OF.values() for q in quantities}
+        places: dict[Code, list[ContentItem]] = {}
+        for m in self.graded.prediction.measurements:
+            if m.quantity in with_findings or m.quality is not Quality.GOOD:
+                continue
+            number = NumContentItem(
+                codes.QUANTITY[m.quantity],
+                float(m.value),
+                codes.UNIT[m.quantity.unit],
+                relationship_type="HAS PROPERTIES",
+            )
+            place = codes.LUMBAR_SPINE if m.level is None else codes.LEVEL_OF[m.level]
+            places.setdefault(place, []).append(number)
+        items = []
+        for place, numbers in places.items():
+            item = _code(codes.MEASURED_AT, place)
+            item.ContentSequence = ContentSequence(numbers)
+            items.append(item)
         return items
 
     def _placeless(self, finding: Finding) -> ContentItem:
