@@ -66,7 +66,8 @@ def test_an_image_is_stored_whole(box: Box, tmp_path: Path) -> None:
     data.PatientName, data.NumberOfStudyRelatedInstances = "Doe^Jane", 7
     answer = box.take(data)
     assert (answer.status, answer.received, answer.study) == (0, Received.STORED, 1)
-    stored = dcmread(box.folders.images_of(1) / f"{data.SOPInstanceUID}.dcm")
+    name = f"{data.SeriesInstanceUID}/{data.SOPInstanceUID}.dcm"
+    stored = dcmread(box.folders.images_of(1) / name)
     assert np.array_equal(stored.pixel_array, data.pixel_array)
     study = box.queue.study(1)
     assert study is not None
@@ -116,10 +117,18 @@ def test_the_same_image_again(
     assert box.revision == (2 if received is Received.STORED else 1)
 
 
+def test_series_may_share_the_uids_of_their_images(box: Box, tmp_path: Path) -> None:
+    data = image(tmp_path / "in")
+    assert box.take(data).received is Received.STORED
+    data.SeriesInstanceUID = "1.2.3.4"
+    assert box.take(data).received is Received.STORED
+    assert len(box.files) == 2
+
+
 def test_an_image_whose_file_is_gone_is_stored_again(box: Box, tmp_path: Path) -> None:
     data = image(tmp_path / "in")
     box.take(data)
-    for file in box.folders.images_of(1).iterdir():
+    for file in box.folders.images_of(1).rglob("*.dcm"):
         file.unlink()
     assert box.take(data).received is Received.STORED
 
@@ -220,8 +229,9 @@ def test_hostile_texts_are_cut(box: Box, tmp_path: Path) -> None:
 
 def test_a_new_start_removes_what_was_not_acknowledged(box: Box, tmp_path: Path) -> None:
     box.take(image(tmp_path / "in"))
-    (box.folders.images_of(1) / "1.2.3.dcm").write_bytes(b"renamed, but not registered")
-    (box.folders.images_of(1) / "1.2.4.part").write_bytes(b"half a file")
+    (series,) = box.folders.images_of(1).iterdir()
+    (series / "1.2.3.dcm").write_bytes(b"renamed, but not registered")
+    (series / "1.2.4.part").write_bytes(b"half a file")
     (box.folders.images / "000009").mkdir()
     (box.folders.images / "000009" / "1.2.dcm").write_bytes(b"of no study")
     box.inbox.clean()

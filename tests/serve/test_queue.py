@@ -192,6 +192,15 @@ def test_without_destinations_a_study_is_done(queue: Queue) -> None:
     assert state(queue, graded(queue, to=()).id) is State.DONE
 
 
+def test_a_result_without_dicom_objects_is_told(queue: Queue) -> None:
+    study = receive(queue)
+    queue.complete(0, 0)
+    assert queue.graded(taken(queue), {}, {"archive": 1.0}) is State.DONE
+    row = queue.study(study)
+    assert row is not None
+    assert row.reason.startswith("nothing was sent")
+
+
 def test_a_failed_study_has_a_reason(queue: Queue) -> None:
     study = receive(queue)
     queue.complete(0, 0)

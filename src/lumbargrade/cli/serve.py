@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lumbargrade.cli.model_options import ModelOptions
 from lumbargrade.cli.places import PlaceOption
@@ -34,6 +35,11 @@ class Options(ModelOptions):
     other than 127.0.0.1 shows all studies to everybody who reaches it"""
     calibration: PlaceOption | None = None
     """calibration file of `recalibrate`, used for the conditions that it holds"""
+    wording: PlaceOption | None = None
+    """TOML file with the words of the draft report (docs/report.md)"""
+    dicom_summary: bool = False
+    """also send a picture of all findings as a DICOM image (Secondary Capture), for viewers that
+    show nothing but images"""
 
 
 def run(options: Options) -> int:
@@ -45,21 +51,9 @@ def run(options: Options) -> int:
     settings = Settings() if options.config is None else read_settings(options.config)
     if options.host is not None:
         settings = replace(settings, web=replace(settings.web, host=options.host))
-    grading = grade.Options(
-        studies=(),
-        out=options.data,
-        models=options.models,
-        guides=options.guides,
-        blend=options.blend,
-        flip=options.flip,
-        unflipped=options.unflipped,
-        device=options.device,
-        engine=options.engine,
-        two_stage_set=options.two_stage_set,
-        networks=options.networks,
-        as_published=options.as_published,
-        calibration=options.calibration,
-    )
+    shared = {f.name for f in fields(Options)} & {f.name for f in fields(grade.Options)}
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in shared}
+    grading = grade.Options(studies=(), out=options.data, **chosen)
     grade.check_models(grading)
     if not is_loopback(settings.web.host):
         log.warning(

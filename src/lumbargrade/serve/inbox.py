@@ -45,7 +45,7 @@ _READ = (
 
 #: Elements that place pixels in the patient.
 _GEOMETRY = (
-    *("SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames", "ImagePositionPatient"),
+    *("Rows", "Columns", "NumberOfFrames", "ImagePositionPatient"),
     *("ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"),
 )
 
@@ -142,8 +142,8 @@ class Inbox:
         for folder in self.folders.images.iterdir():
             number = int(folder.name) if folder.name.isdigit() else 0
             known = self.queue.instances(number)
-            for file in folder.iterdir():
-                if file.suffix != ".dcm" or file.stem not in known:
+            for file in [path for path in folder.rglob("*") if path.is_file()]:
+                if file.suffix != ".dcm" or f"{file.parent.name}/{file.stem}" not in known:
                     file.unlink()
         for folder in self.folders.results.iterdir():
             study = self.queue.study(int(folder.name)) if folder.name.isdigit() else None
@@ -168,7 +168,7 @@ class Inbox:
             return refused
         try:
             header = dcmread(BytesIO(encoded), stop_before_pixels=True, specific_tags=list(_READ))
-            uids = [str(header.get(key) or "") for key in _READ[:3]]
+            uids = [str(header.get(key) or "") for key in _READ[:4]]
             about = _about(header)
         except Exception as error:  # noqa: BLE001  a malformed file can make pydicom raise anything
             return Answer(CANNOT_UNDERSTAND, Received.REFUSED, type(error).__name__)
@@ -180,7 +180,7 @@ class Inbox:
         if str(header.get("Manufacturer") or "").strip().lower() == MAKER:
             return Answer(SUCCESS, Received.IGNORED)
         try:
-            return self._store(encoded, uids[2], uids[1], about)
+            return self._store(encoded, uids[2], f"{uids[3]}/{uids[1]}", about)
         except (OSError, sqlite3.Error) as error:  # a full disk shows in either
             reason = error.strerror if isinstance(error, OSError) else str(error)
             what = f"cannot be written: {reason or type(error).__name__}"
@@ -200,15 +200,14 @@ class Inbox:
             study = self.queue.number_of(study_uid, about)
             known = self.queue.instance(study, uid)
             instance = Instance(uid, hashlib.sha256(encoded).hexdigest(), len(encoded))
-            folder = self.folders.images_of(study)
-            file = folder / f"{uid}.dcm"
+            file = self.folders.images_of(study) / f"{uid}.dcm"
             if known is not None and file.exists():
                 if known.digest == instance.digest or _same_image(file, encoded):
                     return Answer(SUCCESS, Received.DUPLICATE, study=study)
             elif self.queue.size(study) + len(encoded) > self.limits.max_study_mb * MEGABYTE:
                 what = f"the study is larger than max_study_mb = {self.limits.max_study_mb}"
                 return Answer(OUT_OF_RESOURCES, Received.REFUSED, what, study)
-            folder.mkdir(exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             _write(file, encoded)
             self.queue.add(study, instance, about)
         return Answer(SUCCESS, Received.STORED, study=study)

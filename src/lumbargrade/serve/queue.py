@@ -87,7 +87,7 @@ class Queue(Outbox):
         return Instance(**found[0]) if found else None
 
     def instances(self, study: int) -> set[str]:
-        """Return the SOP instance UIDs of a study."""
+        """Return the UIDs of a study's instances; see `Instance`."""
         found = self.rows("SELECT uid FROM instances WHERE study = ?", study)
         return {row["uid"] for row in found}
 
@@ -255,7 +255,10 @@ class Queue(Outbox):
                     ),
                 )
         self.note(study, f"result {result} is complete")
-        self.to(study, State.SENDING if files and destinations else State.DONE)
+        if destinations and not files:
+            self.to(study, State.DONE, "nothing was sent: no DICOM results; the report says why")
+        else:
+            self.to(study, State.SENDING if destinations else State.DONE)
 
     def failed(self, claim: Claim, reason: str) -> State:
         """End the grading of a study that has no result; see `graded`."""

@@ -74,7 +74,14 @@ class StudyRow:
 
 @dataclass(frozen=True)
 class Instance:
-    """A stored instance: its SOP instance UID, the SHA-256 of its encoded data set, its bytes."""
+    """A stored instance.
+
+    Attributes:
+        uid: series and SOP instance UID with a slash between; anonymised exports use the same SOP
+            instance UIDs in every series.
+        digest: SHA-256 of the file.
+        size: in bytes.
+    """
 
     uid: str
     digest: str
