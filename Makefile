@@ -90,7 +90,7 @@ results: $(VENV)/ready ## train and compare all systems on phantoms and rewrite 
 
 COMPILE := $(BIN)/uv pip compile --quiet pyproject.toml --generate-hashes --no-header --no-annotate \
 	--universal --python-version 3.11
-ALL     := --extra train --extra openvino --extra ray --extra cloud --extra serve --group dev
+ALL     := --extra train --extra openvino --extra ray --extra cloud --extra serve --extra bids --group dev
 OF_TORCH := ^(torch|torchvision|triton|cuda-[a-z0-9-]+|nvidia-[a-z0-9-]+)==
 
 # `make lock UPGRADE=--upgrade` takes the newest of everything.
