@@ -17,6 +17,7 @@ from lumbargrade.domain.vocabulary import Condition, SeriesKind
 from lumbargrade.grading.blend_file import read_blend, shipped_blends, write_blend
 from lumbargrade.grading.ensembles import BlendedEnsembles, open_ensembles
 from lumbargrade.grading.two_stage import TwoStageUse, two_stage_parts
+from lumbargrade.kaggle.kit import Chosen, copy_models
 from lumbargrade.team_two_stage import networks
 from lumbargrade.team_two_stage.choice import Choice
 from lumbargrade.team_two_stage.folders import TorchNetworks
@@ -194,3 +195,11 @@ def test_a_model_at_another_place_is_refused(team: Path, tmp_path: Path) -> None
     moved = model.rename(tmp_path / "moved")
     with pytest.raises(UsageError, match="its place does not say which network"):
         open_ensembles([moved], None, flip=False, two_stage=TwoStageUse(networks=FOLD))
+
+
+def test_a_kit_for_kaggle_does_not_take_them(team: Path, tmp_path: Path) -> None:
+    """Neither as models, nor by a published blend."""
+    folder = next(path.parent for path in team.rglob("model.json"))
+    for chosen in (Chosen([folder]), Chosen(blend=Path("as-submitted"))):
+        with pytest.raises(UsageError, match="a kit cannot hold the released two-stage networks"):
+            copy_models(chosen, tmp_path)

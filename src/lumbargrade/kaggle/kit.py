@@ -24,6 +24,7 @@ from lumbargrade.kaggle.notebook import notebook_of
 from lumbargrade.kaggle.own_wheel import NAME, Project, write_own_wheel
 from lumbargrade.kaggle.wheels import Gathered, Target, gather
 from lumbargrade.scoring.fill import training_fill
+from lumbargrade.team_two_stage.folders import is_released
 
 COMPETITION = "rsna-2024-lumbar-spine-degenerative-classification"
 
@@ -64,6 +65,8 @@ def copy_models(chosen: Chosen, dataset: Path) -> list[str]:
         UsageError: if the blend or a model of it cannot be used.
         OSError: if something cannot be read or written.
     """
+    if any(map(is_released, (*chosen.models, *chosen.guides, *chosen.unflipped))):
+        raise UsageError("--models: a kit cannot hold the released two-stage networks; omit them")
     copied: dict[Path, Path] = {}
 
     def copy(folder: Path) -> Path:

@@ -20,7 +20,7 @@ from lumbargrade.grading.lsdc_studies import LsdcStudies, predict_one
 from lumbargrade.grading.two_stage import TwoStageUse, open_two_stage, sweep
 from lumbargrade.lsdc.tables import FOLDS, read_grade_table
 from lumbargrade.scoring.cohort import pair
-from lumbargrade.scoring.local import any_severe, local_score
+from lumbargrade.scoring.local import OFFICIAL_CLIP, any_severe, local_score
 from lumbargrade.team_two_stage.members import SetName
 
 log = logging.getLogger(__name__)
@@ -96,15 +96,19 @@ class HeldOut:
     failed: Mapping[str, str]
 
     def rows(self) -> list[list[Any]]:
-        """Scores of each fold and of all: studies, loss of each condition, any severe, their mean.
+        """Scores of each fold, their mean, and scores of all studies together.
 
-        Losses are those of `scoring.local`; targets without prediction are not counted.
+        A row has the studies, the loss of each condition, of any severe, and their mean. Losses are
+        those of the official score; targets without prediction are not counted.
         """
         by_fold: dict[str, list[StudyPrediction]] = {}
         for prediction in self.predictions:
             by_fold.setdefault(f"fold {self.folds[prediction.study_id]}", []).append(prediction)
-        parts = {**dict(sorted(by_fold.items())), "all folds": list(self.predictions)}
-        return [[name, len(part), *_scores(part, self.grades)] for name, part in parts.items()]
+        scores = {name: _scores(part, self.grades) for name, part in sorted(by_fold.items())}
+        count, whole = len(self.predictions), _scores(self.predictions, self.grades)
+        mean = np.mean(list(scores.values()), axis=0).tolist()
+        folds = [[name, len(by_fold[name]), *losses] for name, losses in scores.items()]
+        return [*folds, ["mean of folds", count, *mean], ["all studies", count, *whole]]
 
 
 def _scores(predictions: Sequence[StudyPrediction], grades: Grades) -> list[float]:
@@ -113,14 +117,14 @@ def _scores(predictions: Sequence[StudyPrediction], grades: Grades) -> list[floa
     losses = []
     for condition in Condition:
         mine = paired.of(condition)
-        losses.append(local_score(mine.probabilities, mine.grades).weighted)
+        losses.append(local_score(mine.probabilities, mine.grades, OFFICIAL_CLIP).weighted)
     canal = paired.of(Condition.CANAL)
     codes, studies = canal.study_codes
     columns = np.unique(canal.targets, return_inverse=True)[1]
     severe, truth = np.full((studies, 5), np.nan), np.full((studies, 5), -1)
     severe[codes, columns] = canal.probabilities[:, 2]
     truth[codes, columns] = canal.grades
-    losses.append(any_severe(severe, truth))
+    losses.append(any_severe(severe, truth, official=True))
     return [*losses, float(np.mean(losses))]
 
 
