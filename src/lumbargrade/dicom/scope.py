@@ -57,19 +57,24 @@ def _letters(name: str) -> str:
 
 
 def repeated_uids(volumes: Iterable[Volume]) -> dict[str, int]:
-    """Series id -> number of its images whose SOPInstanceUID other images have too.
+    """Series id -> number of its images whose SOPInstanceUID others of the series have too.
+
+    Some anonymisers number the images of each series anew, so other series do not count.
 
     Args:
-        volumes: of a study, without duplicates.
+        volumes: of a study, without duplicates; the parts of a series that was split are one
+            series.
     """
-    files: dict[str, set[tuple[str, str]]] = {}
-    volumes = list(volumes)
+    files: dict[str, dict[str, set[tuple[str, str]]]] = {}
     for volume in volumes:
+        uids = files.setdefault(volume.series_id.partition("#")[0], {})
         for s in volume.slices:
             # the frames of a file share its UID
-            files.setdefault(s.sop_instance_uid, set()).add((volume.series_id, s.file))
-    ambiguous = {uid for uid, places in files.items() if uid and len(places) > 1}
-    counts = {v.series_id: sum(s.sop_instance_uid in ambiguous for s in v.slices) for v in volumes}
+            uids.setdefault(s.sop_instance_uid, set()).add((volume.series_id, s.file))
+    counts = {
+        series: sum(len(places) for uid, places in uids.items() if uid and len(places) > 1)
+        for series, uids in files.items()
+    }
     return {series: count for series, count in counts.items() if count}
 
 

@@ -162,10 +162,10 @@ def study_of(
 
 
 def _decision(choice: SeriesChoice, read: Sequence[tuple[Volume, SeriesChoice]]) -> str | None:
-    """What is said of a series; None if there is no choice."""
+    """What is said of a series; None if all of its kind are used."""
     if choice.kind is None:
         return f"excluded: {choice.reason}"
-    if sum(c.kind is choice.kind for _, c in read) == 1:
+    if all(c.chosen for _, c in read if c.kind is choice.kind):
         return None
     return f"{'used' if choice.chosen else 'not used'} as {choice.kind}: {choice.reason}"
 

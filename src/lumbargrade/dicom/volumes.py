@@ -110,7 +110,7 @@ def _study_notes(found: Sequence[FoundSeries], volumes: Sequence[ReadVolume]) ->
         notes.append(Problem(what, study, fatal=False))
     repeated = repeated_uids(v.volume for v in volumes if not v.reason.startswith(_DUPLICATE))
     for series, count in repeated.items():
-        what = f"{count} images have the SOPInstanceUID of other images, whose content differs"
+        what = f"{count} images have the SOPInstanceUID of other images of the series, which differ"
         advice = "check which of them is right; the archive or an anonymiser has mixed them up"
         notes.append(Problem(what, study, series, advice=advice, fatal=False))
     return notes
