@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -102,8 +103,9 @@ def made_volume(kind: SeriesKind, series: str, depth: int = 12, seed: int = 0) -
     return Volume(pixels, tuple(slices), "study", series, kind, "frame")
 
 
+@cache
 def made_study(*, t1: int = 1, t2: int = 1, axial: int = 1, depth: int = 12) -> list[Volume]:
-    """As many series of each kind."""
+    """As many series of each kind; made once."""
     counts = zip(SeriesKind, (t1, t2, axial), strict=True)
     return [
         made_volume(kind, f"{kind.name.lower()}-{i}", depth, seed=i)

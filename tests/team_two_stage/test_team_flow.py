@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +12,36 @@ import pytest
 from lumbargrade.domain.errors import NothingDone, UsageError
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, SeriesKind
+from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.predictor import Predictor
-from lumbargrade.team_two_stage import groups
+from lumbargrade.team_two_stage import groups, predictor
 from lumbargrade.team_two_stage.choice import Choice
 from lumbargrade.team_two_stage.faults import KEYS, Faults
 from lumbargrade.team_two_stage.flow import GRADES, StudyFlow
 from lumbargrade.team_two_stage.members import Member, SetName, load_members
 from lumbargrade.team_two_stage.predictor import TwoStage
 from lumbargrade.team_two_stage.progress import Progress
-from lumbargrade.team_two_stage.series import read_case
+from lumbargrade.team_two_stage.series import Case, read_case
 from lumbargrade.team_two_stage.state import member_key
 from stub_networks import StubNetworks, level_logits, made_study
 
 OF_GROUP = {"fused": 1.0, "t1": 2.0, "t2": 3.0, "axial": 4.0}
+
+
+@pytest.fixture(autouse=True)
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Volumes of a made study are made once, because resizing takes most of the time."""
+    monkeypatch.setattr(predictor, "read_case", case_of)
+
+
+def case_of(study_id: str, volumes: Sequence[Volume], *, large: bool) -> Case:
+    key = tuple(map(id, volumes))
+    if (key, large) not in CASES:
+        CASES[key, large] = read_case(study_id, volumes, large=large)
+    return replace(CASES[key, large], study_id=study_id)
+
+
+CASES: dict[tuple[tuple[int, ...], bool], Case] = {}
 
 
 def by_group(member: Member) -> float:
@@ -117,7 +135,7 @@ def test_places_are_in_our_voxels_and_in_the_patient() -> None:
 
 def flow_of(faults: Faults | None = None, **counts: int) -> StudyFlow:
     """A study through all networks of the first stage."""
-    case = read_case("study", made_study(**counts), large=True)
+    case = case_of("study", made_study(**counts), large=True)
     members = Choice().of(load_members())
     flow = StudyFlow(case, members, faults=faults or Faults())
     networks = StubNetworks()
@@ -343,7 +361,10 @@ def test_a_sweep_opens_each_network_once_and_resumes(tmp_path: Path) -> None:
     choice, progress = Choice(networks=("t2", "fold1", "axial")), Progress(tmp_path / "kept")
     first = StubNetworks(by_group)
     system = TwoStage(first, choice, progress)
-    system.sweep([*unread, ("broken", broken)], 3)  # type: ignore[list-item]
+    studies_of_run = [*unread, ("broken", broken)]
+    system.sweep(studies_of_run, until=0)  # type: ignore[arg-type]
+    assert not first.opened, "the time was over before it began"
+    system.sweep(studies_of_run)  # type: ignore[arg-type]
     assert sorted(first.opened) == sorted(member_key(m) for m in system.members)
     again = StubNetworks(by_group)
     warm = TwoStage(again, choice, progress)

@@ -198,7 +198,7 @@ class _Collector:
 
 def _grade_here(steps: Steps, jobs: Sequence[StudyJob], collector: _Collector) -> None:
     """Grade all studies; the next is read and the last is written meanwhile."""
-    sweep(steps.opened.predictor, steps.waiting(jobs), len(jobs))
+    sweep(steps.opened.predictor, steps.waiting(jobs))
     with WriteBehind() as writer:
         for _, reading in read_ahead(_with_bar(jobs, len(jobs)), steps.read):
             predicted = steps.grade(reading.result())

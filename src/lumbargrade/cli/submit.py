@@ -83,7 +83,7 @@ def run(options: Options) -> int:
     draft = SubmissionDraft(options.out, listed)
     if options.logits is not None:
         predictor = options.open_trained()
-        sweep(predictor, studies.unread(listed), len(listed))
+        sweep(predictor, studies.unread(listed), end)
         del predictor  # the processes that predict open their own
     opener = partial(open_worker, studies, options.open_trained)
     predictions = []

@@ -8,6 +8,7 @@ are given with the file.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -20,7 +21,8 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition
 from lumbargrade.files.structures import ADDED_LATER, plain, read_plain, structured
 from lumbargrade.files.writing import write_text
-from lumbargrade.grading.model_record import ModelRecord
+from lumbargrade.grading.model_record import ModelRecord, record_of
+from lumbargrade.inference.model_folder import read_meta
 from lumbargrade.scoring.any_severe import AnySevere
 from lumbargrade.scoring.blend_weights import Origin
 from lumbargrade.scoring.calibration import Calibration
@@ -221,6 +223,29 @@ def read_blend(path: Path) -> Blend:
             f"{path}: not a blend file of format {FORMAT} (`lumbargrade blend` writes one)"
         )
     return _moved(structured(content, Blend, path, "blend"), path.parent, inwards=False)
+
+
+def named_records(
+    member: BlendMember, folders: Sequence[Path], asked_by: str
+) -> tuple[ModelRecord, ...]:
+    """Find the models that a member of a blend names by recipe.
+
+    Raises:
+        UsageError: if one is missing, or there are two of it.
+    """
+    metas = {folder: read_meta(folder) for folder in folders}
+
+    def found(named: NamedModels, fold: int) -> ModelRecord:
+        same = [p for p, m in metas.items() if (m.recipe.name, m.fold) == (named.recipe, fold)]
+        if len(same) != 1:
+            count = "holds no model" if not same else f"holds {len(same)} models"
+            raise UsageError(
+                f"{asked_by}: --models {count} of {named.recipe} fold {fold}, and the member "
+                f"{member.name} needs one"
+            )
+        return record_of(same[0], metas[same[0]])
+
+    return tuple(found(named, fold) for named in member.named for fold in named.folds)
 
 
 def _moved(blend: Blend, folder: Path, *, inwards: bool) -> Blend:

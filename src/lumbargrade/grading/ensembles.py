@@ -13,15 +13,15 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.findings import EngineUse, ModelSource, StudyPrediction
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
 from lumbargrade.domain.volume import Volume
-from lumbargrade.grading.blend_file import Blend, BlendMember, NamedModels, read_blend
+from lumbargrade.grading.blend_file import Blend, named_records, read_blend
 from lumbargrade.grading.combine import combine, correct_any_severe, settle
 from lumbargrade.grading.members import EngineChoice, Member, find_models, load_member
-from lumbargrade.grading.model_record import ModelRecord, record_of
+from lumbargrade.grading.model_record import ModelRecord
 from lumbargrade.grading.predictor import SubmissionModels
 from lumbargrade.grading.stages import predict_study
 from lumbargrade.grading.two_stage import TwoStageUse, open_two_stage, require_use, split
 from lumbargrade.inference.base import Inference
-from lumbargrade.inference.model_folder import ModelMeta, changing_files, read_meta
+from lumbargrade.inference.model_folder import ModelMeta, changing_files
 from lumbargrade.inference.registry import get_inference
 from lumbargrade.scoring.fill import training_fill
 from lumbargrade.team_two_stage.predictor import TwoStage
@@ -296,7 +296,7 @@ def load_blend(
             ensembles[member.name] = open_two_stage(released, device, use, graded)
             continue
         if member.named:
-            found = _records(member, trained, str(path))
+            found = named_records(member, trained, str(path))
             member = replace(member, models=found, named=())
         needed = [r for r in member.models if graded & set(inference_of(r).conditions)]
         if needed:
@@ -310,29 +310,6 @@ def load_blend(
     if not ensembles:
         raise UsageError(f"{path}: no member has a weight; fit the blend again")
     return BlendedEnsembles(blend, ensembles)
-
-
-def _records(
-    member: BlendMember, folders: Sequence[Path], asked_by: str
-) -> tuple[ModelRecord, ...]:
-    """Find the models that a member of a blend names by recipe.
-
-    Raises:
-        UsageError: if one is missing, or there are two of it.
-    """
-    metas = {folder: read_meta(folder) for folder in folders}
-
-    def found(named: NamedModels, fold: int) -> ModelRecord:
-        same = [p for p, m in metas.items() if (m.recipe.name, m.fold) == (named.recipe, fold)]
-        if len(same) != 1:
-            count = "holds no model" if not same else f"holds {len(same)} models"
-            raise UsageError(
-                f"{asked_by}: --models {count} of {named.recipe} fold {fold}, and the member "
-                f"{member.name} needs one"
-            )
-        return record_of(same[0], metas[same[0]])
-
-    return tuple(found(named, fold) for named in member.named for fold in named.folds)
 
 
 def opened_for_submission(

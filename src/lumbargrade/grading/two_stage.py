@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,8 @@ def open_two_stage(
         networks = TorchNetworks(found, choose_device(device))
     progress = None if use.logits is None else Progress(use.logits)
     system = TwoStage(networks, choice, progress)
+    if progress is None:
+        log.info("each study loads all two-stage networks; --logits loads them once for several")
     log.info(
         "%d two-stage networks of set %s, %s; published faults: %s",
         *(len(system.members), choice.set_name, networks.engine, choice.faults),
@@ -107,20 +110,24 @@ def open_two_stage(
     return system
 
 
-def sweep(predictor: Predictor, studies: Iterable[Unread], count: int) -> None:
+#: Share of the time for a run that networks may take, before studies are predicted one by one.
+_SWEEP = 0.8
+
+
+def sweep(predictor: Predictor, studies: Iterable[Unread], end: float | None = None) -> None:
     """Run two-stage networks over all studies, one network after the other, if they keep logits.
 
     Args:
         predictor: the models; nothing happens if no two-stage networks are among them.
         studies: id of each study, and what reads its series.
-        count: number of studies.
-
-    Raises:
-        UsageError: if logits should be kept, but no two-stage networks are given.
+        end: when the run must end, by `time.monotonic`; the last fifth of the time is left for what
+            follows. None for no limit.
     """
-    for system in two_stage_parts(predictor):
-        if system.progress is not None:
-            system.sweep(studies, count)
+    until = None if end is None else time.monotonic() + _SWEEP * (end - time.monotonic())
+    systems = [s for s in two_stage_parts(predictor) if s.progress is not None]
+    unread = list(studies) if systems else []
+    for system in systems:
+        system.sweep(unread, until)
 
 
 def two_stage_parts(predictor: Predictor) -> list[TwoStage]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -132,7 +132,7 @@ class TwoStage:
                 self._keep(flow, key)
         return self._concluded(flow)
 
-    def sweep(self, studies: Iterable[Unread], count: int | None = None) -> None:
+    def sweep(self, studies: Sequence[Unread], until: float | None = None) -> None:
         """Run every network over many studies, before they are predicted one by one.
 
         Each network is loaded once for `STUDIES_AT_ONCE` studies. What it says is kept at once, so
@@ -141,7 +141,7 @@ class TwoStage:
 
         Args:
             studies: the studies; each is read when its turn comes.
-            count: how many there are, for the progress bar.
+            until: when to stop, by `time.monotonic`; None for never.
 
         Raises:
             ValueError: if outputs are not kept.
@@ -149,16 +149,20 @@ class TwoStage:
         """
         if self.progress is None:
             raise ValueError("a sweep needs a place for its outputs")
-        with tqdm(total=count, desc="two-stage networks", unit="study", disable=None) as bar:
-            waiting_studies = iter(studies)
-            while part := list(islice(waiting_studies, STUDIES_AT_ONCE)):
+        with tqdm(total=len(studies), desc="two-stage networks", unit="study", disable=None) as bar:
+            for first in range(0, len(studies), STUDIES_AT_ONCE):
+                part = studies[first : first + STUDIES_AT_ONCE]
                 started = [s for s in map(self._started, part) if s is not None]
                 for member in self.members:
+                    if until is not None and time.monotonic() >= until:
+                        return
                     waiting = [s for s in started if not s[0].done(member)]
                     network = self.networks.open(member) if waiting else None
                     for flow, key in waiting:
                         if network is not None and self._tried(flow, member, network):
                             self._keep(flow, key)
+                        else:
+                            started = [s for s in started if s[0] is not flow]
                 bar.update(len(part))
 
     def _started(self, unread: Unread) -> tuple[StudyFlow, str] | None:

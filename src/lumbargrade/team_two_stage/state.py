@@ -102,10 +102,6 @@ class StudyState:
             self._cache[key] = make(self, *what)
         return self._cache[key]
 
-    def forget_inputs(self) -> None:
-        """Free the memory of shared inputs."""
-        self._cache.clear()
-
     def _mean(self, group: str) -> Values:
         """Plain mean of a first-stage group's outputs."""
         return np.asarray(np.mean(self._said(group)[0], axis=0), float)

@@ -169,7 +169,7 @@ def predict_held_out(
             continue
         chosen = replace(use, networks=(*use.networks, f"fold{fold}"))
         system = replace(open_two_stage(folders, device, chosen), fold=fold)
-        sweep(system, studies.unread(mine), len(mine))
+        sweep(system, studies.unread(mine))
         for study in tqdm(mine, f"fold {fold}", unit="study", disable=None):
             try:
                 predictions.append(predict_one(studies, system, study))
