@@ -126,8 +126,7 @@ class Content:
         finding = self.graded.prediction.findings.get(target)
         if finding is None or finding.point is None:
             return None
-        image = self._image(finding.point)
-        if image is None:
+        if (image := self._image(finding.point)) is None:
             return None
         grades = [QualitativeEvaluation(codes.SEVERITY, codes.GRADE_OF[finding.grade])]
         if finding.opinion is not None:
@@ -170,7 +169,7 @@ class Content:
         return items
 
     def _parameters(self) -> list[str]:
-        return [f"model {source}" for source in self.graded.prediction.sources]
+        return [plain(f"model {source}") for source in self.graded.prediction.sources]
 
     def _numbers(self, finding: Finding) -> list[tuple[Code, float, Code]]:
         """Concept, value and unit of the probabilities and measurements of a finding."""
