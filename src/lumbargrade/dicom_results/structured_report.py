@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -49,7 +49,7 @@ def write_report(
 def make_report(graded: GradedStudy, origin: Origin, *, previous: Dataset | None = None) -> Dataset:
     """Return the structured report of a result; see `write_report`."""
     content = Content(graded, origin).root()
-    report = _document(graded, datetime.now(UTC).astimezone())
+    report = _document(graded, datetime.now())
     report.update(content)
     report.StudyInstanceUID = origin.study_uid
     report.CurrentRequestedProcedureEvidenceSequence = [_evidence(origin)]
@@ -76,7 +76,6 @@ def _document(graded: GradedStudy, now: datetime) -> Dataset:
     date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     report.InstanceCreationDate = report.ContentDate = report.SeriesDate = date
     report.InstanceCreationTime = report.ContentTime = report.SeriesTime = time
-    report.TimezoneOffsetFromUTC = now.strftime("%z")
     report.Modality = "SR"
     report.SeriesNumber, report.InstanceNumber = SERIES_NUMBER, 1
     report.SeriesDescription = SERIES_DESCRIPTION
