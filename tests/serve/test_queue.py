@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lumbargrade.domain.errors import UsageError
+from lumbargrade.serve.inbox import Folders
+from lumbargrade.serve.keeper import Keeper
 from lumbargrade.serve.queue import ATTEMPTS, Queue
+from lumbargrade.serve.settings import StudySettings
 from lumbargrade.serve.states import About, Claim, Instance, SendState, State
 
 NOW = 1_000_000.0
@@ -237,6 +241,19 @@ def test_results_that_were_not_sent_are_kept(queue: Queue, clock: Clock) -> None
     assert not queue.forget_images(claim.id)
     assert state(queue, claim.id) is State.FAILED
     assert queue.retry(claim.id, 3600)
+
+
+def test_old_studies_are_removed_after_a_time(queue: Queue, clock: Clock, tmp_path: Path) -> None:
+    claim = graded(queue, to=())
+    keeper = Keeper(StudySettings(keep_days=2), Folders(tmp_path), queue)
+    clock.now += 2 * 86_400 - 1
+    keeper.remove_old()
+    assert state(queue, claim.id) is State.DONE
+    clock.now += 1
+    replace(keeper, settings=StudySettings(keep_days=0)).remove_old()
+    assert state(queue, claim.id) is State.DONE
+    keeper.remove_old()
+    assert state(queue, claim.id) is State.REMOVED
 
 
 def test_what_is_on_the_disk_is_the_queue(tmp_path: Path, clock: Clock) -> None:
