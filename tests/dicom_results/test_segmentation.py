@@ -23,7 +23,9 @@ from lumbargrade.domain.outlines import SAGITTAL_STRUCTURES, Structure
 from lumbargrade.domain.series_outlines import SeriesOutlines
 from lumbargrade.domain.vocabulary import FINDINGS, SeriesKind
 from lumbargrade.domain.volume import Volume
+from lumbargrade.grading.findings_file import read_findings
 from lumbargrade.grading.graded import GradedStudy
+from lumbargrade.report.study import write_study
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +149,25 @@ def test_series_of_several_stacks_has_none(study: Study, tmp_path: Path) -> None
     made = outlined(outlines_of(volume))
     assert write_segmentations(tmp_path, stacks, made, origin_of(study)) == ()
     assert not list(tmp_path.iterdir())
+
+
+def test_folder_of_a_study_has_the_objects_that_were_asked_for(
+    study: Study, tmp_path: Path
+) -> None:
+    prediction = outlined(outlines_of(sagittal(study))).prediction
+
+    def written(name: str, study: Study, **options: bool) -> tuple[set[str], GradedStudy]:
+        given = {"flip": False, "fingerprint": "f", "pictures": False, **options}
+        write_study(tmp_path / name, study, prediction, **given)
+        objects = {p.name for p in (tmp_path / name).glob("*.dcm")}
+        return objects, read_findings(tmp_path / name / "findings.json")
+
+    whole, result_of_whole = written("whole", study, dicom_summary=True)
+    assert whole == {"sr.dcm", "seg-1.dcm", "summary.dcm"}
+    assert not result_of_whole.prediction.problems
+    assert written("none", study, dicom=False, dicom_summary=True)[0] == set()
+    unknown = replace(study, heads={})
+    objects, result_without = written("unknown", unknown)
+    assert objects == set()
+    (note,) = result_without.prediction.problems
+    assert "no DICOM results: the images are not DICOM files" in str(note)
