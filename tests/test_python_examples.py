@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from json_schemas import require_valid
 from lumbargrade.cli.main import main
 from lumbargrade.domain.vocabulary import FINDINGS
 from lumbargrade.starter.model import open_starter
@@ -56,6 +57,7 @@ def test_one_study_is_graded(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = run_example("grade_one.py", place / "images", monkeypatch=monkeypatch)
+    require_valid(next((place / "result").glob("*/findings.json")), "findings")
     graded = {t.column: f.grade.column for t, f in made["result"].findings.items()}
     rows = graded_rows(place / "result")
     assert graded == {r["finding"]: r["grade"] for r in rows if r["grade"]}

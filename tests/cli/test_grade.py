@@ -20,7 +20,7 @@ from lumbargrade.domain.vocabulary import FINDINGS, TARGETS, Condition, SeriesKi
 from lumbargrade.files.writing import locked_folder
 from lumbargrade.grading.findings_file import read_findings
 from small_models import save_small_model
-from small_studies import write_noise_study
+from small_studies import DESCRIPTIONS, write_noise_study
 from without_time import timeless
 
 T1, T2, AXIAL = SeriesKind
@@ -159,6 +159,8 @@ def test_a_findings_file_reads_back(graded: Path, two: Path, tmp_path: Path) -> 
     require_valid(path, "findings")
     known = read_findings(path)
     assert known.time
+    assert {s.description for s in known.series} == set(DESCRIPTIONS.values())
+    assert all(s.used and s.reason for s in known.series)
     point = next(f.point for f in known.prediction.findings.values() if f.point is not None)
     uids = {str(pydicom.dcmread(p).SOPInstanceUID) for p in (two / "anna").rglob("*.dcm")}
     assert known.sop_instance_uid(point.series_id, point.instance_number) in uids

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lumbargrade import __version__
+from lumbargrade.dicom.choice import SeriesChoice
 from lumbargrade.domain.findings import Finding, StudyPrediction
 from lumbargrade.domain.vocabulary import Grade, SeriesKind, Target
 from lumbargrade.domain.volume import Volume
@@ -35,6 +36,10 @@ class SeriesLine:
         slices, rows, columns: its size.
         pictures: pictures by condition with side; paths are relative to the study's folder.
         images: its images in spatial order.
+        number, description: SeriesNumber and SeriesDescription; empty if absent.
+        used: whether it was graded.
+        reason: why, or why not.
+        cautions: what makes grades from it less certain.
     """
 
     series_id: str
@@ -44,14 +49,34 @@ class SeriesLine:
     columns: int
     pictures: Mapping[str, str] = field(default_factory=dict)
     images: tuple[ImageLine, ...] = ()
+    number: str = ""
+    description: str = ""
+    used: bool = True
+    reason: str = ""
+    cautions: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, volume: Volume, pictures: Mapping[str, str] | None = None) -> SeriesLine:
-        """Describe a volume."""
+    def of(
+        cls,
+        volume: Volume,
+        pictures: Mapping[str, str] | None = None,
+        choice: SeriesChoice | None = None,
+    ) -> SeriesLine:
+        """Describe a volume, and whether it was chosen."""
         depth, rows, columns = volume.pixels.shape
         images = tuple(ImageLine(s.instance_number, s.sop_instance_uid) for s in volume.slices)
         size = (depth, rows, columns)
-        return cls(volume.series_id, volume.kind, *size, pictures or {}, images)
+        line = cls(volume.series_id, volume.kind, *size, pictures or {}, images)
+        if choice is None:
+            return line
+        return replace(
+            line,
+            number=choice.number,
+            description=choice.description,
+            used=choice.chosen,
+            reason=choice.reason,
+            cautions=choice.cautions,
+        )
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ MEASUREMENTS_FILE = "measurements.csv"
 #: A picture shows at most this many slices.
 _SLICES = 3
 
-_SERIES_COLUMNS = ("series", "kind", "slices", "rows", "columns")
+_SERIES_COLUMNS = ("series", "description", "kind", "slices", "rows", "columns", "graded", "why")
 
 
 def write_study(
@@ -107,13 +107,15 @@ def write_study(
 
 def _lines(study: Study) -> list[SeriesLine]:
     """Describe every series of a study without pictures."""
-    return [SeriesLine.of(volume) for volume in (*study.volumes, *study.other)]
+    choices = {c.series_id: c for c in study.choices}
+    volumes = (*study.volumes, *study.other)
+    return [SeriesLine.of(v, choice=choices.get(v.series_id)) for v in volumes]
 
 
 def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[SeriesLine]:
     """Draw a picture per series, condition and side that has findings there, and one per series
     that was measured."""
-    lines = []
+    drawn: dict[str, dict[str, str]] = {}
     for kind in SeriesKind:
         for number, volume in enumerate(study.of(kind), start=1):
             pictures: dict[str, str] = {}
@@ -128,8 +130,8 @@ def _draw(folder: Path, study: Study, prediction: StudyPrediction) -> list[Serie
                 name = f"pictures/{kind.name.lower().replace('_', '-')}-{number}-measured.jpg"
                 save_image(folder / name, draw_measurements(volume, mine))
                 pictures[MEASURED] = name
-            lines.append(SeriesLine.of(volume, pictures))
-    return [*lines, *(SeriesLine.of(volume) for volume in study.other)]
+            drawn[volume.series_id] = pictures
+    return [replace(s, pictures=drawn.get(s.series_id, {})) for s in _lines(study)]
 
 
 def _marks(prediction: StudyPrediction, series_id: str) -> dict[str, list[Mark]]:
@@ -275,7 +277,10 @@ def _points(findings: Sequence[Finding]) -> Table:
 
 def _origin(graded: GradedStudy) -> list[Block]:
     series = [
-        [s.series_id, s.kind.value if s.kind else "unknown", s.slices, s.rows, s.columns]
+        [
+            *(s.series_id, s.description, s.kind.value if s.kind else "unknown"),
+            *(s.slices, s.rows, s.columns, "yes" if s.used else "no", s.reason),
+        ]
         for s in graded.series
     ]
     listed = Table(_SERIES_COLUMNS, series, caption="Series")
