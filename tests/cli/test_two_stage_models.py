@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lumbargrade.domain.errors import UsageError
 from lumbargrade.domain.vocabulary import Condition, SeriesKind
 from lumbargrade.grading.blend_file import read_blend, shipped_blends, write_blend
 from lumbargrade.grading.ensembles import BlendedEnsembles, open_ensembles
+from lumbargrade.grading.study import grade_study
 from lumbargrade.grading.two_stage import TwoStageUse, two_stage_parts
 from lumbargrade.kaggle.kit import Chosen, copy_models
 from lumbargrade.team_two_stage import networks
@@ -107,6 +109,18 @@ def test_a_dicom_folder_is_graded_with_places(
     assert len(content["findings"]) == 25
     assert len(opened) == len(set(opened)) == 30
     assert all(finding["place"] for finding in content["findings"])
+
+
+def test_a_study_is_graded_from_python(tmp_path: Path) -> None:
+    """`grade_study` takes the folder of all networks; one that is missing is named."""
+    study = write_noise_study(tmp_path / "STUDY", depth=4)
+    write_tiny_models(tmp_path / "TEAM", Choice().of(load_members()))
+    found = grade_study(study, tmp_path / "TEAM", check_points=False)
+    assert len(found.findings) == 25
+    assert {use.engine.split(" ")[0] for use in found.engines} == {"PyTorch"}
+    shutil.rmtree(next(iter((tmp_path / "TEAM").rglob("fold3"))))
+    with pytest.raises(UsageError, match=r"1 of the 144 networks are missing: .*/fold3; import"):
+        grade_study(study, tmp_path / "TEAM")
 
 
 def test_a_blend_joins_them_with_models_named_by_recipe(team: Path, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from lumbargrade.domain.reasons import by_reason, named, no_series
 from lumbargrade.domain.vocabulary import FINDINGS, KIND_OF, SeriesKind
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.ensembles import ensemble_of
+from lumbargrade.grading.members import find_models
 from lumbargrade.grading.predictor import Predictor, explained
+from lumbargrade.grading.two_stage import TwoStageUse, open_two_stage, split
 from lumbargrade.starter.model import open_starter
 
 if TYPE_CHECKING:
@@ -40,9 +42,9 @@ def grade_study(
 
     Args:
         study: a study from `read_study`, or the path of its DICOM files.
-        models: model or run folders (all models below them are used), or loaded members; or a
-            predictor such as the starter or a loaded blend, which has its own guides, device and
-            flips; None for the starter.
+        models: model or run folders (all models below them are used), or loaded members; or the
+            folder of the released two-stage networks; or a predictor such as the starter or a
+            loaded blend, which has its own guides, device and flips; None for the starter.
         flip: average with the mirrored volume if the model allows it (`Member.flips`).
         guides: models (or their folders) that only place points, as guide points for crop models.
         device: device of torch: auto, cpu, cuda or cuda:N. Loaded members stay where they are.
@@ -132,7 +134,13 @@ def _opened(
 ) -> Predictor:
     if models is None:
         return open_starter()
-    return ensemble_of(models, guides, flip=flip, device=device)
+    given = [models] if isinstance(models, Path | str) else list(models)
+    others = list(guides)
+    if given and not others and all(isinstance(m, Path | str) for m in given):
+        released, trained = split(find_models(m for m in given if isinstance(m, Path | str)))
+        if released and not trained:
+            return open_two_stage(released, device, TwoStageUse())
+    return ensemble_of(given, others, flip=flip, device=device)
 
 
 def _missing(found: StudyPrediction, kind: SeriesKind) -> Problem:
