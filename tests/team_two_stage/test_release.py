@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from lumbargrade.cli.main import main
-from lumbargrade.team_two_stage import networks
+from lumbargrade.team_two_stage import networks, release
 from lumbargrade.team_two_stage.members import Member, load_members
-from lumbargrade.team_two_stage.model_files import load_released
+from lumbargrade.team_two_stage.model_files import ReleasedMeta, import_released, load_released
 from lumbargrade.team_two_stage.networks import NETWORKS
 
 
@@ -103,6 +103,32 @@ def test_a_file_that_changed_and_a_model_that_is_damaged_are_imported_again(
     assert "2 networks imported, 1 were already there" in caplog.text
     assert load_released(out / some[0].model_folder).network.bias == 1
     assert load_released(out / some[1].model_folder).network.bias == 0
+
+
+def test_a_file_that_cannot_be_read_stops_no_other_but_a_full_disk_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    root, out = tmp_path / "release", tmp_path / "models"
+    first, second = (_write(root, member) for member in load_members()[:2])
+
+    def unreadable(file: Path, network: str, folder: Path, fold: int) -> ReleasedMeta:
+        if file == first:
+            raise PermissionError(13, "Permission denied", str(file))
+        return import_released(file, network, folder, fold)
+
+    monkeypatch.setattr(release, "import_released", unreadable)
+    assert _import(root, out) == 1
+    assert f"not imported: {first}: Permission denied" in caplog.text
+    assert "1 networks imported" in caplog.text
+
+    def full(file: Path, network: str, folder: Path, fold: int) -> ReleasedMeta:
+        raise OSError(28, "No space left on device", str(folder))
+
+    monkeypatch.setattr(release, "import_released", full)
+    second.write_bytes(b"")
+    with pytest.raises(OSError, match="No space left"):
+        release.import_release(root, out)
 
 
 def test_wrong_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

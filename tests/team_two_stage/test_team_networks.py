@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ def published_shapes(reference: Path, name: str) -> dict[str, tuple[int, ...]]:
     return {key: tuple(shape) for key, shape in json.loads(text).items()}
 
 
+@cache
+def without_values(name: str) -> nn.Module:
+    """A network on the meta device, which computes shapes only."""
+    with torch.device("meta"):
+        return build_network(name)
+
+
 def test_the_table_has_the_published_networks(reference: Path) -> None:
     published = {p.name.removesuffix(".keys.json") for p in (reference / "keys").iterdir()}
     assert set(NETWORKS) == published
@@ -55,8 +63,7 @@ def test_the_table_has_the_published_networks(reference: Path) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_has_the_parameters_of_its_files(reference: Path, name: str) -> None:
-    with torch.device("meta"):
-        network = build_network(name)
+    network = without_values(name)
     ours = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     assert ours == published_shapes(reference, name)
     assert not any(module.training for module in network.modules())
@@ -78,11 +85,49 @@ def test_a_network_has_the_published_output(reference: Path, name: str) -> None:
         np.testing.assert_allclose(getattr(output, key), values, rtol=0, atol=1e-4)
 
 
+def shapes_in_use(name: str) -> tuple[dict[str, tuple[int, ...]], tuple[int, ...]]:
+    """Shapes of a network's inputs in use (of a level network for a few slices), and its output."""
+    kind, *rest = name.split("-")
+    sagittal = (1, 25, 5, 128, 128) if kind == "fuse" else (1, 10, 4, 128, 128)
+    match kind:
+        case "kp2d":
+            return {"image": (1, 1, 512, 512)}, (1, 4 if rest[0] == "axial" else 10)
+        case "kp3d" if "sag-v2" in name:
+            return {"image": (1, 2, 48, 256, 256)}, (1, 45)
+        case "kp3d":
+            return {"image": (1, 1, 32, 384, 384)}, (1, 15 if "sag-t2" in name else 30)
+        case "level":
+            return {"image": (7, 224, 224)}, (1, 7, 2, 5)
+        case "axial":
+            slices = (5, 3) if name.endswith("z5") else (3, 1)
+            return {"sagittal": sagittal, "axial": (1, 10, *slices, 128, 128)}, (1, 2, 5, 3)
+        case "fuse":
+            return {"sagittal": sagittal, "axial": (1, 5, 12, 3, 256, 256)}, (1, 5, 5, 3)
+    slices, sides = int(name[-1]) if rest[-1].startswith("z") else 3, 1
+    if rest[0] in ("plain", "cond"):  # on T1 only
+        sides = 2
+    return {"image": (1, 5 * sides, slices, 128, 128)}, (1, sides, 5, 3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_takes_the_images_that_it_gets_in_use(name: str) -> None:
+    inputs, expected = shapes_in_use(name)
+    with torch.device("meta"), torch.inference_mode():
+        images = {k: torch.zeros(shape, dtype=torch.uint8) for k, shape in inputs.items()}
+        output = without_values(name)(**images)
+    found = getattr(
+        output,
+        {"kp2d": "output", "kp3d": "output", "level": "sides"}.get(name.split("-")[0], "logits"),
+    )
+    assert tuple(found.shape) == expected
+
+
 @pytest.mark.parametrize("name", ["densenet161", "resnet34d"])
 def test_a_cubic_network_sees_in_every_plane_what_the_flat_one_sees(name: str) -> None:
     flat = fill_by_rule(encoder(name, 2, 6), 1.0)
     cubic = make_cubic(encoder(name, 2, 6)).eval()
-    image = torch.rand(2, 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    # 72 pixels become 9, which pooling by two must round
+    image = torch.rand(2, 2, 72, 72, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = flat(image)
         for axis in (2, 3, 4):
