@@ -288,14 +288,14 @@ def _measurements(
     from highdicom.sr import CoordinatesForMeasurement, SourceImageForRegion
     from highdicom.sr import Measurement as Number
 
-    found = []
-    for concept, value, unit in numbers:
-        source = SourceImageForRegion(image.sop_class, image.sop_instance, image.frames)
-        # DICOM counts from the corner of the first pixel, we from its centre
-        where = np.array([[point.x + 0.5, point.y + 0.5]])
-        at = CoordinatesForMeasurement("POINT", where, source)
-        found.append(Number(concept, value, unit, referenced_coordinates=[at]))
-    return found
+    source = SourceImageForRegion(image.sop_class, image.sop_instance, image.frames)
+    # DICOM counts from the corner of the first pixel, we from its centre
+    where = np.array([[point.x + 0.5, point.y + 0.5]])
+    at = CoordinatesForMeasurement("POINT", where, source)
+    return [
+        Number(concept, value, unit, referenced_coordinates=[at])
+        for concept, value, unit in numbers
+    ]
 
 
 def _label(finding: Finding) -> str:
