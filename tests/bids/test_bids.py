@@ -235,6 +235,22 @@ def test_files_that_cannot_be_used_are_named(base: made.Study, tmp_path: Path) -
         study.read()
 
 
+def test_a_header_that_announces_too_much_is_refused_before_it_is_read(
+    base: made.Study, tmp_path: Path
+) -> None:
+    path = write_nifti(tmp_path / "sub-1_T2w.nii.gz", base["sagt2"])
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[42:48] = np.array([4000, 4000, 4000], "<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(BadInput, match=r"has shape \(4000, 4000, 4000\); at most"):
+        volume_of(path, "s", "v", None)
+
+
+def test_header_values_for_nifti_files_are_refused_in_words(dataset: Path) -> None:
+    (found,), _ = find_bids(dataset.rglob("*.nii.gz"), Request.parse((), ["EchoTime=90"]))
+    assert any("--set has no effect on NIfTI files" in p.what for p in found.read().problems)
+
+
 def test_a_series_can_be_requested(dataset: Path) -> None:
     request = Request.parse(["t2=sub-01_ses-02_acq-sag_T1w", "t1=sub-01_ses-02_acq-sag_T2w"])
     (found,), _ = find_bids(dataset.rglob("*.nii.gz"), request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import warnings
@@ -124,6 +125,34 @@ def test_grade_resumes_what_is_in_a_zip_file(folder: Path, tmp_path: Path) -> No
     assert main([*command, "--no-check-points"]) == 0
     assert findings.stat().st_mtime_ns == first
     assert str(archive) not in str(list((tmp_path / "out").iterdir()))
+
+
+def test_a_full_disk_is_named_and_nothing_is_left(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = zipped(folder, tmp_path / "a.zip")
+    (study,), _ = find_archived([archive], tmp_path / "scratch")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lumbargrade.files.archives._copy", full)
+    with pytest.raises(BadDicom, match=r"a\.zip: cannot be read or unpacked \(No space left"):
+        study.read(study.files(), tmp_path / "scratch")
+    studies, (problem,) = find_archived([archive], tmp_path / "scratch")
+    assert not studies
+    assert "No space left on device" in problem.what
+    assert "TMPDIR" in problem.advice
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_lost_files_of_a_zip_file_change_the_exit_code(folder: Path, tmp_path: Path) -> None:
+    archive = zipped(folder, tmp_path / "a.zip", **{"../evil.dcm": b"x"})
+    command = ["grade", str(archive), "--out", str(tmp_path / "out"), "--no-pictures"]
+    assert main([*command, "--no-check-points", "--no-dicom"]) == 1
+    (findings,) = (tmp_path / "out").glob("*/findings.json")
+    said = json.loads(findings.read_text(encoding="utf-8"))["problems"]
+    assert [p["what"] for p in said if p["fatal"]] == ["has a path that leads out of the archive"]
 
 
 @pytest.fixture

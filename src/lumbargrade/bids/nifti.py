@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from lumbargrade.files.extras import needs_extra
 _MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1e3, "micron": 1e-3}
 #: RAS to LPS.
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
-#: Most slices of an image.
-_MOST_SLICES = 2000
+#: Most voxels of an image; a header with more is wrong, and reading could exhaust the memory.
+_MOST_VOXELS = 1 << 29
 #: Slices lie along the axis with the largest voxels if they are larger than the others by this.
 _CLEARLY = 1.2
 #: Largest cosine between axes that are perpendicular.
@@ -67,8 +68,9 @@ def open_nifti(path: Path) -> tuple[NDArray[Any], FloatArray]:
             shape = shape[:-1]
         if len(shape) != 3:
             raise BadInput(f"{path}: has shape {image.shape}; give an image with three dimensions")
-        if max(shape) > LARGEST_SIDE or min(shape) < 1 or sorted(shape)[0] > _MOST_SLICES:
-            raise BadInput(f"{path}: has shape {shape}; each must be 1 to {LARGEST_SIDE}")
+        if max(shape) > LARGEST_SIDE or min(shape) < 1 or math.prod(shape) > _MOST_VOXELS:
+            limits = f"at most {LARGEST_SIDE} along an axis and {_MOST_VOXELS} voxels are read"
+            raise BadInput(f"{path}: has shape {shape}; {limits}")
         stored = image.header.get_data_dtype()
         if stored.fields is not None or stored.kind not in "iuf":
             raise BadInput(f"{path}: is a colour or complex image")

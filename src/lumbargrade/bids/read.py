@@ -82,6 +82,9 @@ class BidsStudy:
         if not read:
             listed = "; ".join(dict.fromkeys(p.what for p in problems))
             raise BadDicom(f"study {self.study_id}: no usable image ({listed[:400]})")
+        if self.request.headers:
+            what = "--set has no effect on NIfTI files; change their sidecars"
+            problems.append(Problem(what, self.study_id, fatal=False))
         labels = [SeriesLabel(_id(r), _id(r), r.number, r.description) for r, _ in read]
         wanted = self.request.kinds(labels)
         volumes = []

@@ -18,6 +18,12 @@ from lumbargrade.domain.errors import BadDicom, BadInput, Problem
 from lumbargrade.files.archives import LIMITS, Limits, Member, list_archive, unpack
 from lumbargrade.files.urls import RemoteFile
 
+_ADVICE = "check its rights, and the space where TMPDIR says that it is unpacked"
+
+
+def _not_unpacked(error: OSError) -> str:
+    return f"cannot be read or unpacked ({error.strerror or error})"
+
 
 @dataclass(frozen=True)
 class ArchivedStudy(CopiedStudy):
@@ -57,8 +63,10 @@ class ArchivedStudy(CopiedStudy):
                 for member, result in unpack(archive, members, to):
                     if isinstance(result, str):
                         raise BadDicom(f"{archive}: {member.path} {result}")
-            except (BadInput, OSError) as error:
+            except BadInput as error:
                 raise BadDicom(f"{error}; it was changed while it was read") from None
+            except OSError as error:
+                raise BadDicom(f"{archive}: {_not_unpacked(error)}; {_ADVICE}") from None
 
     def _inside(self, archive: Path, name: str) -> str:
         return name if archive == self.folder else f"{archive.relative_to(self.folder)}/{name}"
@@ -85,10 +93,13 @@ def find_archived(
     for archive in dict.fromkeys(path.resolve() for path in archives):
         try:
             finder.search(archive)
-        except (BadInput, OSError) as error:
+        except BadInput as error:
             what = str(error).removeprefix(f"{archive}: ")
             advice = "unpack it yourself, or pack it again"
             finder.problems.append(Problem(what, study=str(archive), advice=advice))
+        except OSError as error:
+            problem = Problem(_not_unpacked(error), study=str(archive), advice=_ADVICE)
+            finder.problems.append(problem)
     return finder.found()
 
 

@@ -80,6 +80,12 @@ class CopiedStudy(ABC):
                     f"{self.folder}: files of {len(found.studies)} studies ({ids}); give a URL "
                     "whose folders have one study each"
                 )
+            if found.archives or found.niftis:
+                first = (*found.archives, *found.niftis)[0]
+                name = self.named(str(first), folder)
+                raise BadDicom(
+                    f"{name}: zip and NIfTI files are read from folders of this machine only"
+                )
             if not found.studies:
                 raise BadDicom("; ".join(p.what for p in found.problems) or "no usable image")
             try:
