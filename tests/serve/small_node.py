@@ -82,6 +82,15 @@ def call(settings: Settings, files: list[Path], *, caller: str = THEIRS) -> list
         link.release()
 
 
+def of_a_patient(folder: Path) -> Path:
+    """Give the images of a study a patient."""
+    for file in folder.rglob("*.dcm"):
+        data = dcmread(file)
+        data.PatientID, data.PatientName = "4711", "Doe^Jane"
+        data.save_as(file)
+    return folder
+
+
 def wait_until(condition: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait for something that must happen; how long it takes is not judged."""
     end = time.monotonic() + seconds

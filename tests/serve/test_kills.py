@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small_node import THEIRS, archive, call, small_node, small_settings, wait_until
+from small_node import THEIRS, archive, call, of_a_patient, small_node, small_settings, wait_until
 
 from fake_models import calls
 from lumbargrade.launch import processes
@@ -38,7 +38,7 @@ if __name__ == "__main__":
 
 
 def files_of(folder: Path) -> list[Path]:
-    return sorted(write_noise_study(folder, depth=2).rglob("*.dcm"))
+    return sorted(of_a_patient(write_noise_study(folder, depth=2)).rglob("*.dcm"))
 
 
 def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_kill_9_in_every_state(tmp_path: Path) -> None:
     assert len(list((tmp_path / "data" / "results").rglob("findings.json"))) == 2
     log = (tmp_path / "node.log").read_text()
     assert '"event": "stopped"' in log
-    assert anna not in log  # no StudyInstanceUID
+    assert all(word not in log for word in (anna, "4711", "Doe", "Jane"))
 
 
 def states(folder: Path) -> set[State]:
@@ -120,6 +120,20 @@ def states(folder: Path) -> set[State]:
         return {study.state for study in queue.studies()}
     finally:
         queue.close()
+
+
+def test_images_that_are_lost_are_told(tmp_path: Path) -> None:
+    settings = small_settings(quiet_seconds=600.0, expected_instances=6)
+    files = files_of(tmp_path / "anna")
+    with small_node(tmp_path, settings) as queue:
+        call(settings, files[:5])
+        next((tmp_path / "data" / "images").rglob("*.dcm")).unlink()
+        call(settings, files[5:])
+        wait_until(lambda: queue.counts()[State.FAILED])
+        assert queue.studies()[0].reason == "1 images are lost; send the study again"
+        call(settings, files)
+        wait_until(lambda: queue.counts()[State.DONE])
+    assert len(calls(tmp_path)) == 1
 
 
 def test_a_stop_while_grading_costs_no_attempt(

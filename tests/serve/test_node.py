@@ -91,13 +91,17 @@ def test_a_study_is_received_graded_and_shown(tmp_path: Path) -> None:
     assert len(calls(tmp_path)) == 1
 
 
-def test_echo_and_titles(tmp_path: Path) -> None:
+def test_echo_and_titles(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with node(tmp_path) as (settings, _):
         link = associated(settings)
         assert link.send_c_echo().Status == 0
         link.release()
         assert associated(settings, caller="STRANGER").is_rejected
         assert associated(settings, called="OTHER").is_rejected
+    rejected = [r for r in caplog.records if r.getMessage() == "association rejected"]
+    assert [vars(r)["caller"] for r in rejected] == [
+        f"{c} at 127.0.0.1" for c in ("STRANGER", THEIRS)
+    ]
 
 
 def test_no_more_associations_than_allowed(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from orthanc import Orthanc, running_orthanc
 from pydicom import dcmread
-from small_node import THEIRS, free_port, small_node, small_settings, wait_until
+from small_node import THEIRS, free_port, of_a_patient, small_node, small_settings, wait_until
 
 from fake_models import calls, open_fake
 from lumbargrade.batch.dicomweb import study_on
@@ -32,14 +32,6 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 
 def by_c_store(orthanc: Orthanc, port: int | None = None) -> Destination:
     return Destination("archive", THEIRS, "127.0.0.1", port or orthanc.dicom, timeout_seconds=5.0)
-
-
-def of_a_patient(folder: Path) -> Path:
-    for file in folder.rglob("*.dcm"):
-        data = dcmread(file)
-        data.PatientID, data.PatientName = "4711", "Doe^Jane"
-        data.save_as(file)
-    return folder
 
 
 def study_uid(folder: Path) -> str:
@@ -74,7 +66,9 @@ def test_a_report_comes_back_once(tmp_path: Path, orthanc: Orthanc) -> None:
 
 def test_twenty_studies_at_once_go_back_by_stow(tmp_path: Path, orthanc: Orthanc) -> None:
     folders = [write_noise_study(tmp_path / "all" / f"s{n}", depth=2) for n in range(20)]
-    settings = small_settings(Destination("web", url=orthanc.dicomweb), port=orthanc.node)
+    settings = small_settings(
+        Destination("web", url=orthanc.dicomweb), port=orthanc.node, workers=2
+    )
     with small_node(tmp_path, settings) as queue:
         orthanc.send(*[orthanc.upload(folder) for folder in folders])
         wait_until(lambda: queue.counts()[State.DONE] == 20, 300)

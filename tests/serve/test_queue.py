@@ -71,22 +71,22 @@ def graded(queue: Queue, *, to: tuple[str, ...] = ("archive",)) -> Claim:
 def test_a_study_is_complete_after_a_quiet_time(queue: Queue, clock: Clock) -> None:
     study = receive(queue)
     clock.now += 59
-    assert queue.complete(60, 0) == 0
+    assert queue.complete(60, 0) == []
     receive(queue, 4)
     clock.now += 59
-    assert queue.complete(60, 0) == 0
+    assert queue.complete(60, 0) == []
     clock.now += 1
-    assert queue.complete(60, 0) == 1
+    assert queue.complete(60, 0) == [study]
     assert state(queue, study) is State.WAITING
 
 
 @pytest.mark.parametrize(("said", "configured"), [(3, 0), (0, 3), (3, 99)])
 def test_a_study_is_complete_with_all_instances(queue: Queue, said: int, configured: int) -> None:
     about = About(expected=said)
-    receive(queue, 2, about=about)
-    assert queue.complete(60, configured) == 0
+    study = receive(queue, 2, about=about)
+    assert queue.complete(60, configured) == []
     receive(queue, 3, about=about)
-    assert queue.complete(60, configured) == 1
+    assert queue.complete(60, configured) == [study]
 
 
 def test_one_claim_per_study(queue: Queue) -> None:

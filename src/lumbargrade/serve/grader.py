@@ -33,11 +33,14 @@ class Stopped(Exception):
 
 
 class _Crew(ProcessCrew):
-    """A process that works until the node is to end."""
+    """A process that works until the node is to end; its place is that of the grader."""
 
-    def __init__(self, start: OpenWorker, threads: int, stop: threading.Event) -> None:
+    def __init__(self, start: OpenWorker, threads: int, place: int, stop: threading.Event) -> None:
         super().__init__(start, threads)
-        self._stop = stop
+        self._place, self._stop = place, stop
+
+    def hire(self, place: int) -> int:
+        return super().hire(self._place)
 
     @property
     def staffed(self) -> bool:
@@ -63,6 +66,7 @@ class Grader:
         ended: called with the state of a study whose grading has ended, and its seconds.
         stop: set when the node is to end.
         threads: of the worker.
+        place: of the worker among all; see `OpenWorker`.
 
     Attributes:
         ready: set when the models have been opened once.
@@ -77,9 +81,10 @@ class Grader:
         ended: Callable[[State, float], None],
         stop: threading.Event,
         threads: int,
+        place: int = 0,
     ) -> None:
         self.settings, self.folders, self.queue, self._ended = settings, folders, queue, ended
-        self._stop, self._threads = stop, threads
+        self._stop, self._threads, self._place = stop, threads, place
         results = Results(folders.results.resolve(), folders.scratch)
         self._start = partial(open_worker, open_models, results, False)
         self.ready = threading.Event()
@@ -94,7 +99,7 @@ class Grader:
         """
         try:
             if self._crew is None:
-                self._crew = _Crew(self._start, self._threads, self._stop)
+                self._crew = _Crew(self._start, self._threads, self._place, self._stop)
                 limits = Limits(job=60 * self.settings.studies.grade_minutes)
                 self._dispatch = Dispatch(self._crew, 1, limits)
                 self._dispatch.start()
@@ -130,6 +135,10 @@ class Grader:
         while crew.staffed and not self._stop.is_set() and (claim := self.queue.claim()):
             log.info("grading", extra={"study": claim.id, "result": claim.result})
             claims[claim.folder] = claim, time.monotonic()
+            if lost := self._lost(claim):
+                self._fail(claim, f"{lost} images are lost; send the study again", 0.0)
+                del claims[claim.folder]
+                continue
             found = find_studies([self.folders.images_of(claim.id)], most_headers=0)
             mine = [study for study in found.studies if study.study_id == claim.uid]
             if mine:
@@ -138,6 +147,11 @@ class Grader:
             why = "; ".join(dict.fromkeys(problem.what for problem in found.problems))
             self._fail(claim, why or "no usable image", 0.0)
             del claims[claim.folder]
+
+    def _lost(self, claim: Claim) -> int:
+        """Number of images that were acknowledged but are not on the disk any more."""
+        folder = self.folders.images_of(claim.id)
+        return sum(not (folder / f"{uid}.dcm").exists() for uid in self.queue.instances(claim.id))
 
     def _end(self, claim: Claim, outcome: StudyOutcome | GivenUp, seconds: float) -> None:
         if isinstance(outcome, GivenUp):

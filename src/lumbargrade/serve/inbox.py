@@ -222,9 +222,20 @@ def _write(file: Path, encoded: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(file)
+        if os.name == "posix":
+            for folder in (file.parent, file.parent.parent):  # their names are in folders
+                _sync_folder(folder)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _about(header: Dataset) -> About:

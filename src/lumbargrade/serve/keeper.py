@@ -29,7 +29,9 @@ class Keeper:
 
     def step(self) -> float:
         """Look for studies that are complete; a step of a `Loop`."""
-        self.queue.complete(self.settings.quiet_seconds, self.settings.expected_instances)
+        settings = self.settings
+        for study in self.queue.complete(settings.quiet_seconds, settings.expected_instances):
+            log.info("complete", extra={"study": study, "count": len(self.queue.instances(study))})
         return _PAUSE
 
     def remove_old(self) -> float:

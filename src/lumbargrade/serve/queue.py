@@ -130,8 +130,8 @@ class Queue(Outbox):
                     )
                 self.to(study, State.RECEIVING)
 
-    def complete(self, quiet: float, expected: int) -> int:
-        """Let studies wait for grading that are complete; return their number.
+    def complete(self, quiet: float, expected: int) -> list[int]:
+        """Let studies wait for grading that are complete; return their numbers.
 
         Args:
             quiet: seconds without a new instance.
@@ -146,7 +146,7 @@ class Queue(Outbox):
             )
             for row in found:
                 self.to(row["id"], State.WAITING)
-            return len(found)
+            return [row["id"] for row in found]
 
     def claim(self) -> Claim | None:
         """Take the study that has waited longest for grading; None if none waits."""

@@ -105,8 +105,8 @@ def _graders(
     size = settings.studies.workers
     threads = max(1, usable_cpus() // size)
     return [
-        Grader(open_models, settings, folders, queue, metrics.graded, stop, threads)
-        for _ in range(size)
+        Grader(open_models, settings, folders, queue, metrics.graded, stop, threads, place)
+        for place in range(size)
     ]
 
 
