@@ -254,9 +254,10 @@ def test_processes_of_a_machine_use_its_gpus_in_turn(
 
 
 def test_either_models_or_a_blend(tmp_path: Path) -> None:
-    for models, blend in (([], None), ([tmp_path], tmp_path / "b.toml")):
-        with pytest.raises(UsageError, match=r"either --models .* or --blend"):
-            open_ensembles(models, blend, CPU, flip=True)
+    with pytest.raises(UsageError, match=r"either --models .* or --blend"):
+        open_ensembles([], None, CPU, flip=True)
+    with pytest.raises(UsageError, match=r"no such blend file"):
+        open_ensembles([tmp_path], tmp_path / "b.toml", CPU, flip=True)
 
 
 def test_models_are_used_without_flips_one_by_one(tmp_path: Path) -> None:
@@ -309,6 +310,8 @@ def test_models_of_whole_series_guide_those_of_crops_even_without_weight(
     assert [m.path.name for m in two.guides] == ["c0", "f0"]
     with pytest.raises(UsageError, match="which names its guides"):
         open_ensembles([], path, CPU, flip=True, guides=[folder])
+    with pytest.raises(UsageError, match="the blend names its models; omit --models"):
+        open_ensembles([folder], path, CPU, flip=True)
 
 
 def test_a_model_that_is_also_a_guide_takes_part_once(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def open_ensembles(
         if guides or unflipped:
             option = "--guides" if guides else "--unflipped"
             raise UsageError(
-                f"{option} cannot be used with --blend, which names its models; omit it"
+                f"{option} cannot be used with --blend, which names its guides and models; omit it"
             )
         blended = load_blend(blend, device, engine=engine, flip=flip, models=models, two_stage=use)
         require_use(use, blended)
