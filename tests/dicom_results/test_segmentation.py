@@ -171,3 +171,16 @@ def test_folder_of_a_study_has_the_objects_that_were_asked_for(
     assert objects == set()
     (note,) = result_without.prediction.problems
     assert "no DICOM results: the images are not DICOM files" in str(note)
+
+
+def test_results_among_the_images_are_only_noted(
+    study: Study, export: Export, tmp_path: Path
+) -> None:
+    save(tmp_path, export)
+    made = outlined(outlines_of(sagittal(study)))
+    results = tmp_path / "results"
+    write_study(results, study, made.prediction, flip=False, fingerprint="f", dicom_summary=True)
+    again = read_study(tmp_path)
+    assert [v.series_id for v in again.volumes] == [v.series_id for v in study.volumes]
+    assert {Path(p.file).name for p in again.problems} >= {"sr.dcm", "seg-1.dcm", "summary.dcm"}
+    assert not any(p.fatal for p in again.problems)

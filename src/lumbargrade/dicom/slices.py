@@ -53,6 +53,9 @@ PATIENT = ("PatientID", "PatientName", "PatientBirthDate")
 
 PIXEL_TAG = BaseTag(PIXEL_DATA)
 
+#: What the DICOM objects of this package have as manufacturer and model.
+MAKER = "lumbargrade"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SliceHeader:
@@ -260,6 +263,9 @@ def _check_purpose(file: Header) -> None:
     name = UID(kind).name
     if name != kind and "Image Storage" not in name:
         raise NotImage(f"{file.path}: contains no image ({name})")
+    makers = {if_usable(file.text, k, "") for k in ("Manufacturer", "ManufacturerModelName")}
+    if makers == {MAKER}:
+        raise NotImage(f"{file.path}: contains a result of lumbargrade ({name})")
     if "PixelData" in file.dataset or "Rows" in file.dataset or name != kind:
         return
     modality = if_usable(file.text, "Modality", "")

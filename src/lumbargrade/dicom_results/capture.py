@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import RLELossless
 
-from lumbargrade.dicom_results.origin import MAKER, Origin
+from lumbargrade.dicom.slices import MAKER
+from lumbargrade.dicom_results.origin import Origin
 from lumbargrade.files.writing import atomic_path
 
 SUMMARY_FILE = "summary.dcm"

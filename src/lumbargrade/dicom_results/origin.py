@@ -21,9 +21,6 @@ from lumbargrade.domain.errors import BadDicom
 from lumbargrade.domain.volume import Volume
 from lumbargrade.grading.graded import GradedStudy, SeriesLine
 
-#: What our objects have as manufacturer and model.
-MAKER = "lumbargrade"
-
 #: Elements that an object must have, with an empty value if the images have none.
 _REQUIRED = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),

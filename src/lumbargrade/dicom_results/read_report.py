@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydicom.errors import InvalidDicomError
 
+from lumbargrade.dicom.slices import MAKER
 from lumbargrade.dicom_results import codes
-from lumbargrade.dicom_results.origin import MAKER, ImageReference
+from lumbargrade.dicom_results.origin import ImageReference
 from lumbargrade.domain.errors import BadDicom, one_line
 from lumbargrade.domain.findings import Probabilities
 from lumbargrade.domain.vocabulary import FINDINGS, Grade, Target

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from lumbargrade.dicom.slices import MAKER
 from lumbargrade.dicom_results import codes
-from lumbargrade.dicom_results.origin import MAKER, ImageReference, Origin, plain, tracking_uid
+from lumbargrade.dicom_results.origin import ImageReference, Origin, plain, tracking_uid
 from lumbargrade.domain.findings import Finding
 from lumbargrade.domain.measurement import Measurement, Quality
 from lumbargrade.domain.point import Point

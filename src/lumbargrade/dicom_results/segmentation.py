@@ -12,15 +12,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
 from lumbargrade.dicom.header import Header, if_usable
+from lumbargrade.dicom.slices import MAKER
 from lumbargrade.dicom.study import Study
 from lumbargrade.dicom_results import codes
-from lumbargrade.dicom_results.origin import (
-    MAKER,
-    ImageReference,
-    Origin,
-    references,
-    tracking_uid,
-)
+from lumbargrade.dicom_results.origin import ImageReference, Origin, references, tracking_uid
 from lumbargrade.domain.errors import Problem, one_line
 from lumbargrade.domain.outlines import Structure
 from lumbargrade.domain.series_outlines import SeriesOutlines

@@ -9,8 +9,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, generate_uid
 
+from lumbargrade.dicom.slices import MAKER
 from lumbargrade.dicom_results import codes
-from lumbargrade.dicom_results.origin import MAKER, Origin, references
+from lumbargrade.dicom_results.origin import Origin, references
 from lumbargrade.dicom_results.report_content import Content, person_name
 from lumbargrade.files.writing import atomic_path
 from lumbargrade.grading.graded import GradedStudy

@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from lumbargrade.dicom_results.origin import MAKER
+from lumbargrade.dicom.slices import MAKER
 from lumbargrade.domain.errors import one_line
 from lumbargrade.serve.queue import Queue
 from lumbargrade.serve.settings import MEGABYTE, DicomSettings
