@@ -18,6 +18,7 @@ from lumbargrade.dicom_results.read_report import read_report
 from lumbargrade.domain.vocabulary import Grade, Level
 from lumbargrade.grading.findings_file import read_findings
 from lumbargrade.grading.graded import GradedStudy
+from lumbargrade.grading.results import read_results
 from lumbargrade.grading.review_file import Review, Status, read_review, write_review
 from made_reviews import review_of
 from small_models import save_small_model
@@ -78,6 +79,8 @@ def test_every_file_has_the_decisions_of_the_reader(results: Path, tmp_path: Pat
     assert (by_name[CANAL], by_name[RECESS]) == (grade, Grade.SEVERE)
     rows = rows_of(out / "findings.csv")
     assert [rows[n]["grade"] for n in (CANAL, RECESS)] == [grade.column, "severe"]
+    evaluated = read_results(out).predictions[found.prediction.study_id]
+    assert {t.column for t in evaluated.findings} == {n for n, r in rows.items() if r["severe"]}
 
     text = (out / "report.txt").read_text("utf-8")
     assert f"L4/L5: My words. {HOSTILE}" in text
@@ -88,7 +91,7 @@ def test_every_file_has_the_decisions_of_the_reader(results: Path, tmp_path: Pat
     (kept,) = re.findall(r'<script type="application/json" id="review">(.*?)</script>', page)
     assert json.loads(kept)["levels"] == [{"level": "l4_l5", "text": texts[Level.L4_L5]}]
     tables = unescape(page[page.index('<section id="tables"') :])
-    assert f"{grade.label} (reader)" in tables
+    assert f"{grade.label} (reader)<br>model: " in tables
     assert "Severe (reader)<br>not graded" in tables
     assert "Reviewed by A. Reader, 2026-03-01 09:30: 2 of 25 findings." in tables
     assert 'href="pictures/' not in tables
