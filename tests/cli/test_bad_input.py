@@ -108,10 +108,12 @@ def test_hostile_text_is_printed_and_written_harmlessly(
             own = f"{data.SeriesDescription} " if tag == "SeriesDescription" else ""
             data[tag] = DataElement(tag, "UT", own + HOSTILE)
     made.save(tmp_path / "in", folder)
+    (tmp_path / "in" / "\x1b[2J\u202ename.dcm").write_bytes(b"no image")
     out = tmp_path / "out"
-    assert main(["inspect", str(tmp_path / "in"), "--json"]) == 0
-    assert main(["grade", str(tmp_path / "in"), "--out", str(out), "--no-check-points"]) == 0
+    assert main(["inspect", str(tmp_path / "in"), "--json"]) == 1
+    assert main(["grade", str(tmp_path / "in"), "--out", str(out), "--no-check-points"]) == 1
     printed = capfd.readouterr()
+    assert "\\x1b[2J\\u202ename.dcm" in printed.out
     for text in (printed.out, printed.err):
         assert not {c for c in text if unicodedata.category(c) == "Cc"} - {"\n", "\t", "\r"}
         assert "\u202e" not in text

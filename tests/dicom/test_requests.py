@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from itertools import product
+from pathlib import Path
+
 import pytest
 
 import hospital_exports as made
 from lumbargrade.cli.main import main
+from lumbargrade.dicom.archives import find_archived
 from lumbargrade.dicom.find import find_studies
 from lumbargrade.dicom.requests import HeaderValue, Request
 from lumbargrade.dicom.study import read_found, read_study
@@ -44,6 +49,19 @@ def test_the_best_series_is_used_and_the_other_one_kept_beside_it(export):
 def test_a_requested_series_is_used_by_number_or_uid(export, name):
     study = read_study(export, request=Request.parse([f"t2={name}"]))
     assert used(study) == {"8", "4", "5"}
+
+
+def test_other_requests_make_other_results(export, tmp_path):
+    """The fingerprint of the images decides whether an earlier result is kept."""
+    archive = shutil.make_archive(str(tmp_path / "a"), "zip", export)
+    asked = [(), ["t2=8"], ["t2=3"]], [(), ["SliceThickness=4"], ["5:SliceThickness=4"]]
+    found = set()
+    for series, values in product(*asked):
+        request = Request.parse(series, values)
+        (here,) = find_studies([export], request=request).studies
+        (packed,), _ = find_archived([Path(archive)], tmp_path / "scratch", request)
+        found |= {here.fingerprint(), packed.fingerprint(packed.files())}
+    assert len(found) == 2 * 9
 
 
 def test_a_request_decides_the_kind_and_says_what_it_was(export):

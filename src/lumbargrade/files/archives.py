@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import stat
 import zipfile
 import zlib
@@ -170,15 +171,10 @@ def unpack(
 
 
 def _copy(opened: zipfile.ZipFile, member: Member, path: Path) -> None:
-    """Unpack one file; never more than the archive has announced."""
-    left = member.size
+    """Unpack one file; zipfile reads no more bytes than the archive has announced."""
     with opened.open(member.name) as packed, path.open("xb") as file:
-        while chunk := packed.read(_CHUNK):
-            left -= len(chunk)
-            if left < 0:
-                raise zipfile.BadZipFile("more bytes than announced")
-            file.write(chunk)
-    if left:
+        shutil.copyfileobj(packed, file, _CHUNK)
+    if path.stat().st_size != member.size:
         raise zipfile.BadZipFile("fewer bytes than announced")
     with path.open("rb") as file:
         if file.read(len(_MARK)) == _MARK:
