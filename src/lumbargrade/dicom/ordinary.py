@@ -46,7 +46,7 @@ SERIES = (
     *("BitsStored", "PixelRepresentation", "RescaleIntercept", "RescaleSlope", "StackID"),
     *("RequestedProcedureDescription", "RequestAttributesSequence", "ComplexImageComponent"),
     *("PerformedProcedureStepDescription", "SliceThickness"),
-    *("PatientID", "PatientName", "PatientBirthDate"),
+    *("PatientID", "PatientName", "PatientBirthDate", "Manufacturer", "ManufacturerModelName"),
 )
 #: Elements whose value differs between the images of a series.
 IMAGE = (
