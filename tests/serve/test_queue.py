@@ -64,7 +64,9 @@ def graded(queue: Queue, *, to: tuple[str, ...] = ("archive",)) -> Claim:
     receive(queue)
     queue.complete(0, 0)
     claim = taken(queue)
-    queue.graded(claim, {"sr.dcm": f"9.{claim.result}"}, dict.fromkeys(to, 3600.0))
+    queue.graded(
+        claim, {"sr.dcm": f"9.{claim.result}"}, dict.fromkeys(to, 3600.0), "all normal or mild"
+    )
     return claim
 
 
@@ -276,3 +278,20 @@ def test_another_file_is_not_a_queue(tmp_path: Path) -> None:
     newer.close()
     with pytest.raises(UsageError, match="version 99"):
         Queue(tmp_path / "newer.sqlite")
+
+
+def test_a_review_is_registered_only_for_the_last_result(queue: Queue) -> None:
+    claim = graded(queue)
+    told = {"sr.dcm": "9.8"}, {"archive": 1.0}, "1 severe"
+    before = queue.study(claim.id)
+    assert before is not None
+    assert queue.reviewed(before, *told)
+    assert not queue.reviewed(before, *told)
+    assert [(send.result, send.state) for send in queue.sends(claim.id)] == [
+        (1, SendState.SUPERSEDED),
+        (2, SendState.PENDING),
+    ]
+    after = queue.study(claim.id)
+    assert after is not None
+    receive(queue, 4)
+    assert not queue.reviewed(after, *told)

@@ -110,6 +110,7 @@ def test_a_report_is_shown_but_reaches_no_network(page: Page) -> None:
         "/results/1/9/report.html",
         "/results/9/1/report.html",
         "/studies/9",
+        "/studies/99999999999999999999",
         "/nothing",
     ],
 )
@@ -153,6 +154,7 @@ def test_other_sites_change_nothing(page: Page, headers: dict[str, str]) -> None
         ("evil.example", 421),
         ("127.0.0.1.evil.example", 421),
         ("", 421),
+        ("[::1", 421),
     ],
 )
 def test_names_of_the_node(page: Page, host: str, status: int) -> None:

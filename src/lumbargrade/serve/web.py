@@ -73,6 +73,9 @@ _TYPES = {
 #: Largest request with a review, in bytes; texts of a review are bounded by its format.
 _LARGEST_REVIEW = 2_000_000
 
+#: Queue numbers are smaller: SQLite's integers have 64 bits.
+_NUMBERS = 2**63
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -141,7 +144,10 @@ class Site:
 
         Addresses are always ours, because no name had to be resolved.
         """
-        name = (urlsplit(f"//{host}").hostname or "").lower()
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:  # a malformed address
+            return False
         try:
             ipaddress.ip_address(name)
         except ValueError:
@@ -176,7 +182,8 @@ class Site:
         return ""
 
     def _known(self, request: Request) -> StudyRow:
-        study = self.queue.study(request.path_params["study"])
+        number = request.path_params["study"]
+        study = self.queue.study(number) if number < _NUMBERS else None
         if study is None:
             raise HTTPException(404, "no such study")
         return study
