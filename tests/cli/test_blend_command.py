@@ -125,13 +125,13 @@ def test_submit_takes_the_blend_and_grade_shows_calibrated_probabilities(
             assert calibration[finding["condition"]].apply(models) == pytest.approx(shown)
             assert finding["grade"] == Grade(shown.index(max(shown))).column
             assert float(row["calibrated_severe"]) == pytest.approx(shown[2], abs=1e-6)
-    page = (folder / "index.html").read_text()
+    page = (folder / "report.html").read_text()
     assert "The probabilities are calibrated" in page
     assert "<th>model&#39;s probability</th>" in page
     # without a blend it says that they are not
     models = ["--models", str(validated / "runs")]
     assert main(["grade", "--no-check-points", str(study), *models, "--out", str(graded)]) in (0, 1)
-    page = (folder / "index.html").read_text()
+    page = (folder / "report.html").read_text()
     assert "The probabilities are not calibrated" in page
     assert "<th>model&#39;s probability</th>" not in page
     assert (
