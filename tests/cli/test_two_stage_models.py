@@ -26,6 +26,7 @@ from lumbargrade.team_two_stage.folders import TorchNetworks
 from lumbargrade.team_two_stage.members import load_members
 from small_models import save_small_model
 from small_studies import write_noise_study
+from stub_networks import made_study
 from tiny_two_stage import make_tiny, write_tiny_models
 
 #: Few networks, so that their models take a moment to write.
@@ -140,6 +141,18 @@ def test_a_blend_joins_them_with_models_named_by_recipe(team: Path, tmp_path: Pa
     assert not opened.calibrated
     assert [str(m.source) for m in opened.members] == ["small/foraminal#2"]
     assert two_stage_parts(opened)[0].conditions == set(Condition)
+    volumes = made_study(depth=5)
+    both = opened.predict("study", volumes)
+    parts = {n: e.predict("study", volumes).findings for n, e in opened.ensembles.items()}
+    assert len(both.findings) == 25
+    for target, finding in both.findings.items():
+        expected = np.array(parts["two-stage"][target].probabilities)
+        if target.condition is Condition.FORAMINAL:
+            one_stage = np.array(parts["one-stage"][target].probabilities)
+            expected = 0.75 * expected + 0.25 * one_stage
+        np.testing.assert_allclose(finding.probabilities, expected, atol=1e-6)
+        assert finding.calibrated is None
+        assert finding.point == parts["two-stage"][target].point
     with pytest.raises(UsageError, match=r"--models holds no model of small/foraminal fold 2"):
         open_ensembles([team], path, "cpu", flip=False, two_stage=use)
     with pytest.raises(UsageError, match="names its models by recipe; give --models"):
