@@ -78,6 +78,10 @@ def test_groups_are_joined_by_their_logits(
     found = predict(Choice(set_name))
     assert len(found.findings) == 25
     assert not found.absent
+    notes = {p.what for p in found.problems}
+    assert notes == {
+        "the two-stage networks read its 8-bit pixels, because its files cannot be read again"
+    }
     assert severe_logit(found, Condition.CANAL) == pytest.approx(canal)
     assert severe_logit(found, Condition.FORAMINAL) == pytest.approx(foraminal)
     assert severe_logit(found, Condition.SUBARTICULAR) == pytest.approx(subarticular)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,8 @@ from lumbargrade.team_two_stage.volumes import (
     published_volume,
     spatial_order,
 )
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,12 @@ def _images(
         release(headers)
         return images, _spacing(headers[0].path)
     except (BadDicom, OSError) as error:
-        what = "read from 8-bit pixels, because its files cannot be read again"
-        why = f" ({error})" if volume.files else ""
-        note = Problem(f"{what}{why}", volume.study_id, volume.series_id, fatal=False)
-        problems.append(note)
+        # not in the note: a copy's path differs from run to run
+        log.debug("series %s: %s", volume.series_id, error)
+        what = (
+            "the two-stage networks read its 8-bit pixels, because its files cannot be read again"
+        )
+        problems.append(Problem(what, volume.study_id, volume.series_id, fatal=False))
     shapes = (volume.slices[i].shape for i in order)
     return [volume.pixels[i, :h, :w] for i, (h, w) in zip(order, shapes, strict=True)], None
 
