@@ -194,6 +194,19 @@ def test_sending_is_given_up_and_tried_again_by_a_user(queue: Queue, clock: Cloc
     assert not queue.retry(claim.id, 3600)
 
 
+def test_a_destination_that_is_not_in_the_settings_any_more(queue: Queue) -> None:
+    claim = graded(queue, to=("archive", "web"))
+    queue.give_up_unknown({"archive", "web"})
+    assert state(queue, claim.id) is State.SENDING
+    queue.give_up_unknown({"web"})
+    assert state(queue, claim.id) is State.SENDING
+    queue.answered(queue.due("web")[0], "")
+    study = queue.study(claim.id)
+    assert study is not None
+    assert study.state is State.FAILED
+    assert study.reason == "not sent: archive: not in the settings any more"
+
+
 def test_without_destinations_a_study_is_done(queue: Queue) -> None:
     assert state(queue, graded(queue, to=()).id) is State.DONE
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lumbargrade.serve.database import Database, send_row
 from lumbargrade.serve.states import Send, SendState, State
@@ -52,6 +52,18 @@ class Outbox(Database):
                 )
                 self._settle(send.study)
             return state
+
+    def give_up_unknown(self, destinations: Collection[str]) -> None:
+        """Give up what waits for a destination that is not in the settings any more."""
+        found = self.rows("SELECT * FROM sends WHERE state = ?", SendState.PENDING)
+        lost = [s for s in map(send_row, found) if s.destination not in destinations]
+        with self.transaction():
+            for send in lost:
+                self.db.execute(
+                    "UPDATE sends SET state = ?, error = ? WHERE id = ?",
+                    (SendState.GIVEN_UP, "not in the settings any more", send.id),
+                )
+                self._settle(send.study)
 
     def _settle(self, number: int) -> None:
         study = self.study(number)

@@ -62,6 +62,7 @@ def running(
     inbox = Inbox(folders, queue, settings.dicom)
     metrics = Metrics(queue, data)
     again = queue.recover()
+    queue.give_up_unknown(settings.tried_for)
     inbox.clean()
     loops: list[Loop] = []
     with ExitStack() as ending:
