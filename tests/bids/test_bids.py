@@ -281,6 +281,9 @@ def test_grade_writes_derivatives(graded: Path, dataset: Path) -> None:
     assert len(table) == 26
     assert {line.count("\t") for line in table} == {table[0].count("\t")}
     assert all(cell for line in table for cell in line.split("\t"))
+    ignored = (folder / ".bidsignore").read_text().split()
+    for path in anat.glob("*_findings.*"):
+        assert any(path.match(pattern) for pattern in ignored)
     assert (folder / "desc-lumbargrade_dseg.tsv").read_text().startswith("index\tname\n1\tbody\n")
 
 

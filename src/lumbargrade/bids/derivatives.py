@@ -34,6 +34,9 @@ BIDS_VERSION = "1.10.0"
 #: Label of the files of this package.
 _DESC = "desc-lumbargrade"
 
+#: BIDS has no suffix for findings; validators pass over these files.
+_IGNORED = "*_findings.json\n*_findings.tsv\n"
+
 #: Entities of a series that has no BIDS name.
 _ACQUISITIONS = {
     SeriesKind.SAGITTAL_T1: ("sag", "T1w"),
@@ -100,6 +103,9 @@ def _describe(folder: Path, about: str) -> None:
     path = folder / "dataset_description.json"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
+    ignored = folder / ".bidsignore"
+    if not ignored.exists():
+        write_text(ignored, _IGNORED)
     table = folder / f"{_DESC}_dseg.tsv"
     if not table.exists():
         rows = [[int(s), s.name.lower()] for s in Structure if s is not Structure.OTHER]
@@ -142,7 +148,12 @@ def _write_labels(
         if source is not None:
             labels, affine = _on_grid_of(source, labels, affine)
         _save(folder / f"{name}.nii.gz", labels, affine)
-        sidecar = {"Manual": False, "SourceSeries": volume.series_id}
+        sidecar = {
+            "Description": "What the networks outline; desc-lumbargrade_dseg.tsv names the labels",
+            "Manual": False,
+            "SpatialReference": "orig",
+            "SourceSeries": volume.series_id,
+        }
         write_text(folder / f"{name}.json", json.dumps(sidecar, indent=1) + "\n")
     return complete
 
