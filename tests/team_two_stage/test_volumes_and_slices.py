@@ -24,6 +24,7 @@ from lumbargrade.team_two_stage.volumes import (
     published_volume,
     spatial_order,
 )
+from small_studies import write_noise_study
 
 GOLDEN = "reference/two-stage/golden"
 
@@ -92,6 +93,23 @@ def test_a_study_is_read_again_from_its_files(rules: dict[str, Any], shared: Pat
     expected = rules["volumes"][f"train_images/100206310/{axial.volume.series_id}|axial|720"]
     assert hashlib.sha256(whole.data).hexdigest() == expected["sha256"]
     np.testing.assert_array_equal(axial.large, whole[:, 104:616, 104:616])
+
+
+@pytest.mark.parametrize(
+    ("stored", "used"), [("4.5", 4.5), ("30", 30.0), ("0", None), ("-4", None), ("9000", None)]
+)
+def test_an_impossible_spacing_of_slices_is_not_used(
+    tmp_path: Path, stored: str, used: float | None
+) -> None:
+    """It would let the level network read thousands of slices, or one."""
+    study = write_noise_study(tmp_path / "S", [SeriesKind.AXIAL_T2], depth=3)
+    for path in study.rglob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.SpacingBetweenSlices = stored
+        data.save_as(path)
+    read = read_study(study)
+    (series,) = read_case(read.study_id, read.volumes, large=False).axial
+    assert series.spacing == used
 
 
 def test_slices_are_chosen_by_the_published_rules(rules: dict[str, Any]) -> None:

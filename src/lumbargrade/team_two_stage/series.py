@@ -33,6 +33,9 @@ from lumbargrade.team_two_stage.volumes import (
 
 log = logging.getLogger(__name__)
 
+#: The largest spacing of slices that is believed, mm: the level network reads a slice per 3 mm.
+_WIDEST = 30.0
+
 
 @dataclass(frozen=True)
 class PublishedSeries:
@@ -178,8 +181,10 @@ def _headers(volume: Volume, order: Sequence[int]) -> list[SliceHeader]:
 
 
 def _spacing(path: Path) -> float | None:
+    """SpacingBetweenSlices, mm; None if it is absent or cannot be that of a lumbar series."""
     head = read_head(path)
     try:
-        return None if head is None else Header(path, head).number("SpacingBetweenSlices")
+        value = None if head is None else Header(path, head).number("SpacingBetweenSlices")
     except BadDicom:
         return None
+    return value if value is not None and 0 < value <= _WIDEST else None
