@@ -26,8 +26,9 @@ result  # noqa: B018
 for target, finding in result.findings.items():
     if finding.grade >= Grade.MODERATE:
         shares = ", ".join(f"{p:.2f}" for p in finding.shown)
-        place = finding.point.patient if finding.point is not None else None
-        print(f"{target.column}: {finding.grade.label} ({shares}) at {place}")
+        place = finding.point.patient if finding.point is not None else ()
+        millimetres = ", ".join(f"{x:.1f}" for x in place)
+        print(f"{target.column}: {finding.grade.label} ({shares}) at ({millimetres})")
 
 # %% A finding is graded, or absent with a reason. It is never filled.
 canal = target_from_column("spinal_canal_stenosis_l4_l5")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lumbargrade.cli.main import COMMANDS, main
+from lumbargrade.cli.main import COMMANDS, GROUPS, help_text, main
 from lumbargrade.domain.errors import BadInput, LumbargradeError, NothingDone, UsageError
 
 LIGHT = ("phantom", "inspect", "combine", "score", "evaluate", "recalibrate", "recipes")
@@ -44,6 +45,14 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     text = " ".join(capsys.readouterr().out.split())
     assert f"lumbargrade {name}" in text
     assert (module.__doc__ or "").split("\n")[0].rstrip(".")[:40] in text
+
+
+def test_the_help_lists_every_command_once_in_its_group() -> None:
+    text = help_text()
+    listed = re.findall(r"^  ([a-z-]+) ", text, re.MULTILINE)
+    assert sorted(listed) == sorted(COMMANDS)
+    first = text.split(f"{next(iter(GROUPS))}:\n")[1].split("\n\n")[0]
+    assert {"inspect", "grade", "review", "serve"} <= set(re.findall(r"^  (\S+)", first, re.M))
 
 
 def test_no_command_and_an_unknown_one_are_usage_errors(capsys) -> None:

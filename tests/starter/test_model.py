@@ -248,7 +248,7 @@ def test_what_a_reader_must_know_is_in_about(tmp_path: Path) -> None:
     figure = Figure("60 mid-sagittal images", "canal points on the right disc (%)", 93.5, 300)
     write_manifest(folder, replace(read_manifest(folder), evaluation=(figure,)))
     about = Starter(open_weights(folder)).about
-    assert "canal points on the right disc (%) 93.5 (of 300, 60 mid-sagittal images)" in about
+    assert "canal points on the right disc (%): 93.5 (n = 300, 60 mid-sagittal images)" in about
 
 
 def test_doubtful_measurements_are_called_so(found: StudyPrediction) -> None:

@@ -18,60 +18,81 @@ from lumbargrade import __version__
 from lumbargrade.domain.errors import LumbargradeError, UsageError
 from lumbargrade.files.printing import PrintableFormatter, printable, printable_stdout
 
-#: Commands in the order of use: name -> (module, summary).
-COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": (
-        "demo",
-        "grade a synthetic study with the starter: what the program does, in a minute",
-    ),
-    "demo-train": ("demo_train", "train the whole system at small scale on synthetic studies"),
-    "phantom": ("phantom", "write a synthetic data set in the LSDC layout"),
-    "inspect": ("inspect", "describe a data set or DICOM folder, and list what is wrong with it"),
-    "audit": ("audit", "find labels that are probably wrong, and propose corrections"),
-    "prepare": ("prepare", "convert a DICOM data set to a volume store with training tables"),
-    "recipes": ("recipes", "list the recipes, or show one"),
-    "train": ("train", "train a recipe on one or more folds"),
-    "validate": ("validate", "predict out of fold; report scores, point errors and ensembles"),
-    "blend": ("blend", "fit weights and calibration to out-of-fold predictions"),
-    "submit": ("submit", "predict an LSDC data set and write the submission"),
-    "kaggle-kit": (
-        "kaggle_kit",
-        "build a dataset and a notebook that submit to the competition without a network",
-    ),
-    "combine": ("combine", "average submission files"),
-    "score": ("score", "compute the official and local scores of a submission"),
-    "grade": ("grade", "grade DICOM studies: findings, pictures and a page for each"),
-    "serve": (
-        "serve",
-        "be a DICOM node: grade the studies that a PACS sends, and send the results back",
-    ),
-    "review": ("review", "write the results of a study again with a reader's decisions"),
-    "schema": ("schema", "print the JSON Schema of findings.json or of a review"),
-    "selftest": ("selftest", "mirror a study and store it in other ways; do the findings stay?"),
-    "evaluate": ("evaluate", "measure results against the reference grades of your own cohort"),
-    "recalibrate": (
-        "recalibrate",
-        "fit the calibration to your own graded studies, without training",
-    ),
-    "import-weights": ("import_weights", "convert a published checkpoint to a model folder"),
-    "export": ("export", "write a model to a file that other programs read"),
-    "package-starter": (
-        "package_starter",
-        "write trained networks of the starter as ONNX files with their manifest",
-    ),
+#: Commands by purpose, in the order of use: title -> name -> (module, summary).
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Grade studies": {
+        "demo": (
+            "demo",
+            "grade a synthetic study with the starter: what the program does, in a minute",
+        ),
+        "inspect": (
+            "inspect",
+            "describe a DICOM folder or data set, and list what is wrong with it",
+        ),
+        "grade": ("grade", "grade DICOM studies: a report for each, findings, DICOM results"),
+        "review": ("review", "apply a reader's decisions to the results of a study"),
+        "serve": (
+            "serve",
+            "be a DICOM node: grade the studies that a PACS sends, and send the results back",
+        ),
+    },
+    "Check and calibrate on your own studies": {
+        "selftest": (
+            "selftest",
+            "grade a study stored in other ways, and mirrored, and compare the findings",
+        ),
+        "evaluate": ("evaluate", "measure results against the reference grades of your own cohort"),
+        "recalibrate": (
+            "recalibrate",
+            "fit the calibration to your own graded studies, without training",
+        ),
+    },
+    "Train models": {
+        "phantom": ("phantom", "write a synthetic data set in the LSDC layout"),
+        "demo-train": ("demo_train", "train the whole system at small scale on synthetic studies"),
+        "audit": ("audit", "find labels that are probably wrong, and propose corrections"),
+        "prepare": ("prepare", "convert a DICOM data set to a volume store with training tables"),
+        "recipes": ("recipes", "list the recipes, or show one"),
+        "train": ("train", "train a recipe on one or more folds"),
+        "validate": ("validate", "predict out of fold; report scores, point errors and ensembles"),
+        "blend": ("blend", "fit weights and calibration to out-of-fold predictions"),
+    },
+    "Take part in the Kaggle competition": {
+        "submit": ("submit", "predict an LSDC data set and write the submission"),
+        "score": ("score", "compute the official and local scores of a submission"),
+        "combine": ("combine", "average submission files"),
+        "kaggle-kit": (
+            "kaggle_kit",
+            "build a dataset and a notebook that submit to the competition without a network",
+        ),
+    },
+    "Files and formats": {
+        "import-weights": ("import_weights", "convert a published checkpoint to a model folder"),
+        "export": ("export", "write a model to a file that other programs read"),
+        "package-starter": (
+            "package_starter",
+            "write trained networks of the starter as ONNX files with their manifest",
+        ),
+        "schema": ("schema", "print the JSON Schema of findings.json or of a review"),
+    },
 }
+
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
 OK, SOME_FAILED, USAGE, NOTHING_DONE = 0, 1, 2, 3
 
 
 def help_text() -> str:
     width = max(map(len, COMMANDS))
-    rows = "\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items())
+    groups = "\n\n".join(
+        f"{title}:\n" + "\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in group.items())
+        for title, group in GROUPS.items()
+    )
     return (
         "usage: lumbargrade COMMAND [options]\n\n"
         "Grades lumbar-spine MRI: canal, foraminal and subarticular stenosis at five levels.\n"
         "Research software, not a medical device.\n\n"
-        f"commands:\n{rows}\n\n"
+        f"{groups}\n\n"
         "`lumbargrade COMMAND --help` explains a command.\n"
         "exit codes: 0 success, 1 some inputs failed (they are named), 2 wrong usage, "
         "3 nothing could be done\n"

@@ -23,7 +23,8 @@ def _lines(summary: FolderSummary) -> Iterator[str]:
         own = [s for s in summary.series if s.study_id == study]
         yield f"\nstudy {study}"
         yield text_table(_COLUMNS, [_row(series) for series in own])
-        yield from (f"  {s.number}: {s.series_id}" for s in own if s.number)
+        kinds = ((s, f", {s.kind.value}" if s.kind else "") for s in own)
+        yield from (f"  series {s.number}{kind}: {s.series_id}" for s, kind in kinds if s.number)
         yield from (f"  {_name(s)}: {caution}" for s in own for caution in s.cautions)
     if summary.problems:
         fatal = sum(p.fatal for p in summary.problems)

@@ -74,11 +74,11 @@ class Starter:
         phantoms = sorted({r.phantoms for r in manifest.files.values()})
         origin = "follow from measurements, their error, and thresholds from the literature"
         if "grader" in self.weights.networks:
-            origin = "are those of a network; beside them stands the grade by measurement"
+            origin = "are the outputs of a network, with a grade by measurement as second opinion"
         return (
             "Graded by the starter. Its networks were trained on synthetic phantoms only "
-            f"({', '.join(phantoms)}), never on patients. Its probabilities {origin}; they "
-            f"are not frequencies. {_evaluated(manifest.evaluation)}"
+            f"({', '.join(phantoms)}), never on patients. Its probabilities are not frequencies: "
+            f"they {origin}. {_evaluated(manifest.evaluation)}"
         )
 
     def predict(self, study_id: str, volumes: Sequence[Volume]) -> StudyPrediction:
@@ -229,5 +229,5 @@ def _notes(study_id: str, numbering: Numbering) -> tuple[Problem, ...]:
 def _evaluated(figures: Sequence[Figure]) -> str:
     if not figures:
         return "Its manifest has no evaluation on images of patients."
-    texts = (f"{f.measure} {f.value:g} (of {f.cases}, {f.data})" for f in figures)
+    texts = (f"{f.measure}: {f.value:g} (n = {f.cases}, {f.data})" for f in figures)
     return f"On images of patients: {'; '.join(texts)}. docs/starter-model.md has more."
