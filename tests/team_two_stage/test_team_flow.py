@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,58 +11,19 @@ import numpy as np
 import pytest
 
 from lumbargrade.domain.errors import NothingDone, UsageError
-from lumbargrade.domain.findings import StudyPrediction
-from lumbargrade.domain.vocabulary import KIND_OF, TARGETS, Condition, SeriesKind
-from lumbargrade.domain.volume import Volume
+from lumbargrade.domain.vocabulary import TARGETS, Condition, SeriesKind
 from lumbargrade.grading.predictor import Predictor
-from lumbargrade.team_two_stage import groups, predictor
+from lumbargrade.team_two_stage import groups
 from lumbargrade.team_two_stage.choice import Choice
 from lumbargrade.team_two_stage.faults import KEYS, Faults
 from lumbargrade.team_two_stage.flow import GRADES, StudyFlow
 from lumbargrade.team_two_stage.members import Member, SetName, load_members
 from lumbargrade.team_two_stage.predictor import TwoStage
 from lumbargrade.team_two_stage.progress import Progress
-from lumbargrade.team_two_stage.series import Case, read_case
+from lumbargrade.team_two_stage.series import read_case
 from lumbargrade.team_two_stage.state import member_key
-from stub_networks import StubNetworks, level_logits, made_study
-
-OF_GROUP = {"fused": 1.0, "t1": 2.0, "t2": 3.0, "axial": 4.0}
-
-
-@pytest.fixture(autouse=True)
-def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Volumes of a made study are made once, because resizing takes most of the time."""
-    monkeypatch.setattr(predictor, "read_case", case_of)
-
-
-def case_of(study_id: str, volumes: Sequence[Volume], *, large: bool) -> Case:
-    key = tuple(map(id, volumes))
-    if (key, large) not in CASES:
-        CASES[key, large] = read_case(study_id, volumes, large=large)
-    return replace(CASES[key, large], study_id=study_id)
-
-
-CASES: dict[tuple[tuple[int, ...], bool], Case] = {}
-
-
-def by_group(member: Member) -> float:
-    return OF_GROUP.get(member.group, 0.0)
-
-
-def severe_logit(prediction: StudyPrediction, condition: Condition) -> float:
-    """The logit that every target of a condition has for severe, against the two others."""
-    found = {
-        round(float(np.log(f.probabilities[2] / f.probabilities[0])), 9)
-        for t, f in prediction.findings.items()
-        if t.condition is condition
-    }
-    (only,) = found
-    return only
-
-
-def predict(choice: Choice | None = None, **counts: int) -> StudyPrediction:
-    networks = StubNetworks(by_group)
-    return TwoStage(networks, choice or Choice()).predict("study", made_study(**counts))
+from stub_flows import by_group, case_of, predict, severe_logit
+from stub_networks import Outputs, StubNetworks, level_logits, made_study, made_volume
 
 
 @pytest.mark.parametrize(
@@ -236,22 +198,32 @@ def test_of_several_axial_series_the_confidence_decides() -> None:
     assert series(Faults(rounded_confidence=False)) == {"axial_t2-1"}
 
 
-def test_axial_series_are_joined_as_listed_or_from_the_head() -> None:
-    """In file order the lower series stays first; otherwise the one nearer to the head is."""
-    low, high = made_study(t1=0, t2=0, axial=2)
+def test_the_level_network_reads_series_as_listed_or_from_the_head() -> None:
+    """Only its input is in that order; what it says of a series stays with the series."""
+    low, high = made_volume(SeriesKind.AXIAL_T2, "low", 4), made_volume(SeriesKind.AXIAL_T2, "high")
     moved = [
         replace(s, plane=replace(s.plane, position=(0.0, 0.0, s.plane.position[2] - 200)))
         for s in low.slices
     ]
     case = read_case("study", [replace(low, slices=tuple(moved)), high], large=False)
-    order = {
-        kept: [
-            s.volume.series_id for s in StudyFlow(case, (), faults=Faults(file_order=kept)).axial
-        ]
-        for kept in (True, False)
-    }
-    assert order[True] == ["axial_t2-0", "axial_t2-1"]
-    assert order[False] == ["axial_t2-1", "axial_t2-0"]
+    level = next(m for m in load_members() if m.group == "axial_level")
+
+    def surest(kept: bool, first: int) -> list[bool]:
+        """Whether every level is sure in each series, if only the first slices read are sure."""
+
+        def network(inputs: Outputs) -> Outputs:
+            logits = np.where(np.arange(len(inputs["image"])) < first, 3.0, -3.0)
+            return {"sides": logits[None, :, None, None] * np.ones((2, 5))}
+
+        flow = StudyFlow(case, [level], faults=Faults(file_order=kept))
+        flow.run(level, network)
+        assert [s.volume.series_id for s in flow.axial] == ["low", "high"]
+        sure = (flow.axial_levels[..., 1] > 0.5).reshape(2, 10)
+        assert (sure == sure[:, :1]).all()
+        return sure[:, 0].tolist()
+
+    assert surest(True, 4) == [True, False]
+    assert surest(False, 12) == [False, True]
 
 
 def test_short_series_are_stretched_or_fail() -> None:
@@ -261,47 +233,6 @@ def test_short_series_are_stretched_or_fail() -> None:
     with pytest.raises(NothingDone, match="short_series_fail"):
         predict(Choice(faults=Faults(short_series_fail=True)), depth=3)
     assert len(predict(Choice(faults=Faults(short_series_fail=True)), depth=5).findings) == 25
-
-
-@pytest.mark.parametrize(
-    ("gone", "canal", "foraminal", "subarticular"),
-    [
-        ("t1", 0.5896 * 1 + 0.4104 * 3, None, 0.38 * 1 + 0.62 * 4),
-        ("t2", None, 0.09 * 1 + 0.91 * 2, 4),
-        ("axial", 3, 2, None),
-    ],
-)
-def test_a_missing_view_leaves_findings_to_the_other_groups(
-    gone: str, canal: float | None, foraminal: float | None, subarticular: float | None
-) -> None:
-    """What no group can see is absent with the reason; the rest is graded, and a note says how."""
-    found = predict(**{gone: 0})
-    expected = zip(
-        (Condition.CANAL, Condition.FORAMINAL, Condition.SUBARTICULAR),
-        (canal, foraminal, subarticular),
-        strict=True,
-    )
-    for condition, logit in expected:
-        if logit is None:
-            reasons = {found.absent[t] for t in TARGETS[condition]}
-            assert reasons == {f"no usable {KIND_OF[condition]} series"}
-        else:
-            assert severe_logit(found, condition) == pytest.approx(logit)
-    kind = {"t1": "Sagittal T1", "t2": "Sagittal T2/STIR", "axial": "Axial T2"}[gone]
-    notes = [p.what for p in found.problems if "graded without" in p.what]
-    assert len(notes) == 1
-    assert notes[0].startswith(f"graded without {kind}: the fused networks")
-
-
-def test_as_published_a_missing_view_is_black_or_stops_the_study() -> None:
-    """Without T1 or T2 all 25 findings are graded; without axial series nothing is."""
-    choice = Choice(faults=Faults(missing_views_fail=True))
-    for gone in ("t1", "t2"):
-        found = predict(choice, **{gone: 0})
-        assert len(found.findings) == 25
-        assert any("black and grey images in its place" in p.what for p in found.problems)
-    with pytest.raises(NothingDone, match="no usable Axial T2 series"):
-        predict(choice, axial=0)
 
 
 def test_only_the_first_sagittal_series_is_read() -> None:
@@ -382,6 +313,25 @@ def test_a_sweep_opens_each_network_once_and_resumes(tmp_path: Path) -> None:
     other = StubNetworks(by_group, version="retrained")
     TwoStage(other, choice, progress).predict("study/1", studies["study/1"])
     assert len(other.opened) == len(warm.members)
+
+
+def test_one_network_is_in_memory_at_a_time(tmp_path: Path) -> None:
+    """A sweep, and a prediction, let go of a network before the next one is opened."""
+    alive: list[weakref.ref[object]] = []
+
+    class Watched(StubNetworks):
+        def open(self, member: Member) -> Callable[[Outputs], Outputs]:
+            assert not any(ref() is not None for ref in alive), "one is still in memory"
+            network = super().open(member)
+            alive.append(weakref.ref(network))
+            return network
+
+    choice = Choice(networks=("t2", "fold1"))
+    volumes = made_study(depth=5)
+    system = TwoStage(Watched(), choice, Progress(tmp_path / "kept"))
+    system.sweep([("a", lambda: volumes)])
+    replace(system, progress=None).predict("a", volumes)
+    assert len(alive) == 2 * len(system.members)
 
 
 def test_the_two_stage_system_is_a_predictor() -> None:

@@ -15,7 +15,7 @@ from lumbargrade.domain.errors import UsageError
 
 @dataclass(frozen=True)
 class Faults:
-    """Which faults are reproduced; by default, three that only spoil inference are mended.
+    """Which faults are reproduced; by default, the first four are mended.
 
     Attributes:
         exchanged_weight: the axial pvt_v2_b1 networks of set 8620 have the weight 1.0, which is
@@ -27,8 +27,8 @@ class Faults:
         short_series_fail: a series with fewer slices than a crop fails, instead of being stretched.
         rounded_confidence: of several axial series, the first whose confidence exceeds one half
             shows a level; otherwise the one with the largest confidence does.
-        file_order: axial series are joined in the order of the table; otherwise the one whose
-            first slice is nearest to the head comes first, as in training.
+        file_order: the level network reads the axial series in the order of the table; otherwise
+            the one whose first slice is nearest to the head comes first, as in training.
     """
 
     exchanged_weight: bool = False

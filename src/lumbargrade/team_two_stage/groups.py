@@ -92,9 +92,8 @@ def axial_3d(state: StudyState, member: Member, network: Network) -> Array:
 
 def axial_level(state: StudyState, member: Member, network: Network) -> Array:
     """Say how near every slice of all axial series is to every level: logits (Z, 2, 5)."""
-    return np.asarray(
-        network({"image": np.concatenate([level_stack(s) for s in state.axial])})["sides"][0]
-    )
+    stacks = [level_stack(state.axial[i]) for i in state.level_order]
+    return np.asarray(network({"image": np.concatenate(stacks)})["sides"][0])
 
 
 def axial_2d(state: StudyState, member: Member, network: Network) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -163,6 +163,7 @@ class TwoStage:
                             self._keep(flow, key)
                         else:
                             started = [s for s in started if s[0] is not flow]
+                    del network  # its memory is free before the next one is opened
                 bar.update(len(part))
 
     def _started(self, unread: Unread) -> tuple[StudyFlow, str] | None:
@@ -277,16 +278,35 @@ class TwoStage:
         missing = [kind for kind in SeriesKind if kind not in flow.kinds]
         notes = []
         for kind in missing:
-            if kind is SeriesKind.AXIAL_T2:
-                what = "the fused networks were left out; canal and foramina are graded by those "
-                what += "of one sagittal view"
-            elif self.choice.faults.missing_views_fail:
-                what = "the networks read black and grey images in its place, as published"
-            elif "fused" in self.groups and SeriesKind.AXIAL_T2 in flow.kinds:
-                what = "the fused networks read black slices in its place, and their grades of "
-                what += "what only it shows were left out"
-            else:
-                continue
-            text = f"graded without {kind}: {what}"
-            notes.append(Problem(text, study=flow.case.study_id, fatal=False))
+            if how := self._without(kind, flow.kinds):
+                text = f"graded without {kind}: {'; '.join(how)}"
+                notes.append(Problem(text, study=flow.case.study_id, fatal=False))
         return notes
+
+    def _without(self, kind: SeriesKind, there: Collection[SeriesKind]) -> list[str]:
+        """What the networks that are used do without a series; nothing if none needs it."""
+        groups, published = self.groups, self.choice.faults.missing_views_fail
+        axial = SeriesKind.AXIAL_T2 in there
+        how = []
+        if kind is SeriesKind.AXIAL_T2:
+            if "fused" in groups:
+                how.append("the fused networks were left out")
+                if {"t1", "t2"} & set(groups):
+                    how.append("canal and foramina are graded by those of one sagittal view")
+            if published and "axial" in groups:
+                how.append("the axial networks read grey crops in its place, as published")
+            return how
+        if published:
+            return ["the networks read black and grey images in its place, as published"]
+        if "fused" in groups and axial:
+            how.append(
+                "the fused networks read black slices in its place, and their grades of what only "
+                "it shows were left out"
+            )
+        if kind is SeriesKind.SAGITTAL_T2 and axial and "axial" in groups:
+            how.append("the axial networks read grey T2 crops in its place")
+        # in set 8620 the points on T2 come from a network of both sagittal series
+        joint = self.choice.set_name == "8620" and SeriesKind.SAGITTAL_T2 in there
+        if joint and ("t2" in groups or (axial and "axial" in groups)):
+            how.append("points on T2 were found beside black slices in its place")
+        return how

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,12 +62,18 @@ class StudyState:
     outputs: dict[str, Array] = field(default_factory=dict)
     _cache: dict[Any, Array] = field(default_factory=dict, repr=False)
 
-    @cached_property
+    @property
     def axial(self) -> tuple[PublishedSeries, ...]:
-        """The axial series in the order in which they are joined."""
+        """The axial series in the order in which they are given."""
+        return self.case.axial
+
+    @property
+    def level_order(self) -> list[int]:
+        """Index in ``axial`` of each series, in the order in which the level network reads them."""
+        order = range(len(self.axial))
         if self.faults.file_order:
-            return self.case.axial
-        return tuple(sorted(self.case.axial, key=lambda s: -s.head))
+            return list(order)
+        return sorted(order, key=lambda i: -self.axial[i].head)
 
     @property
     def kinds(self) -> set[SeriesKind]:
@@ -143,9 +148,11 @@ class StudyState:
     @property
     def axial_levels(self) -> Values:
         """(S, 2, 5, 2): slice as a fraction, and confidence, of each series, side and level."""
-        lengths = [len(level_stack(series)) for series in self.axial]
+        order = self.level_order
+        lengths = [len(level_stack(self.axial[i])) for i in order]
         windows = self.faults.third_series_window
-        return levels_of_series(self._mean("axial_level"), lengths, published_windows=windows)
+        found = levels_of_series(self._mean("axial_level"), lengths, published_windows=windows)
+        return np.asarray(found[np.argsort(order)])
 
     @property
     def axial_slices(self) -> list[NDArray[np.intp]]:
