@@ -169,6 +169,32 @@ def test_a_published_blend_is_given_by_its_name(team: Path, data: Path, tmp_path
     np.testing.assert_allclose(list(rows(out).values()), [SEVERE] * 50, atol=1e-6)
 
 
+def test_a_published_fault_is_reproduced_by_an_option_or_by_a_blend(
+    team: Path, tmp_path: Path
+) -> None:
+    """Four slices are graded, but with `short_series_fail` the study fails and is filled."""
+    data, path = tmp_path / "DATA", tmp_path / "mine.toml"
+    write_lsdc(data, 1, split="test", depth=4, shape=(40, 48))
+    two_stage = read_blend(Path("two-stage"))
+    (member,) = two_stage.members
+    assert member.two_stage is not None
+    faulty = replace(member.two_stage, as_published=("short_series_fail",))
+    write_blend(path, replace(two_stage, members=(replace(member, two_stage=faulty),)))
+    out = tmp_path / "x.csv"
+    line = ["submit", str(data), "--models", str(team), "--workers", "0", "--out", str(out)]
+    line += ["--networks", *FOLD]
+
+    def all_graded(*options: str) -> bool:
+        out.unlink(missing_ok=True)
+        main([*line, *options])
+        return np.allclose(list(rows(out).values()), SEVERE, atol=1e-6)
+
+    assert all_graded()
+    assert not all_graded("--as-published", "short-series-fail")
+    assert not all_graded("--blend", str(path))
+    assert all_graded("--blend", str(path), "--as-published", "no-short-series-fail")
+
+
 def test_published_blends_have_the_published_weights() -> None:
     """A quarter of the foraminal probabilities is one-stage, nothing else."""
     assert set(shipped_blends()) == {"two-stage", "as-submitted", "after-deadline"}
