@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import unicodedata
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +51,24 @@ def climbing(folder: Path) -> Path:
     return folder / "a.zip"
 
 
+def cut_off(base: made.Study, folder: Path) -> Path:
+    """No sagittal file is complete."""
+    made.save(folder, made.export_of(base, "cut"))
+    for file in [*(folder / "sagt1").iterdir(), *(folder / "sagt2").iterdir()]:
+        file.write_bytes(file.read_bytes()[:-500])
+    return folder
+
+
+def same_names(base: made.Study, folder: Path) -> Path:
+    """A zip file into which all series were packed under the same names; one is complete."""
+    made.save(folder / "unpacked", made.export_of(base, "names"))
+    with zipfile.ZipFile(folder / "a.zip", "w") as packed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for file in sorted((folder / "unpacked").rglob("*.dcm")):
+            packed.write(file, file.name)
+    return folder / "a.zip"
+
+
 BAD: dict[str, tuple[Callable[[made.Study, Path], Path], int, str]] = {
     "nothing": (lambda base, folder: folder, 2, "no such file or folder"),
     "empty": (lambda base, folder: folder.mkdir() or folder, 3, "no files"),
@@ -71,6 +91,8 @@ BAD: dict[str, tuple[Callable[[made.Study, Path], Path], int, str]] = {
         3,
         "names another region than the lumbar spine",
     ),
+    "cut off": (cut_off, 3, "sagt1: no usable slice (cannot decode its pixels"),
+    "same names": (same_names, 3, "is twice in the archive; the first is used"),
     "climbing": (lambda base, folder: climbing(folder), 3, "leads out of the archive"),
 }
 
@@ -94,6 +116,43 @@ def test_bad_input_has_a_message_and_an_exit_code(
         assert said["studies"] == []
         assert message in json.dumps([*said["failed"], *said["problems"]])
     assert not list(out.glob("*/findings.json"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_among_the_images_are_named_and_nobody_waits_for_them(
+    base: made.Study, tmp_path: Path
+) -> None:
+    folder = made.save(tmp_path / "in", made.export_of(base, "pipes"))
+    for name in ("image.dcm", "study.zip", "scan.nii.gz", "DICOMDIR"):
+        os.mkfifo(folder / name)
+    command = ("grade", str(folder), "--out", str(tmp_path / "out"), "--no-pictures")
+    run = subprocess.run(
+        [sys.executable, "-m", "lumbargrade", *command],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 1
+    (findings,) = (tmp_path / "out").glob("*/findings.json")
+    problems = json.loads(findings.read_text())["problems"]
+    lost = {Path(p["file"]).name: p["what"] for p in problems}
+    for name in ("image.dcm", "study.zip", "scan.nii.gz", "DICOMDIR"):
+        assert lost[name] == "a pipe, device or folder, not a file"
+
+
+def test_images_with_one_uid_and_other_pixels_are_named(base: made.Study, tmp_path: Path) -> None:
+    study = made.export_of(base, "twice")
+    folder = made.save(tmp_path / "in", study)
+    for data in study["sagt2"][:3]:
+        made.brighter(data)
+        data.save_as(folder / f"{data.InstanceNumber}.dcm")
+    out = tmp_path / "out"
+    assert main(["grade", str(folder), "--out", str(out), "--no-pictures"]) == 1
+    (findings,) = out.glob("*/findings.json")
+    problems = [p["what"] for p in json.loads(findings.read_text())["problems"]]
+    (what,) = (text for text in problems if "the same SOPInstanceUID but other pixels" in text)
+    assert "keep one image of each place" in what
+    assert ".dcm and " in what
 
 
 def test_hostile_text_is_printed_and_written_harmlessly(base: made.Study, tmp_path: Path) -> None:

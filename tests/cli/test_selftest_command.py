@@ -28,6 +28,14 @@ def selftest_of(place: Path, *arguments: object) -> int:
     return main(["selftest", *map(str, (*arguments, *options))])
 
 
+def test_a_zip_file_is_refused_with_what_to_do(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.make_archive(str(tmp_path / "anna"), "zip", place / "anna")
+    assert selftest_of(place, tmp_path / "anna.zip") == 2
+    assert "anna.zip: a zip file; unpack it" in capsys.readouterr().err
+
+
 def test_the_table_has_a_line_for_every_copy_and_json_says_the_same(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,18 @@ def test_files_are_unpacked_into_the_same_tree(tmp_path: Path) -> None:
     assert not is_archive(found["two"])
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_of_two_files_with_one_name_the_first_is_used(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        made.writestr("one", b"first")
+        made.writestr("one", b"the second")
+    contents = list_archive(tmp_path / "a.zip")
+    assert [why for _, why in contents.refused] == ["is twice in the archive; the first is used"]
+    ((_, path),) = unpack(tmp_path / "a.zip", contents.members, tmp_path / "out")
+    assert isinstance(path, Path)
+    assert path.read_bytes() == b"first"
+
+
 BAD_NAMES = {
     "../out.dcm": "leads out",
     "a/../../out.dcm": "leads out",

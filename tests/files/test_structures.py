@@ -24,7 +24,13 @@ def test_every_wrong_key_is_named_with_its_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "not valid JSON"), ("[1]", "not a table"), ("", "not valid JSON")]
+    ("text", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "not a table"),
+        ("", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+    ],
 )
 def test_what_is_no_table_of_keys_is_refused(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from lumbargrade.cli.main import main
@@ -146,3 +147,34 @@ def test_a_server_without_the_study_is_a_failed_study(
         code = main(["grade", "--dicomweb", url, "--study", "1.2", "--out", str(tmp_path / "out")])
     assert code == 3
     assert "studies/1.2/series: HTTP 404" in capsys.readouterr().err
+
+
+def test_a_study_of_which_the_server_sends_less_than_it_lists_is_not_graded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else it would have gaps, count as graded, and never be fetched again."""
+    (file,) = write_object(tmp_path)
+    uid = str(pydicom.dcmread(file).SOPInstanceUID)
+    series = [{"0020000E": {"vr": "UI", "Value": ["1.2.3"]}}]
+    listed = [{"00080018": {"vr": "UI", "Value": [u]}} for u in (uid, "1.2.3.99")]
+    part = b"--x\r\nContent-Type: application/dicom\r\n\r\n" + file.read_bytes() + b"\r\n--x--\r\n"
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        if "/instances" in request.path:
+            return with_status(200, json.dumps(listed))(request)
+        if "1.2.3" not in request.path:
+            return with_status(200, json.dumps(series))(request)
+        request.send_response(200)
+        request.send_header(
+            "Content-Type", 'multipart/related; type="application/dicom"; boundary=x'
+        )
+        request.send_header("Content-Length", str(len(part)))
+        request.end_headers()
+        request.wfile.write(part)
+        return None
+
+    with server(answer) as url:
+        code = main(["grade", "--dicomweb", url, "--study", "1.2", "--out", str(tmp_path / "out")])
+    assert code == 3
+    told = capsys.readouterr().err
+    assert "lists 2 images, but did not send 1 of them, such as 1.2.3.99; run the same" in told

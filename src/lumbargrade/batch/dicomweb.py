@@ -36,9 +36,16 @@ class DicomwebStudy(RemoteStudy):
     def fetch(self, files: tuple[RemoteFile, ...], folder: Path) -> None:
         series = dict.fromkeys(file.name.partition("/")[0] for file in files)
         try:
-            self.server.fetch(self.study_id, list(series), folder)
+            sent = self.server.fetch(self.study_id, list(series), folder)
         except BadInput as error:
             raise BadDicom(str(error)) from None
+        # a study with gaps would count as graded, and would not be fetched again
+        if lost := [file.name for file in files if file.name.partition("/")[2] not in sent]:
+            uid = lost[0].partition("/")[2]
+            raise BadDicom(
+                f"{self.folder}: the server lists {len(files)} images, but did not send "
+                f"{len(lost)} of them, such as {uid}; run the same command again"
+            )
 
 
 def study_on(server: Server, uid: str) -> DicomwebStudy:

@@ -69,6 +69,8 @@ def _study(path: Path) -> Scan:
     from lumbargrade.domain.errors import BadDicom, UsageError
 
     found = scan(path)
+    if found.archives:
+        raise UsageError(f"{found.archives[0]}: a zip file; unpack it, and give the folder")
     if not found.series:
         raise BadDicom(f"{path}: no DICOM images; `lumbargrade inspect {path}` shows what is there")
     studies = sorted({series.study_id for series in found.series})

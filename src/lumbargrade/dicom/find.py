@@ -26,7 +26,7 @@ from lumbargrade.dicom.scan import (
     series_of,
     study_folder,
 )
-from lumbargrade.domain.errors import BadDicom, Problem
+from lumbargrade.domain.errors import BadDicom, Problem, in_short
 from lumbargrade.files.pool import run_jobs
 
 #: Images whose headers stay in memory until their study is read: a few hundred studies.
@@ -283,11 +283,7 @@ def looked(read: Read) -> tuple[str, str] | list[Problem]:
 def _reasons(problems: Sequence[Problem]) -> str:
     if not problems:
         return "no files"
-    counts: dict[str, int] = {}
-    for problem in problems:
-        counts[problem.what] = counts.get(problem.what, 0) + 1
-    listed = "; ".join(f"{what} ({n} x)" if n > 1 else what for what, n in counts.items())
-    return f"no usable DICOM image: {listed[:400]}"
+    return f"no usable DICOM image: {in_short(problems)}"
 
 
 def _unusable(path: Path, what: str) -> Problem:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lumbargrade.dicom.discs import DISC_FILE, listed_files, plain_path
-from lumbargrade.dicom.opening import NIFTI_ENDINGS, image_folders
+from lumbargrade.dicom.opening import NIFTI_ENDINGS, image_folders, require_file
 from lumbargrade.domain.errors import BadDicom, Problem
 from lumbargrade.files.archives import ARCHIVE_SUFFIX, is_archive
 
@@ -56,7 +56,8 @@ def image_places(path: Path) -> Listed:
         for folder, names, beside in image_folders(path, recursive=True, unreadable=unreadable):
             if names:
                 folders.append((str(folder), list(map(sys.intern, names))))
-            others = sorted(name for name in beside if not name.startswith("."))
+            others, unread = _files_in(folder, beside)
+            problems += unread
             archives += [folder / n for n in others if n.lower().endswith(ARCHIVE_SUFFIX)]
             niftis += [folder / n for n in others if n.lower().endswith(NIFTI_ENDINGS)]
             discs = [folder / n for n in others if n.lower() == DISC_FILE]
@@ -67,6 +68,20 @@ def image_places(path: Path) -> Listed:
         Problem(f"folder cannot be read ({e.strerror})", file=str(e.filename)) for e in unreadable
     ]
     return Listed(folders, tuple(archives), tuple(niftis), tuple(problems))
+
+
+def _files_in(folder: Path, names: Iterable[str]) -> tuple[list[str], list[Problem]]:
+    """The sorted names of zip, NIfTI and other files, and problems of those that are no files."""
+    found, problems = [], []
+    for name in sorted(name for name in names if not name.startswith(".")):
+        try:
+            require_file(folder / name)
+        except BadDicom as error:
+            what = str(error).removeprefix(f"{folder / name}: ")
+            problems.append(Problem(what, file=str(folder / name)))
+        else:
+            found.append(name)
+    return found, problems
 
 
 def _disc(disc: Path) -> Listed:

@@ -132,6 +132,17 @@ class NotImage(BadDicom):
     """The file is not meant to contain an image, so no image is lost."""
 
 
+def require_file(path: Path) -> None:
+    """Check that reading will end: a pipe or device may wait for ever, or never end.
+
+    Raises:
+        BadDicom: if it is there but is no ordinary file.
+        OSError: if its folder cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise BadDicom(f"{path}: a pipe, device or folder, not a file")
+
+
 def is_resource_fork(path: Path) -> bool:
     """Whether a file is a resource fork, which macOS writes beside files on foreign disks."""
     with path.open("rb") as file:

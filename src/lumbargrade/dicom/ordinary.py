@@ -7,7 +7,9 @@ tolerate damage, and no error is worded here.
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,11 +127,18 @@ class Elements:
 def elements_of(path: Path) -> Elements | None:
     """The elements of an ordinary file; None for any other file."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with io.open(path, "rb", buffering=0, opener=_without_waiting) as file:  # noqa: UP020  counted in tests
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return None
             return _parsed(_Window(file, status.st_size), status.st_mtime)
     except (_Unusual, OSError):
         return None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to would wait for ever otherwise."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 class _Window:

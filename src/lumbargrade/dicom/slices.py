@@ -29,6 +29,7 @@ from lumbargrade.dicom.opening import (
     is_resource_fork,
     open_file,
     pixel_module,
+    require_file,
     shared,
 )
 from lumbargrade.dicom.ordinary import PIXEL_DATA, elements_of
@@ -136,6 +137,7 @@ def read_headers(
     usable: list[SliceHeader] = []
     errors: list[BadDicom] = []
     try:
+        require_file(path)
         for header, file in _images(path):
             for value in values:
                 if value.fits(header.dataset):

@@ -9,7 +9,14 @@ from itertools import pairwise
 import numpy as np
 
 from lumbargrade.dicom.duplicates import split_repeats
-from lumbargrade.dicom.places import Orientation, orientation_of, parallel, partition, projections
+from lumbargrade.dicom.places import (
+    Orientation,
+    orientation_of,
+    parallel,
+    partition,
+    planes,
+    projections,
+)
 from lumbargrade.dicom.rules import one_place, single_place
 from lumbargrade.dicom.slices import SliceHeader
 from lumbargrade.domain.geometry import FloatArray
@@ -97,7 +104,7 @@ def _acquisitions(headers: Headers) -> list[Part]:
     runs = split_repeats(headers)
     if runs is None:
         what = "several images at the same places, and no header value separates them"
-        return [Part(headers, error=what)]
+        return [Part(headers, error=f"{what}: {_clash(headers)}")]
     parts: list[Part] = []
     main = max(runs, key=len)
     for run in runs:
@@ -107,6 +114,19 @@ def _acquisitions(headers: Headers) -> list[Part]:
         else:
             parts += _without_strays(run)
     return parts
+
+
+def _clash(headers: Headers) -> str:
+    """Two images of one place, and what to do."""
+    plane_of = planes(headers)
+    first: dict[int, SliceHeader] = {}
+    for one in headers:
+        other = first.setdefault(plane_of[one], one)
+        if other is not one:
+            same = one.sop_uid and one.sop_uid == other.sop_uid
+            why = ", which have the same SOPInstanceUID but other pixels" if same else ""
+            return f"{other.path} and {one.path}{why}; keep one image of each place"
+    return "keep one image of each place"
 
 
 def _without_strays(headers: Headers) -> list[Part]:

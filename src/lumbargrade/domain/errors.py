@@ -13,6 +13,8 @@ LumbargradeError
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 
@@ -80,6 +82,12 @@ class Problem:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
+
+
+def in_short(problems: Iterable[Problem], longest: int = 400) -> str:
+    """What is wrong, each once with its number, in at most ``longest`` characters."""
+    counts = Counter(problem.what for problem in problems)
+    return "; ".join(f"{what} ({n} x)" if n > 1 else what for what, n in counts.items())[:longest]
 
 
 def one_line(error: BaseException) -> str:

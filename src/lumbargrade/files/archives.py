@@ -152,13 +152,17 @@ def unpack(
     """
     root = to.resolve()
     with _opened(archive) as opened:
+        # of files with one name, zipfile itself would take the last
+        first = {info.filename: info for info in reversed(opened.infolist())}
         for member in members:
             path = root.joinpath(*member.path.split("/"))
             if root not in path.parents:
                 raise BadInput(f"{archive}: refusing to write {member.name!r} outside {to}")
+            if member.name not in first:
+                raise BadInput(f"{archive}: {member.name!r} is not in it any more")
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _copy(opened, member, path)
+                _copy(opened, first[member.name], member.size, path)
             except (FileExistsError, NotADirectoryError, IsADirectoryError):
                 yield member, "has the name of a folder of the archive"
             except (*_DAMAGED, OSError) as error:
@@ -170,11 +174,11 @@ def unpack(
                 yield member, path
 
 
-def _copy(opened: zipfile.ZipFile, member: Member, path: Path) -> None:
+def _copy(opened: zipfile.ZipFile, member: zipfile.ZipInfo, size: int, path: Path) -> None:
     """Unpack one file; zipfile reads no more bytes than the archive has announced."""
-    with opened.open(member.name) as packed, path.open("xb") as file:
+    with opened.open(member) as packed, path.open("xb") as file:
         shutil.copyfileobj(packed, file, _CHUNK)
-    if path.stat().st_size != member.size:
+    if path.stat().st_size != size:
         raise zipfile.BadZipFile("fewer bytes than announced")
     with path.open("rb") as file:
         if file.read(len(_MARK)) == _MARK:

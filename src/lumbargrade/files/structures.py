@@ -174,7 +174,7 @@ def parse_plain(
     """Parse a TOML or JSON text; see `read_plain`."""
     try:
         content = json.loads(text) if json_text else tomllib.loads(text)
-    except ValueError as failed:
+    except (ValueError, RecursionError) as failed:  # the latter: nested thousands of times
         raise error(f"{origin}: not valid {'JSON' if json_text else 'TOML'}: {failed}") from None
     if not isinstance(content, dict):
         raise error(f"{origin}: not a table of keys and values")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lumbargrade.dicom.study import Study, read_study
-from lumbargrade.domain.errors import NothingDone, Problem
+from lumbargrade.domain.errors import NothingDone, Problem, in_short
 from lumbargrade.domain.findings import StudyPrediction
 from lumbargrade.domain.plausible import judge
 from lumbargrade.domain.reasons import by_reason, named, no_series
@@ -83,7 +83,7 @@ def grade_study(
     if not kinds & present:
         raise NothingDone(
             f"study {study.study_id}: {no_series(kinds)}, which the models need"
-            f" (it has {_content(study)})"
+            f" (it has {_content(study)}){_lost(study)}"
         )
     found = models.predict(study.study_id, study.used)
     if check_points:
@@ -92,7 +92,9 @@ def grade_study(
     if not found.findings:
         why = [p.what for p in found.problems]
         why += [f"{named(targets)}: {r}" for r, targets in by_reason(found.absent).items()]
-        raise NothingDone(f"study {study.study_id}: no finding could be graded: {'; '.join(why)}")
+        raise NothingDone(
+            f"study {study.study_id}: no finding could be graded: {'; '.join(why)}{_lost(study)}"
+        )
     missing = [_missing(found, kind) for kind in SeriesKind if kind in kinds - present]
     cautions = [
         Problem(
@@ -153,6 +155,15 @@ def _missing(found: StudyPrediction, kind: SeriesKind) -> Problem:
         advice="`lumbargrade inspect` shows the kind of every series and why",
         fatal=False,
     )
+
+
+def _lost(study: Study) -> str:
+    """What of the study could not be used; it may be why nothing is graded."""
+    lost = [p for p in study.problems if p.fatal]
+    if not lost:
+        return ""
+    example = next((f", such as {p.file}" for p in lost if p.file), "")
+    return f"; not used: {in_short(lost)}{example}"
 
 
 def _content(study: Study) -> str:

@@ -79,18 +79,24 @@ class Server:
             raise BadInput(f"{self.url}: it has no images of the study {study}")
         return tuple(sorted(found, key=lambda i: (i.series_uid, i.uid)))
 
-    def fetch(self, study: str, series: Sequence[str], folder: Path) -> None:
+    def fetch(self, study: str, series: Sequence[str], folder: Path) -> set[str]:
         """Fetch series of a study into a folder, a file per instance, as they are stored.
+
+        Returns:
+            The SOPInstanceUIDs of what the server has sent, which may be less than it lists.
 
         Raises:
             BadInput: if the server cannot be asked, or sends something else; names the URL.
         """
+        sent = set()
         for number, uid in enumerate(series):
             with self._asking(f"studies/{study}/series/{uid}") as client:
                 parts = client.iter_series(study, uid, media_types=(("application/dicom", "*"),))
                 folder.mkdir(parents=True, exist_ok=True)
                 for count, data in enumerate(parts):
                     data.save_as(folder / f"{number:03d}-{count:05d}.dcm")
+                    sent.add(str(data.get("SOPInstanceUID", "")))
+        return sent
 
     def store(self, files: Sequence[Path]) -> list[str]:
         """Store files.
