@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def test_the_table_has_a_line_for_every_copy_and_json_says_the_same(
     assert lines[-1] == "3 of 4 copies have the findings of the study"
     assert sorted(place.rglob("*")) == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_difference_of_the_mirrored_patient_is_explained(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirrored = replace(VARIANTS[0], tolerance=Tolerance(-1, 0, 0))
+    monkeypatch.setattr(selftest.self_test, "__defaults__", ((mirrored, VARIANTS[1]),))
+    assert selftest_of(place, place / "anna") == 1
+    explained = [line for line in capsys.readouterr().out.splitlines() if "another image" in line]
+    assert [line.split(":")[0] for line in explained] == [mirrored.name]
 
 
 def test_wrong_input_is_refused(

@@ -90,6 +90,9 @@ def _line(d: Difference) -> str:
 
 def _tell(found: Sequence[Difference]) -> None:
     """Print what the columns cannot show, and the conclusion."""
+    from lumbargrade.grading.selftest import VARIANTS
+
+    mirrored = {v.name for v in VARIANTS if v.mirrored}
     for d in found:
         if d.graded_once:
             print(f"{d.variant}: graded in one of the two only: {', '.join(d.graded_once)}")
@@ -97,5 +100,11 @@ def _tell(found: Sequence[Difference]) -> None:
             print(f"{d.variant}: measured in one of the two only: {', '.join(d.measured_once)}")
         if d.grades:
             print(f"{d.variant}: another grade: {', '.join(d.grades)}")
+        if d.variant in mirrored and not d.within and not d.failed:
+            print(
+                f"{d.variant}: to a model, a mirrored patient is another image. A point on the "
+                "wrong side differs by 20 mm or more; smaller differences are those of the model, "
+                "not of how files are read"
+            )
     bad = sum(not d.within for d in found)
     print(f"{len(found) - bad} of {len(found)} copies have the findings of the study")
