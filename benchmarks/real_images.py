@@ -106,7 +106,7 @@ def _record(figures: Mapping[str, Any]) -> None:
     points = [row for row in figures["labelled study"].values() if isinstance(row, dict)]
     worst = max(float(row["in the plane mm"]) for row in points)
     study, right = "one labelled study (LSDC)", figures["labelled study"]["grades as labelled"]
-    found.append(Figure(study, "largest error of a point in the plane, mm,", worst, len(points)))
+    found.append(Figure(study, "largest error of a point in the plane (mm)", worst, len(points)))
     found.append(Figure(study, "grades as labelled", right, len(FINDINGS)))
     write_manifest(SHIPPED, replace(read_manifest(SHIPPED), evaluation=tuple(found)))
 
