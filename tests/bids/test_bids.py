@@ -246,6 +246,13 @@ def test_a_header_that_announces_too_much_is_refused_before_it_is_read(
         volume_of(path, "s", "v", None)
 
 
+def test_an_image_without_numbers_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sub-1_T2w.nii"
+    nibabel.save(nibabel.Nifti1Image(np.full((4, 8, 8), np.nan, "f4"), np.eye(4)), path)
+    with pytest.raises(BadInput, match="no voxel with a number"):
+        volume_of(path, "s", "v", None)
+
+
 def test_header_values_for_nifti_files_are_refused_in_words(dataset: Path) -> None:
     (found,), _ = find_bids(dataset.rglob("*.nii.gz"), Request.parse((), ["EchoTime=90"]))
     assert any("--set has no effect on NIfTI files" in p.what for p in found.read().problems)

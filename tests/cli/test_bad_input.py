@@ -115,7 +115,32 @@ def test_bad_input_has_a_message_and_an_exit_code(
         said = json.loads(printed.out.splitlines()[-1])
         assert said["studies"] == []
         assert message in json.dumps([*said["failed"], *said["problems"]])
+        assert json.loads((out / "summary.json").read_text()) == said
     assert not list(out.glob("*/findings.json"))
+
+
+def test_a_refusal_leaves_the_summary_of_an_earlier_run(base: made.Study, tmp_path: Path) -> None:
+    good = made.save(tmp_path / "good", made.export_of(base, "good"))
+    out = ("--out", str(tmp_path / "out"), "--no-pictures")
+    assert main(["grade", str(good), *out]) == 0
+    before = (tmp_path / "out" / "summary.json").read_bytes()
+    assert main(["grade", str(marked(base, tmp_path / "ct", Modality="CT")), *out]) == 3
+    assert (tmp_path / "out" / "summary.json").read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_is_named_with_its_option(
+    base: made.Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made.save(tmp_path / "in", made.export_of(base, "in"))
+    (tmp_path / "file").write_text("no folder")
+    out = tmp_path / "file" / "out"
+    assert main(["grade", str(folder), "--out", str(out)]) == 2
+    assert f"--out {out}: cannot be written" in capsys.readouterr().err
+    (tmp_path / "findings.json").write_text("{}")
+    (tmp_path / "review.json").write_text("{}")
+    review = ("review", str(tmp_path), str(tmp_path / "review.json"), "--out", str(out))
+    assert main(review) == 2
+    assert f"--out {out}: cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

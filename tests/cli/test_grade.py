@@ -234,7 +234,7 @@ def test_a_bad_study_is_named_and_the_good_ones_are_graded(
     assert all(name in page for name in failed)
 
 
-def test_nothing_usable_is_exit_code_3_and_leaves_no_result(
+def test_nothing_usable_is_exit_code_3_and_leaves_only_the_reason(
     models: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -247,7 +247,7 @@ def test_nothing_usable_is_exit_code_3_and_leaves_no_result(
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["studies"] == []
     assert [p["study"] for p in told["failed"]] == [str(tmp_path / "junk")]
-    assert visible(tmp_path / "out") == set()
+    assert visible(tmp_path / "out") == {"summary.json"}
     assert "0 studies graded\n" in caplog.text
     assert "index.html" not in caplog.text
 

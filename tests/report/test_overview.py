@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import tracemalloc
 from dataclasses import replace
@@ -74,3 +75,12 @@ def test_a_study_takes_a_few_kilobytes_of_memory_until_the_end(tmp_path: Path) -
         tracemalloc.stop()
     assert kept / 500 < 1000
     assert len(overview.finish([str(i) for i in range(500)], (), ()).graded) == 500
+
+
+def test_a_full_disk_hides_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lumbargrade.report.overview.write_json", full)
+    why = Problem("the results cannot be written", study="anna")
+    assert Overview(tmp_path).finish(["anna"], [why], []).failed == (why,)

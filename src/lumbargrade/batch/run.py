@@ -36,7 +36,7 @@ from lumbargrade.domain.errors import BadInput, Problem, UsageError
 from lumbargrade.files.overlap import WriteBehind, read_ahead
 from lumbargrade.files.timing import stage
 from lumbargrade.files.urls import Place, Url, require_writable_url
-from lumbargrade.files.writing import locked_folder
+from lumbargrade.files.writing import locked_folder, require_place_for
 from lumbargrade.grading.two_stage import sweep
 from lumbargrade.launch.crew import OpenWorker
 from lumbargrade.launch.dispatch import Dispatch, GivenUp
@@ -164,7 +164,7 @@ def _claimed(out: Place) -> Iterator[None]:
         UsageError: if they cannot be written, or another run writes there.
     """
     if isinstance(out, Path):
-        out.mkdir(parents=True, exist_ok=True)
+        require_place_for(out / ".lock", out)
         busy = f"--out {out}: another run writes there; wait for its end, or give another folder"
         with locked_folder(out, busy, patience=2.0):
             yield

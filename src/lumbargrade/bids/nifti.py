@@ -76,6 +76,8 @@ def open_nifti(path: Path) -> tuple[NDArray[Any], FloatArray]:
             raise BadInput(f"{path}: is a colour or complex image")
         affine = lps_affine(image, path)
         values = np.asarray(image.dataobj).reshape(shape)
+        if not np.isfinite(values).any():
+            raise BadInput(f"{path}: has no voxel with a number; convert the images again")
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise BadInput(f"{path}: not a NIfTI image, or damaged ({one_line(error)})") from None
     except (OSError, EOFError, ValueError, zlib.error, ArithmeticError) as error:

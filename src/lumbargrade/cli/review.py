@@ -73,6 +73,7 @@ def _check(options: Options) -> None:
         UsageError: if the results are no folder, or the reviewed results would replace files.
     """
     from lumbargrade.domain.errors import UsageError
+    from lumbargrade.files.writing import require_place_for
     from lumbargrade.report.study import FINDINGS_FILE
 
     if not (options.results / FINDINGS_FILE).is_file():
@@ -83,3 +84,4 @@ def _check(options: Options) -> None:
     out = options.out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} exists already and is not empty; give a new folder")
+    require_place_for(out / FINDINGS_FILE if out.is_dir() else out, out)

@@ -93,6 +93,19 @@ def require_writable(path: Path | str) -> None:
         pass
 
 
+def require_place_for(path: Path, out: Path) -> None:
+    """Check that a file or folder can be written where the option --out says.
+
+    Raises:
+        UsageError: if it cannot; names ``out``.
+    """
+    try:
+        require_writable(path)
+    except OSError as error:
+        why = f"--out {out}: cannot be written ({error.strerror or error})"
+        raise UsageError(f"{why}; check rights and free space, or give another folder") from None
+
+
 @contextmanager
 def locked_folder(folder: Path, busy: str, patience: float = 0.0) -> Iterator[None]:
     """Lock a folder against other processes; the lock ends when the process ends.

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -151,6 +152,8 @@ class Overview:
     ) -> GradingSummary:
         """Write the pages, the tables and the summary, each atomically, if any study was graded.
 
+        If none was, the summary says why, unless there are the pages of an earlier run.
+
         Args:
             folders: names of all folders in the order of the overview.
             failed: studies and paths that could not be graded.
@@ -166,9 +169,16 @@ class Overview:
                 self._measurements.write(self.out / MEASUREMENTS_FILE, header, order)
             write_pages(self.out, graded, summary.failed, summary.problems)
             write_json(self.out / SUMMARY_FILE, summary.as_dict())
+        elif failed and self._alone():
+            with suppress(OSError):  # a full disk may be why nothing was graded
+                write_json(self.out / SUMMARY_FILE, summary.as_dict())
         self._findings.close()
         self._measurements.close()
         return summary
+
+    def _alone(self) -> bool:
+        """Whether no earlier run can have left tables; at a URL, nobody looks."""
+        return self.place == self.out and not (self.out / TABLE_FILE).exists()
 
 
 class _Pieces:
