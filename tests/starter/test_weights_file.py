@@ -49,6 +49,20 @@ def test_networks_run_in_batches_and_name_their_outputs(folder: Path) -> None:
     np.testing.assert_allclose(out["structures"][:, 1], 0.02 * image.sum(axis=1), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "channels", "axis"), [("sagittal", 3, 1), ("axial", 1, 3)])
+def test_a_mirrored_patient_gets_mirrored_outputs(name: str, channels: int, axis: int) -> None:
+    """With the shipped networks: slices run from left to right, and columns of axial slices do."""
+    network = open_weights().networks[name]
+    image = np.random.default_rng(1).random((2, channels, 64, 96), np.float32)
+    out, mirrored = network(image), network(np.flip(image, axis))
+    if name == "axial":
+        mirrored = {key: np.flip(value, 3) for key, value in mirrored.items()}
+        mirrored["recesses"] = np.flip(mirrored["recesses"], 1)
+        assert np.abs(out["recesses"][:, 0] - out["recesses"][:, 1]).max() > 0.1
+    for key, value in out.items():
+        np.testing.assert_allclose(value, mirrored[key], atol=1e-4)
+
+
 def test_absent_weights_are_named_with_what_to_do(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BadModel, match=r"nowhere.*absent; reinstall lumbargrade, or train"):
         open_weights(tmp_path / "nowhere")

@@ -102,9 +102,9 @@ def _tell(found: Sequence[Difference]) -> None:
             print(f"{d.variant}: another grade: {', '.join(d.grades)}")
         if d.variant in mirrored and not d.within and not d.failed:
             print(
-                f"{d.variant}: to a model, a mirrored patient is another image. A point on the "
-                "wrong side differs by 20 mm or more; smaller differences are those of the model, "
-                "not of how files are read"
+                f"{d.variant}: to a model that is not symmetric, as the starter is, a mirrored "
+                "patient is another image. A point on the wrong side differs by 20 mm or more; "
+                "smaller differences are those of the model, not of how files are read"
             )
     bad = sum(not d.within for d in found)
     print(f"{len(found) - bad} of {len(found)} copies have the findings of the study")

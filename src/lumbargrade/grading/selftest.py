@@ -53,9 +53,9 @@ class Tolerance:
 SAME = Tolerance(1e-6, 1e-3, 1e-6)
 #: Positions in headers are rounded to 16 characters.
 TURNED = Tolerance(1e-4, 0.02, 1e-3)
-#: The mirrored image is another image to a network that is not symmetric, so that a point may lie
-#: on the next axial slice. Points of the wrong side would be 20 mm apart.
-MIRRORED = Tolerance(0.1, 6.0, 0.5)
+#: The mirrored image is read in another order, which rounds otherwise. To a network that is not
+#: symmetric it is another image, which is worth knowing.
+MIRRORED = Tolerance(1e-3, 0.1, 1e-2)
 #: Without the LSDC layout, images are read by other rules, which scale their intensities otherwise.
 READ_AGAIN = Tolerance(0.05, 1.5, 0.2)
 
@@ -120,8 +120,7 @@ class Difference:
     Attributes:
         variant: what was done.
         graded_once: findings that only one of the two grades.
-        grades: findings with another grade; in the mirrored patient, this is within the tolerance
-            if the probabilities are.
+        grades: findings with another grade.
         probability: largest difference of a probability.
         millimetres: largest distance of a point, mm.
         measured: largest difference of a measurement, as a share.
@@ -168,11 +167,11 @@ def compare(variant: Variant, study: StudyPrediction, other: StudyPrediction) ->
     limit = variant.tolerance
     within = (
         not once
+        and not grades
         and not measured_once
         and max(*shares, numbered) <= limit.probability
         and max(gaps) <= limit.millimetres
         and measured <= limit.measured
-        and (variant.mirrored or not grades)
     )
     return Difference(
         variant.name,

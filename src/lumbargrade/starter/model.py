@@ -152,7 +152,7 @@ class Starter:
 
     def fingerprint(self) -> str:
         digests = (r.sha256 for r in self.weights.manifest.files.values())
-        return "|".join(("starter", str(self.shift), *digests))
+        return "|".join(("starter", "both ways", str(self.shift), *digests))
 
 
 def open_starter(weights: Path = SHIPPED, *, shift: int = 0) -> Starter:

@@ -134,6 +134,38 @@ class OnnxNetwork(OnnxEngine):
         return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
 
 
+class SagittalNetwork(OnnxNetwork):
+    """Sees slices with their neighbours in both orders, and returns the mean.
+
+    The order of slices is that of the patient's sides, so a mirrored patient gets equal outputs.
+    """
+
+    def __call__(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        one, other = super().__call__(image), super().__call__(image[:, ::-1])
+        return {name: _mean(values, other[name]) for name, values in one.items()}
+
+
+class AxialNetwork(OnnxNetwork):
+    """Sees slices as they are and mirrored, and returns the mean.
+
+    A mirrored patient gets mirrored outputs, with left and right recesses exchanged.
+    """
+
+    def __call__(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        one, other = super().__call__(image), super().__call__(image[..., ::-1])
+        back = {name: values[..., ::-1] for name, values in other.items()}
+        back["recesses"] = back["recesses"][:, ::-1]
+        return {name: _mean(values, back[name]) for name, values in one.items()}
+
+
+def _mean(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray((one + other) / 2, np.float32)
+
+
+#: Networks by the stem of the file; any other is used as it is.
+_KINDS = {"sagittal": SagittalNetwork, "axial": AxialNetwork}
+
+
 @dataclass(frozen=True, eq=False)
 class Weights:
     """The networks of a folder.
@@ -175,4 +207,4 @@ def _opened(path: Path, record: WeightRecord) -> OnnxNetwork:
         raise BadModel(
             f"{path}: damaged or exchanged: its SHA-256 is not that of {MANIFEST}; {_ABSENT}"
         )
-    return OnnxNetwork(path)
+    return _KINDS.get(path.stem, OnnxNetwork)(path)
