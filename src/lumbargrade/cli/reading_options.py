@@ -25,7 +25,7 @@ class ReadingOptions:
         tyro.conf.arg(name="set", metavar="[SERIES:]KEYWORD=VALUE"),
     ] = ()
     """header value that replaces that of the files of a broken export, for example
-    'PixelSpacing=0.5\\\\0.5', or 'ContrastBolusAgent=' for none; with 4: before it, only that of
+    'PixelSpacing=0.5\\0.5', or 'ContrastBolusAgent=' for none; with 4: before it, only that of
     series 4"""
 
     def request(self) -> Request:
