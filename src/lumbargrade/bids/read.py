@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 from lumbargrade.bids.names import BidsName, sidecars_of
 from lumbargrade.bids.nifti import plane_named, volume_of
-from lumbargrade.dicom.find import READER
+from lumbargrade.dicom.find import READER, files_fingerprint
 from lumbargrade.dicom.header import Acquisition, cleaned
 from lumbargrade.dicom.kinds.classify import classify
 from lumbargrade.dicom.requests import NOTHING, Request, SeriesLabel
@@ -54,15 +53,8 @@ class BidsStudy:
         Raises:
             BadDicom: if a file no longer exists.
         """
-        digest = hashlib.sha256(f"{READER}bids {BIDS_VERSION}{self.request.fingerprint}".encode())
-        for image in self.images:
-            for file in (image, *sidecars_of(image, _name(image))):
-                try:
-                    status = file.stat()
-                except OSError as error:
-                    raise BadDicom(f"{file}: cannot be read ({error.strerror})") from None
-                digest.update(os.fsencode(f"{file}|{status.st_size}|{status.st_mtime_ns}\n"))
-        return digest.hexdigest()
+        files = (f for i in self.images for f in (i, *sidecars_of(i, _name(i))))
+        return files_fingerprint(f"{READER}bids {BIDS_VERSION}{self.request.fingerprint}", files)
 
     def read(self) -> Study:
         """Read all images.

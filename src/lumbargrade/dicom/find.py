@@ -89,14 +89,23 @@ class FoundStudy:
         Raises:
             BadDicom: if a file no longer exists.
         """
-        digest = hashlib.sha256(f"{READER}{self.request.fingerprint}".encode())
-        for file in self.files:
-            try:
-                status = file.stat()
-            except OSError as error:
-                raise BadDicom(f"{file}: cannot be read ({error.strerror})") from None
-            digest.update(os.fsencode(f"{file}|{status.st_size}|{status.st_mtime_ns}\n"))
-        return digest.hexdigest()
+        return files_fingerprint(f"{READER}{self.request.fingerprint}", self.files)
+
+
+def files_fingerprint(how: str, files: Iterable[Path]) -> str:
+    """SHA-256 of how files are read, and of their paths, sizes and modification times.
+
+    Raises:
+        BadDicom: if a file no longer exists.
+    """
+    digest = hashlib.sha256(how.encode())
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise BadDicom(f"{file}: cannot be read ({error.strerror})") from None
+        digest.update(os.fsencode(f"{file}|{status.st_size}|{status.st_mtime_ns}\n"))
+    return digest.hexdigest()
 
 
 def _modified(file: Path) -> float | None:
