@@ -92,6 +92,9 @@ def test_wrong_usage_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "missing.toml: cannot be read" in capsys.readouterr().err
     assert main(["serve", *data, "--models", "a", "--blend", "b"]) == 2
     assert not (tmp_path / "data").exists()
+    (tmp_path / "data").write_text("")
+    assert main(["serve", *data]) == 2
+    assert "data is a file; give a folder" in capsys.readouterr().err
 
 
 def test_what_the_container_is_built_from_is_there() -> None:

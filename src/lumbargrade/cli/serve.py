@@ -44,6 +44,7 @@ class Options(ModelOptions):
 
 def run(options: Options) -> int:
     from lumbargrade.cli import grade
+    from lumbargrade.domain.errors import UsageError
     from lumbargrade.serve.logs import log_as_json
     from lumbargrade.serve.run import serve
     from lumbargrade.serve.settings import Settings, is_loopback, read_settings
@@ -55,6 +56,8 @@ def run(options: Options) -> int:
     chosen: dict[str, Any] = {name: getattr(options, name) for name in shared}
     grading = grade.Options(studies=(), out=options.data, **chosen)
     grade.check_models(grading)
+    if options.data.exists() and not options.data.is_dir():
+        raise UsageError(f"--data {options.data} is a file; give a folder")
     if not is_loopback(settings.web.host):
         log.warning(
             "the web page listens on %s and has no login: everybody who reaches it sees names, "
